@@ -1,0 +1,156 @@
+//! Grouped-query attention (arXiv 2305.13245) over a session's cache.
+
+use crate::checkpoint::Checkpoint;
+use crate::config::ModelConfig;
+use crate::error::Result;
+use crate::kv_cache::KvCache;
+use crate::linear::{Linear, Stored};
+use crate::norm::RmsNorm;
+use crate::precision::WeightType;
+use crate::rope::Rotation;
+use tch::{Device, Kind, Tensor};
+
+/// What all layers of a step share.
+#[derive(Debug)]
+pub(crate) struct StepGeometry {
+    pub(crate) rotation: Rotation,
+    /// `[group · rows, keys]`, 0 where a row attends and −∞ where it must not. A single row
+    /// attends to everything and has none.
+    pub(crate) mask: Option<Tensor>,
+}
+
+impl StepGeometry {
+    /// The geometry of `rows` new positions behind `past` old ones.
+    pub(crate) fn new(
+        config: &ModelConfig,
+        inverse_frequencies: &Tensor,
+        past: usize,
+        rows: usize,
+        kind: Kind,
+        device: Device,
+    ) -> Result<Self> {
+        let mask = match rows {
+            1 => None,
+            _ => Some(
+                Tensor::f_full(
+                    [rows as i64, (past + rows) as i64],
+                    f64::NEG_INFINITY,
+                    (kind, device),
+                )?
+                .f_triu_(past as i64 + 1)?
+                .f_repeat([config.group() as i64, 1])?,
+            ),
+        };
+        Ok(Self {
+            rotation: Rotation::new(inverse_frequencies, past, rows, kind, device)?,
+            mask,
+        })
+    }
+}
+
+#[derive(Debug)]
+pub(crate) struct Attention {
+    query_key_value: Linear,
+    output: Linear,
+    query_key_norm: Option<(RmsNorm, RmsNorm)>,
+    heads: i64,
+    kv_heads: i64,
+    head_dim: i64,
+}
+
+impl Attention {
+    pub(crate) fn load(
+        checkpoint: &Checkpoint,
+        config: &ModelConfig,
+        layer: usize,
+        weights: WeightType,
+        device: Device,
+    ) -> Result<Self> {
+        let at = |part: &str| format!("model.layers.{layer}.self_attn.{part}");
+        let (query, key, value, output) = (at("q_proj"), at("k_proj"), at("v_proj"), at("o_proj"));
+        let inner = config.heads * config.head_dim;
+        let kv_inner = config.kv_heads * config.head_dim;
+        let bias = config.qkv_bias;
+        let stored = |name, rows, bias| Stored { name, rows, bias };
+        let norm = |part| RmsNorm::load(checkpoint, &at(part), config.head_dim, config, device);
+        Ok(Self {
+            query_key_value: Linear::load(
+                checkpoint,
+                &[
+                    stored(&query, inner, bias),
+                    stored(&key, kv_inner, bias),
+                    stored(&value, kv_inner, bias),
+                ],
+                config.hidden,
+                weights,
+                device,
+            )?,
+            output: Linear::load(
+                checkpoint,
+                &[stored(&output, config.hidden, config.output_bias)],
+                inner,
+                weights,
+                device,
+            )?,
+            query_key_norm: match config.qk_norm {
+                true => Some((norm("q_norm")?, norm("k_norm")?)),
+                false => None,
+            },
+            heads: config.heads as i64,
+            kv_heads: config.kv_heads as i64,
+            head_dim: config.head_dim as i64,
+        })
+    }
+
+    /// `x`: normalised rows, `[rows, hidden]`. Returns what is added to the residual.
+    pub(crate) fn forward(
+        &self,
+        x: &Tensor,
+        layer: usize,
+        geometry: &StepGeometry,
+        cache: &mut KvCache,
+    ) -> Result<Tensor> {
+        let rows = x.size().first().copied().unwrap_or(0);
+        let (heads, kv_heads, dim) = (self.heads, self.kv_heads, self.head_dim);
+        let all = self
+            .query_key_value
+            .forward(x)?
+            .f_view([rows, heads + 2 * kv_heads, dim])?;
+        let value = all.f_narrow(1, heads + kv_heads, kv_heads)?;
+        let query_key = self.normalised(&all.f_narrow(1, 0, heads + kv_heads)?)?;
+        let rotated = geometry.rotation.apply(&query_key)?;
+        let query = rotated.f_narrow(1, 0, heads)?;
+        let key = rotated.f_narrow(1, heads, kv_heads)?;
+        let (keys, values) = cache.extend(layer, &key, &value)?;
+        // The query heads of a group become rows of their key head, so that no key is repeated.
+        let group = heads / kv_heads;
+        let query = query
+            .f_view([rows, kv_heads, group, dim])?
+            .f_permute([1, 2, 0, 3])?
+            .f_reshape([1, kv_heads, group * rows, dim])?;
+        let attended = Tensor::f_scaled_dot_product_attention(
+            &query,
+            &keys,
+            &values,
+            geometry.mask.as_ref(),
+            0.0,
+            false,
+            None,
+            false,
+        )?;
+        let attended = attended
+            .f_view([kv_heads, group, rows, dim])?
+            .f_permute([2, 0, 1, 3])?
+            .f_reshape([rows, heads * dim])?;
+        self.output.forward(&attended)
+    }
+
+    fn normalised(&self, query_key: &Tensor) -> Result<Tensor> {
+        let Some((query_norm, key_norm)) = &self.query_key_norm else {
+            return Ok(query_key.shallow_clone());
+        };
+        let query = query_norm.forward(&query_key.f_narrow(1, 0, self.heads)?)?;
+        let key = key_norm.forward(&query_key.f_narrow(1, self.heads, self.kv_heads)?)?;
+        Ok(Tensor::f_cat(&[query, key], 1)?.f_to_kind(query_key.kind())?)
+    }
+}

@@ -1,0 +1,262 @@
+//! The safetensors files of a model directory: one `model.safetensors`, or several with an index.
+
+use crate::error::{ModelError, Result};
+use crate::mapped::MappedBytes;
+use safetensors::Dtype;
+use safetensors::tensor::Metadata;
+use serde::Deserialize;
+use std::collections::{BTreeMap, HashMap};
+use std::fs::File;
+use std::io::Read as _;
+use std::path::{Path, PathBuf};
+use tch::{Kind, Tensor};
+
+const SINGLE: &str = "model.safetensors";
+const INDEX: &str = "model.safetensors.index.json";
+/// The format's own limit on its header.
+const MAX_HEADER: u64 = 100_000_000;
+
+/// Where every tensor of a model lies. Nothing is read before it is asked for.
+#[derive(Debug)]
+pub struct Checkpoint {
+    files: Vec<CheckpointFile>,
+    tensors: BTreeMap<String, Entry>,
+    /// What to name in a message about a tensor that is nowhere.
+    origin: PathBuf,
+}
+
+#[derive(Debug)]
+struct CheckpointFile {
+    path: PathBuf,
+    file: File,
+}
+
+#[derive(Debug, Clone)]
+struct Entry {
+    file: usize,
+    dtype: Dtype,
+    shape: Vec<usize>,
+    offset: u64,
+    length: usize,
+}
+
+/// Type and shape of a stored tensor, and its bytes, mapped while this lives.
+#[derive(Debug)]
+pub struct StoredTensor {
+    /// Type of the values.
+    pub kind: Kind,
+    /// Shape.
+    pub shape: Vec<usize>,
+    bytes: MappedBytes,
+}
+
+#[derive(Deserialize)]
+struct Index {
+    weight_map: HashMap<String, String>,
+}
+
+impl Checkpoint {
+    /// Reads the headers of a model directory's files.
+    ///
+    /// # Errors
+    /// When a file is missing, malformed, or shorter than its header says.
+    pub fn open(directory: &Path) -> Result<Self> {
+        let index = directory.join(INDEX);
+        let mut checkpoint = Self {
+            files: Vec::new(),
+            tensors: BTreeMap::new(),
+            origin: index.clone(),
+        };
+        if !index.exists() {
+            checkpoint.origin = directory.join(SINGLE);
+            checkpoint.add_file(&directory.join(SINGLE), None)?;
+            return Ok(checkpoint);
+        }
+        let text = std::fs::read(&index).map_err(|source| ModelError::Read {
+            path: index.clone(),
+            source,
+        })?;
+        let parsed: Index =
+            serde_json::from_slice(&text).map_err(|e| unusable(&index, e.to_string()))?;
+        let mut names: Vec<&String> = parsed.weight_map.values().collect();
+        names.sort();
+        names.dedup();
+        for name in names {
+            if Path::new(name).components().count() != 1 || name.starts_with('.') {
+                return Err(unusable(&index, format!("{name:?} is not a file name")));
+            }
+            checkpoint.add_file(&directory.join(name), Some((&parsed, name)))?;
+        }
+        for (tensor, file) in &parsed.weight_map {
+            if !checkpoint.tensors.contains_key(tensor) {
+                return Err(ModelError::MissingTensor {
+                    path: directory.join(file),
+                    tensor: tensor.clone(),
+                    hint: "the index says it is here".into(),
+                });
+            }
+        }
+        Ok(checkpoint)
+    }
+
+    fn add_file(&mut self, path: &Path, index: Option<(&Index, &String)>) -> Result<()> {
+        let read_error = |source| ModelError::Read {
+            path: path.to_owned(),
+            source,
+        };
+        let mut file = File::open(path).map_err(read_error)?;
+        let file_length = file.metadata().map_err(read_error)?.len();
+        let mut prefix = [0; 8];
+        file.read_exact(&mut prefix)
+            .map_err(|_| unusable(path, format!("{file_length} bytes are too few for a header")))?;
+        let header_length = u64::from_le_bytes(prefix);
+        if header_length > MAX_HEADER || header_length.saturating_add(8) > file_length {
+            return Err(unusable(
+                path,
+                format!("a header of {header_length} bytes in a file of {file_length}"),
+            ));
+        }
+        let mut header = vec![0; header_length as usize];
+        file.read_exact(&mut header).map_err(read_error)?;
+        let metadata: Metadata =
+            serde_json::from_slice(&header).map_err(|e| unusable(path, e.to_string()))?;
+        let number = self.files.len();
+        for (name, info) in metadata.tensors() {
+            let listed = index.is_none_or(|(i, f)| i.weight_map.get(&name) == Some(f));
+            if !listed {
+                continue;
+            }
+            let (start, end) = info.data_offsets;
+            let data = 8 + header_length;
+            if data + end as u64 > file_length {
+                return Err(ModelError::Truncated {
+                    path: path.to_owned(),
+                    tensor: name,
+                    expected: data + end as u64,
+                    found: file_length,
+                });
+            }
+            self.tensors.insert(
+                name,
+                Entry {
+                    file: number,
+                    dtype: info.dtype,
+                    shape: info.shape.clone(),
+                    offset: data + start as u64,
+                    length: end - start,
+                },
+            );
+        }
+        self.files.push(CheckpointFile {
+            path: path.to_owned(),
+            file,
+        });
+        Ok(())
+    }
+
+    /// True when a tensor of this name is stored.
+    pub fn contains(&self, name: &str) -> bool {
+        self.tensors.contains_key(name)
+    }
+
+    /// Maps one tensor, whose shape must be `shape`.
+    ///
+    /// # Errors
+    /// When it is missing, has another shape, or a type we do not read.
+    pub fn tensor(&self, name: &str, shape: &[usize]) -> Result<StoredTensor> {
+        let entry = self.entry(name)?;
+        let file = &self.files[entry.file];
+        if entry.shape != shape {
+            return Err(ModelError::TensorShape {
+                path: file.path.clone(),
+                tensor: name.to_owned(),
+                expected: shape.to_vec(),
+                found: entry.shape.clone(),
+            });
+        }
+        let kind = match entry.dtype {
+            Dtype::F32 => Kind::Float,
+            Dtype::F16 => Kind::Half,
+            Dtype::BF16 => Kind::BFloat16,
+            other => {
+                return Err(ModelError::TensorType {
+                    path: file.path.clone(),
+                    tensor: name.to_owned(),
+                    found: format!("{other:?}"),
+                });
+            }
+        };
+        Ok(StoredTensor {
+            kind,
+            shape: entry.shape.clone(),
+            bytes: MappedBytes::new(&file.file, &file.path, entry.offset, entry.length)?,
+        })
+    }
+
+    /// Every tensor in name order: name, type, shape, and a reader of its bytes.
+    pub(crate) fn sections(&self) -> impl Iterator<Item = Section<'_>> {
+        self.tensors.iter().map(|(name, entry)| Section {
+            name,
+            dtype: format!("{:?}", entry.dtype),
+            shape: &entry.shape,
+            file: &self.files[entry.file].file,
+            path: &self.files[entry.file].path,
+            offset: entry.offset,
+            length: entry.length,
+        })
+    }
+
+    /// The files, for caches keyed by their size and time.
+    pub(crate) fn paths(&self) -> impl Iterator<Item = &Path> {
+        self.files.iter().map(|f| f.path.as_path())
+    }
+
+    fn entry(&self, name: &str) -> Result<&Entry> {
+        self.tensors.get(name).ok_or_else(|| {
+            let last = name.rsplit('.').nth(1).unwrap_or(name);
+            let near = self.tensors.keys().find(|k| k.contains(last));
+            ModelError::MissingTensor {
+                path: self.origin.clone(),
+                tensor: name.to_owned(),
+                hint: match near {
+                    Some(near) => format!("of {} tensors the nearest is {near}", self.tensors.len()),
+                    None => format!("none of its {} tensors is like it", self.tensors.len()),
+                },
+            }
+        })
+    }
+}
+
+/// One stored tensor as a range of a file.
+pub(crate) struct Section<'a> {
+    pub(crate) name: &'a str,
+    pub(crate) dtype: String,
+    pub(crate) shape: &'a [usize],
+    pub(crate) file: &'a File,
+    pub(crate) path: &'a Path,
+    pub(crate) offset: u64,
+    pub(crate) length: usize,
+}
+
+impl StoredTensor {
+    /// Copies the values into a tensor of their own type, in memory.
+    ///
+    /// # Errors
+    /// When libtorch cannot allocate it.
+    pub fn to_tensor(&self) -> Result<Tensor> {
+        let shape: Vec<i64> = self.shape.iter().map(|&d| d as i64).collect();
+        Ok(Tensor::f_from_data_size(&self.bytes, &shape, self.kind)?)
+    }
+
+    /// The raw little-endian bytes.
+    pub fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
+fn unusable(path: &Path, problem: String) -> ModelError {
+    ModelError::Checkpoint {
+        path: path.to_owned(),
+        problem,
+    }
+}

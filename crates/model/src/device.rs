@@ -1,0 +1,70 @@
+//! Where a segment computes.
+
+use crate::error::{ModelError, Result};
+use std::fmt;
+use std::str::FromStr;
+use tch::Device;
+
+/// A device as people write it: `cpu`, `cuda` or `cuda:1`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum DeviceName {
+    /// The processor.
+    #[default]
+    Cpu,
+    /// A CUDA device by number; needs a libtorch built for CUDA.
+    Cuda(usize),
+}
+
+impl DeviceName {
+    /// The device, if it is there. Call it on the thread that will compute.
+    ///
+    /// # Errors
+    /// When libtorch was built without CUDA or sees no such device.
+    pub fn open(self) -> Result<Device> {
+        match self {
+            Self::Cpu => Ok(Device::Cpu),
+            Self::Cuda(number) => {
+                let devices = tch::Cuda::device_count().max(0) as usize;
+                if number < devices {
+                    return Ok(Device::Cuda(number));
+                }
+                Err(ModelError::Device {
+                    device: self.to_string(),
+                    why: format!(
+                        "libtorch sees {devices} CUDA devices; set LIBTORCH to a CUDA build"
+                    ),
+                })
+            }
+        }
+    }
+}
+
+impl fmt::Display for DeviceName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Cpu => f.write_str("cpu"),
+            Self::Cuda(number) => write!(f, "cuda:{number}"),
+        }
+    }
+}
+
+/// A name that is no device.
+#[derive(Debug, thiserror::Error)]
+#[error("{0:?} is not a device; cpu, cuda and cuda:N are")]
+pub struct UnknownDevice(String);
+
+impl FromStr for DeviceName {
+    type Err = UnknownDevice;
+
+    fn from_str(name: &str) -> Result<Self, Self::Err> {
+        match name {
+            "cpu" => Ok(Self::Cpu),
+            "cuda" => Ok(Self::Cuda(0)),
+            _ => name
+                .strip_prefix("cuda:")
+                .and_then(|n| n.parse().ok())
+                .map(Self::Cuda)
+                .ok_or_else(|| UnknownDevice(name.to_owned())),
+        }
+    }
+}

@@ -1,0 +1,160 @@
+//! What can go wrong with a model, with the values a person needs to mend it.
+
+use std::path::PathBuf;
+
+/// An error of this crate.
+#[derive(Debug, thiserror::Error)]
+pub enum ModelError {
+    /// A file could not be read.
+    #[error("cannot read {path}: {source}")]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// `config.json` does not say what it must, or not in a form we know.
+    #[error("{path}: {key}: {problem}")]
+    Config {
+        /// The file.
+        path: PathBuf,
+        /// The key concerned.
+        key: String,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// `config.json` asks for something that this crate does not do.
+    #[error("{path}: {key} = {value} is not supported{hint}")]
+    Unsupported {
+        /// The file.
+        path: PathBuf,
+        /// The key concerned.
+        key: String,
+        /// Its value.
+        value: String,
+        /// What is supported instead, starting with a separator, or nothing.
+        hint: String,
+    },
+    /// A checkpoint file is not what it should be.
+    #[error("{path}: not a usable safetensors file: {problem}")]
+    Checkpoint {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// A tensor that the architecture needs is in no file.
+    #[error("{path}: tensor {tensor} is missing; {hint}")]
+    MissingTensor {
+        /// The checkpoint file, or the index.
+        path: PathBuf,
+        /// The tensor.
+        tensor: String,
+        /// How many there are, and what a near miss is called.
+        hint: String,
+    },
+    /// A tensor has another shape than the config implies.
+    #[error("{path}: tensor {tensor} has shape {found:?}, the config implies {expected:?}")]
+    TensorShape {
+        /// The checkpoint file.
+        path: PathBuf,
+        /// The tensor.
+        tensor: String,
+        /// Shape the config implies.
+        expected: Vec<usize>,
+        /// Shape in the file.
+        found: Vec<usize>,
+    },
+    /// A tensor is stored in a type we do not read.
+    #[error("{path}: tensor {tensor} is stored as {found}; F32, F16 and BF16 are read")]
+    TensorType {
+        /// The checkpoint file.
+        path: PathBuf,
+        /// The tensor.
+        tensor: String,
+        /// Its type.
+        found: String,
+    },
+    /// A file ends before a tensor does.
+    #[error("{path}: truncated: tensor {tensor} ends at byte {expected}, the file at {found}")]
+    Truncated {
+        /// The checkpoint file.
+        path: PathBuf,
+        /// The tensor.
+        tensor: String,
+        /// Where the tensor ends.
+        expected: u64,
+        /// Where the file ends.
+        found: u64,
+    },
+    /// A layer range that the model does not have.
+    #[error("layers {start}..{end} are not a range within the model's {layers}")]
+    LayerRange {
+        /// First layer.
+        start: usize,
+        /// One past the last layer.
+        end: usize,
+        /// Layers of the model.
+        layers: usize,
+    },
+    /// More positions than the cache was allocated for.
+    #[error("position {position} is past the granted context of {capacity}")]
+    ContextFull {
+        /// One past the last position asked for.
+        position: usize,
+        /// Positions allocated.
+        capacity: usize,
+    },
+    /// A context that the model cannot attend over.
+    #[error("a context of {asked} is more than {limit}, {why}")]
+    ContextTooLong {
+        /// Positions asked for.
+        asked: usize,
+        /// Positions possible.
+        limit: usize,
+        /// What limits them.
+        why: &'static str,
+    },
+    /// A token id outside the vocabulary.
+    #[error("token id {id} is outside the vocabulary of {vocabulary}")]
+    TokenId {
+        /// The id.
+        id: u32,
+        /// Ids there are.
+        vocabulary: usize,
+    },
+    /// Rows of another width than the model's.
+    #[error("{found} values are not {rows} rows of {hidden}")]
+    RowShape {
+        /// Rows said.
+        rows: usize,
+        /// Hidden size.
+        hidden: usize,
+        /// Values found.
+        found: usize,
+    },
+    /// The segment lacks a part that was asked for.
+    #[error("this segment (layers {start}..{end}) has no {part}")]
+    NoSuchPart {
+        /// First layer.
+        start: usize,
+        /// One past the last layer.
+        end: usize,
+        /// "embedding" or "head".
+        part: &'static str,
+    },
+    /// A device that is not there.
+    #[error("device {device} is not available: {why}")]
+    Device {
+        /// As configured.
+        device: String,
+        /// Why.
+        why: String,
+    },
+    /// libtorch refused an operation.
+    #[error("libtorch: {0}")]
+    Torch(#[from] tch::TchError),
+}
+
+/// A result of this crate.
+pub type Result<T, E = ModelError> = std::result::Result<T, E>;

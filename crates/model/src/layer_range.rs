@@ -1,0 +1,67 @@
+//! Which layers of a model a segment holds.
+
+use crate::error::{ModelError, Result};
+use std::fmt;
+
+/// A range of decoder layers within a model, `start..end`. Empty ranges are allowed: the front of
+/// split 0 and the back of the last split have no layers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LayerRange {
+    start: usize,
+    end: usize,
+    layers: usize,
+}
+
+impl LayerRange {
+    /// The range `start..end` of a model of `layers` layers.
+    ///
+    /// # Errors
+    /// When it is not within the model.
+    pub fn new(start: usize, end: usize, layers: usize) -> Result<Self> {
+        if start > end || end > layers {
+            return Err(ModelError::LayerRange { start, end, layers });
+        }
+        Ok(Self { start, end, layers })
+    }
+
+    /// First layer.
+    pub fn start(self) -> usize {
+        self.start
+    }
+
+    /// One past the last layer.
+    pub fn end(self) -> usize {
+        self.end
+    }
+
+    /// Number of layers.
+    pub fn len(self) -> usize {
+        self.end - self.start
+    }
+
+    /// True without layers.
+    pub fn is_empty(self) -> bool {
+        self.start == self.end
+    }
+
+    /// True when it begins the model: the segment then has the embedding.
+    pub fn is_first(self) -> bool {
+        self.start == 0
+    }
+
+    /// True when it ends the model: the segment then has norm and head.
+    pub fn is_last(self) -> bool {
+        self.end == self.layers
+    }
+
+    /// True when `other` lies within.
+    pub fn contains(self, other: LayerRange) -> bool {
+        self.start <= other.start && other.end <= self.end
+    }
+}
+
+impl fmt::Display for LayerRange {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}..{} of {}", self.start, self.end, self.layers)
+    }
+}

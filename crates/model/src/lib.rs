@@ -1,0 +1,70 @@
+//! Segments of Llama-style models through libtorch: the only crate of Tandem that calls it.
+//!
+//! A model is a Hugging Face directory. [`ModelConfig`] reads its `config.json` and refuses by
+//! name what it asks for and this crate does not do; [`Checkpoint`] finds its tensors, one file or
+//! many, without reading them; [`Segment`] loads a range of layers and runs rows through them:
+//!
+//! ```text
+//! tokens ─ embed ─► rows [n, hidden] f32 ─ forward ─► rows ─ … ─ forward ─► rows ─ logits ─► [n, vocabulary]
+//!          mapped                          layers 0..l        layers l..L           norm, head
+//! ```
+//!
+//! The residual stream is f32 whatever type the weights have, so rows mean the same on both sides
+//! of a split.
+//!
+//! libtorch keeps its gradient mode and its pool of workers by thread: give every segment to one
+//! thread and hold [`no_grad`]'s guard there.
+
+mod attention;
+mod checkpoint;
+mod config;
+mod device;
+mod embedding;
+mod error;
+mod fingerprint;
+mod kv_cache;
+mod layer;
+mod layer_range;
+mod linear;
+mod mapped;
+mod mlp;
+mod norm;
+mod precision;
+mod rope;
+mod segment;
+
+pub use checkpoint::{Checkpoint, StoredTensor};
+pub use config::{Architecture, ModelConfig};
+pub use device::{DeviceName, UnknownDevice};
+pub use embedding::Embedding;
+pub use error::{ModelError, Result};
+pub use fingerprint::{Fingerprint, weights_fingerprint};
+pub use kv_cache::KvCache;
+pub use layer_range::LayerRange;
+pub use precision::{UnknownWeightType, WeightType};
+pub use rope::{Rope, RopeScaling};
+pub use segment::Segment;
+pub use tch::{Device, Tensor};
+
+/// Switches gradients off on this thread while the guard lives.
+pub fn no_grad() -> tch::NoGradGuard {
+    tch::no_grad_guard()
+}
+
+/// Sets the number of threads libtorch computes with. Its default ignores a container's quota.
+pub fn set_threads(threads: usize) {
+    tch::set_num_threads(i32::try_from(threads).unwrap_or(i32::MAX).max(1));
+}
+
+/// Copies a tensor's values out, row by row.
+///
+/// # Errors
+/// When it is not f32.
+pub fn values(tensor: &Tensor) -> Result<Vec<f32>> {
+    let mut values = vec![0.0; tensor.numel()];
+    tensor
+        .f_to_device(Device::Cpu)?
+        .f_contiguous()?
+        .f_copy_data(&mut values, tensor.numel())?;
+    Ok(values)
+}

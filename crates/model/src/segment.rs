@@ -1,0 +1,245 @@
+//! A contiguous part of a model: a layer range, the first with the embedding, the last with norm
+//! and head.
+
+use crate::attention::StepGeometry;
+use crate::checkpoint::Checkpoint;
+use crate::config::ModelConfig;
+use crate::embedding::{EMBEDDING, Embedding};
+use crate::error::{ModelError, Result};
+use crate::kv_cache::KvCache;
+use crate::layer::Layer;
+use crate::layer_range::LayerRange;
+use crate::linear::{Linear, Stored};
+use crate::norm::RmsNorm;
+use crate::precision::WeightType;
+use tch::{Device, Kind, Tensor};
+
+/// The loaded layers of a model.
+///
+/// All methods make libtorch calls: use one segment, and everything it returned, on one thread
+/// (see [`crate::no_grad`]).
+#[derive(Debug)]
+pub struct Segment {
+    config: ModelConfig,
+    range: LayerRange,
+    embedding: Option<Embedding>,
+    layers: Vec<Layer>,
+    head: Option<Head>,
+    inverse_frequencies: Tensor,
+    weights: WeightType,
+    device: Device,
+}
+
+#[derive(Debug)]
+struct Head {
+    norm: RmsNorm,
+    matrix: Linear,
+}
+
+impl Segment {
+    /// Loads the layers of `range`, each in turn: what is resident beyond the segment itself is
+    /// one matrix as stored.
+    ///
+    /// `on_layer` is called after each loaded layer, for progress.
+    ///
+    /// # Errors
+    /// When a tensor is missing, misshapen or of an unknown type.
+    pub fn load(
+        checkpoint: &Checkpoint,
+        config: &ModelConfig,
+        range: LayerRange,
+        weights: WeightType,
+        device: Device,
+        mut on_layer: impl FnMut(usize),
+    ) -> Result<Self> {
+        let layers = (range.start()..range.end())
+            .map(|number| {
+                let layer = Layer::load(checkpoint, config, number, weights, device)?;
+                on_layer(number);
+                Ok(layer)
+            })
+            .collect::<Result<_>>()?;
+        let frequencies = config.rope.inverse_frequencies(config.head_dim);
+        Ok(Self {
+            config: config.clone(),
+            range,
+            embedding: match range.is_first() {
+                true => Some(Embedding::open(
+                    checkpoint,
+                    config.vocabulary,
+                    config.hidden,
+                )?),
+                false => None,
+            },
+            layers,
+            head: match range.is_last() {
+                true => Some(Head::load(checkpoint, config, weights, device)?),
+                false => None,
+            },
+            inverse_frequencies: Tensor::f_from_slice(&frequencies)?.f_to_device(device)?,
+            weights,
+            device,
+        })
+    }
+
+    /// The model's shape.
+    pub fn config(&self) -> &ModelConfig {
+        &self.config
+    }
+
+    /// The layers held.
+    pub fn range(&self) -> LayerRange {
+        self.range
+    }
+
+    /// A cache for `capacity` positions of the layers in `range`, which must lie within this
+    /// segment's: a cloud that holds a whole model allocates only what a session's split needs.
+    ///
+    /// # Errors
+    /// When the range is not within the segment, or the context is longer than the model attends.
+    pub fn kv_cache(&self, range: LayerRange, capacity: usize) -> Result<KvCache> {
+        if !self.range.contains(range) {
+            return Err(ModelError::LayerRange {
+                start: range.start(),
+                end: range.end(),
+                layers: self.range.end(),
+            });
+        }
+        let limit = self.config.max_context();
+        if capacity > limit {
+            return Err(ModelError::ContextTooLong {
+                asked: capacity,
+                limit,
+                why: match self.config.sliding_window {
+                    Some(window) if window == limit => {
+                        "the model's sliding window, which is not implemented"
+                    }
+                    _ => "the model's max_position_embeddings",
+                },
+            });
+        }
+        KvCache::new(
+            &self.config,
+            range,
+            capacity,
+            self.weights.kind(),
+            self.device,
+        )
+    }
+
+    /// Bytes of a full cache, see [`Segment::kv_cache`].
+    pub fn kv_bytes(&self, range: LayerRange, capacity: usize) -> u64 {
+        KvCache::bytes_for(&self.config, range, capacity, self.weights.kind())
+    }
+
+    /// Embeds tokens: `[tokens, hidden]` in f32.
+    ///
+    /// # Errors
+    /// For an id outside the vocabulary, or a segment that does not begin the model.
+    pub fn embed(&self, tokens: &[u32]) -> Result<Tensor> {
+        let embedding = self
+            .embedding
+            .as_ref()
+            .ok_or_else(|| self.lacks("embedding"))?;
+        embedding.rows(tokens, self.device)
+    }
+
+    /// Makes a tensor of row-major values: `[rows, hidden]` in f32.
+    ///
+    /// # Errors
+    /// When `values` is not that long.
+    pub fn rows(&self, values: &[f32], rows: usize) -> Result<Tensor> {
+        let hidden = self.config.hidden;
+        if values.len() != rows * hidden {
+            return Err(ModelError::RowShape {
+                rows,
+                hidden,
+                found: values.len(),
+            });
+        }
+        Ok(Tensor::f_from_slice(values)?
+            .f_view([rows as i64, hidden as i64])?
+            .f_to_device(self.device)?)
+    }
+
+    /// Runs the cache's layers over `hidden`, `[rows, hidden]` in f32, at the positions behind
+    /// the cache's, and returns the residual stream after them, of the same shape.
+    ///
+    /// When it fails the cache is as it was.
+    ///
+    /// # Errors
+    /// When the cache has no room, or libtorch refuses.
+    pub fn forward(&self, hidden: Tensor, cache: &mut KvCache) -> Result<Tensor> {
+        let rows = hidden.size().first().copied().unwrap_or(0) as usize;
+        cache.check_room(rows)?;
+        let mut residual = hidden;
+        if rows > 0 && !cache.range().is_empty() {
+            let geometry = StepGeometry::new(
+                &self.config,
+                &self.inverse_frequencies,
+                cache.len(),
+                rows,
+                self.weights.kind(),
+                self.device,
+            )?;
+            for layer in self.layers_of(cache.range()) {
+                layer.forward(&mut residual, &geometry, cache)?;
+            }
+        }
+        cache.advance(rows);
+        Ok(residual)
+    }
+
+    fn layers_of(&self, range: LayerRange) -> impl Iterator<Item = &Layer> {
+        self.layers
+            .iter()
+            .filter(move |l| (range.start()..range.end()).contains(&l.number()))
+    }
+
+    /// Logits after the last `count` rows of `hidden`: `[count, vocabulary]` in f32 on the CPU.
+    ///
+    /// # Errors
+    /// For a segment that does not end the model.
+    pub fn logits(&self, hidden: &Tensor, count: usize) -> Result<Tensor> {
+        let head = self.head.as_ref().ok_or_else(|| self.lacks("head"))?;
+        let rows = hidden.size().first().copied().unwrap_or(0);
+        let last = hidden.f_narrow(0, rows - count as i64, count as i64)?;
+        let x = head.norm.forward(&last)?.f_to_kind(self.weights.kind())?;
+        Ok(head
+            .matrix
+            .forward(&x)?
+            .f_to_kind(Kind::Float)?
+            .f_to_device(Device::Cpu)?)
+    }
+
+    fn lacks(&self, part: &'static str) -> ModelError {
+        ModelError::NoSuchPart {
+            start: self.range.start(),
+            end: self.range.end(),
+            part,
+        }
+    }
+}
+
+impl Head {
+    fn load(
+        checkpoint: &Checkpoint,
+        config: &ModelConfig,
+        weights: WeightType,
+        device: Device,
+    ) -> Result<Self> {
+        let name = match config.tied_head {
+            true => EMBEDDING.trim_end_matches(".weight"),
+            false => "lm_head",
+        };
+        let matrix = Stored {
+            name,
+            rows: config.vocabulary,
+            bias: false,
+        };
+        Ok(Self {
+            norm: RmsNorm::load(checkpoint, "model.norm", config.hidden, config, device)?,
+            matrix: Linear::load(checkpoint, &[matrix], config.hidden, weights, device)?,
+        })
+    }
+}

@@ -1,0 +1,20 @@
+//! What tandem-model promises, on the checkpoints of `tests/fixtures/models`: tiny, random, each
+//! with the hidden states and logits that Hugging Face transformers computes for it.
+
+// Failing loudly is what tests are for; clippy.toml exempts only functions marked as tests.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod fixture;
+mod pipeline;
+mod rewritten;
+
+mod bf16;
+mod damaged_checkpoints;
+mod fingerprints;
+mod memory;
+mod mutations;
+mod prefill_and_decode;
+mod refusals;
+mod sharded_checkpoints;
+mod splits;
+mod truncation;
