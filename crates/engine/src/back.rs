@@ -1,0 +1,287 @@
+//! The back half: frames of hidden rows (or, with split 0, token ids) in, sampled ids out.
+
+use crate::engine::Half;
+use crate::error::EngineError;
+use crate::kv_budget::{KvBudget, Reservation};
+use crate::run::{Run, RunRequest, RunToken};
+use crate::sampler::{Sampler, TokenHistory};
+use bytes::Bytes;
+use tandem_codec::{Limits, decode};
+use tandem_model::{KvCache, LayerRange, ModelConfig, Segment, Tensor};
+
+/// Rows that waiting prefills of one session are merged to, at most: enough for the matrix
+/// products to be efficient, few enough for a decode row of another session to wait for.
+pub const MERGED_ROWS: usize = 128;
+
+/// The layers behind a split, the head, and the sampler.
+#[derive(Debug)]
+pub struct Back {
+    segment: Segment,
+    sampler: Sampler,
+    budget: KvBudget,
+}
+
+/// One session's keys and values, and its answer.
+#[derive(Debug)]
+pub struct BackSession {
+    cache: KvCache,
+    history: TokenHistory,
+    run: Option<Run>,
+    _reservation: Reservation,
+}
+
+/// What a back session is opened with.
+#[derive(Debug, Clone, Copy)]
+pub struct BackOpen {
+    /// Layers the front runs.
+    pub split: usize,
+    /// The most positions.
+    pub context: usize,
+}
+
+/// A step of a back session.
+#[derive(Debug)]
+pub enum BackStep {
+    /// Runs rows at the positions behind the session's.
+    Rows(RowsStep),
+    /// Forgets all positions from here on.
+    Truncate {
+        /// Positions kept.
+        position: usize,
+    },
+    /// Begins an answer.
+    Run(Box<RunRequest>),
+}
+
+/// Rows to run.
+#[derive(Debug)]
+pub struct RowsStep {
+    /// Position of the first row.
+    pub start: usize,
+    /// Number of rows to run.
+    pub count: usize,
+    /// Rows at the front of the input that are not run.
+    pub skip: usize,
+    /// The rows.
+    pub input: RowsInput,
+    /// The tokens at these positions, where known. With split 0 the input has them.
+    pub token_ids: Vec<u32>,
+    /// Whether a token is sampled after the last row.
+    pub want: bool,
+}
+
+/// What rows are made of.
+#[derive(Debug)]
+pub enum RowsInput {
+    /// Consecutive codec frames of hidden rows.
+    Frames(Vec<Bytes>),
+    /// Token ids, for a back that runs the whole model.
+    Tokens(Vec<u32>),
+}
+
+/// What a step gave.
+#[derive(Debug, Default)]
+pub struct BackOutput {
+    /// The token, where one was wanted.
+    pub token: Option<RunToken>,
+}
+
+impl Back {
+    /// A back of a segment that ends the model.
+    pub fn new(segment: Segment, budget: KvBudget) -> Self {
+        Self {
+            segment,
+            sampler: Sampler::new(),
+            budget,
+        }
+    }
+
+    /// The model's shape.
+    pub fn config(&self) -> &ModelConfig {
+        self.segment.config()
+    }
+
+    /// A session of layers `split..`.
+    ///
+    /// # Errors
+    /// When the split is below the segment, the context too long, or the budget spent.
+    pub fn session(&self, open: BackOpen) -> Result<BackSession, EngineError> {
+        let layers = self.config().layers;
+        let range = LayerRange::new(open.split, layers, layers)?;
+        let reservation = self
+            .budget
+            .reserve(self.segment.kv_bytes(range, open.context))?;
+        Ok(BackSession {
+            cache: self.segment.kv_cache(range, open.context)?,
+            history: TokenHistory::new(),
+            run: None,
+            _reservation: reservation,
+        })
+    }
+
+    /// Runs rows behind the session's but for the first `skip`, and returns the residual after
+    /// the last layer.
+    ///
+    /// # Errors
+    /// When a frame is refused, the context is full, or libtorch fails.
+    pub fn forward(
+        &self,
+        session: &mut BackSession,
+        input: &RowsInput,
+        skip: usize,
+    ) -> Result<Tensor, EngineError> {
+        let hidden = match input {
+            RowsInput::Tokens(tokens) => self.segment.embed(&tokens[skip.min(tokens.len())..])?,
+            RowsInput::Frames(frames) => self.decode(session, frames, skip)?,
+        };
+        Ok(self.segment.forward(hidden, &mut session.cache)?)
+    }
+
+    /// Logits after the last `count` rows: `[count, vocabulary]`.
+    ///
+    /// # Errors
+    /// When libtorch fails.
+    pub fn logits(&self, residual: &Tensor, count: usize) -> Result<Tensor, EngineError> {
+        Ok(self.segment.logits(residual, count)?)
+    }
+
+    fn decode(
+        &self,
+        session: &BackSession,
+        frames: &[Bytes],
+        skip: usize,
+    ) -> Result<Tensor, EngineError> {
+        let limits = Limits {
+            max_rows: session.cache.capacity(),
+            hidden: self.config().hidden,
+        };
+        let (mut values, mut rows) = (Vec::new(), 0);
+        for frame in frames {
+            let decoded = decode(frame, limits).map_err(|source| EngineError::Decode {
+                position: session.cache.len() + rows - skip.min(rows),
+                source,
+            })?;
+            rows += decoded.rows;
+            match values.is_empty() {
+                true => values = decoded.values,
+                false => values.extend_from_slice(&decoded.values),
+            }
+        }
+        let skip = skip.min(rows);
+        let values = &values[skip * self.config().hidden..];
+        Ok(self.segment.rows(values, rows - skip)?)
+    }
+
+    fn rows(&mut self, session: &mut BackSession, step: RowsStep) -> Result<BackOutput, EngineError> {
+        let start = session.cache.len();
+        if step.start != start {
+            return Err(EngineError::OutOfOrder {
+                found: step.start,
+                expected: start,
+            });
+        }
+        let residual = self.forward(session, &step.input, step.skip)?;
+        let ids = match &step.input {
+            RowsInput::Tokens(tokens) => tokens,
+            RowsInput::Frames(_) => &step.token_ids,
+        };
+        // Ids are only of use without a gap; a run with penalties says when one is missing.
+        if session.history.len() == start {
+            session.history.extend(ids.iter().skip(step.skip).copied());
+        }
+        if !step.want {
+            return Ok(BackOutput::default());
+        }
+        let token = self.sample(session, &residual);
+        if token.is_err() {
+            session.cache.truncate(start);
+            session.history.truncate(start);
+        }
+        Ok(BackOutput {
+            token: Some(token?),
+        })
+    }
+
+    fn sample(
+        &mut self,
+        session: &mut BackSession,
+        residual: &Tensor,
+    ) -> Result<RunToken, EngineError> {
+        let position = session.cache.len();
+        let run = session.run.as_mut().ok_or(EngineError::NoRun)?;
+        let parameters = &run.request.parameters;
+        if parameters.needs_token_ids() && session.history.len() != position {
+            return Err(EngineError::IdsUnknown {
+                needed: position,
+                known: session.history.len(),
+            });
+        }
+        if run.is_fresh() {
+            session.history.begin_run(position);
+        }
+        let logits = tandem_model::values(&self.segment.logits(residual, 1)?)?;
+        let sampled = self
+            .sampler
+            .sample(&logits, parameters, &session.history, position as u64)
+            .map_err(|source| EngineError::Sample { position, source })?;
+        Ok(run.accept(sampled, position, session.cache.capacity()))
+    }
+}
+
+impl Half for Back {
+    type Session = BackSession;
+    type Open = BackOpen;
+    type Step = BackStep;
+    type Output = BackOutput;
+
+    fn open(&mut self, open: BackOpen) -> Result<BackSession, EngineError> {
+        self.session(open)
+    }
+
+    fn step(
+        &mut self,
+        session: &mut BackSession,
+        step: BackStep,
+    ) -> Result<BackOutput, EngineError> {
+        match step {
+            BackStep::Rows(rows) => self.rows(session, rows),
+            BackStep::Truncate { position } => {
+                session.cache.truncate(position);
+                session.history.truncate(position);
+                Ok(BackOutput::default())
+            }
+            BackStep::Run(request) => {
+                let known = session.history.len();
+                if request.history.len() > known && request.history.len() <= session.cache.len() {
+                    let missing = request.history[known..].iter().copied();
+                    session.history.extend(missing);
+                }
+                session.run = Some(Run::new(*request));
+                Ok(BackOutput::default())
+            }
+        }
+    }
+
+    fn merge(step: &mut BackStep, next: BackStep) -> Option<BackStep> {
+        let (BackStep::Rows(into), BackStep::Rows(rows)) = (step, &next) else {
+            return Some(next);
+        };
+        let fits = !into.want
+            && rows.skip == 0
+            && into.start + into.count == rows.start
+            && into.count + rows.count <= MERGED_ROWS
+            && into.token_ids.is_empty() == rows.token_ids.is_empty();
+        let BackStep::Rows(rows) = next else {
+            return None;
+        };
+        match (&mut into.input, rows.input) {
+            (RowsInput::Frames(frames), RowsInput::Frames(more)) if fits => frames.extend(more),
+            (RowsInput::Tokens(tokens), RowsInput::Tokens(more)) if fits => tokens.extend(more),
+            (_, input) => return Some(BackStep::Rows(RowsStep { input, ..rows })),
+        }
+        into.count += rows.count;
+        into.token_ids.extend(rows.token_ids);
+        into.want = rows.want;
+        None
+    }
+}

@@ -1,0 +1,373 @@
+//! The engine thread: makes every libtorch call of the process, and is talked to over a bounded
+//! channel.
+//!
+//! One thread, because libtorch's pool of workers and its gradient mode belong to the thread that
+//! calls it. Sessions take turns there; a step that panics loses its session and nothing else.
+
+use crate::error::EngineError;
+use crate::scheduler::{Priority, Scheduler, SessionKey};
+use std::collections::HashMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+use tokio::sync::{mpsc, oneshot};
+
+/// Requests that may wait in the channel; senders wait when it is full.
+const WAITING_REQUESTS: usize = 256;
+
+/// One half of a split model, as the engine thread drives it.
+pub trait Half: 'static {
+    /// What a session keeps between steps.
+    type Session;
+    /// What a session is opened with.
+    type Open: Send + 'static;
+    /// One step of a session.
+    type Step: Send + 'static;
+    /// What a step gives. Steps merged into a later one give the default.
+    type Output: Default + Send + 'static;
+
+    /// Opens a session.
+    ///
+    /// # Errors
+    /// When there is no room for it.
+    fn open(&mut self, open: Self::Open) -> Result<Self::Session, EngineError>;
+
+    /// Runs one step.
+    ///
+    /// # Errors
+    /// As the step says. The session is then as it was before.
+    fn step(
+        &mut self,
+        session: &mut Self::Session,
+        step: Self::Step,
+    ) -> Result<Self::Output, EngineError>;
+
+    /// Makes `next` part of `step`, both waiting prefills of one session, or gives it back.
+    fn merge(step: &mut Self::Step, next: Self::Step) -> Option<Self::Step>;
+}
+
+/// A finished step and where its time went.
+#[derive(Debug)]
+pub struct Completed<T> {
+    /// What it gave.
+    pub output: T,
+    /// From submission to start.
+    pub queue: Duration,
+    /// From start to end. Zero for a step that was merged into a later one.
+    pub compute: Duration,
+}
+
+/// The receiving end of a submitted step.
+pub type Pending<T> = oneshot::Receiver<Result<Completed<T>, EngineError>>;
+
+struct Reply<T> {
+    to: oneshot::Sender<Result<Completed<T>, EngineError>>,
+    submitted: Instant,
+}
+
+struct Job<H: Half> {
+    step: H::Step,
+    replies: Vec<Reply<H::Output>>,
+}
+
+enum Request<H: Half> {
+    Open(
+        H::Open,
+        SessionKey,
+        oneshot::Sender<Result<(), EngineError>>,
+    ),
+    Step(SessionKey, Priority, Job<H>),
+    /// Look at the list of closed sessions.
+    Wake,
+}
+
+/// A handle to an engine thread. The thread ends when the last handle and session are dropped.
+pub struct Engine<H: Half> {
+    shared: Arc<Shared<H>>,
+}
+
+struct Shared<H: Half> {
+    requests: mpsc::Sender<Request<H>>,
+    /// Closing must not wait and must not fail, hence a list beside the channel. It holds at most
+    /// one entry a session.
+    closed: Mutex<Vec<SessionKey>>,
+    next_key: AtomicU64,
+}
+
+impl<H: Half> Clone for Engine<H> {
+    fn clone(&self) -> Self {
+        Self {
+            shared: Arc::clone(&self.shared),
+        }
+    }
+}
+
+impl<H: Half> std::fmt::Debug for Engine<H> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Engine")
+    }
+}
+
+impl<H: Half> Engine<H> {
+    /// Starts a thread of `threads` libtorch workers, loads a half there, and waits for it.
+    ///
+    /// # Errors
+    /// Those of `load`, and `Stopped` when the thread cannot be started.
+    pub async fn start<E: Send + 'static>(
+        name: &str,
+        threads: usize,
+        load: impl FnOnce() -> Result<H, E> + Send + 'static,
+    ) -> Result<Self, StartError<E>> {
+        let (requests, receiver) = mpsc::channel(WAITING_REQUESTS);
+        let shared = Arc::new(Shared {
+            requests,
+            closed: Mutex::default(),
+            next_key: AtomicU64::new(0),
+        });
+        let (loaded, wait) = oneshot::channel();
+        let thread_shared = Arc::downgrade(&shared);
+        std::thread::Builder::new()
+            .name(name.to_owned())
+            .spawn(move || {
+                let _no_grad = tandem_model::no_grad();
+                tandem_model::set_threads(threads);
+                match load() {
+                    Ok(half) => {
+                        let _ = loaded.send(Ok(()));
+                        EngineLoop::new(half).run(receiver, &thread_shared);
+                    }
+                    Err(error) => {
+                        let _ = loaded.send(Err(error));
+                    }
+                }
+            })
+            .map_err(StartError::Thread)?;
+        match wait.await {
+            Ok(Ok(())) => Ok(Self { shared }),
+            Ok(Err(error)) => Err(StartError::Load(error)),
+            Err(_) => Err(StartError::LoadPanicked),
+        }
+    }
+
+    /// Opens a session.
+    ///
+    /// # Errors
+    /// Those of [`Half::open`], and `Stopped`.
+    pub async fn open(&self, open: H::Open) -> Result<EngineSession<H>, EngineError> {
+        let key = SessionKey(self.shared.next_key.fetch_add(1, Ordering::Relaxed));
+        let session = EngineSession {
+            engine: self.clone(),
+            key,
+        };
+        let (reply, wait) = oneshot::channel();
+        self.send(Request::Open(open, key, reply)).await?;
+        wait.await.map_err(|_| EngineError::Stopped)??;
+        Ok(session)
+    }
+
+    async fn send(&self, request: Request<H>) -> Result<(), EngineError> {
+        self.shared
+            .requests
+            .send(request)
+            .await
+            .map_err(|_| EngineError::Stopped)
+    }
+}
+
+/// Why an engine could not be started.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError<E> {
+    /// The thread could not be started.
+    #[error("cannot start the engine thread: {0}")]
+    Thread(std::io::Error),
+    /// Loading failed.
+    #[error(transparent)]
+    Load(E),
+    /// Loading panicked; the message went to the log.
+    #[error("loading the model panicked")]
+    LoadPanicked,
+}
+
+/// An open session. Dropping it frees its memory before the next step of anyone.
+#[derive(Debug)]
+pub struct EngineSession<H: Half> {
+    engine: Engine<H>,
+    key: SessionKey,
+}
+
+impl<H: Half> EngineSession<H> {
+    /// Queues a step and returns what will receive its result. Waits while the channel is full.
+    ///
+    /// # Errors
+    /// `Stopped`.
+    pub async fn submit(
+        &self,
+        priority: Priority,
+        step: H::Step,
+    ) -> Result<Pending<H::Output>, EngineError> {
+        let (to, wait) = oneshot::channel();
+        let job = Job {
+            step,
+            replies: vec![Reply {
+                to,
+                submitted: Instant::now(),
+            }],
+        };
+        self.engine
+            .send(Request::Step(self.key, priority, job))
+            .await?;
+        Ok(wait)
+    }
+
+    /// Queues a step and waits for its result.
+    ///
+    /// # Errors
+    /// Those of the step, and `Stopped`.
+    pub async fn run(
+        &self,
+        priority: Priority,
+        step: H::Step,
+    ) -> Result<Completed<H::Output>, EngineError> {
+        let wait = self.submit(priority, step).await?;
+        wait.await.map_err(|_| EngineError::SessionGone)?
+    }
+}
+
+impl<H: Half> Drop for EngineSession<H> {
+    fn drop(&mut self) {
+        let shared = &self.engine.shared;
+        shared
+            .closed
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push(self.key);
+        // When the channel is full the thread is awake, and looks at the list after each step.
+        let _ = shared.requests.try_send(Request::Wake);
+    }
+}
+
+/// The thread's own side.
+struct EngineLoop<H: Half> {
+    half: H,
+    sessions: HashMap<SessionKey, H::Session>,
+    scheduler: Scheduler<Job<H>>,
+}
+
+impl<H: Half> EngineLoop<H> {
+    fn new(half: H) -> Self {
+        Self {
+            half,
+            sessions: HashMap::new(),
+            scheduler: Scheduler::new(),
+        }
+    }
+
+    fn run(mut self, mut requests: mpsc::Receiver<Request<H>>, shared: &std::sync::Weak<Shared<H>>) {
+        loop {
+            while let Ok(request) = requests.try_recv() {
+                self.accept(request);
+            }
+            if let Some(shared) = shared.upgrade() {
+                self.close(&shared);
+            }
+            if let Some((key, job)) = self.scheduler.pop(absorb) {
+                self.step(key, job);
+                continue;
+            }
+            match requests.blocking_recv() {
+                Some(request) => self.accept(request),
+                None => return,
+            }
+        }
+    }
+
+    fn accept(&mut self, request: Request<H>) {
+        match request {
+            Request::Open(open, key, reply) => {
+                let half = &mut self.half;
+                let opened = guarded(|| half.open(open)).map(|session| {
+                    self.sessions.insert(key, session);
+                });
+                // A requester that is gone drops its session, which closes it.
+                let _ = reply.send(opened);
+            }
+            Request::Step(key, priority, job) => self.scheduler.push(key, priority, job),
+            Request::Wake => {}
+        }
+    }
+
+    fn close(&mut self, shared: &Shared<H>) {
+        let closed = std::mem::take(
+            &mut *shared
+                .closed
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner),
+        );
+        for key in closed {
+            self.scheduler.remove(key);
+            self.sessions.remove(&key);
+        }
+    }
+
+    fn step(&mut self, key: SessionKey, job: Job<H>) {
+        let start = Instant::now();
+        let result = match self.sessions.get_mut(&key) {
+            None => Err(EngineError::SessionGone),
+            Some(session) => {
+                let half = &mut self.half;
+                guarded(|| half.step(session, job.step))
+            }
+        };
+        if let Err(EngineError::Panicked(message)) = &result {
+            tracing::error!(message, "a step panicked; its session is lost");
+            self.sessions.remove(&key);
+        }
+        answer(job.replies, result, start);
+    }
+}
+
+fn absorb<H: Half>(job: &mut Job<H>, next: Job<H>) -> Option<Job<H>> {
+    match H::merge(&mut job.step, next.step) {
+        Some(step) => Some(Job { step, ..next }),
+        None => {
+            job.replies.extend(next.replies);
+            None
+        }
+    }
+}
+
+fn answer<T: Default>(mut replies: Vec<Reply<T>>, result: Result<T, EngineError>, start: Instant) {
+    let compute = start.elapsed();
+    let last = replies.pop();
+    for reply in replies {
+        let queue = start.saturating_duration_since(reply.submitted);
+        let _ = reply.to.send(match &result {
+            Ok(_) => Ok(Completed {
+                output: T::default(),
+                queue,
+                compute: Duration::ZERO,
+            }),
+            Err(error) => Err(error.clone()),
+        });
+    }
+    if let Some(reply) = last {
+        let queue = start.saturating_duration_since(reply.submitted);
+        let _ = reply.to.send(result.map(|output| Completed {
+            output,
+            queue,
+            compute,
+        }));
+    }
+}
+
+fn guarded<T>(work: impl FnOnce() -> Result<T, EngineError>) -> Result<T, EngineError> {
+    catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|panic| {
+        let message = panic
+            .downcast_ref::<String>()
+            .cloned()
+            .or_else(|| panic.downcast_ref::<&str>().map(|s| (*s).to_owned()))
+            .unwrap_or_else(|| "panic without a message".to_owned());
+        Err(EngineError::Panicked(message))
+    })
+}

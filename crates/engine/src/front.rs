@@ -1,0 +1,163 @@
+//! The front half: token ids in, frames of hidden rows out.
+
+use crate::engine::Half;
+use crate::error::EngineError;
+use bytes::Bytes;
+use tandem_codec::{Codec, encode};
+use tandem_model::{KvCache, LayerRange, ModelConfig, Segment};
+
+/// Embedding and layers `0..split`, and the encoder behind them.
+#[derive(Debug)]
+pub struct Front {
+    segment: Segment,
+}
+
+/// Keys and values of one session's front layers.
+#[derive(Debug)]
+pub struct FrontSession {
+    cache: KvCache,
+}
+
+/// A step of a front session.
+#[derive(Debug)]
+pub enum FrontStep {
+    /// Runs tokens at the positions behind the session's.
+    Tokens {
+        /// The tokens.
+        tokens: Vec<u32>,
+        /// How their rows are encoded.
+        codec: Codec,
+        /// About how large a frame may get; one row always fits.
+        frame_bytes: usize,
+    },
+    /// Forgets all positions from here on.
+    Truncate {
+        /// Positions kept.
+        position: usize,
+    },
+}
+
+/// The frames of a step's rows, in order.
+#[derive(Debug, Default)]
+pub struct FrontOutput {
+    /// The frames.
+    pub frames: Vec<Frame>,
+}
+
+/// An encoded frame.
+#[derive(Debug, Clone)]
+pub struct Frame {
+    /// Position of its first row.
+    pub start: usize,
+    /// Number of rows.
+    pub rows: usize,
+    /// The bytes, as tandem-codec writes them.
+    pub bytes: Bytes,
+}
+
+impl Front {
+    /// A front of a segment that begins the model.
+    pub fn new(segment: Segment) -> Self {
+        Self { segment }
+    }
+
+    /// The model's shape.
+    pub fn config(&self) -> &ModelConfig {
+        self.segment.config()
+    }
+
+    /// The layers it runs.
+    pub fn range(&self) -> LayerRange {
+        self.segment.range()
+    }
+
+    /// A session of at most `context` positions.
+    ///
+    /// # Errors
+    /// When the model cannot attend that far.
+    pub fn session(&self, context: usize) -> Result<FrontSession, EngineError> {
+        Ok(FrontSession {
+            cache: self.segment.kv_cache(self.segment.range(), context)?,
+        })
+    }
+
+    /// Runs tokens behind the session's and returns their hidden rows, `[tokens, hidden]`
+    /// row-major.
+    ///
+    /// # Errors
+    /// For ids outside the vocabulary, a full context, or a libtorch failure.
+    pub fn rows(
+        &self,
+        session: &mut FrontSession,
+        tokens: &[u32],
+    ) -> Result<Vec<f32>, EngineError> {
+        let hidden = self.segment.embed(tokens)?;
+        let hidden = self.segment.forward(hidden, &mut session.cache)?;
+        Ok(tandem_model::values(&hidden)?)
+    }
+
+    fn frames(
+        &self,
+        session: &mut FrontSession,
+        tokens: &[u32],
+        codec: Codec,
+        frame_bytes: usize,
+    ) -> Result<FrontOutput, EngineError> {
+        let start = session.cache.len();
+        let values = self.rows(session, tokens)?;
+        let hidden = self.config().hidden;
+        let row_bytes = codec.max_frame_bytes(1, hidden);
+        let rows_a_frame = (frame_bytes / row_bytes).max(1);
+        let frames = values
+            .chunks(rows_a_frame * hidden)
+            .enumerate()
+            .map(|(i, chunk)| {
+                let mut bytes = Vec::new();
+                let header = encode(codec, chunk, hidden, &mut bytes)?;
+                Ok(Frame {
+                    start: start + i * rows_a_frame,
+                    rows: header.rows,
+                    bytes: bytes.into(),
+                })
+            })
+            .collect::<Result<_, EngineError>>();
+        if frames.is_err() {
+            session.cache.truncate(start);
+        }
+        Ok(FrontOutput { frames: frames? })
+    }
+}
+
+impl Half for Front {
+    type Session = FrontSession;
+    type Open = usize;
+    type Step = FrontStep;
+    type Output = FrontOutput;
+
+    fn open(&mut self, context: usize) -> Result<FrontSession, EngineError> {
+        self.session(context)
+    }
+
+    fn step(
+        &mut self,
+        session: &mut FrontSession,
+        step: FrontStep,
+    ) -> Result<FrontOutput, EngineError> {
+        match step {
+            FrontStep::Tokens {
+                tokens,
+                codec,
+                frame_bytes,
+            } => self.frames(session, &tokens, codec, frame_bytes),
+            FrontStep::Truncate { position } => {
+                session.cache.truncate(position);
+                Ok(FrontOutput::default())
+            }
+        }
+    }
+
+    /// Chunks are cut where they are made, so that frames leave while the next chunk computes.
+    fn merge(_: &mut FrontStep, next: FrontStep) -> Option<FrontStep> {
+        Some(next)
+    }
+}

@@ -1,0 +1,31 @@
+//! Where codec and model meet, once: what is evaluated is what is served.
+//!
+//! ```text
+//! Front   token ids ─► embed, layers 0..l ─► encode ─► frames
+//! Back    frames ─► decode ─► layers l..L, head ─► sample ─► token id
+//! ```
+//!
+//! Both are a [`Half`] that an [`Engine`] drives on a thread of its own; tandem-eval drives them
+//! directly. [`Ledger`] is the cloud's book-keeping of a session as `docs/protocol.md` specifies
+//! it, [`sampler`] chooses tokens. Nothing here knows gRPC.
+
+mod back;
+mod engine;
+mod error;
+mod front;
+mod kv_budget;
+mod ledger;
+mod model_files;
+mod run;
+pub mod sampler;
+mod scheduler;
+
+pub use back::{Back, BackOpen, BackOutput, BackSession, BackStep, MERGED_ROWS, RowsInput, RowsStep};
+pub use engine::{Completed, Engine, EngineSession, Half, Pending, StartError};
+pub use error::EngineError;
+pub use front::{Frame, Front, FrontOutput, FrontSession, FrontStep};
+pub use kv_budget::{KvBudget, Reservation};
+pub use ledger::{Ledger, LedgerError, RowsVerdict};
+pub use model_files::{Compute, ModelFiles};
+pub use run::{FinishReason, RunRequest, RunToken};
+pub use scheduler::{Priority, SessionKey};

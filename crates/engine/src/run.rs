@@ -1,0 +1,80 @@
+//! One answer: how its tokens are chosen and when it ends.
+
+use crate::sampler::{Sampled, SamplingParameters, TokenLogprobs};
+
+/// How an answer is made.
+#[derive(Debug, Clone, Default)]
+pub struct RunRequest {
+    /// How tokens are chosen; validated by whoever accepts them.
+    pub parameters: SamplingParameters,
+    /// The most tokens, or `None` for up to the context's end.
+    pub max_tokens: Option<usize>,
+    /// Tokens that end the answer.
+    pub eos: Vec<u32>,
+    /// Ids of the positions from 0 on, where the session does not know them and penalties are on.
+    pub history: Vec<u32>,
+}
+
+/// Why an answer ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FinishReason {
+    /// An end-of-sequence token.
+    Stop,
+    /// As many tokens as were asked for, or the context is full.
+    Length,
+}
+
+/// A chosen token.
+#[derive(Debug, Clone, PartialEq)]
+pub struct RunToken {
+    /// Its position: one past the row it was sampled after.
+    pub position: usize,
+    /// Its id.
+    pub id: u32,
+    /// Log probabilities, when asked for.
+    pub logprobs: Option<TokenLogprobs>,
+    /// Set when it is the answer's last.
+    pub finish: Option<FinishReason>,
+}
+
+/// An answer being made.
+#[derive(Debug)]
+pub(crate) struct Run {
+    pub(crate) request: RunRequest,
+    sampled: usize,
+}
+
+impl Run {
+    pub(crate) fn new(request: RunRequest) -> Self {
+        Self {
+            request,
+            sampled: 0,
+        }
+    }
+
+    /// True before the first token.
+    pub(crate) fn is_fresh(&self) -> bool {
+        self.sampled == 0
+    }
+
+    /// Counts a token at `position` of a context of `capacity`.
+    pub(crate) fn accept(&mut self, sampled: Sampled, position: usize, capacity: usize) -> RunToken {
+        self.sampled += 1;
+        let request = &self.request;
+        let finish = if request.parameters.stops_at(sampled.id, &request.eos) {
+            Some(FinishReason::Stop)
+        } else if request.max_tokens.is_some_and(|max| self.sampled >= max)
+            || position + 1 >= capacity
+        {
+            Some(FinishReason::Length)
+        } else {
+            None
+        };
+        RunToken {
+            position,
+            id: sampled.id,
+            logprobs: sampled.logprobs,
+            finish,
+        }
+    }
+}
