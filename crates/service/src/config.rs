@@ -1,0 +1,27 @@
+//! Configuration: one typed tree from layers of YAML.
+//!
+//! A binary ships a commented YAML file with every default and embeds it; a user's file overrides
+//! keys of it, and flags override both. The merged tree becomes a `serde` type with
+//! `deny_unknown_fields`, and [`Validate`] checks its ranges. Every error names the key's dotted
+//! path and the layer that set it, for a file with the line:
+//!
+//! ```text
+//! cloud.yaml:12: limits.max_sessions: is 0, must be at least 1
+//! ```
+//!
+//! YAML itself stays behind this module: no other code names the library that parses it.
+
+mod byte_size;
+mod error;
+mod human_duration;
+mod layers;
+mod line;
+mod path;
+mod validate;
+
+pub use byte_size::{ByteSize, ByteSizeError};
+pub use error::{ConfigError, Misfit, Origin};
+pub use human_duration::{HumanDuration, HumanDurationError};
+pub use layers::{Layers, load};
+pub use path::FieldPath;
+pub use validate::{Validate, Violation, Violations};

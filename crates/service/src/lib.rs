@@ -1,0 +1,19 @@
+//! What both servers share, so that they behave alike where a person who runs them can see it.
+//!
+//! In the order in which a server meets them: [`openmp`] sets what libgomp reads before `main`,
+//! [`config`] loads the one typed tree of settings, [`logging`] starts the logs, [`metrics`]
+//! installs the recorder for a catalogue of metrics, [`health`] says what is ready, [`admin`]
+//! serves both of these on a listener of their own, [`grpc`] holds the transport's settings,
+//! [`timeout`] and [`status`] read a caller's deadline and answer with details, and [`drain`] ends
+//! it all within a deadline.
+
+pub mod admin;
+pub mod config;
+pub mod drain;
+pub mod grpc;
+pub mod health;
+pub mod logging;
+pub mod metrics;
+pub mod openmp;
+pub mod status;
+pub mod timeout;

@@ -1,0 +1,18 @@
+//! Between the wire's messages and the engine's types, for both servers: sampling parameters,
+//! tokens, model descriptions, sizes, and the one mapping from errors to gRPC statuses.
+
+mod description;
+mod sampling;
+mod size;
+mod status;
+
+pub use description::{description, fingerprint};
+pub use sampling::{finish_reason, parameters, token_logprobs};
+pub use size::{GRPC_PREFIX_BYTES, message_bytes, token_id_bytes};
+pub use status::{engine_status, ledger_status, parameter_status};
+
+/// The version of the split protocol that this build speaks.
+pub const PROTOCOL_VERSION: u32 = 1;
+
+/// The largest padding of a Ping, in bytes.
+pub const MAX_PING_PADDING: usize = 64 << 10;
