@@ -1,0 +1,116 @@
+//! The command line. Every flag overrides the key of the configuration it is named after.
+
+use crate::config::{CloudConfig, DEFAULTS};
+use clap::{Args, Parser, Subcommand};
+use std::path::PathBuf;
+use tandem_service::config::{ByteSize, ConfigError, HumanDuration, Layers};
+
+/// The cloud half of Tandem: back layers and sampling.
+#[derive(Debug, Parser)]
+#[command(version, about)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Serve edges until SIGTERM.
+    Serve(Box<ServeArgs>),
+    /// Exit 0 when a cloud-service serves.
+    Health(HealthArgs),
+    /// Print every setting with its default.
+    Config,
+}
+
+/// Flags of `serve`.
+#[derive(Debug, Default, Args)]
+pub struct ServeArgs {
+    /// A configuration file; see `cloud-service config`.
+    #[arg(long)]
+    pub config: Option<PathBuf>,
+    /// The model: a Hugging Face directory.
+    #[arg(long)]
+    pub model: Option<PathBuf>,
+    /// Where edges connect.
+    #[arg(long)]
+    pub listen: Option<String>,
+    /// Where Prometheus and probes connect.
+    #[arg(long)]
+    pub metrics_listen: Option<String>,
+    /// cpu, cuda or cuda:N.
+    #[arg(long)]
+    pub device: Option<String>,
+    /// f32 or bf16.
+    #[arg(long)]
+    pub weights: Option<String>,
+    /// Threads that compute; 0 for the processors there are.
+    #[arg(long)]
+    pub threads: Option<usize>,
+    /// The lowest split served.
+    #[arg(long)]
+    pub first_layer: Option<usize>,
+    /// Sessions open at once.
+    #[arg(long)]
+    pub max_sessions: Option<usize>,
+    /// The most positions of one session.
+    #[arg(long)]
+    pub context: Option<usize>,
+    /// Memory for keys and values, such as 4GiB.
+    #[arg(long)]
+    pub kv_memory: Option<ByteSize>,
+    /// How long an idle session is kept, such as 5m.
+    #[arg(long)]
+    pub idle_ttl: Option<HumanDuration>,
+    /// How long answers may go on after SIGTERM.
+    #[arg(long)]
+    pub drain_deadline: Option<HumanDuration>,
+    /// A level, or filters.
+    #[arg(long)]
+    pub log_level: Option<String>,
+    /// text or json.
+    #[arg(long)]
+    pub log_format: Option<String>,
+}
+
+/// Flags of `health`.
+#[derive(Debug, Args)]
+pub struct HealthArgs {
+    /// The metrics address of the server.
+    #[arg(long, default_value = "127.0.0.1:9501")]
+    pub address: String,
+    /// How long to wait for an answer.
+    #[arg(long, default_value = "2s")]
+    pub timeout: HumanDuration,
+}
+
+impl ServeArgs {
+    /// The configuration: defaults, then the file, then the flags.
+    ///
+    /// # Errors
+    /// When a file or a value cannot be.
+    pub fn load(self) -> Result<CloudConfig, ConfigError> {
+        let mut layers = Layers::new(DEFAULTS);
+        if let Some(file) = &self.config {
+            layers = layers.file(file)?;
+        }
+        layers
+            .flag("--model", "model", self.model)
+            .flag("--listen", "listen", self.listen)
+            .flag("--metrics-listen", "metrics_listen", self.metrics_listen)
+            .flag("--device", "device", self.device)
+            .flag("--weights", "weights", self.weights)
+            .flag("--threads", "threads", self.threads)
+            .flag("--first-layer", "first_layer", self.first_layer)
+            .flag("--max-sessions", "sessions.max", self.max_sessions)
+            .flag("--context", "sessions.context", self.context)
+            .flag("--kv-memory", "sessions.kv_memory", self.kv_memory)
+            .flag("--idle-ttl", "sessions.idle_ttl", self.idle_ttl)
+            .flag("--drain-deadline", "drain_deadline", self.drain_deadline)
+            .flag("--log-level", "log.level", self.log_level)
+            .flag("--log-format", "log.format", self.log_format)
+            .build()
+    }
+}

@@ -1,0 +1,97 @@
+//! What all streams share: the engine, and what it serves.
+
+use crate::admission::Admission;
+use crate::config::CloudConfig;
+use std::time::Duration;
+use tandem_codec::Codec;
+use tandem_engine::{Back, Engine, KvBudget, ModelFiles};
+use tandem_model::{Fingerprint, ModelConfig};
+use tandem_proto::v1;
+use tandem_service::drain::DrainSignal;
+use tandem_wire::PROTOCOL_VERSION;
+
+/// A loaded back and its terms.
+#[derive(Debug)]
+pub struct Cloud {
+    /// The engine thread.
+    pub engine: Engine<Back>,
+    /// The open sessions.
+    pub admission: Admission,
+    /// Memory for keys and values.
+    pub budget: KvBudget,
+    /// The end of it all.
+    pub drain: DrainSignal,
+    /// The model's shape.
+    pub config: ModelConfig,
+    /// Identity of the weights.
+    pub weights: Fingerprint,
+    /// Identity of the tokenizer.
+    pub tokenizer: Fingerprint,
+    /// First layer held.
+    pub first_layer: usize,
+    /// The most positions of a session.
+    pub context: usize,
+    /// The most bytes of a frame.
+    pub max_frame: usize,
+    /// How long an idle session is kept.
+    pub idle_ttl: Duration,
+    /// How long a stream may take to open its session.
+    pub open_timeout: Duration,
+    name: String,
+}
+
+impl Cloud {
+    /// Gathers what streams need.
+    pub fn new(
+        config: &CloudConfig,
+        name: String,
+        files: &ModelFiles,
+        tokenizer: Fingerprint,
+        engine: Engine<Back>,
+        budget: KvBudget,
+        drain: DrainSignal,
+    ) -> Self {
+        Self {
+            engine,
+            admission: Admission::new(&config.sessions),
+            budget,
+            drain,
+            weights: files.weights_fingerprint,
+            tokenizer,
+            first_layer: config.first_layer,
+            context: config.context(files.config.max_context()),
+            max_frame: config.limits.max_frame.as_usize(),
+            idle_ttl: config.sessions.idle_ttl.get(),
+            open_timeout: config.sessions.open_timeout.get(),
+            config: files.config.clone(),
+            name,
+        }
+    }
+
+    /// Names of the codecs decoded.
+    pub fn codecs(&self) -> impl Iterator<Item = &'static str> {
+        Codec::ALL.into_iter().map(Codec::name)
+    }
+
+    /// What an edge asks for once a connection.
+    pub fn describe(&self) -> v1::DescribeBackResponse {
+        let number = |size: usize| u32::try_from(size).unwrap_or(u32::MAX);
+        v1::DescribeBackResponse {
+            model: Some(tandem_wire::description(
+                &self.name,
+                &self.config,
+                self.weights,
+                self.tokenizer,
+            )),
+            versions: Some(v1::VersionRange {
+                min: PROTOCOL_VERSION,
+                max: PROTOCOL_VERSION,
+            }),
+            codecs: self.codecs().map(str::to_owned).collect(),
+            first_layer: number(self.first_layer),
+            max_context: number(self.context),
+            max_frame_bytes: number(self.max_frame),
+            features: Vec::new(),
+        }
+    }
+}

@@ -1,0 +1,137 @@
+//! The configuration of cloud-service. `cloud.yaml` has every default.
+
+use serde::Deserialize;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use tandem_engine::Compute;
+use tandem_model::{DeviceName, WeightType};
+use tandem_service::config::{ByteSize, HumanDuration, Validate, Violations};
+use tandem_service::grpc::TransportConfig;
+use tandem_service::logging::LogConfig;
+
+/// Every default, commented.
+pub const DEFAULTS: &str = include_str!("../cloud.yaml");
+
+/// The longest context granted where the configuration leaves it open: memory for it is reserved
+/// when a session opens, and few conversations need more.
+const OPEN_CONTEXT: usize = 8192;
+
+/// The configuration.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CloudConfig {
+    /// Where edges connect.
+    pub listen: SocketAddr,
+    /// Where Prometheus and probes connect.
+    pub metrics_listen: SocketAddr,
+    /// The model directory.
+    pub model: PathBuf,
+    /// The model's name for people; empty for the directory's.
+    pub name: String,
+    /// Where the layers run.
+    pub device: String,
+    /// Type of the weights.
+    pub weights: String,
+    /// Threads that compute; 0 for the processors there are.
+    pub threads: usize,
+    /// First layer loaded.
+    pub first_layer: usize,
+    /// Sessions.
+    pub sessions: SessionsConfig,
+    /// Limits.
+    pub limits: LimitsConfig,
+    /// How long a drain may take.
+    pub drain_deadline: HumanDuration,
+    /// Logs.
+    pub log: LogConfig,
+    /// HTTP/2.
+    pub transport: TransportConfig,
+}
+
+/// How many sessions, and how large.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SessionsConfig {
+    /// Sessions open at once.
+    pub max: usize,
+    /// Positions of one session; 0 for the model's.
+    pub context: usize,
+    /// Memory for keys and values.
+    pub kv_memory: ByteSize,
+    /// How long an idle session is kept.
+    pub idle_ttl: HumanDuration,
+    /// How long a stream may take to open its session.
+    pub open_timeout: HumanDuration,
+}
+
+/// What is accepted.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LimitsConfig {
+    /// The largest codec frame.
+    pub max_frame: ByteSize,
+}
+
+impl CloudConfig {
+    /// Where and in which type to compute.
+    pub fn compute(&self) -> Compute {
+        Compute {
+            device: self.device.parse().unwrap_or_default(),
+            weights: self.weights.parse().unwrap_or_default(),
+        }
+    }
+
+    /// Threads that compute.
+    pub fn thread_count(&self) -> usize {
+        match self.threads {
+            0 => std::thread::available_parallelism().map_or(1, usize::from),
+            threads => threads,
+        }
+    }
+
+    /// The most positions of a session for a model that allows `model_limit`.
+    pub fn context(&self, model_limit: usize) -> usize {
+        match self.sessions.context {
+            0 => model_limit.min(OPEN_CONTEXT),
+            context => context,
+        }
+    }
+}
+
+impl Validate for CloudConfig {
+    fn validate(&self, at: &mut Violations) {
+        at.check(
+            "model",
+            !self.model.as_os_str().is_empty(),
+            "is empty, must be a model directory",
+        );
+        if let Err(error) = self.device.parse::<DeviceName>() {
+            at.push("device", error.to_string());
+        }
+        if let Err(error) = self.weights.parse::<WeightType>() {
+            at.push("weights", error.to_string());
+        }
+        at.within("threads", self.threads, ..=1024);
+        at.nested("sessions", &self.sessions);
+        at.nested("limits", &self.limits);
+        at.nested("transport", &self.transport);
+    }
+}
+
+impl Validate for SessionsConfig {
+    fn validate(&self, at: &mut Violations) {
+        at.within("max", self.max, 1..=65_536);
+        at.within("context", self.context, ..=1 << 24);
+        at.within("kv_memory", self.kv_memory, ByteSize::mib(1)..);
+    }
+}
+
+impl Validate for LimitsConfig {
+    fn validate(&self, at: &mut Violations) {
+        at.within(
+            "max_frame",
+            self.max_frame,
+            ByteSize::kib(4)..=ByteSize::mib(64),
+        );
+    }
+}

@@ -1,0 +1,126 @@
+//! Rows from the wire to the engine: everything about them that can be checked without running
+//! them.
+
+use crate::cloud::Cloud;
+use tandem_codec::{FrameHeader, Limits};
+use tandem_engine::{RowsInput, RowsStep};
+use tandem_proto::v1;
+use tandem_service::status::{bad_request, failure};
+use tonic::{Code, Status};
+
+/// Rows that are what they say they are.
+#[derive(Debug)]
+pub struct CheckedRows {
+    /// Their epoch.
+    pub epoch: u32,
+    /// Whether a token is wanted after the last.
+    pub want: bool,
+    /// Hidden values they hold.
+    pub values: usize,
+    /// Bytes of their frame.
+    pub frame_bytes: usize,
+    /// The step that runs them.
+    pub step: RowsStep,
+}
+
+impl CheckedRows {
+    /// Checks a message of a session whose split is `split` and context `context`.
+    ///
+    /// # Errors
+    /// As docs/protocol.md lists them under `Rows`.
+    pub fn check(
+        rows: v1::Rows,
+        split: usize,
+        context: usize,
+        cloud: &Cloud,
+    ) -> Result<Self, Status> {
+        let count = rows.count.max(1) as usize;
+        let want = match v1::Want::try_from(rows.want) {
+            Ok(want) => want == v1::Want::Token,
+            Err(_) => return Err(invalid("rows.want", format!("{} is unknown", rows.want))),
+        };
+        if count > context {
+            return Err(invalid("rows.count", format!("{count} is above the context of {context}")));
+        }
+        check_token_ids(&rows, count, split, cloud)?;
+        let frame_bytes = rows.frame.len();
+        let (input, token_ids, values) = if split == 0 {
+            (RowsInput::Tokens(rows.token_ids), Vec::new(), 0)
+        } else {
+            let header = check_frame(&rows, context, cloud)?;
+            if header.rows != count {
+                let problem = format!("is {count}, the frame has {} rows", header.rows);
+                return Err(invalid("rows.count", problem));
+            }
+            let values = header.rows * header.hidden;
+            (RowsInput::Frames(vec![rows.frame]), rows.token_ids, values)
+        };
+        Ok(Self {
+            epoch: rows.epoch,
+            want,
+            values,
+            frame_bytes,
+            step: RowsStep {
+                start: rows.start as usize,
+                count,
+                skip: 0,
+                input,
+                token_ids,
+                want,
+            },
+        })
+    }
+}
+
+fn check_token_ids(
+    rows: &v1::Rows,
+    count: usize,
+    split: usize,
+    cloud: &Cloud,
+) -> Result<(), Status> {
+    let ids = rows.token_ids.len();
+    if split == 0 && !rows.frame.is_empty() {
+        return Err(invalid("rows.frame", "must be absent with split 0".to_owned()));
+    }
+    if ids != count && (split == 0 || ids != 0) {
+        return Err(invalid("rows.token_ids", format!("{ids} ids for {count} rows")));
+    }
+    let vocabulary = cloud.config.vocabulary;
+    match rows.token_ids.iter().find(|&&id| id as usize >= vocabulary) {
+        Some(id) => Err(invalid(
+            "rows.token_ids",
+            format!("{id} is outside the vocabulary of {vocabulary}"),
+        )),
+        None => Ok(()),
+    }
+}
+
+fn check_frame(rows: &v1::Rows, context: usize, cloud: &Cloud) -> Result<FrameHeader, Status> {
+    let length = rows.frame.len();
+    if length > cloud.max_frame {
+        let problem = format!("{length} bytes are more than the granted {}", cloud.max_frame);
+        return Err(invalid("rows.frame", problem));
+    }
+    let found = crc32c::crc32c(&rows.frame);
+    if found != rows.crc32c {
+        return Err(failure(
+            Code::DataLoss,
+            "CHECKSUM",
+            format!(
+                "the frame at position {} arrived damaged: CRC-32C is {found:08x}, said {:08x}",
+                rows.start, rows.crc32c
+            ),
+        ));
+    }
+    let limits = Limits {
+        max_rows: context,
+        hidden: cloud.config.hidden,
+    };
+    FrameHeader::read(&rows.frame, limits)
+        .map(|(header, _)| header)
+        .map_err(|error| invalid("rows.frame", error.to_string()))
+}
+
+fn invalid(field: &'static str, problem: String) -> Status {
+    bad_request("ROWS", [(field, problem)])
+}

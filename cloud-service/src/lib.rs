@@ -1,0 +1,18 @@
+//! cloud-service: the back layers of a split model and the sampler, behind gRPC.
+//!
+//! The way of a row: [`service`] takes the stream and gives it a task, [`stream`] is that task and
+//! owns the session, [`open`] decides whether it may begin and [`admission`] finds room for it,
+//! [`intake`] checks each message of rows, the engine runs them, and the sampled token goes back
+//! down the stream. [`cloud`] is what all streams share; [`serve`] starts and ends it all.
+
+pub mod admission;
+pub mod cli;
+pub mod cloud;
+pub mod config;
+pub mod intake;
+pub mod metrics;
+pub mod open;
+pub mod record;
+pub mod serve;
+pub mod service;
+pub mod stream;

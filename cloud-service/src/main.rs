@@ -1,0 +1,34 @@
+//! The binary cloud-service.
+
+use clap::Parser as _;
+use cloud_service::cli::{Cli, Command};
+use cloud_service::config::DEFAULTS;
+use cloud_service::serve::serve;
+use tandem_proto::v1::split_service_server::SERVICE_NAME;
+use tandem_service::{health, openmp};
+
+fn main() -> anyhow::Result<()> {
+    let cli = Cli::parse();
+    match cli.command {
+        Command::Config => {
+            print!("{DEFAULTS}");
+            Ok(())
+        }
+        Command::Health(args) => runtime()?.block_on(async {
+            Ok(health::check(&args.address, SERVICE_NAME, args.timeout.get()).await?)
+        }),
+        Command::Serve(args) => {
+            openmp::reexec_with_openmp_settings()?;
+            let config = args.load()?;
+            runtime()?.block_on(serve(config))
+        }
+    }
+}
+
+/// One thread moves bytes; the processors are for the engine.
+fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
+    Ok(tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .enable_all()
+        .build()?)
+}

@@ -1,0 +1,213 @@
+//! Everything cloud-service counts. docs/operations.md has the same table, and a test holds both
+//! equal.
+
+use tandem_service::metrics::{
+    COUNTS, INTER_TOKEN_SECONDS, Kind, Label, Metric, TIME_TO_FIRST_TOKEN_SECONDS,
+    Unit,
+};
+
+const DIRECTION_AND_KIND: &[Label] = &[
+    Label {
+        name: "direction",
+        values: &["up", "down"],
+    },
+    Label {
+        name: "kind",
+        values: &["frame", "token_ids", "tokens", "control"],
+    },
+];
+const PHASE: &[Label] = &[Label {
+    name: "phase",
+    values: &["prefill", "decode"],
+}];
+const FINISHED_REASON: &[Label] = &[Label {
+    name: "finished_reason",
+    values: &["stop", "length"],
+}];
+/// The gRPC statuses a stream can end with.
+const CODE: &[Label] = &[Label {
+    name: "code",
+    values: &[
+        "cancelled",
+        "invalid_argument",
+        "deadline_exceeded",
+        "already_exists",
+        "resource_exhausted",
+        "failed_precondition",
+        "aborted",
+        "out_of_range",
+        "unimplemented",
+        "internal",
+        "unavailable",
+        "data_loss",
+    ],
+}];
+const STATE: &[Label] = &[Label {
+    name: "state",
+    values: &["running", "idle"],
+}];
+
+/// Time to first token.
+pub const TIME_TO_FIRST_TOKEN: Metric = Metric {
+    name: "tandem_cloud_time_to_first_token_seconds",
+    kind: Kind::Histogram(TIME_TO_FIRST_TOKEN_SECONDS),
+    unit: Unit::Seconds,
+    labels: &[],
+    help: "From the arrival of an answer's first rows to its first token.",
+};
+/// Inter-token latency.
+pub const INTER_TOKEN_LATENCY: Metric = Metric {
+    name: "tandem_cloud_inter_token_latency_seconds",
+    kind: Kind::Histogram(INTER_TOKEN_SECONDS),
+    unit: Unit::Seconds,
+    labels: &[],
+    help: "Between two tokens of an answer, link and edge included.",
+};
+/// Queue.
+pub const QUEUE: Metric = Metric {
+    name: "tandem_cloud_queue_seconds",
+    kind: Kind::Histogram(INTER_TOKEN_SECONDS),
+    unit: Unit::Seconds,
+    labels: PHASE,
+    help: "From the arrival of rows to the start of their step.",
+};
+/// Compute.
+pub const COMPUTE: Metric = Metric {
+    name: "tandem_cloud_step_seconds",
+    kind: Kind::Histogram(INTER_TOKEN_SECONDS),
+    unit: Unit::Seconds,
+    labels: PHASE,
+    help: "Back layers, head and sampling of one step.",
+};
+/// Rows a message.
+pub const ROWS: Metric = Metric {
+    name: "tandem_cloud_rows",
+    kind: Kind::Histogram(COUNTS),
+    unit: Unit::Count,
+    labels: PHASE,
+    help: "Rows of one message.",
+};
+/// Wire bytes.
+pub const WIRE_BYTES: Metric = Metric {
+    name: "tandem_cloud_wire_bytes_total",
+    kind: Kind::Counter,
+    unit: Unit::Bytes,
+    labels: DIRECTION_AND_KIND,
+    help: "gRPC message bytes with their prefix, before HTTP/2 and TLS.",
+};
+/// Tokens.
+pub const GENERATION_TOKENS: Metric = Metric {
+    name: "tandem_cloud_generation_tokens_total",
+    kind: Kind::Counter,
+    unit: Unit::Count,
+    labels: &[],
+    help: "Tokens sampled.",
+};
+/// Answers.
+pub const REQUEST_SUCCESS: Metric = Metric {
+    name: "tandem_cloud_request_success_total",
+    kind: Kind::Counter,
+    unit: Unit::Count,
+    labels: FINISHED_REASON,
+    help: "Answers that reached their end in the cloud.",
+};
+/// Failures.
+pub const FAILURES: Metric = Metric {
+    name: "tandem_cloud_failures_total",
+    kind: Kind::Counter,
+    unit: Unit::Count,
+    labels: CODE,
+    help: "Streams that ended with an error, by gRPC status.",
+};
+/// Sessions.
+pub const SESSIONS: Metric = Metric {
+    name: "tandem_cloud_sessions",
+    kind: Kind::Gauge,
+    unit: Unit::Count,
+    labels: STATE,
+    help: "Open sessions.",
+};
+/// Sessions opened.
+pub const SESSIONS_OPENED: Metric = Metric {
+    name: "tandem_cloud_sessions_opened_total",
+    kind: Kind::Counter,
+    unit: Unit::Count,
+    labels: &[],
+    help: "Sessions opened.",
+};
+/// Sessions evicted.
+pub const SESSIONS_EVICTED: Metric = Metric {
+    name: "tandem_cloud_sessions_evicted_total",
+    kind: Kind::Counter,
+    unit: Unit::Count,
+    labels: &[Label {
+        name: "cause",
+        values: &["idle_ttl", "pressure"],
+    }],
+    help: "Idle sessions closed, because their time was up or others needed the room.",
+};
+/// Memory in use.
+pub const KV_BYTES: Metric = Metric {
+    name: "tandem_cloud_kv_bytes",
+    kind: Kind::Gauge,
+    unit: Unit::Bytes,
+    labels: &[],
+    help: "Memory reserved for keys and values.",
+};
+/// Memory there is.
+pub const KV_BUDGET_BYTES: Metric = Metric {
+    name: "tandem_cloud_kv_budget_bytes",
+    kind: Kind::Gauge,
+    unit: Unit::Bytes,
+    labels: &[],
+    help: "Memory that may be reserved for keys and values.",
+};
+/// Bits a value.
+pub const BITS_PER_VALUE: Metric = Metric {
+    name: "tandem_cloud_bits_per_value",
+    kind: Kind::Histogram(&[
+        2.0, 3.0, 4.0, 4.5, 5.0, 5.5, 6.0, 7.0, 8.0, 9.0, 12.0, 16.0, 20.0, 32.0, 40.0,
+    ]),
+    unit: Unit::Count,
+    labels: &[],
+    help: "Frame bits a hidden value, of one frame.",
+};
+/// All of them.
+pub const CATALOGUE: &[Metric] = &[
+    TIME_TO_FIRST_TOKEN,
+    INTER_TOKEN_LATENCY,
+    QUEUE,
+    COMPUTE,
+    ROWS,
+    WIRE_BYTES,
+    GENERATION_TOKENS,
+    REQUEST_SUCCESS,
+    FAILURES,
+    SESSIONS,
+    SESSIONS_OPENED,
+    SESSIONS_EVICTED,
+    KV_BYTES,
+    KV_BUDGET_BYTES,
+    BITS_PER_VALUE,
+];
+
+/// The label of a status code.
+pub fn code_label(code: tonic::Code) -> &'static str {
+    use tonic::Code;
+    match code {
+        Code::Ok | Code::Cancelled | Code::Unknown => "cancelled",
+        Code::InvalidArgument => "invalid_argument",
+        Code::DeadlineExceeded => "deadline_exceeded",
+        Code::AlreadyExists => "already_exists",
+        Code::ResourceExhausted => "resource_exhausted",
+        Code::FailedPrecondition => "failed_precondition",
+        Code::Aborted => "aborted",
+        Code::OutOfRange => "out_of_range",
+        Code::Unimplemented => "unimplemented",
+        Code::Unavailable => "unavailable",
+        Code::DataLoss => "data_loss",
+        Code::Internal | Code::NotFound | Code::PermissionDenied | Code::Unauthenticated => {
+            "internal"
+        }
+    }
+}

@@ -1,0 +1,148 @@
+//! The first message of a stream: who may open a session, and what it is granted.
+
+use crate::cloud::Cloud;
+use tandem_codec::Codec;
+use tandem_engine::BackOpen;
+use tandem_proto::v1;
+use tandem_service::status::{bad_request, failure, precondition_failure};
+use tandem_wire::PROTOCOL_VERSION;
+use tonic::{Code, Status};
+
+use crate::admission::SessionId;
+
+/// What an Open asks for, once it is known to fit.
+#[derive(Debug)]
+pub struct Opening {
+    /// The session's id.
+    pub id: SessionId,
+    /// Layers the edge runs.
+    pub split: usize,
+    /// The codec preferred.
+    pub codec: Codec,
+    /// Positions granted.
+    pub context: usize,
+}
+
+impl Opening {
+    /// Checks an Open against what is served.
+    ///
+    /// # Errors
+    /// As docs/protocol.md lists them under `Open`.
+    pub fn check(open: &v1::Open, cloud: &Cloud) -> Result<Self, Status> {
+        check_version(open)?;
+        check_features(open)?;
+        let codec = check_codecs(open, cloud)?;
+        check_fingerprints(open, cloud)?;
+        let id = <SessionId>::try_from(open.session_id.as_slice()).map_err(|_| {
+            bad_request("SESSION_ID", [("open.session_id", "must be 16 bytes".to_owned())])
+        })?;
+        let split = check_split(open, cloud)?;
+        let context = match open.context as usize {
+            0 => cloud.context,
+            asked => asked.min(cloud.context),
+        };
+        Ok(Self {
+            id,
+            split,
+            codec,
+            context,
+        })
+    }
+
+    /// What the engine's session is opened with.
+    pub fn back(&self) -> BackOpen {
+        BackOpen {
+            split: self.split,
+            context: self.context,
+        }
+    }
+}
+
+fn check_version(open: &v1::Open) -> Result<(), Status> {
+    let versions = open.versions.unwrap_or_default();
+    if (versions.min..=versions.max).contains(&PROTOCOL_VERSION) {
+        return Ok(());
+    }
+    Err(precondition_failure(
+        "VERSION",
+        "VERSION",
+        format!("{}..={}", versions.min, versions.max),
+        format!(
+            "the edge speaks versions {} to {} of the protocol, the cloud {PROTOCOL_VERSION}",
+            versions.min, versions.max
+        ),
+    ))
+}
+
+/// Resuming and epochs in flight are specified and not served yet.
+fn check_features(open: &v1::Open) -> Result<(), Status> {
+    match open.features.first() {
+        None => Ok(()),
+        Some(&feature) => {
+            let name = match v1::Feature::try_from(feature) {
+                Ok(feature) => feature.as_str_name().to_owned(),
+                Err(_) => format!("feature {feature}"),
+            };
+            Err(failure(
+                Code::Unimplemented,
+                "FEATURE",
+                format!("{name} is not served here"),
+            ))
+        }
+    }
+}
+
+fn check_codecs(open: &v1::Open, cloud: &Cloud) -> Result<Codec, Status> {
+    let known = |name: &String| name.parse::<Codec>().ok();
+    open.codecs.iter().find_map(known).ok_or_else(|| {
+        let served: Vec<&str> = cloud.codecs().collect();
+        precondition_failure(
+            "CODEC",
+            "CODEC",
+            open.codecs.join(", "),
+            format!(
+                "none of the edge's codecs ({}) is among the cloud's ({})",
+                open.codecs.join(", "),
+                served.join(", ")
+            ),
+        )
+    })
+}
+
+fn check_fingerprints(open: &v1::Open, cloud: &Cloud) -> Result<(), Status> {
+    let sides = [
+        ("MODEL", "weights", &open.weights_fingerprint, cloud.weights),
+        ("TOKENIZER", "tokenizer", &open.tokenizer_fingerprint, cloud.tokenizer),
+    ];
+    for (reason, what, edge, ours) in sides {
+        let Some(edge) = tandem_wire::fingerprint(edge) else {
+            let field = format!("open.{what}_fingerprint");
+            return Err(bad_request("FINGERPRINT", [(field, "must be 32 bytes".to_owned())]));
+        };
+        if edge != ours {
+            return Err(precondition_failure(
+                reason,
+                reason,
+                edge.to_string(),
+                format!("the edge's {what} ({edge:.16}) are not the cloud's ({ours:.16})"),
+            ));
+        }
+    }
+    Ok(())
+}
+
+fn check_split(open: &v1::Open, cloud: &Cloud) -> Result<usize, Status> {
+    let split = open.split as usize;
+    if (cloud.first_layer..=cloud.config.layers).contains(&split) {
+        return Ok(split);
+    }
+    Err(precondition_failure(
+        "SPLIT",
+        "SPLIT",
+        split.to_string(),
+        format!(
+            "a split after layer {split} cannot be served: this cloud holds layers {} to {}",
+            cloud.first_layer, cloud.config.layers
+        ),
+    ))
+}

@@ -1,0 +1,134 @@
+//! What a stream adds to the metrics.
+
+use crate::intake::CheckedRows;
+use crate::metrics::{
+    BITS_PER_VALUE, COMPUTE, FAILURES, GENERATION_TOKENS, INTER_TOKEN_LATENCY, QUEUE,
+    REQUEST_SUCCESS, ROWS, TIME_TO_FIRST_TOKEN, WIRE_BYTES, code_label,
+};
+use std::time::{Duration, Instant};
+use tandem_engine::{FinishReason, RunToken};
+use tandem_proto::{encoded_len, v1};
+use tandem_wire::{message_bytes, token_id_bytes};
+use tonic::Status;
+use v1::{infer_request, infer_response};
+
+/// Where one session's time and bytes go.
+#[derive(Debug, Default)]
+pub struct Record {
+    /// When the first rows of the running answer arrived.
+    answer_began: Option<Instant>,
+    /// When its last token was ready.
+    last_token: Option<Instant>,
+    /// Durations of finished steps that no message has carried yet.
+    queue: Duration,
+    compute: Duration,
+}
+
+impl Record {
+    /// A stream ended with an error.
+    pub fn failure(status: &Status) {
+        FAILURES.counter(&[code_label(status.code())]).increment(1);
+    }
+
+    /// A message came.
+    pub fn received(&self, message: &infer_request::Message) {
+        let total = message_bytes(request_len(message));
+        let up = |kind, bytes| WIRE_BYTES.counter(&["up", kind]).increment(bytes);
+        match message {
+            infer_request::Message::Rows(rows) => {
+                let (frame, ids) = (rows.frame.len() as u64, token_id_bytes(rows));
+                up("frame", frame);
+                up("token_ids", ids);
+                up("control", total.saturating_sub(frame + ids));
+            }
+            _ => up("control", total),
+        }
+    }
+
+    /// A message went.
+    pub fn sent(&self, message: &infer_response::Message) {
+        let (kind, length) = match message {
+            infer_response::Message::Tokens(tokens) => ("tokens", encoded_len(tokens)),
+            infer_response::Message::Granted(granted) => ("control", encoded_len(granted)),
+            infer_response::Message::Progress(progress) => ("control", encoded_len(progress)),
+            infer_response::Message::Draining(draining) => ("control", encoded_len(draining)),
+            infer_response::Message::Pong(pong) => ("control", encoded_len(pong)),
+        };
+        WIRE_BYTES
+            .counter(&["down", kind])
+            .increment(message_bytes(length + 2));
+    }
+
+    /// An answer begins with the next rows.
+    pub fn begin_run(&mut self) {
+        self.answer_began = None;
+        self.last_token = None;
+    }
+
+    /// Rows were accepted.
+    pub fn rows(&mut self, rows: &CheckedRows) {
+        self.answer_began.get_or_insert_with(Instant::now);
+        ROWS.histogram(&[phase(rows.step.count)])
+            .record(rows.step.count as f64);
+        if rows.values > 0 {
+            let bits = 8.0 * rows.frame_bytes as f64 / rows.values as f64;
+            BITS_PER_VALUE.histogram(&[]).record(bits);
+        }
+    }
+
+    /// A step ended.
+    pub fn step(&mut self, rows: usize, queue: Duration, compute: Duration) {
+        self.queue += queue;
+        self.compute += compute;
+        QUEUE.histogram(&[phase(rows)]).record(queue);
+        if !compute.is_zero() {
+            COMPUTE.histogram(&[phase(rows)]).record(compute);
+        }
+    }
+
+    /// A token is ready.
+    pub fn token(&mut self, token: &RunToken) {
+        GENERATION_TOKENS.counter(&[]).increment(1);
+        let now = Instant::now();
+        match (self.last_token.replace(now), self.answer_began) {
+            (Some(last), _) => INTER_TOKEN_LATENCY
+                .histogram(&[])
+                .record(now.duration_since(last)),
+            (None, Some(began)) => TIME_TO_FIRST_TOKEN
+                .histogram(&[])
+                .record(now.duration_since(began)),
+            (None, None) => {}
+        }
+        match token.finish {
+            None => {}
+            Some(FinishReason::Stop) => REQUEST_SUCCESS.counter(&["stop"]).increment(1),
+            Some(FinishReason::Length) => REQUEST_SUCCESS.counter(&["length"]).increment(1),
+        }
+    }
+
+    /// The durations gathered since the last call, in microseconds: queue, compute.
+    pub fn take_durations(&mut self) -> (u32, u32) {
+        let micros = |d: Duration| u32::try_from(d.as_micros()).unwrap_or(u32::MAX);
+        let taken = (micros(self.queue), micros(self.compute));
+        (self.queue, self.compute) = (Duration::ZERO, Duration::ZERO);
+        taken
+    }
+}
+
+fn request_len(message: &infer_request::Message) -> usize {
+    2 + match message {
+        infer_request::Message::Open(open) => encoded_len(open),
+        infer_request::Message::Run(run) => encoded_len(run),
+        infer_request::Message::Rows(rows) => 1 + encoded_len(rows),
+        infer_request::Message::Truncate(truncate) => encoded_len(truncate),
+        infer_request::Message::Ping(ping) => encoded_len(ping),
+        infer_request::Message::Close(close) => encoded_len(close),
+    }
+}
+
+fn phase(rows: usize) -> &'static str {
+    match rows {
+        1 => "decode",
+        _ => "prefill",
+    }
+}

@@ -1,0 +1,153 @@
+//! Starts everything, in the order in which it depends on each other, and ends it.
+
+use crate::cloud::Cloud;
+use crate::config::CloudConfig;
+use crate::metrics::CATALOGUE;
+use crate::service::{Split, publish_kv};
+use anyhow::Context as _;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use tandem_engine::{Engine, KvBudget, ModelFiles};
+use tandem_model::Fingerprint;
+use tandem_proto::v1::FILE_DESCRIPTOR_SET;
+use tandem_proto::v1::split_service_server::{SERVICE_NAME, SplitServiceServer};
+use tandem_service::drain::Drain;
+use tandem_service::health::Health;
+use tandem_service::metrics::Upkeep;
+use tandem_service::{admin, grpc, logging, metrics};
+use tandem_text::Tokenizer;
+use tokio::net::TcpListener;
+
+/// How often gauges of memory are published.
+const GAUGE_INTERVAL: Duration = Duration::from_millis(250);
+
+/// Serves until a signal's drain has ended.
+///
+/// # Errors
+/// When something cannot be started.
+pub async fn serve(config: CloudConfig) -> anyhow::Result<()> {
+    logging::init(&config.log)?;
+    let metrics = metrics::install(CATALOGUE)?;
+    let _upkeep = Upkeep::spawn(metrics.clone());
+    let health = Health::new([SERVICE_NAME]);
+    let drain = Drain::on_signals(config.drain_deadline.get(), health.clone())?;
+    // Both listeners before the model: a taken port is known at once, and probes see that it loads.
+    let admin_listener = grpc::bind(config.metrics_listen).await?;
+    let listener = grpc::bind(config.listen).await?;
+    let admin = admin::serve(
+        admin_listener,
+        metrics,
+        health.clone(),
+        drain.signal().closing(),
+    )?;
+    tokio::select! {
+        loaded = load(&config, &drain) => {
+            let cloud = Arc::new(loaded?);
+            serve_loaded(&config, cloud, &drain, &health, listener).await?;
+        }
+        () = drain.signal().closing() => {}
+        _ = drain.finished() => {}
+    }
+    admin.ended().await?;
+    Ok(())
+}
+
+async fn serve_loaded(
+    config: &CloudConfig,
+    cloud: Arc<Cloud>,
+    drain: &Drain,
+    health: &Health,
+    listener: TcpListener,
+) -> anyhow::Result<()> {
+    let gauges = publish_gauges(cloud.budget.clone());
+    let split = SplitServiceServer::new(Split(cloud))
+        .max_decoding_message_size(config.transport.max_message.as_usize());
+    let reflection = tonic_reflection::server::Builder::configure()
+        .register_encoded_file_descriptor_set(FILE_DESCRIPTOR_SET)
+        .build_v1()?;
+    let address = listener.local_addr()?;
+    let serving = grpc::server_builder(&config.transport)
+        .add_service(split)
+        .add_service(health.server())
+        .add_service(reflection)
+        .serve_with_incoming_shutdown(grpc::incoming(listener), drain.signal().closing());
+    health.set_all_serving();
+    tracing::info!(%address, metrics = %config.metrics_listen, "serving");
+    let ended = async {
+        let _ = drain.finished().await;
+        // Streams have ended or were cut off; what keeps a connection open now is no work of ours.
+        tokio::time::sleep(Duration::from_millis(500)).await;
+    };
+    tokio::select! {
+        served = serving => served?,
+        () = ended => {}
+        () = gauges => {}
+    }
+    Ok(())
+}
+
+async fn load(config: &CloudConfig, drain: &Drain) -> anyhow::Result<Cloud> {
+    let started = Instant::now();
+    let directory = config.model.clone();
+    let opened = tokio::task::spawn_blocking(move || {
+        let files = ModelFiles::open(&directory)?;
+        let tokenizer = Tokenizer::load(&directory)?;
+        anyhow::Ok((files, Fingerprint(tokenizer.fingerprint())))
+    });
+    let (files, tokenizer) = opened
+        .await?
+        .with_context(|| format!("cannot open the model in {}", config.model.display()))?;
+    let limit = files.config.max_context();
+    anyhow::ensure!(
+        config.sessions.context <= limit,
+        "sessions.context is {}, the model attends over {limit} positions",
+        config.sessions.context
+    );
+    let files = Arc::new(files);
+    let budget = KvBudget::new(config.sessions.kv_memory.get());
+    let (first_layer, compute) = (config.first_layer, config.compute());
+    let (loading, back_budget) = (Arc::clone(&files), budget.clone());
+    let engine = Engine::start("back", config.thread_count(), move || {
+        loading.back(first_layer, compute, back_budget, |_| {})
+    })
+    .await
+    .context("cannot load the model")?;
+    tracing::info!(
+        model = %config.model.display(),
+        layers = %format!("{first_layer}..{}", files.config.layers),
+        weights = %config.weights,
+        device = %config.device,
+        threads = config.thread_count(),
+        fingerprint = %format!("{:.16}", files.weights_fingerprint.to_string()),
+        seconds = started.elapsed().as_secs_f64(),
+        "loaded"
+    );
+    Ok(Cloud::new(
+        config,
+        model_name(&config.name, &config.model),
+        &files,
+        tokenizer,
+        engine,
+        budget,
+        drain.signal(),
+    ))
+}
+
+fn model_name(configured: &str, directory: &Path) -> String {
+    match configured {
+        "" => directory
+            .file_name()
+            .map(|name| name.to_string_lossy().into_owned())
+            .unwrap_or_default(),
+        name => name.to_owned(),
+    }
+}
+
+async fn publish_gauges(budget: KvBudget) {
+    let mut interval = tokio::time::interval(GAUGE_INTERVAL);
+    loop {
+        interval.tick().await;
+        publish_kv(&budget);
+    }
+}

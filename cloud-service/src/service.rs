@@ -1,0 +1,66 @@
+//! The split API over gRPC.
+
+use crate::cloud::Cloud;
+use crate::metrics::{KV_BUDGET_BYTES, KV_BYTES};
+use crate::record::Record;
+use crate::stream;
+use std::sync::Arc;
+use tandem_proto::v1;
+use tandem_proto::v1::split_service_server::SplitService;
+use tandem_service::status::unavailable;
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Request, Response, Status, Streaming};
+
+/// Messages that may wait to be sent on a stream; its session waits when the edge does not read.
+const OUTBOUND_MESSAGES: usize = 64;
+
+/// Serves a [`Cloud`].
+#[derive(Debug, Clone)]
+pub struct Split(pub Arc<Cloud>);
+
+#[tonic::async_trait]
+impl SplitService for Split {
+    type InferStream = ReceiverStream<Result<v1::InferResponse, Status>>;
+
+    async fn describe_back(
+        &self,
+        _: Request<v1::DescribeBackRequest>,
+    ) -> Result<Response<v1::DescribeBackResponse>, Status> {
+        Ok(Response::new(self.0.describe()))
+    }
+
+    /// Returns the stream before it reads: a client waits for the response's headers before it
+    /// sends, or after, as it likes.
+    async fn infer(
+        &self,
+        request: Request<Streaming<v1::InferRequest>>,
+    ) -> Result<Response<Self::InferStream>, Status> {
+        let cloud = Arc::clone(&self.0);
+        let Ok(work) = cloud.drain.work() else {
+            let status = unavailable("DRAINING", "the cloud is shutting down", None);
+            Record::failure(&status);
+            return Err(status);
+        };
+        let (out, outbound) = mpsc::channel(OUTBOUND_MESSAGES);
+        let inbound = request.into_inner();
+        let closing = cloud.drain.closing();
+        // The task ends with its stream: it watches both directions and the drain's deadline.
+        tokio::spawn(async move {
+            let _work = work;
+            let budget = cloud.budget.clone();
+            tokio::select! {
+                () = stream::serve(cloud, inbound, out) => {}
+                () = closing => {}
+            }
+            publish_kv(&budget);
+        });
+        Ok(Response::new(ReceiverStream::new(outbound)))
+    }
+}
+
+/// Publishes how much memory is reserved.
+pub fn publish_kv(budget: &tandem_engine::KvBudget) {
+    KV_BYTES.gauge(&[]).set(budget.used() as f64);
+    KV_BUDGET_BYTES.gauge(&[]).set(budget.budget() as f64);
+}

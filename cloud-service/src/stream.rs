@@ -1,0 +1,347 @@
+//! One stream, one session: reads the edge's messages in order, keeps the ledger, gives rows to
+//! the engine and sends what comes back.
+//!
+//! The task owns the session: whichever way it ends, by Close, by an error, by the edge going
+//! away, its memory is freed at once.
+
+use crate::admission::Place;
+use crate::cloud::Cloud;
+use crate::intake::CheckedRows;
+use crate::metrics::SESSIONS_EVICTED;
+use crate::open::Opening;
+use crate::record::Record;
+use futures_util::StreamExt as _;
+use futures_util::stream::FuturesOrdered;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use tandem_engine::{
+    Back, BackOutput, BackStep, Completed, EngineError, EngineSession, Ledger, Priority,
+    RowsVerdict, RunRequest, RunToken,
+};
+use tandem_proto::v1::{self, infer_request, infer_response};
+use tandem_service::status::{bad_request, failure, unavailable};
+use tandem_wire::{MAX_PING_PADDING, PROTOCOL_VERSION, engine_status, ledger_status};
+use tokio::sync::mpsc;
+use tonic::{Code, Status, Streaming};
+
+/// Steps of a session that may wait for the engine. Beyond it nothing more is read, and HTTP/2's
+/// windows make the edge wait.
+const PENDING_STEPS: usize = 64;
+
+/// What a stream sends.
+pub type Outbound = mpsc::Sender<Result<v1::InferResponse, Status>>;
+
+type StepResult = (StepKind, Result<Completed<BackOutput>, EngineError>);
+
+#[derive(Debug, Clone, Copy)]
+enum StepKind {
+    Control,
+    Rows { epoch: u32, rows: usize },
+}
+
+/// Serves a stream to its end. An error is sent to the edge.
+pub async fn serve(cloud: Arc<Cloud>, mut inbound: Streaming<v1::InferRequest>, out: Outbound) {
+    let ended = run(&cloud, &mut inbound, &out).await;
+    if let Err(status) = ended {
+        Record::failure(&status);
+        tracing::debug!(code = ?status.code(), message = status.message(), "stream ended");
+        let _ = out.send(Err(status)).await;
+    }
+}
+
+async fn run(
+    cloud: &Arc<Cloud>,
+    inbound: &mut Streaming<v1::InferRequest>,
+    out: &Outbound,
+) -> Result<(), Status> {
+    let first = tokio::select! {
+        first = tokio::time::timeout(cloud.open_timeout, inbound.message()) => first,
+        () = out.closed() => return Ok(()),
+        () = cloud.drain.draining() => return Err(draining()),
+    };
+    let first = first.map_err(|_| {
+        failure(Code::DeadlineExceeded, "OPEN_TIMEOUT", "no session was opened in time")
+    })?;
+    let Some(message) = first?.and_then(|request| request.message) else {
+        return Ok(());
+    };
+    let infer_request::Message::Open(open) = message else {
+        return Err(bad_request("NOT_OPEN", [("open", "must be the first message")]));
+    };
+    let opening = Opening::check(&open, cloud)?;
+    let admitted = cloud.admission.open(opening.id, &cloud.engine, opening.back());
+    let (place, engine) = tokio::select! {
+        admitted = admitted => admitted?,
+        () = out.closed() => return Ok(()),
+    };
+    let mut session = Session {
+        cloud,
+        out,
+        split: opening.split,
+        context: opening.context,
+        ledger: Ledger::new(opening.context),
+        pending: FuturesOrdered::new(),
+        record: Record::default(),
+        running: false,
+        engine,
+        place,
+    };
+    session.grant(&opening).await?;
+    session.serve(inbound).await
+}
+
+struct Session<'a> {
+    cloud: &'a Arc<Cloud>,
+    out: &'a Outbound,
+    split: usize,
+    context: usize,
+    ledger: Ledger,
+    pending: FuturesOrdered<Pin<Box<dyn Future<Output = StepResult> + Send>>>,
+    record: Record,
+    /// An answer is being made.
+    running: bool,
+    // In this order: the memory is free before the place is.
+    engine: EngineSession<Back>,
+    place: Place,
+}
+
+impl Session<'_> {
+    async fn grant(&mut self, opening: &Opening) -> Result<(), Status> {
+        let number = |size: usize| u32::try_from(size).unwrap_or(u32::MAX);
+        self.send(infer_response::Message::Granted(v1::Granted {
+            version: PROTOCOL_VERSION,
+            codec: opening.codec.name().to_owned(),
+            context: number(opening.context),
+            max_frame_bytes: number(self.cloud.max_frame),
+            idle_ttl_millis: u64::try_from(self.cloud.idle_ttl.as_millis()).unwrap_or(u64::MAX),
+            lease_millis: 0,
+        }))
+        .await
+    }
+
+    async fn serve(&mut self, inbound: &mut Streaming<v1::InferRequest>) -> Result<(), Status> {
+        let mut told_of_drain = false;
+        loop {
+            let idle = self.pending.is_empty();
+            if told_of_drain && idle && !self.running {
+                return Err(draining());
+            }
+            tokio::select! {
+                Some((kind, result)) = self.pending.next(), if !idle => {
+                    self.finished(kind, result).await?;
+                }
+                message = inbound.message(), if self.pending.len() < PENDING_STEPS => {
+                    let Some(request) = message.map_err(edge_gone)? else {
+                        return Ok(());
+                    };
+                    match request.message {
+                        Some(infer_request::Message::Close(_)) => return Ok(()),
+                        Some(message) => self.accept(message).await?,
+                        None => return Err(bad_request("MESSAGE", [("message", "is of no known kind")])),
+                    }
+                }
+                () = tokio::time::sleep(self.cloud.idle_ttl), if idle => {
+                    SESSIONS_EVICTED.counter(&["idle_ttl"]).increment(1);
+                    return Err(failure(Code::Aborted, "IDLE", "nothing was heard for idle_ttl"));
+                }
+                () = self.place.evicted() => {
+                    return Err(failure(Code::Aborted, "EVICTED", "another session needed the room"));
+                }
+                () = self.cloud.drain.draining(), if !told_of_drain => {
+                    told_of_drain = true;
+                    // The deadline is the server's own; what it cuts off, it cuts off.
+                    self.send(infer_response::Message::Draining(v1::Draining::default())).await?;
+                }
+                () = self.out.closed() => return Ok(()),
+            }
+        }
+    }
+
+    async fn accept(&mut self, message: infer_request::Message) -> Result<(), Status> {
+        self.record.received(&message);
+        match message {
+            infer_request::Message::Open(_) => {
+                Err(bad_request("OPEN_TWICE", [("open", "the session is open")]))
+            }
+            infer_request::Message::Run(run) => self.begin_run(run).await,
+            infer_request::Message::Rows(rows) => self.rows(rows).await,
+            infer_request::Message::Truncate(truncate) => self.truncate(truncate).await,
+            infer_request::Message::Ping(ping) if ping.padding.len() > MAX_PING_PADDING => {
+                Err(bad_request("PING", [("ping.padding", "is longer than 64 KiB")]))
+            }
+            infer_request::Message::Ping(ping) => {
+                let pong = v1::Pong { nonce: ping.nonce };
+                self.send(infer_response::Message::Pong(pong)).await
+            }
+            // Handled before: it ends the loop.
+            infer_request::Message::Close(_) => Ok(()),
+        }
+    }
+
+    async fn begin_run(&mut self, run: v1::Run) -> Result<(), Status> {
+        if !self.ledger.is_current(run.epoch).map_err(|e| ledger_status(&e))? {
+            return Ok(());
+        }
+        let vocabulary = self.cloud.config.vocabulary;
+        let parameters = tandem_wire::parameters(run.sampling.as_ref(), vocabulary)
+            .map_err(|errors| tandem_wire::parameter_status(&errors))?;
+        let ids = run.history_token_ids.iter().chain(&run.eos_token_ids);
+        if let Some(id) = ids.into_iter().find(|&&id| id as usize >= vocabulary) {
+            let problem = format!("token {id} is outside the vocabulary of {vocabulary}");
+            return Err(bad_request("RUN", [("run", problem)]));
+        }
+        self.set_running(true);
+        self.record.begin_run();
+        let request = RunRequest {
+            parameters,
+            max_tokens: (run.max_tokens > 0).then_some(run.max_tokens as usize),
+            eos: run.eos_token_ids,
+            history: run.history_token_ids,
+        };
+        self.submit(
+            StepKind::Control,
+            Priority::Decode,
+            BackStep::Run(Box::new(request)),
+        )
+        .await
+    }
+
+    async fn rows(&mut self, rows: v1::Rows) -> Result<(), Status> {
+        let rows = CheckedRows::check(rows, self.split, self.context, self.cloud)?;
+        self.record.rows(&rows);
+        let (count, want) = (rows.step.count, rows.want);
+        let verdict = self
+            .ledger
+            .rows(rows.epoch, rows.step.start, count, want)
+            .map_err(|e| ledger_status(&e))?;
+        match verdict {
+            RowsVerdict::Stale => return Ok(()),
+            RowsVerdict::Known => {}
+            RowsVerdict::Recorded(token) => self.send_token(rows.epoch, token).await?,
+            RowsVerdict::Run { start, skip } => {
+                let mut step = rows.step;
+                (step.start, step.skip, step.count) = (start, skip, count - skip);
+                let priority = match count {
+                    1 => Priority::Decode,
+                    _ => Priority::Prefill,
+                };
+                let kind = StepKind::Rows {
+                    epoch: rows.epoch,
+                    rows: count,
+                };
+                self.submit(kind, priority, BackStep::Rows(step)).await?;
+            }
+        }
+        if want && count == 1 {
+            return Ok(());
+        }
+        let (queue_micros, compute_micros) = self.record.take_durations();
+        self.send(infer_response::Message::Progress(v1::Progress {
+            epoch: rows.epoch,
+            received: u32::try_from(self.ledger.received()).unwrap_or(u32::MAX),
+            queue_micros,
+            compute_micros,
+        }))
+        .await
+    }
+
+    async fn truncate(&mut self, truncate: v1::Truncate) -> Result<(), Status> {
+        let position = truncate.position as usize;
+        self.ledger
+            .truncate(truncate.epoch, position)
+            .map_err(|e| ledger_status(&e))?;
+        self.set_running(false);
+        self.submit(
+            StepKind::Control,
+            Priority::Decode,
+            BackStep::Truncate { position },
+        )
+        .await
+    }
+
+    async fn submit(
+        &mut self,
+        kind: StepKind,
+        priority: Priority,
+        step: BackStep,
+    ) -> Result<(), Status> {
+        let wait = self
+            .engine
+            .submit(priority, step)
+            .await
+            .map_err(|e| engine_status(&e))?;
+        self.pending.push_back(Box::pin(async move {
+            let result = wait.await.unwrap_or(Err(EngineError::SessionGone));
+            (kind, result)
+        }));
+        Ok(())
+    }
+
+    async fn finished(
+        &mut self,
+        kind: StepKind,
+        result: Result<Completed<BackOutput>, EngineError>,
+    ) -> Result<(), Status> {
+        let completed = result.map_err(|e| engine_status(&e))?;
+        let StepKind::Rows { epoch, rows } = kind else {
+            return Ok(());
+        };
+        self.record.step(rows, completed.queue, completed.compute);
+        let Some(token) = completed.output.token else {
+            return Ok(());
+        };
+        let current = self.ledger.sampled(epoch, token.clone());
+        self.record.token(&token);
+        if current && token.finish.is_some() {
+            self.set_running(false);
+        }
+        self.send_token(epoch, token).await
+    }
+
+    async fn send_token(&mut self, epoch: u32, token: RunToken) -> Result<(), Status> {
+        let (queue_micros, compute_micros) = self.record.take_durations();
+        self.send(infer_response::Message::Tokens(v1::Tokens {
+            epoch,
+            position: u32::try_from(token.position).unwrap_or(u32::MAX),
+            ids: vec![token.id],
+            logprobs: token
+                .logprobs
+                .map(tandem_wire::token_logprobs)
+                .into_iter()
+                .collect(),
+            finish_reason: tandem_wire::finish_reason(token.finish).into(),
+            queue_micros,
+            compute_micros,
+        }))
+        .await
+    }
+
+    fn set_running(&mut self, running: bool) {
+        self.running = running;
+        self.place.set_running(running);
+    }
+
+    async fn send(&mut self, message: infer_response::Message) -> Result<(), Status> {
+        self.record.sent(&message);
+        let response = v1::InferResponse {
+            message: Some(message),
+        };
+        self.out
+            .send(Ok(response))
+            .await
+            .map_err(|_| Status::cancelled("the edge went away"))
+    }
+}
+
+fn draining() -> Status {
+    unavailable("DRAINING", "the cloud is shutting down", None)
+}
+
+/// The edge's connection broke or it cancelled: its own business, told to nobody.
+fn edge_gone(status: Status) -> Status {
+    match status.code() {
+        Code::Unknown | Code::Cancelled => Status::cancelled("the edge went away"),
+        _ => status,
+    }
+}
