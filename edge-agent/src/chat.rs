@@ -1,0 +1,177 @@
+//! `edge-agent chat`: a conversation on a terminal.
+
+use crate::answer::AnswerEvent;
+use crate::cli::ChatArgs;
+use crate::edge::Edge;
+use crate::generate::{Collected, readable, run, terms, user};
+use crate::request::{Terms, answer_request, chat_ids};
+use rustyline::error::ReadlineError;
+use std::io::Write as _;
+use std::time::Instant;
+use tandem_proto::v1;
+use tandem_service::logging;
+use tokio::sync::{mpsc, oneshot};
+
+const HELP: &str = "\
+/reset   forget the conversation
+/stats   figures of the last answer
+/help    this
+/quit    leave (or Ctrl-D)
+Ctrl-C stops an answer.";
+
+/// Runs the command until the end of input.
+///
+/// # Errors
+/// When the edge cannot be loaded.
+pub async fn chat(args: ChatArgs) -> anyhow::Result<()> {
+    let config = args.edge.load_quiet()?;
+    logging::init(&config.log)?;
+    let edge = Edge::load(&config, |_| {}).await?;
+    let cloud = edge.link.describe().await.map_err(readable)?;
+    println!(
+        "{}: {} of {} layers here, the rest at {}, codec {}. /help for help.",
+        cloud.model.as_ref().map_or("", |m| m.name.as_str()),
+        edge.split,
+        edge.config.layers,
+        config.cloud,
+        edge.codec
+    );
+    let mut conversation = Conversation {
+        edge: &edge,
+        system: args.system,
+        terms: terms(&args.sampling),
+        messages: Vec::new(),
+        last: None,
+    };
+    conversation.reset();
+    let mut prompt = Prompt::start()?;
+    while let Some(line) = prompt.line().await {
+        match line.trim() {
+            "" => {}
+            "/quit" | "/exit" => break,
+            "/help" => println!("{HELP}"),
+            "/reset" => {
+                conversation.reset();
+                println!("(forgotten)");
+            }
+            "/stats" => conversation.print_stats(),
+            command if command.starts_with('/') => println!("{command}? {HELP}"),
+            text => conversation.ask(text).await,
+        }
+    }
+    Ok(())
+}
+
+struct Conversation<'a> {
+    edge: &'a Edge,
+    system: Option<String>,
+    terms: Terms,
+    messages: Vec<v1::ChatMessage>,
+    last: Option<v1::Finished>,
+}
+
+impl Conversation<'_> {
+    fn reset(&mut self) {
+        let system = self.system.clone().map(|content| v1::ChatMessage {
+            role: "system".to_owned(),
+            content,
+        });
+        self.messages = system.into_iter().collect();
+    }
+
+    async fn ask(&mut self, text: &str) {
+        self.messages.push(user(text));
+        let request = chat_ids(self.edge, &self.messages)
+            .and_then(|ids| answer_request(self.edge, ids, self.terms.clone(), Instant::now()));
+        let mut collected = Collected::default();
+        let answered = async {
+            run(self.edge, request.map_err(readable)?, |event| {
+                if let AnswerEvent::Delta(delta) = &event {
+                    print!("{}", delta.text);
+                    std::io::stdout().flush()?;
+                }
+                collected.add(event);
+                Ok(())
+            })
+            .await
+        };
+        let stopped = tokio::select! {
+            answered = answered => answered.err().map(|error| error.to_string()),
+            _ = tokio::signal::ctrl_c() => Some("stopped".to_owned()),
+        };
+        match stopped {
+            Some(why) => println!("\n({why})"),
+            None => {
+                println!();
+                self.last = Some(collected.finished);
+            }
+        }
+        if collected.text.is_empty() {
+            self.messages.pop();
+        } else {
+            self.messages.push(v1::ChatMessage {
+                role: "assistant".to_owned(),
+                content: collected.text,
+            });
+        }
+    }
+
+    fn print_stats(&self) {
+        let Some(finished) = &self.last else {
+            println!("no answer yet");
+            return;
+        };
+        let timings = finished.timings.unwrap_or_default();
+        let wire = finished.wire.unwrap_or_default();
+        println!(
+            "{} prompt tokens, {} rows sent, first token after {:.0} ms\n\
+             {} tokens, {:.1} tokens/s\n\
+             {} bytes up, {} down, {:.2} bits a value",
+            finished.prompt_tokens,
+            wire.rows,
+            1e3 * timings.ttft_seconds,
+            finished.completion_tokens,
+            timings.tokens_per_second,
+            wire.up_bytes,
+            wire.down_bytes,
+            wire.bits_per_value,
+        );
+    }
+}
+
+/// Reads lines on a thread of its own, because reading blocks and answers must not wait for it.
+struct Prompt {
+    wanted: mpsc::Sender<oneshot::Sender<Option<String>>>,
+}
+
+impl Prompt {
+    fn start() -> anyhow::Result<Self> {
+        let mut editor = rustyline::DefaultEditor::new()?;
+        let (wanted, mut requests) = mpsc::channel::<oneshot::Sender<Option<String>>>(1);
+        // Ends when the conversation drops its sender.
+        std::thread::Builder::new()
+            .name("prompt".to_owned())
+            .spawn(move || {
+                while let Some(reply) = requests.blocking_recv() {
+                    let line = loop {
+                        match editor.readline("> ") {
+                            Ok(line) => {
+                                let _ = editor.add_history_entry(&line);
+                                break Some(line);
+                            }
+                            Err(ReadlineError::Interrupted) => println!("(Ctrl-D or /quit leaves)"),
+                            Err(_) => break None,
+                        }
+                    };
+                    let _ = reply.send(line);
+                }
+            })?;
+        Ok(Self { wanted })
+    }
+
+    async fn line(&mut self) -> Option<String> {
+        let (reply, line) = oneshot::channel();
+        self.wanted.send(reply).await.ok()?;
+        line.await.ok().flatten()
+    }
+}

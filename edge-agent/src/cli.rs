@@ -1,0 +1,249 @@
+//! The command line. Every flag of `serve` overrides the key of the configuration it is named
+//! after; `generate` and `chat` run the same edge in the process itself.
+
+use crate::config::{DEFAULTS, EdgeConfig};
+use clap::{Args, Parser, Subcommand};
+use std::path::PathBuf;
+use tandem_proto::v1;
+use tandem_service::config::{ByteSize, ConfigError, HumanDuration, Layers};
+
+/// The edge half of Tandem: front layers and text.
+#[derive(Debug, Parser)]
+#[command(version, about)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Serve clients until SIGTERM.
+    Serve(Box<EdgeArgs>),
+    /// Continue a prompt and print it.
+    Generate(Box<GenerateArgs>),
+    /// Talk with the model.
+    Chat(Box<ChatArgs>),
+    /// Ask a running edge-agent and print its answer.
+    Ask(AskArgs),
+    /// Exit 0 when an edge-agent serves.
+    Health(HealthArgs),
+    /// Print every setting with its default.
+    Config,
+}
+
+/// What an edge is made of.
+#[derive(Debug, Default, Args)]
+pub struct EdgeArgs {
+    /// A configuration file; see `edge-agent config`.
+    #[arg(long)]
+    pub config: Option<PathBuf>,
+    /// The model: a Hugging Face directory.
+    #[arg(long)]
+    pub model: Option<PathBuf>,
+    /// The cloud-service to work with, such as http://127.0.0.1:50051.
+    #[arg(long)]
+    pub cloud: Option<String>,
+    /// Layers that run here.
+    #[arg(long)]
+    pub split: Option<usize>,
+    /// How hidden rows are written: f32 or bf16.
+    #[arg(long)]
+    pub codec: Option<String>,
+    /// Where clients connect.
+    #[arg(long)]
+    pub listen: Option<String>,
+    /// Where Prometheus and probes connect.
+    #[arg(long)]
+    pub metrics_listen: Option<String>,
+    /// cpu, cuda or cuda:N.
+    #[arg(long)]
+    pub device: Option<String>,
+    /// Type of the weights: f32 or bf16.
+    #[arg(long)]
+    pub weights: Option<String>,
+    /// Threads that compute; 0 for the processors there are.
+    #[arg(long)]
+    pub threads: Option<usize>,
+    /// Sessions at once, idle ones included.
+    #[arg(long)]
+    pub max_sessions: Option<usize>,
+    /// The most positions of one session.
+    #[arg(long)]
+    pub context: Option<usize>,
+    /// How long a finished conversation is kept, such as 5m.
+    #[arg(long)]
+    pub idle_ttl: Option<HumanDuration>,
+    /// Prompt tokens computed at once.
+    #[arg(long)]
+    pub chunk_rows: Option<usize>,
+    /// About how large a frame of prompt rows gets, such as 16KiB.
+    #[arg(long)]
+    pub frame: Option<ByteSize>,
+    /// How long answers may go on after SIGTERM.
+    #[arg(long)]
+    pub drain_deadline: Option<HumanDuration>,
+    /// A level, or filters.
+    #[arg(long)]
+    pub log_level: Option<String>,
+    /// text or json.
+    #[arg(long)]
+    pub log_format: Option<String>,
+}
+
+/// How tokens are chosen.
+#[derive(Debug, Default, Args)]
+pub struct SamplingArgs {
+    /// The most tokens; as many as fit when absent.
+    #[arg(long)]
+    pub max_tokens: Option<u32>,
+    /// 0 is greedy.
+    #[arg(long)]
+    pub temperature: Option<f32>,
+    /// Keep the k most likely tokens.
+    #[arg(long)]
+    pub top_k: Option<u32>,
+    /// Keep the most likely tokens up to this probability.
+    #[arg(long)]
+    pub top_p: Option<f32>,
+    /// Drop tokens less likely than this fraction of the most likely one.
+    #[arg(long)]
+    pub min_p: Option<f32>,
+    /// Penalty on tokens of prompt and answer.
+    #[arg(long)]
+    pub repetition_penalty: Option<f32>,
+    /// Penalty on tokens of the answer, once.
+    #[arg(long, allow_hyphen_values = true)]
+    pub presence_penalty: Option<f32>,
+    /// Penalty on tokens of the answer, each time.
+    #[arg(long, allow_hyphen_values = true)]
+    pub frequency_penalty: Option<f32>,
+    /// The same seed gives the same text.
+    #[arg(long)]
+    pub seed: Option<u64>,
+    /// Go on past end-of-sequence tokens.
+    #[arg(long)]
+    pub ignore_eos: bool,
+    /// Ends the answer; may be given several times.
+    #[arg(long)]
+    pub stop: Vec<String>,
+}
+
+/// Flags of `generate`.
+#[derive(Debug, Args)]
+pub struct GenerateArgs {
+    /// The edge.
+    #[command(flatten)]
+    pub edge: EdgeArgs,
+    /// The sampling.
+    #[command(flatten)]
+    pub sampling: SamplingArgs,
+    /// Render the prompt as a user's message with the chat template.
+    #[arg(long)]
+    pub chat: bool,
+    /// Print one JSON document instead of the text.
+    #[arg(long)]
+    pub json: bool,
+    /// The prompt.
+    pub prompt: String,
+}
+
+/// Flags of `chat`.
+#[derive(Debug, Args)]
+pub struct ChatArgs {
+    /// The edge.
+    #[command(flatten)]
+    pub edge: EdgeArgs,
+    /// The sampling.
+    #[command(flatten)]
+    pub sampling: SamplingArgs,
+    /// Begins the conversation.
+    #[arg(long)]
+    pub system: Option<String>,
+}
+
+/// Flags of `ask`.
+#[derive(Debug, Args)]
+pub struct AskArgs {
+    /// The edge-agent, such as http://127.0.0.1:50050.
+    #[arg(long, default_value = "http://127.0.0.1:50050")]
+    pub edge: String,
+    /// The sampling.
+    #[command(flatten)]
+    pub sampling: SamplingArgs,
+    /// The question.
+    pub prompt: String,
+}
+
+/// Flags of `health`.
+#[derive(Debug, Args)]
+pub struct HealthArgs {
+    /// The metrics address of the server.
+    #[arg(long, default_value = "127.0.0.1:9500")]
+    pub address: String,
+    /// How long to wait for an answer.
+    #[arg(long, default_value = "2s")]
+    pub timeout: HumanDuration,
+}
+
+impl EdgeArgs {
+    /// The configuration: defaults, then the file, then the flags.
+    ///
+    /// # Errors
+    /// When a file or a value cannot be.
+    pub fn load(self) -> Result<EdgeConfig, ConfigError> {
+        self.load_over(Layers::new(DEFAULTS))
+    }
+
+    /// The same for a command on a terminal, whose logs are warnings unless asked for.
+    ///
+    /// # Errors
+    /// When a file or a value cannot be.
+    pub fn load_quiet(self) -> Result<EdgeConfig, ConfigError> {
+        self.load_over(Layers::new(DEFAULTS).set("log.level", "warn"))
+    }
+
+    fn load_over(self, mut layers: Layers) -> Result<EdgeConfig, ConfigError> {
+        if let Some(file) = &self.config {
+            layers = layers.file(file)?;
+        }
+        layers
+            .flag("--model", "model", self.model)
+            .flag("--cloud", "cloud", self.cloud)
+            .flag("--split", "split", self.split)
+            .flag("--codec", "codec", self.codec)
+            .flag("--listen", "listen", self.listen)
+            .flag("--metrics-listen", "metrics_listen", self.metrics_listen)
+            .flag("--device", "device", self.device)
+            .flag("--weights", "weights", self.weights)
+            .flag("--threads", "threads", self.threads)
+            .flag("--max-sessions", "sessions.max", self.max_sessions)
+            .flag("--context", "sessions.context", self.context)
+            .flag("--idle-ttl", "sessions.idle_ttl", self.idle_ttl)
+            .flag("--chunk-rows", "prefill.chunk_rows", self.chunk_rows)
+            .flag("--frame", "prefill.frame", self.frame)
+            .flag("--drain-deadline", "drain_deadline", self.drain_deadline)
+            .flag("--log-level", "log.level", self.log_level)
+            .flag("--log-format", "log.format", self.log_format)
+            .build()
+    }
+}
+
+impl SamplingArgs {
+    /// The message that carries them.
+    pub fn message(&self) -> v1::SamplingParameters {
+        v1::SamplingParameters {
+            temperature: self.temperature,
+            top_k: self.top_k,
+            top_p: self.top_p,
+            min_p: self.min_p,
+            repetition_penalty: self.repetition_penalty,
+            presence_penalty: self.presence_penalty,
+            frequency_penalty: self.frequency_penalty,
+            seed: self.seed,
+            ignore_eos: self.ignore_eos,
+            ..v1::SamplingParameters::default()
+        }
+    }
+}

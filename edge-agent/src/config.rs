@@ -1,0 +1,139 @@
+//! The configuration of edge-agent. `edge.yaml` has every default.
+
+use serde::Deserialize;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+use tandem_codec::Codec;
+use tandem_engine::Compute;
+use tandem_model::{DeviceName, WeightType};
+use tandem_service::config::{ByteSize, HumanDuration, Validate, Violations};
+use tandem_service::grpc::{TransportConfig, endpoint};
+use tandem_service::logging::LogConfig;
+
+/// Every default, commented.
+pub const DEFAULTS: &str = include_str!("../edge.yaml");
+
+/// The configuration.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct EdgeConfig {
+    /// Where clients connect.
+    pub listen: SocketAddr,
+    /// Where Prometheus and probes connect.
+    pub metrics_listen: SocketAddr,
+    /// The model directory.
+    pub model: PathBuf,
+    /// The model's name for people; empty for the directory's.
+    pub name: String,
+    /// The cloud-service.
+    pub cloud: String,
+    /// How long a connection may take.
+    pub connect_timeout: HumanDuration,
+    /// Layers that run here.
+    pub split: usize,
+    /// How rows are written.
+    pub codec: String,
+    /// Where the layers run.
+    pub device: String,
+    /// Type of the weights.
+    pub weights: String,
+    /// Threads that compute; 0 for the processors there are.
+    pub threads: usize,
+    /// Sessions.
+    pub sessions: SessionsConfig,
+    /// How prompts go up.
+    pub prefill: PrefillConfig,
+    /// How long a drain may take.
+    pub drain_deadline: HumanDuration,
+    /// Logs.
+    pub log: LogConfig,
+    /// HTTP/2.
+    pub transport: TransportConfig,
+}
+
+/// How many sessions, and how large.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SessionsConfig {
+    /// Sessions at once, idle ones included.
+    pub max: usize,
+    /// Positions of one session; 0 for what the cloud grants.
+    pub context: usize,
+    /// How long a finished conversation is kept.
+    pub idle_ttl: HumanDuration,
+}
+
+/// How prompts go up.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PrefillConfig {
+    /// Tokens computed at once.
+    pub chunk_rows: usize,
+    /// About how large a frame gets.
+    pub frame: ByteSize,
+}
+
+impl EdgeConfig {
+    /// Where and in which type to compute.
+    pub fn compute(&self) -> Compute {
+        Compute {
+            device: self.device.parse().unwrap_or_default(),
+            weights: self.weights.parse().unwrap_or_default(),
+        }
+    }
+
+    /// How rows are written.
+    pub fn codec(&self) -> Codec {
+        self.codec.parse().unwrap_or_default()
+    }
+
+    /// Threads that compute.
+    pub fn thread_count(&self) -> usize {
+        match self.threads {
+            0 => std::thread::available_parallelism().map_or(1, usize::from),
+            threads => threads,
+        }
+    }
+}
+
+impl Validate for EdgeConfig {
+    fn validate(&self, at: &mut Violations) {
+        at.check(
+            "model",
+            !self.model.as_os_str().is_empty(),
+            "is empty, must be a model directory",
+        );
+        if let Err(error) = endpoint(&self.cloud, &self.transport, Duration::from_secs(1)) {
+            at.push("cloud", error.to_string());
+        }
+        if let Err(error) = self.codec.parse::<Codec>() {
+            at.push("codec", error.to_string());
+        }
+        if let Err(error) = self.device.parse::<DeviceName>() {
+            at.push("device", error.to_string());
+        }
+        if let Err(error) = self.weights.parse::<WeightType>() {
+            at.push("weights", error.to_string());
+        }
+        at.within("split", self.split, ..=4096);
+        at.within("threads", self.threads, ..=1024);
+        at.nested("sessions", &self.sessions);
+        at.nested("prefill", &self.prefill);
+        at.nested("transport", &self.transport);
+    }
+}
+
+impl Validate for SessionsConfig {
+    fn validate(&self, at: &mut Violations) {
+        at.within("max", self.max, 1..=65_536);
+        at.within("context", self.context, ..=1 << 24);
+    }
+}
+
+impl Validate for PrefillConfig {
+    fn validate(&self, at: &mut Violations) {
+        at.within("chunk_rows", self.chunk_rows, 1..=1024);
+        at.within("frame", self.frame, ByteSize::kib(1)..=ByteSize::kib(256));
+    }
+}

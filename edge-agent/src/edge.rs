@@ -1,0 +1,156 @@
+//! What all answers share: the front, the text side, the connection, the sessions.
+
+use crate::config::EdgeConfig;
+use crate::link::Link;
+use crate::pool::SessionPool;
+use anyhow::Context as _;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Instant;
+use tandem_codec::Codec;
+use tandem_engine::{Engine, Front, ModelFiles};
+use tandem_model::{Fingerprint, ModelConfig};
+use tandem_proto::v1;
+use tandem_text::{ChatTemplate, TextError, Tokenizer};
+use tandem_wire::PROTOCOL_VERSION;
+
+/// A loaded edge.
+#[derive(Debug)]
+pub struct Edge {
+    /// The engine thread; `None` with split 0.
+    pub front: Option<Engine<Front>>,
+    /// Text to ids and back.
+    pub tokenizer: Tokenizer,
+    /// Messages to text, or why the model cannot chat.
+    pub template: Result<ChatTemplate, TextError>,
+    /// The connection to the cloud.
+    pub link: Link,
+    /// Finished conversations.
+    pub pool: SessionPool,
+    /// The model's shape.
+    pub config: ModelConfig,
+    /// Layers that run here.
+    pub split: usize,
+    /// How rows are written.
+    pub codec: Codec,
+    /// Tokens computed at once.
+    pub chunk_rows: usize,
+    /// About how large a frame gets.
+    pub frame_bytes: usize,
+    /// The most positions of a session; 0 for what the cloud grants.
+    context: usize,
+    name: String,
+    weights: Fingerprint,
+}
+
+impl Edge {
+    /// Loads everything. Does not wait for the cloud. `on_layer` is told of each loaded layer.
+    ///
+    /// # Errors
+    /// When the model cannot be loaded.
+    pub async fn load(
+        config: &EdgeConfig,
+        on_layer: impl FnMut(usize) + Send + 'static,
+    ) -> anyhow::Result<Self> {
+        let started = Instant::now();
+        let directory = config.model.clone();
+        let opened = tokio::task::spawn_blocking(move || {
+            let files = ModelFiles::open(&directory)?;
+            let tokenizer = Tokenizer::load(&directory)?;
+            anyhow::Ok((files, tokenizer))
+        });
+        let (files, tokenizer) = opened
+            .await?
+            .with_context(|| format!("cannot open the model in {}", config.model.display()))?;
+        let layers = files.config.layers;
+        anyhow::ensure!(
+            config.split <= layers,
+            "split is {}, the model has {layers} layers",
+            config.split
+        );
+        let shape = files.config.clone();
+        let weights = files.weights_fingerprint;
+        let front = match config.split {
+            0 => None,
+            split => {
+                let compute = config.compute();
+                let load = move || files.front(split, compute, on_layer);
+                let started = Engine::start("front", config.thread_count(), load).await;
+                Some(started.context("cannot load the model")?)
+            }
+        };
+        tracing::info!(
+            model = %config.model.display(),
+            split = config.split,
+            layers,
+            codec = %config.codec,
+            threads = config.thread_count(),
+            fingerprint = %format!("{:.16}", weights.to_string()),
+            seconds = started.elapsed().as_secs_f64(),
+            "loaded"
+        );
+        Ok(Self {
+            front,
+            template: ChatTemplate::load(&config.model),
+            tokenizer,
+            link: Link::new(config)?,
+            pool: SessionPool::new(config.sessions.max, config.sessions.idle_ttl.get()),
+            config: shape,
+            split: config.split,
+            codec: config.codec(),
+            chunk_rows: config.prefill.chunk_rows,
+            frame_bytes: config.prefill.frame.as_usize(),
+            context: config.sessions.context,
+            name: model_name(&config.name, &config.model),
+            weights,
+        })
+    }
+
+    /// The most positions of a session, given what the cloud grants.
+    pub fn context(&self, cloud: &v1::DescribeBackResponse) -> usize {
+        let granted = cloud.max_context as usize;
+        let limit = granted.min(self.config.max_context());
+        match self.context {
+            0 => limit,
+            context => context.min(limit),
+        }
+    }
+
+    /// The first message of a session.
+    pub fn open_message(&self, context: usize) -> v1::Open {
+        v1::Open {
+            versions: Some(v1::VersionRange {
+                min: PROTOCOL_VERSION,
+                max: PROTOCOL_VERSION,
+            }),
+            features: Vec::new(),
+            weights_fingerprint: self.weights.0.to_vec(),
+            tokenizer_fingerprint: self.tokenizer.fingerprint().to_vec(),
+            split: u32::try_from(self.split).unwrap_or(u32::MAX),
+            codecs: vec![self.codec.name().to_owned()],
+            session_id: rand::random::<[u8; 16]>().to_vec(),
+            context: u32::try_from(context).unwrap_or(u32::MAX),
+        }
+    }
+
+    /// The model as clients see it.
+    pub fn description(&self) -> v1::ModelDescription {
+        let tokenizer = Fingerprint(self.tokenizer.fingerprint());
+        tandem_wire::description(&self.name, &self.config, self.weights, tokenizer)
+    }
+
+    /// Shared by all answers.
+    pub fn shared(self) -> Arc<Self> {
+        Arc::new(self)
+    }
+}
+
+fn model_name(configured: &str, directory: &Path) -> String {
+    match configured {
+        "" => directory
+            .file_name()
+            .map(|name| name.to_string_lossy().into_owned())
+            .unwrap_or_default(),
+        name => name.to_owned(),
+    }
+}

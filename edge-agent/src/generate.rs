@@ -1,0 +1,210 @@
+//! `edge-agent generate`: one answer, printed as it comes or as one JSON document.
+
+use crate::answer::{AnswerEvent, AnswerRequest, answer};
+use crate::cli::{GenerateArgs, SamplingArgs};
+use crate::edge::Edge;
+use crate::request::{Terms, answer_request, chat_ids, text_ids};
+use serde::Serialize;
+use std::io::Write as _;
+use std::time::Instant;
+use tandem_proto::v1;
+use tandem_service::logging;
+use tokio::sync::mpsc;
+use tonic::Status;
+
+/// Events that may wait to be printed.
+const WAITING_EVENTS: usize = 64;
+
+/// The document of `generate --json`.
+#[derive(Debug, Serialize)]
+struct Document {
+    text: String,
+    token_ids: Vec<u32>,
+    finish_reason: &'static str,
+    stop: Option<String>,
+    prompt_tokens: u32,
+    completion_tokens: u32,
+    seed: u64,
+    timings: Timings,
+    wire: Wire,
+    replays: u32,
+}
+
+#[derive(Debug, Serialize)]
+struct Timings {
+    ttft_seconds: f64,
+    decode_seconds: f64,
+    tokens_per_second: f64,
+    edge_compute_seconds: f64,
+    cloud_compute_seconds: f64,
+    cloud_queue_seconds: f64,
+}
+
+#[derive(Debug, Serialize)]
+struct Wire {
+    up_bytes: u64,
+    down_bytes: u64,
+    rows: u64,
+    frame_bytes: u64,
+    token_id_bytes: u64,
+    bits_per_value: f64,
+}
+
+/// Runs the command.
+///
+/// # Errors
+/// When the edge cannot be loaded or the answer fails.
+pub async fn generate(args: GenerateArgs) -> anyhow::Result<()> {
+    let GenerateArgs {
+        edge,
+        sampling,
+        chat,
+        json,
+        prompt,
+    } = args;
+    let config = edge.load_quiet()?;
+    logging::init(&config.log)?;
+    let edge = Edge::load(&config, |_| {}).await?;
+    let began = Instant::now();
+    let ids = match chat {
+        false => text_ids(&edge, &prompt),
+        true => chat_ids(&edge, &[user(&prompt)]),
+    };
+    let request = ids.and_then(|ids| answer_request(&edge, ids, terms(&sampling), began));
+    let mut collected = Collected::default();
+    let mut out = std::io::stdout().lock();
+    let answered = run(&edge, request.map_err(readable)?, |event| {
+        if let AnswerEvent::Delta(delta) = &event
+            && !json
+        {
+            // A closed pipe ends the answer at its next token.
+            write!(out, "{}", delta.text)?;
+            out.flush()?;
+        }
+        collected.add(event);
+        Ok(())
+    });
+    answered.await?;
+    match json {
+        true => writeln!(out, "{}", serde_json::to_string(&collected.document())?)?,
+        false => writeln!(out)?,
+    }
+    Ok(())
+}
+
+/// Makes an answer and gives each event to `show`.
+///
+/// # Errors
+/// When it fails, or `show` does.
+pub async fn run(
+    edge: &Edge,
+    request: AnswerRequest,
+    mut show: impl FnMut(AnswerEvent) -> std::io::Result<()>,
+) -> anyhow::Result<()> {
+    let (events, mut stream) = mpsc::channel(WAITING_EVENTS);
+    let making = async {
+        let ended = answer(edge, request, &events).await;
+        drop(events);
+        ended
+    };
+    let showing = async {
+        while let Some(event) = stream.recv().await {
+            show(event.map_err(readable)?)?;
+        }
+        anyhow::Ok(())
+    };
+    tokio::pin!(making, showing);
+    tokio::select! {
+        shown = &mut showing => {
+            shown?;
+            making.await.map_err(readable)
+        }
+        made = &mut making => {
+            made.map_err(readable)?;
+            showing.await
+        }
+    }
+}
+
+/// A status as a person reads it.
+pub fn readable(status: Status) -> anyhow::Error {
+    anyhow::anyhow!("{} ({})", status.message(), status.code())
+}
+
+/// The terms of a command line.
+pub fn terms(sampling: &SamplingArgs) -> Terms {
+    Terms {
+        sampling: Some(sampling.message()),
+        max_tokens: sampling.max_tokens,
+        stop: sampling.stop.clone(),
+    }
+}
+
+/// A user's message.
+pub fn user(content: &str) -> v1::ChatMessage {
+    v1::ChatMessage {
+        role: "user".to_owned(),
+        content: content.to_owned(),
+    }
+}
+
+/// What an answer came to.
+#[derive(Debug, Default)]
+pub struct Collected {
+    /// The text.
+    pub text: String,
+    token_ids: Vec<u32>,
+    /// The end.
+    pub finished: v1::Finished,
+}
+
+impl Collected {
+    /// Takes note of an event.
+    pub fn add(&mut self, event: AnswerEvent) {
+        match event {
+            AnswerEvent::Started(_) => {}
+            AnswerEvent::Delta(delta) => {
+                self.text.push_str(&delta.text);
+                self.token_ids.extend(delta.token_ids);
+            }
+            AnswerEvent::Finished(finished) => self.finished = finished,
+        }
+    }
+
+    fn document(self) -> Document {
+        let finished = self.finished;
+        let (timings, wire) = (
+            finished.timings.unwrap_or_default(),
+            finished.wire.unwrap_or_default(),
+        );
+        Document {
+            text: self.text,
+            token_ids: self.token_ids,
+            finish_reason: match finished.finish_reason() {
+                v1::FinishReason::Length => "length",
+                v1::FinishReason::Stop | v1::FinishReason::Unspecified => "stop",
+            },
+            stop: (!finished.stop.is_empty()).then_some(finished.stop),
+            prompt_tokens: finished.prompt_tokens,
+            completion_tokens: finished.completion_tokens,
+            seed: finished.seed,
+            timings: Timings {
+                ttft_seconds: timings.ttft_seconds,
+                decode_seconds: timings.decode_seconds,
+                tokens_per_second: timings.tokens_per_second,
+                edge_compute_seconds: timings.edge_compute_seconds,
+                cloud_compute_seconds: timings.cloud_compute_seconds,
+                cloud_queue_seconds: timings.cloud_queue_seconds,
+            },
+            wire: Wire {
+                up_bytes: wire.up_bytes,
+                down_bytes: wire.down_bytes,
+                rows: wire.rows,
+                frame_bytes: wire.frame_bytes,
+                token_id_bytes: wire.token_id_bytes,
+                bits_per_value: wire.bits_per_value,
+            },
+            replays: finished.replays,
+        }
+    }
+}

@@ -1,0 +1,44 @@
+//! The binary edge-agent.
+
+use clap::Parser as _;
+use edge_agent::ask::ask;
+use edge_agent::chat::chat;
+use edge_agent::cli::{Cli, Command};
+use edge_agent::config::DEFAULTS;
+use edge_agent::generate::generate;
+use edge_agent::serve::serve;
+use tandem_proto::v1::generation_service_server::SERVICE_NAME;
+use tandem_service::{health, openmp};
+
+fn main() -> anyhow::Result<()> {
+    let cli = Cli::parse();
+    if matches!(
+        cli.command,
+        Command::Serve(_) | Command::Generate(_) | Command::Chat(_)
+    ) {
+        openmp::reexec_with_openmp_settings()?;
+    }
+    runtime()?.block_on(async {
+        match cli.command {
+            Command::Config => {
+                print!("{DEFAULTS}");
+                Ok(())
+            }
+            Command::Health(args) => {
+                Ok(health::check(&args.address, SERVICE_NAME, args.timeout.get()).await?)
+            }
+            Command::Ask(args) => ask(args).await,
+            Command::Generate(args) => generate(*args).await,
+            Command::Chat(args) => chat(*args).await,
+            Command::Serve(args) => serve(args.load()?).await,
+        }
+    })
+}
+
+/// One thread moves bytes; the processors are for the engine.
+fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
+    Ok(tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .enable_all()
+        .build()?)
+}

@@ -1,0 +1,216 @@
+//! Everything edge-agent counts. docs/operations.md has the same table, and a test holds both
+//! equal.
+
+use tandem_service::metrics::{
+    COUNTS, E2E_LATENCY_SECONDS, INTER_TOKEN_SECONDS, Kind, Label, Metric,
+    TIME_TO_FIRST_TOKEN_SECONDS, Unit,
+};
+
+const DIRECTION_AND_KIND: &[Label] = &[
+    Label {
+        name: "direction",
+        values: &["up", "down"],
+    },
+    Label {
+        name: "kind",
+        values: &["frame", "token_ids", "tokens", "control"],
+    },
+];
+const PHASE: &[Label] = &[Label {
+    name: "phase",
+    values: &["prefill", "decode"],
+}];
+const FINISHED_REASON: &[Label] = &[Label {
+    name: "finished_reason",
+    values: &["stop", "length"],
+}];
+/// The gRPC statuses an answer can end with.
+const CODE: &[Label] = &[Label {
+    name: "code",
+    values: &[
+        "cancelled",
+        "unknown",
+        "invalid_argument",
+        "deadline_exceeded",
+        "resource_exhausted",
+        "failed_precondition",
+        "aborted",
+        "out_of_range",
+        "unimplemented",
+        "internal",
+        "unavailable",
+        "data_loss",
+    ],
+}];
+
+/// Time to first token.
+pub const TIME_TO_FIRST_TOKEN: Metric = Metric {
+    name: "tandem_edge_time_to_first_token_seconds",
+    kind: Kind::Histogram(TIME_TO_FIRST_TOKEN_SECONDS),
+    unit: Unit::Seconds,
+    labels: &[],
+    help: "From a request to its first token.",
+};
+/// Inter-token latency.
+pub const INTER_TOKEN_LATENCY: Metric = Metric {
+    name: "tandem_edge_inter_token_latency_seconds",
+    kind: Kind::Histogram(INTER_TOKEN_SECONDS),
+    unit: Unit::Seconds,
+    labels: &[],
+    help: "Between two tokens of an answer.",
+};
+/// Whole answers.
+pub const E2E_LATENCY: Metric = Metric {
+    name: "tandem_edge_e2e_request_latency_seconds",
+    kind: Kind::Histogram(E2E_LATENCY_SECONDS),
+    unit: Unit::Seconds,
+    labels: &[],
+    help: "From a request to the end of its answer.",
+};
+/// Front layers.
+pub const FRONT_STEP: Metric = Metric {
+    name: "tandem_edge_step_seconds",
+    kind: Kind::Histogram(INTER_TOKEN_SECONDS),
+    unit: Unit::Seconds,
+    labels: PHASE,
+    help: "Front layers and encoding of one step.",
+};
+/// The link.
+pub const LINK: Metric = Metric {
+    name: "tandem_edge_link_seconds",
+    kind: Kind::Histogram(INTER_TOKEN_SECONDS),
+    unit: Unit::Seconds,
+    labels: &[],
+    help: "From sending a row to its token, less what the cloud says it queued and computed.",
+};
+/// Rows a message.
+pub const ROWS: Metric = Metric {
+    name: "tandem_edge_rows",
+    kind: Kind::Histogram(COUNTS),
+    unit: Unit::Count,
+    labels: PHASE,
+    help: "Rows of one message.",
+};
+/// Bits a value.
+pub const BITS_PER_VALUE: Metric = Metric {
+    name: "tandem_edge_bits_per_value",
+    kind: Kind::Histogram(&[
+        2.0, 3.0, 4.0, 4.5, 5.0, 5.5, 6.0, 7.0, 8.0, 9.0, 12.0, 16.0, 20.0, 32.0, 40.0,
+    ]),
+    unit: Unit::Count,
+    labels: &[],
+    help: "Frame bits a hidden value, of one frame.",
+};
+/// Wire bytes.
+pub const WIRE_BYTES: Metric = Metric {
+    name: "tandem_edge_wire_bytes_total",
+    kind: Kind::Counter,
+    unit: Unit::Bytes,
+    labels: DIRECTION_AND_KIND,
+    help: "gRPC message bytes to and from the cloud with their prefix, before HTTP/2 and TLS.",
+};
+/// Prompt tokens.
+pub const PROMPT_TOKENS: Metric = Metric {
+    name: "tandem_edge_prompt_tokens_total",
+    kind: Kind::Counter,
+    unit: Unit::Count,
+    labels: &[],
+    help: "Tokens of accepted prompts.",
+};
+/// Reused tokens.
+pub const REUSED_TOKENS: Metric = Metric {
+    name: "tandem_edge_reused_tokens_total",
+    kind: Kind::Counter,
+    unit: Unit::Count,
+    labels: &[],
+    help: "Of the prompt tokens, those that an earlier answer's session still held.",
+};
+/// Generated tokens.
+pub const GENERATION_TOKENS: Metric = Metric {
+    name: "tandem_edge_generation_tokens_total",
+    kind: Kind::Counter,
+    unit: Unit::Count,
+    labels: &[],
+    help: "Tokens generated.",
+};
+/// Answers.
+pub const REQUEST_SUCCESS: Metric = Metric {
+    name: "tandem_edge_request_success_total",
+    kind: Kind::Counter,
+    unit: Unit::Count,
+    labels: FINISHED_REASON,
+    help: "Answers that reached their end.",
+};
+/// Failures.
+pub const FAILURES: Metric = Metric {
+    name: "tandem_edge_failures_total",
+    kind: Kind::Counter,
+    unit: Unit::Count,
+    labels: CODE,
+    help: "Requests that ended with an error, by gRPC status.",
+};
+/// Sessions.
+pub const SESSIONS: Metric = Metric {
+    name: "tandem_edge_sessions",
+    kind: Kind::Gauge,
+    unit: Unit::Count,
+    labels: &[Label {
+        name: "state",
+        values: &["running", "idle"],
+    }],
+    help: "Answers being made, and conversations kept for their next turn.",
+};
+/// The way up.
+pub const UPLINK_BYTES: Metric = Metric {
+    name: "tandem_edge_uplink_bytes",
+    kind: Kind::Gauge,
+    unit: Unit::Bytes,
+    labels: &[Label {
+        name: "what",
+        values: &["in_flight", "window"],
+    }],
+    help: "Prompt bytes sent and not acknowledged, and how many may be.",
+};
+
+/// All of them.
+pub const CATALOGUE: &[Metric] = &[
+    TIME_TO_FIRST_TOKEN,
+    INTER_TOKEN_LATENCY,
+    E2E_LATENCY,
+    FRONT_STEP,
+    LINK,
+    ROWS,
+    BITS_PER_VALUE,
+    WIRE_BYTES,
+    PROMPT_TOKENS,
+    REUSED_TOKENS,
+    GENERATION_TOKENS,
+    REQUEST_SUCCESS,
+    FAILURES,
+    SESSIONS,
+    UPLINK_BYTES,
+];
+
+/// The label of a status code.
+pub fn code_label(code: tonic::Code) -> &'static str {
+    use tonic::Code;
+    match code {
+        Code::Cancelled => "cancelled",
+        Code::InvalidArgument => "invalid_argument",
+        Code::DeadlineExceeded => "deadline_exceeded",
+        Code::ResourceExhausted => "resource_exhausted",
+        Code::FailedPrecondition => "failed_precondition",
+        Code::Aborted => "aborted",
+        Code::OutOfRange => "out_of_range",
+        Code::Unimplemented => "unimplemented",
+        Code::Internal => "internal",
+        Code::Unavailable => "unavailable",
+        Code::DataLoss => "data_loss",
+        Code::Ok
+        | Code::Unknown
+        | Code::NotFound
+        | Code::AlreadyExists
+        | Code::PermissionDenied
+        | Code::Unauthenticated => "unknown",
+    }
+}

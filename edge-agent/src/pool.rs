@@ -1,0 +1,142 @@
+//! Finished conversations, kept for their next turn.
+
+use crate::metrics::SESSIONS;
+use crate::session::Session;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+use tandem_service::status::resource_exhausted;
+use tonic::Status;
+
+/// How long a client refused for want of a session should wait.
+const RETRY_AFTER: Duration = Duration::from_secs(1);
+
+/// The sessions of an edge.
+#[derive(Debug)]
+pub struct SessionPool {
+    state: Mutex<State>,
+    max: usize,
+    idle_ttl: Duration,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    running: usize,
+    idle: Vec<(Instant, Session)>,
+    closed: bool,
+}
+
+/// The right to run an answer, given back on drop.
+#[derive(Debug)]
+pub struct Turn<'a> {
+    pool: &'a SessionPool,
+}
+
+impl SessionPool {
+    /// A pool of at most `max` sessions, running ones included.
+    pub fn new(max: usize, idle_ttl: Duration) -> Self {
+        Self {
+            state: Mutex::default(),
+            max,
+            idle_ttl,
+        }
+    }
+
+    /// The right to run an answer.
+    ///
+    /// # Errors
+    /// RESOURCE_EXHAUSTED when as many run as may.
+    pub fn turn(&self) -> Result<Turn<'_>, Status> {
+        let mut state = self.lock();
+        if state.running >= self.max {
+            return Err(resource_exhausted(
+                "SESSIONS",
+                format!("all {} sessions are running", self.max),
+                Some(RETRY_AFTER),
+            ));
+        }
+        state.running += 1;
+        publish(&state);
+        Ok(Turn { pool: self })
+    }
+
+    /// Closes what has been idle too long or has lost its stream.
+    pub fn prune(&self) {
+        let now = Instant::now();
+        let mut state = self.lock();
+        state.idle.retain_mut(|(since, session)| {
+            now.duration_since(*since) < self.idle_ttl && session.is_reusable()
+        });
+        publish(&state);
+    }
+
+    /// Closes all idle sessions, and keeps no more.
+    pub fn close(&self) {
+        let mut state = self.lock();
+        state.closed = true;
+        state.idle.clear();
+        publish(&state);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Turn<'_> {
+    /// The idle session that `prompt` goes on with, and how many of its tokens it shares: the
+    /// longest common prefix, if that is at least half of what the session holds. Less is another
+    /// conversation that begins alike, and the first one's rest would be lost.
+    pub fn take(&self, prompt: &[u32]) -> Option<(Session, usize)> {
+        self.pool.prune();
+        let mut state = self.pool.lock();
+        let (at, shared) = state
+            .idle
+            .iter()
+            .enumerate()
+            .map(|(at, (_, session))| (at, shared_prefix(session.tokens(), prompt)))
+            .filter(|&(at, shared)| shared > 0 && 2 * shared >= state.idle[at].1.tokens().len())
+            .max_by_key(|&(_, shared)| shared)?;
+        let (_, session) = state.idle.swap_remove(at);
+        publish(&state);
+        Some((session, shared))
+    }
+
+    /// Makes room for a new session: the idle one that has waited longest goes.
+    pub fn make_room(&self) {
+        let mut state = self.pool.lock();
+        while state.running + state.idle.len() > self.pool.max {
+            let oldest = (0..state.idle.len()).min_by_key(|&at| state.idle[at].0);
+            match oldest {
+                Some(at) => drop(state.idle.swap_remove(at)),
+                None => break,
+            }
+        }
+        publish(&state);
+    }
+
+    /// Keeps a session whose answer has ended.
+    pub fn keep(&self, mut session: Session) {
+        let mut state = self.pool.lock();
+        if !state.closed && session.is_reusable() {
+            state.idle.push((Instant::now(), session));
+        }
+        publish(&state);
+    }
+}
+
+impl Drop for Turn<'_> {
+    fn drop(&mut self) {
+        let mut state = self.pool.lock();
+        state.running -= 1;
+        publish(&state);
+    }
+}
+
+fn publish(state: &State) {
+    SESSIONS.gauge(&["running"]).set(state.running as f64);
+    SESSIONS.gauge(&["idle"]).set(state.idle.len() as f64);
+}
+
+fn shared_prefix(a: &[u32], b: &[u32]) -> usize {
+    a.iter().zip(b).take_while(|(a, b)| a == b).count()
+}

@@ -1,0 +1,105 @@
+//! What clients ask for, checked: the first step of an answer.
+
+use crate::answer::AnswerRequest;
+use crate::edge::Edge;
+use std::time::Instant;
+use tandem_proto::v1;
+use tandem_service::status::{bad_request, failure};
+use tandem_text::{ChatMessage, RenderOptions, StopStrings, TextError};
+use tonic::{Code, Status};
+
+/// The terms of an answer, as both client calls have them.
+#[derive(Debug, Clone, Default)]
+pub struct Terms {
+    /// How tokens are chosen.
+    pub sampling: Option<v1::SamplingParameters>,
+    /// The most tokens.
+    pub max_tokens: Option<u32>,
+    /// What ends the answer.
+    pub stop: Vec<String>,
+}
+
+/// Checks the terms and completes them: an absent seed is drawn.
+///
+/// # Errors
+/// INVALID_ARGUMENT with the fields concerned.
+pub fn answer_request(
+    edge: &Edge,
+    prompt: Vec<u32>,
+    terms: Terms,
+    began: Instant,
+) -> Result<AnswerRequest, Status> {
+    let mut sampling = terms.sampling.unwrap_or_default();
+    let parameters = tandem_wire::parameters(Some(&sampling), edge.config.vocabulary)
+        .map_err(|errors| tandem_wire::parameter_status(&errors))?;
+    sampling.seed = Some(sampling.seed.unwrap_or_else(rand::random));
+    if terms.max_tokens == Some(0) {
+        return Err(bad_request("MAX_TOKENS", [("max_tokens", "is 0, must be at least 1")]));
+    }
+    let stop = StopStrings::new(terms.stop)
+        .map_err(|error| bad_request("STOP", [("stop", error.to_string())]))?;
+    if prompt.is_empty() {
+        return Err(bad_request("PROMPT", [("prompt", "has no tokens")]));
+    }
+    let vocabulary = edge.config.vocabulary;
+    if let Some(id) = prompt.iter().find(|&&id| id as usize >= vocabulary) {
+        let problem = format!("{id} is outside the vocabulary of {vocabulary}");
+        return Err(bad_request("TOKEN_ID", [("token_ids", problem)]));
+    }
+    Ok(AnswerRequest {
+        prompt,
+        needs_token_ids: parameters.needs_token_ids(),
+        sampling,
+        max_tokens: terms.max_tokens,
+        stop,
+        began,
+    })
+}
+
+/// The ids of a plain prompt, with the special tokens the model puts around one.
+///
+/// # Errors
+/// INTERNAL when the tokenizer fails.
+pub fn text_ids(edge: &Edge, text: &str) -> Result<Vec<u32>, Status> {
+    edge.tokenizer
+        .encode(text, true)
+        .map_err(|error| text_status(&error))
+}
+
+/// The ids of a conversation, opened for an answer.
+///
+/// # Errors
+/// INVALID_ARGUMENT when the template refuses the messages, FAILED_PRECONDITION when the model has
+/// none.
+pub fn chat_ids(edge: &Edge, messages: &[v1::ChatMessage]) -> Result<Vec<u32>, Status> {
+    if messages.is_empty() {
+        return Err(bad_request("MESSAGES", [("messages", "is empty")]));
+    }
+    let template = edge.template.as_ref().map_err(text_status)?;
+    let messages: Vec<ChatMessage> = messages
+        .iter()
+        .map(|m| ChatMessage::new(&m.role, &m.content))
+        .collect();
+    let text = template
+        .render(&messages, &RenderOptions::default())
+        .map_err(|error| text_status(&error))?;
+    // The template has written the special tokens.
+    edge.tokenizer
+        .encode(&text, false)
+        .map_err(|error| text_status(&error))
+}
+
+fn text_status(error: &TextError) -> Status {
+    let message = error.to_string();
+    match error {
+        TextError::ChatTemplateRaised { .. } | TextError::ChatTemplateRender { .. } => {
+            bad_request("MESSAGES", [("messages", message)])
+        }
+        TextError::NoChatTemplate { .. }
+        | TextError::NoDefaultChatTemplate { .. }
+        | TextError::ChatTemplateSyntax { .. } => {
+            failure(Code::FailedPrecondition, "CHAT_TEMPLATE", message)
+        }
+        _ => failure(Code::Internal, "TEXT", message),
+    }
+}

@@ -1,0 +1,106 @@
+//! Starts everything, in the order in which it depends on each other, and ends it.
+
+use crate::config::EdgeConfig;
+use crate::edge::Edge;
+use crate::metrics::{CATALOGUE, UPLINK_BYTES};
+use crate::service::Generation;
+use std::sync::Arc;
+use std::time::Duration;
+use tandem_proto::v1::FILE_DESCRIPTOR_SET;
+use tandem_proto::v1::generation_service_server::{GenerationServiceServer, SERVICE_NAME};
+use tandem_service::drain::Drain;
+use tandem_service::health::Health;
+use tandem_service::metrics::Upkeep;
+use tandem_service::{admin, grpc, logging, metrics};
+use tokio::net::TcpListener;
+
+/// How often idle sessions are looked after and gauges published.
+const TIDY_INTERVAL: Duration = Duration::from_secs(1);
+/// How long to wait before the cloud is asked again, at first and at most.
+const RETRY: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(10));
+
+/// Serves until a signal's drain has ended.
+///
+/// # Errors
+/// When something cannot be started.
+pub async fn serve(config: EdgeConfig) -> anyhow::Result<()> {
+    logging::init(&config.log)?;
+    let metrics = metrics::install(CATALOGUE)?;
+    let _upkeep = Upkeep::spawn(metrics.clone());
+    let health = Health::new([SERVICE_NAME]);
+    let drain = Drain::on_signals(config.drain_deadline.get(), health.clone())?;
+    let admin_listener = grpc::bind(config.metrics_listen).await?;
+    let listener = grpc::bind(config.listen).await?;
+    let admin = admin::serve(
+        admin_listener,
+        metrics,
+        health.clone(),
+        drain.signal().closing(),
+    )?;
+    tokio::select! {
+        loaded = Edge::load(&config, |_| {}) => {
+            serve_loaded(&config, loaded?.shared(), &drain, &health, listener).await?;
+        }
+        () = drain.signal().closing() => {}
+        _ = drain.finished() => {}
+    }
+    admin.ended().await?;
+    Ok(())
+}
+
+async fn serve_loaded(
+    config: &EdgeConfig,
+    edge: Arc<Edge>,
+    drain: &Drain,
+    health: &Health,
+    listener: TcpListener,
+) -> anyhow::Result<()> {
+    let generation = GenerationServiceServer::new(Generation {
+        edge: Arc::clone(&edge),
+        drain: drain.signal(),
+    })
+    .max_decoding_message_size(config.transport.max_message.as_usize());
+    let reflection = tonic_reflection::server::Builder::configure()
+        .register_encoded_file_descriptor_set(FILE_DESCRIPTOR_SET)
+        .build_v1()?;
+    let address = listener.local_addr()?;
+    let serving = grpc::server_builder(&config.transport)
+        .add_service(generation)
+        .add_service(health.server())
+        .add_service(reflection)
+        .serve_with_incoming_shutdown(grpc::incoming(listener), drain.signal().closing());
+    health.set_all_serving();
+    tracing::info!(%address, metrics = %config.metrics_listen, cloud = %config.cloud, "serving");
+    let ended = async {
+        drain.signal().draining().await;
+        edge.pool.close();
+        let _ = drain.finished().await;
+        // Answers have ended or were cut off; what keeps a connection open now is no work of ours.
+        tokio::time::sleep(Duration::from_millis(500)).await;
+    };
+    tokio::select! {
+        served = serving => served?,
+        () = ended => {}
+        () = tidy(&edge) => {}
+    }
+    Ok(())
+}
+
+/// Connects before the first client does, and looks after what is idle.
+async fn tidy(edge: &Edge) {
+    let mut wait = RETRY.0;
+    while let Err(status) = edge.link.describe().await {
+        tracing::warn!(message = status.message(), "the cloud does not answer; retrying");
+        tokio::time::sleep(wait).await;
+        wait = (2 * wait).min(RETRY.1);
+    }
+    tracing::info!("the cloud answers");
+    let mut interval = tokio::time::interval(TIDY_INTERVAL);
+    loop {
+        interval.tick().await;
+        edge.pool.prune();
+        let (in_flight, window) = edge.link.uplink().load();
+        UPLINK_BYTES.gauge(&["in_flight"]).set(in_flight as f64);
+        UPLINK_BYTES.gauge(&["window"]).set(window as f64);
+    }
+}

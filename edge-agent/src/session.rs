@@ -1,0 +1,391 @@
+//! One session of the pair: the front's half here, the back's at the other end of a stream, and
+//! which tokens both hold.
+
+use crate::edge::Edge;
+use crate::metrics::{BITS_PER_VALUE, FRONT_STEP, LINK, ROWS};
+use crate::split_stream::{SentBytes, SplitStream};
+use std::time::{Duration, Instant};
+use tandem_engine::{
+    Completed, EngineError, EngineSession, Frame, Front, FrontOutput, FrontStep, Pending, Priority,
+};
+use tandem_proto::v1::{self, infer_request, infer_response};
+use tandem_wire::engine_status;
+use tonic::Status;
+
+/// Token ids a message carries at split 0: about a frame's bytes.
+const IDS_A_MESSAGE: usize = 4096;
+
+/// An open session.
+#[derive(Debug)]
+pub struct Session {
+    /// `None` with split 0.
+    front: Option<EngineSession<Front>>,
+    stream: SplitStream,
+    /// Tokens whose rows were sent, by position.
+    tokens: Vec<u32>,
+    /// Positions from 0 on whose ids the cloud knows.
+    ids_known: usize,
+    epoch: u32,
+    context: usize,
+    /// Whether ids go up beside the rows of the running answer.
+    send_ids: bool,
+    draining: bool,
+    usage: Usage,
+    last_sent: Instant,
+}
+
+/// What an answer has cost so far.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Usage {
+    /// Message bytes up.
+    pub up: u64,
+    /// Message bytes down.
+    pub down: u64,
+    /// Frame bytes up.
+    pub frame: u64,
+    /// Token id bytes up.
+    pub token_ids: u64,
+    /// Rows sent.
+    pub rows: u64,
+    /// Front layers.
+    pub edge_compute: Duration,
+    /// Back layers, by the cloud's clock.
+    pub cloud_compute: Duration,
+    /// Waiting for the cloud's engine, by the cloud's clock.
+    pub cloud_queue: Duration,
+}
+
+/// A row being computed.
+#[derive(Debug)]
+pub struct PendingRow {
+    id: u32,
+    front: Option<Pending<FrontOutput>>,
+}
+
+impl Session {
+    /// Opens a session of at most `context` positions. Does not wait for the cloud.
+    ///
+    /// # Errors
+    /// When the front has no room.
+    pub async fn open(edge: &Edge, context: usize) -> Result<Self, Status> {
+        let front = match &edge.front {
+            Some(engine) => Some(engine.open(context).await.map_err(|e| engine_status(&e))?),
+            None => None,
+        };
+        let stream = SplitStream::open(&edge.link, edge.open_message(context));
+        Ok(Self {
+            front,
+            stream,
+            tokens: Vec::new(),
+            ids_known: 0,
+            epoch: 0,
+            context,
+            send_ids: false,
+            draining: false,
+            usage: Usage::default(),
+            last_sent: Instant::now(),
+        })
+    }
+
+    /// Tokens both halves hold, by position.
+    pub fn tokens(&self) -> &[u32] {
+        &self.tokens
+    }
+
+    /// The most positions.
+    pub fn context(&self) -> usize {
+        self.context
+    }
+
+    /// What the running answer has cost.
+    pub fn usage(&self) -> Usage {
+        Usage {
+            down: self.stream.down_bytes() - self.usage.down,
+            ..self.usage
+        }
+    }
+
+    /// Whether the session can serve another answer: its stream lives and the cloud stays.
+    pub fn is_reusable(&mut self) -> bool {
+        while !self.draining {
+            match self.stream.receive_now() {
+                Ok(None) => return true,
+                Ok(Some(message)) => self.note(&message),
+                Err(_) => return false,
+            }
+        }
+        false
+    }
+
+    /// Begins an answer that keeps the first `kept` tokens of what the session holds.
+    ///
+    /// # Errors
+    /// Why the stream has ended.
+    pub async fn begin(&mut self, kept: usize, mut run: v1::Run, send_ids: bool) -> Result<(), Status> {
+        self.usage = Usage {
+            down: self.stream.down_bytes(),
+            ..Usage::default()
+        };
+        self.send_ids = send_ids;
+        if kept < self.tokens.len() {
+            self.epoch += 1;
+            let truncate = v1::Truncate {
+                epoch: self.epoch,
+                position: position(kept),
+            };
+            self.send(infer_request::Message::Truncate(truncate)).await?;
+            self.tokens.truncate(kept);
+            self.ids_known = self.ids_known.min(kept);
+        }
+        // The front may be a token ahead of what was sent: an answer that a stop string ended.
+        if let Some(front) = &self.front {
+            let step = FrontStep::Truncate { position: kept };
+            front
+                .run(Priority::Decode, step)
+                .await
+                .map_err(|e| engine_status(&e))?;
+        }
+        run.epoch = self.epoch;
+        if send_ids && self.ids_known < kept {
+            run.history_token_ids = self.tokens.clone();
+            self.ids_known = kept;
+        }
+        self.send(infer_request::Message::Run(run)).await
+    }
+
+    /// Sends the rows of `prompt` behind what the session holds, wanting a token after the last.
+    /// Chunks are computed while earlier ones are on their way.
+    ///
+    /// # Errors
+    /// When a step fails, or why the stream has ended.
+    pub async fn prompt(&mut self, prompt: &[u32], edge: &Edge) -> Result<(), Status> {
+        if self.front.is_none() {
+            return self.prompt_ids(prompt).await;
+        }
+        let chunk_rows = edge.chunk_rows;
+        let mut chunks = prompt.chunks(chunk_rows).peekable();
+        let mut computing = match chunks.next() {
+            Some(chunk) => Some((chunk, self.compute(chunk, edge).await?)),
+            None => None,
+        };
+        while let Some((chunk, pending)) = computing.take() {
+            let output = self.computed(pending, chunk.len()).await?;
+            let last = chunks.peek().is_none();
+            if let Some(next) = chunks.next() {
+                computing = Some((next, self.compute(next, edge).await?));
+            }
+            let mut rest = chunk;
+            let mut frames = output.frames.into_iter().peekable();
+            while let Some(frame) = frames.next() {
+                let (tokens, behind) = rest.split_at(frame.rows);
+                rest = behind;
+                let want = last && frames.peek().is_none();
+                self.send_frame(frame, tokens, want, prompt.len() > 1, edge)
+                    .await?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn prompt_ids(&mut self, prompt: &[u32]) -> Result<(), Status> {
+        let messages = prompt.chunks(IDS_A_MESSAGE).count();
+        for (number, chunk) in prompt.chunks(IDS_A_MESSAGE).enumerate() {
+            let rows = v1::Rows {
+                epoch: self.epoch,
+                start: position(self.tokens.len()),
+                count: position(chunk.len()),
+                token_ids: chunk.to_vec(),
+                want: want(number + 1 == messages),
+                ..v1::Rows::default()
+            };
+            self.sent(chunk);
+            self.send(infer_request::Message::Rows(rows)).await?;
+        }
+        Ok(())
+    }
+
+    /// Begins to compute the row of a sampled token.
+    ///
+    /// # Errors
+    /// When the engine is gone.
+    pub async fn begin_row(&mut self, id: u32, edge: &Edge) -> Result<PendingRow, Status> {
+        let front = match &self.front {
+            Some(_) => Some(self.compute(&[id], edge).await?),
+            None => None,
+        };
+        Ok(PendingRow { id, front })
+    }
+
+    /// Sends that row, wanting the next token.
+    ///
+    /// # Errors
+    /// When the step fails, or why the stream has ended.
+    pub async fn send_row(&mut self, row: PendingRow, edge: &Edge) -> Result<(), Status> {
+        let Some(pending) = row.front else {
+            return self.prompt_ids(&[row.id]).await;
+        };
+        let output = self.computed(pending, 1).await?;
+        for frame in output.frames {
+            self.send_frame(frame, &[row.id], true, false, edge).await?;
+        }
+        Ok(())
+    }
+
+    /// Waits for the next token.
+    ///
+    /// # Errors
+    /// Why the stream has ended.
+    pub async fn token(&mut self) -> Result<v1::Tokens, Status> {
+        loop {
+            match self.stream.receive().await? {
+                infer_response::Message::Tokens(tokens) if tokens.epoch == self.epoch => {
+                    let (queue, compute) = durations(&tokens);
+                    self.usage.cloud_queue += queue;
+                    self.usage.cloud_compute += compute;
+                    let link = self.last_sent.elapsed().saturating_sub(queue + compute);
+                    LINK.histogram(&[]).record(link);
+                    return Ok(tokens);
+                }
+                other => self.note(&other),
+            }
+        }
+    }
+
+    async fn compute(&self, tokens: &[u32], edge: &Edge) -> Result<Pending<FrontOutput>, Status> {
+        let Some(front) = &self.front else {
+            return Err(engine_status(&EngineError::SessionGone));
+        };
+        let priority = match tokens.len() {
+            1 => Priority::Decode,
+            _ => Priority::Prefill,
+        };
+        let step = FrontStep::Tokens {
+            tokens: tokens.to_vec(),
+            codec: edge.codec,
+            frame_bytes: edge.frame_bytes,
+        };
+        front
+            .submit(priority, step)
+            .await
+            .map_err(|e| engine_status(&e))
+    }
+
+    async fn computed(
+        &mut self,
+        pending: Pending<FrontOutput>,
+        rows: usize,
+    ) -> Result<FrontOutput, Status> {
+        let stream = &mut self.stream;
+        let result = tokio::select! {
+            result = pending => result.unwrap_or(Err(EngineError::SessionGone)),
+            status = stream.failed() => return Err(status),
+        };
+        let Completed {
+            output, compute, ..
+        } = result.map_err(|e| engine_status(&e))?;
+        self.usage.edge_compute += compute;
+        FRONT_STEP.histogram(&[phase(rows)]).record(compute);
+        Ok(output)
+    }
+
+    /// Sends a frame of the rows of `tokens`. A paced one waits for its turn on the link.
+    async fn send_frame(
+        &mut self,
+        frame: Frame,
+        tokens: &[u32],
+        wanted: bool,
+        paced: bool,
+        edge: &Edge,
+    ) -> Result<(), Status> {
+        let values = frame.rows * edge.config.hidden;
+        BITS_PER_VALUE
+            .histogram(&[])
+            .record(8.0 * frame.bytes.len() as f64 / values as f64);
+        ROWS.histogram(&[phase(frame.rows)])
+            .record(frame.rows as f64);
+        let rows = v1::Rows {
+            epoch: self.epoch,
+            start: position(frame.start),
+            // 0 means 1, and costs nothing.
+            count: match frame.rows {
+                1 => 0,
+                rows => position(rows),
+            },
+            token_ids: match self.send_ids {
+                true => tokens.to_vec(),
+                false => Vec::new(),
+            },
+            want: want(wanted),
+            crc32c: crc32c::crc32c(&frame.bytes),
+            frame: frame.bytes,
+        };
+        self.usage.rows += frame.rows as u64;
+        self.sent(tokens);
+        if !paced {
+            return self.send(infer_request::Message::Rows(rows)).await;
+        }
+        let acquired = edge.link.uplink().acquire(rows.frame.len());
+        let stream = &mut self.stream;
+        let permit = tokio::select! {
+            permit = acquired => permit.ok_or_else(|| engine_status(&EngineError::Stopped))?,
+            status = stream.failed() => return Err(status),
+        };
+        self.last_sent = Instant::now();
+        let bytes = self.stream.send_paced(rows, permit).await?;
+        self.count(bytes);
+        Ok(())
+    }
+
+    /// Takes note of tokens whose rows go up, in the order of their positions.
+    fn sent(&mut self, tokens: &[u32]) {
+        let ids_go_up = self.send_ids || self.front.is_none();
+        if ids_go_up && self.ids_known == self.tokens.len() {
+            self.ids_known += tokens.len();
+        }
+        self.tokens.extend_from_slice(tokens);
+    }
+
+    async fn send(&mut self, message: infer_request::Message) -> Result<(), Status> {
+        self.last_sent = Instant::now();
+        let bytes = self.stream.send(message).await?;
+        self.count(bytes);
+        Ok(())
+    }
+
+    fn count(&mut self, bytes: SentBytes) {
+        self.usage.up += bytes.total;
+        self.usage.frame += bytes.frame;
+        self.usage.token_ids += bytes.token_ids;
+    }
+
+    fn note(&mut self, message: &infer_response::Message) {
+        if matches!(message, infer_response::Message::Draining(_)) {
+            self.draining = true;
+        }
+    }
+}
+
+fn durations(tokens: &v1::Tokens) -> (Duration, Duration) {
+    (
+        Duration::from_micros(u64::from(tokens.queue_micros)),
+        Duration::from_micros(u64::from(tokens.compute_micros)),
+    )
+}
+
+fn position(value: usize) -> u32 {
+    u32::try_from(value).unwrap_or(u32::MAX)
+}
+
+fn want(token: bool) -> i32 {
+    match token {
+        true => v1::Want::Token.into(),
+        false => v1::Want::Unspecified.into(),
+    }
+}
+
+fn phase(rows: usize) -> &'static str {
+    match rows {
+        1 => "decode",
+        _ => "prefill",
+    }
+}

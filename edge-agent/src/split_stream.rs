@@ -1,0 +1,246 @@
+//! One Infer stream, seen from the edge: messages up, messages down, and the acknowledgements
+//! that free the way up.
+
+use crate::link::{Link, reached};
+use crate::metrics::WIRE_BYTES;
+use crate::uplink::Permit;
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use tandem_proto::v1::{self, infer_request, infer_response};
+use tandem_proto::encoded_len;
+use tandem_wire::{message_bytes, token_id_bytes};
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+use tokio_util::task::AbortOnDropHandle;
+use tonic::Status;
+
+/// Messages that may wait to be sent; a sender waits when the connection does not take them.
+const WAITING_UP: usize = 16;
+/// Messages from the cloud that may wait to be read. Reading stops when it is full; the protocol
+/// sends one token a row, so it is full only of what was asked for.
+const WAITING_DOWN: usize = 1024;
+
+/// An open stream. Dropping it closes the session.
+#[derive(Debug)]
+pub struct SplitStream {
+    up: mpsc::Sender<v1::InferRequest>,
+    down: mpsc::Receiver<Result<infer_response::Message, Status>>,
+    on_the_way: Arc<Mutex<OnTheWay>>,
+    down_bytes: Arc<AtomicU64>,
+    _reader: AbortOnDropHandle<()>,
+}
+
+/// Frames sent and not acknowledged, in order, by the position behind their last row.
+type OnTheWay = VecDeque<(u32, Permit)>;
+
+/// Bytes of one message by kind.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct SentBytes {
+    /// The whole message with its gRPC prefix.
+    pub total: u64,
+    /// Of it, the codec frame.
+    pub frame: u64,
+    /// Of it, token ids.
+    pub token_ids: u64,
+}
+
+impl SplitStream {
+    /// Opens a stream with its first message. Does not wait for the cloud: what follows may be
+    /// sent at once.
+    pub fn open(link: &Link, open: v1::Open) -> Self {
+        let (up, requests) = mpsc::channel(WAITING_UP);
+        let (responses, down) = mpsc::channel(WAITING_DOWN);
+        let on_the_way: Arc<Mutex<OnTheWay>> = Arc::default();
+        let down_bytes = Arc::new(AtomicU64::new(0));
+        let mut client = link.client();
+        let (acknowledged, counted) = (Arc::clone(&on_the_way), Arc::clone(&down_bytes));
+        let reader = tokio::spawn(async move {
+            let ended = read(&mut client, requests, &responses, &acknowledged, &counted).await;
+            if let Err(status) = ended {
+                let _ = responses.send(Err(status)).await;
+            }
+        });
+        let stream = Self {
+            up,
+            down,
+            on_the_way,
+            down_bytes,
+            _reader: AbortOnDropHandle::new(reader),
+        };
+        // The channel is new and has room.
+        let message = infer_request::Message::Open(open);
+        count_up(&message);
+        let _ = stream.up.try_send(v1::InferRequest {
+            message: Some(message),
+        });
+        stream
+    }
+
+    /// Sends a message and returns its size.
+    ///
+    /// # Errors
+    /// Why the stream has ended.
+    pub async fn send(&mut self, message: infer_request::Message) -> Result<SentBytes, Status> {
+        let bytes = count_up(&message);
+        let request = v1::InferRequest {
+            message: Some(message),
+        };
+        match self.up.send(request).await {
+            Ok(()) => Ok(bytes),
+            Err(_) => Err(self.why_ended().await),
+        }
+    }
+
+    /// Sends a frame of a prompt, whose bytes are on the way until the cloud says otherwise.
+    ///
+    /// # Errors
+    /// Why the stream has ended.
+    pub async fn send_paced(&mut self, rows: v1::Rows, permit: Permit) -> Result<SentBytes, Status> {
+        let end = rows.start + rows.count.max(1);
+        self.on_the_way
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push_back((end, permit));
+        self.send(infer_request::Message::Rows(rows)).await
+    }
+
+    /// The next message from the cloud, Progress and Pong excepted.
+    ///
+    /// # Errors
+    /// Why the stream has ended.
+    pub async fn receive(&mut self) -> Result<infer_response::Message, Status> {
+        match self.down.recv().await {
+            Some(result) => result,
+            None => Err(gone()),
+        }
+    }
+
+    /// A message that has arrived already, or the end if it has come.
+    ///
+    /// # Errors
+    /// Why the stream has ended.
+    pub fn receive_now(&mut self) -> Result<Option<infer_response::Message>, Status> {
+        match self.down.try_recv() {
+            Ok(result) => result.map(Some),
+            Err(mpsc::error::TryRecvError::Empty) => Ok(None),
+            Err(mpsc::error::TryRecvError::Disconnected) => Err(gone()),
+        }
+    }
+
+    /// Resolves with an error when the stream ends before anything else arrives.
+    pub async fn failed(&mut self) -> Status {
+        loop {
+            match self.receive().await {
+                Err(status) => return status,
+                Ok(message) => tracing::debug!(?message, "nothing was asked for"),
+            }
+        }
+    }
+
+    /// Bytes that came down, prefixes included.
+    pub fn down_bytes(&self) -> u64 {
+        self.down_bytes.load(Ordering::Relaxed)
+    }
+
+    async fn why_ended(&mut self) -> Status {
+        loop {
+            match self.down.recv().await {
+                Some(Ok(_)) => {}
+                Some(Err(status)) => return status,
+                None => return gone(),
+            }
+        }
+    }
+}
+
+impl Drop for SplitStream {
+    fn drop(&mut self) {
+        // A courtesy: the end of the stream says the same, a little later.
+        let _ = self.up.try_send(v1::InferRequest {
+            message: Some(infer_request::Message::Close(v1::Close {})),
+        });
+    }
+}
+
+async fn read(
+    client: &mut v1::split_service_client::SplitServiceClient<tonic::transport::Channel>,
+    requests: mpsc::Receiver<v1::InferRequest>,
+    responses: &mpsc::Sender<Result<infer_response::Message, Status>>,
+    on_the_way: &Mutex<OnTheWay>,
+    down_bytes: &AtomicU64,
+) -> Result<(), Status> {
+    let mut stream = client
+        .infer(ReceiverStream::new(requests))
+        .await
+        .map_err(|status| reached(&status))?
+        .into_inner();
+    while let Some(response) = stream.message().await.map_err(|status| reached(&status))? {
+        let bytes = message_bytes(encoded_len(&response));
+        down_bytes.fetch_add(bytes, Ordering::Relaxed);
+        let Some(message) = response.message else {
+            continue;
+        };
+        count_down(&message, bytes);
+        match message {
+            infer_response::Message::Progress(progress) => {
+                acknowledge(on_the_way, progress.received);
+            }
+            infer_response::Message::Pong(_) => {}
+            other => {
+                if responses.send(Ok(other)).await.is_err() {
+                    return Ok(());
+                }
+            }
+        }
+    }
+    Err(gone())
+}
+
+fn acknowledge(on_the_way: &Mutex<OnTheWay>, received: u32) {
+    loop {
+        let mut queue = on_the_way.lock().unwrap_or_else(PoisonError::into_inner);
+        match queue.front() {
+            Some(&(end, _)) if end <= received => {
+                let arrived = queue.pop_front();
+                // The permit takes the uplink's lock; never both at once.
+                drop(queue);
+                if let Some((_, permit)) = arrived {
+                    permit.acknowledge();
+                }
+            }
+            _ => return,
+        }
+    }
+}
+
+fn count_up(message: &infer_request::Message) -> SentBytes {
+    let total = message_bytes(encoded_len(&v1::InferRequest {
+        message: Some(message.clone()),
+    }));
+    let (frame, token_ids) = match message {
+        infer_request::Message::Rows(rows) => (rows.frame.len() as u64, token_id_bytes(rows)),
+        _ => (0, 0),
+    };
+    let up = |kind, bytes| WIRE_BYTES.counter(&["up", kind]).increment(bytes);
+    up("frame", frame);
+    up("token_ids", token_ids);
+    up("control", total - frame - token_ids);
+    SentBytes {
+        total,
+        frame,
+        token_ids,
+    }
+}
+
+fn count_down(message: &infer_response::Message, bytes: u64) {
+    let kind = match message {
+        infer_response::Message::Tokens(_) => "tokens",
+        _ => "control",
+    };
+    WIRE_BYTES.counter(&["down", kind]).increment(bytes);
+}
+
+fn gone() -> Status {
+    tandem_service::status::unavailable("CLOUD_GONE", "the cloud ended the session", None)
+}
