@@ -1,0 +1,174 @@
+//! The command line.
+
+use crate::pipeline::Framing;
+use clap::{Args, Parser, Subcommand};
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+use std::thread::available_parallelism;
+use tandem_codec::Codec;
+use tandem_model::{DeviceName, WeightType};
+
+/// Measures a model through the engine that serves it.
+///
+/// Results go to stdout, everything else to stderr.
+#[derive(Debug, Parser)]
+#[command(name = "tandem-eval", version)]
+pub struct Cli {
+    /// What to measure.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What to measure.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// How well a model predicts a text, by the convention of llama.cpp's perplexity tool: the
+    /// text is tokenised whole and cut into chunks that each start afresh; the second half of
+    /// each chunk is scored.
+    Perplexity(PerplexityArgs),
+    /// How fast a model decodes and prefills, unsplit and as two halves, through the engine
+    /// threads that serve it.
+    Bench(BenchArgs),
+}
+
+/// Which model, and on what it runs.
+#[derive(Debug, Clone, Args)]
+pub struct ModelArgs {
+    /// A Hugging Face model directory.
+    #[arg(long, value_name = "DIR")]
+    pub model: PathBuf,
+    /// Where to compute: cpu, cuda or cuda:N.
+    #[arg(long, default_value_t)]
+    pub device: DeviceName,
+    /// Threads to compute with. Default: as many as this process may use.
+    #[arg(long, value_name = "N")]
+    threads: Option<NonZeroUsize>,
+}
+
+impl ModelArgs {
+    /// Threads to compute with.
+    pub fn threads(&self) -> usize {
+        self.threads
+            .or_else(|| available_parallelism().ok())
+            .map_or(1, NonZeroUsize::get)
+    }
+}
+
+/// Arguments of `perplexity`.
+#[derive(Debug, Args)]
+pub struct PerplexityArgs {
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub model: ModelArgs,
+    /// The text, UTF-8.
+    #[arg(long, value_name = "FILE")]
+    pub text: PathBuf,
+    /// Tokens of a chunk.
+    #[arg(long, value_name = "N", value_parser = context)]
+    pub context: usize,
+    /// Score the first K chunks only.
+    #[arg(long, value_name = "K")]
+    pub chunks: Option<NonZeroUsize>,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub cut: CutArgs,
+    /// Type of the back's matrices, or of all when the model is not split: f32 or bf16.
+    #[arg(long, value_name = "TYPE", default_value_t)]
+    pub back_weights: WeightType,
+    /// Print one JSON document.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Where a model is cut, and how rows cross the cut.
+#[derive(Debug, Clone, Copy, Args)]
+pub struct CutArgs {
+    /// Layers of the front. Without it, and with 0, one back runs the whole model on token ids.
+    #[arg(long, value_name = "L")]
+    pub split: Option<usize>,
+    /// How rows are encoded: f32 or bf16.
+    #[arg(long, value_name = "NAME", default_value_t, requires = "split")]
+    pub codec: Codec,
+    /// How many rows a frame holds: decode (one, like generated tokens) or prefill (like
+    /// prompts).
+    #[arg(long, default_value_t, value_enum, requires = "split")]
+    pub framing: Framing,
+    /// Type of the front's matrices: f32 or bf16.
+    #[arg(long, value_name = "TYPE", default_value_t, requires = "split")]
+    pub front_weights: WeightType,
+}
+
+/// Arguments of `bench`.
+#[derive(Debug, Args)]
+pub struct BenchArgs {
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub model: ModelArgs,
+    /// Measure both halves too, cut after L layers.
+    #[arg(long, value_name = "L")]
+    pub split: Option<usize>,
+    /// How rows are encoded between the halves: f32 or bf16.
+    #[arg(long, value_name = "NAME", default_value_t, requires = "split")]
+    pub codec: Codec,
+    /// Type of the matrices: f32 or bf16.
+    #[arg(long, value_name = "TYPE", default_value_t)]
+    pub weights: WeightType,
+    /// Tokens of the prompt.
+    #[arg(long, value_name = "N", default_value = "256")]
+    pub prompt_tokens: NonZeroUsize,
+    /// Tokens to decode behind it.
+    #[arg(long, value_name = "N", default_value = "64")]
+    pub decode_tokens: NonZeroUsize,
+    /// Rows of the chunks that the prompt is sent in.
+    #[arg(long, value_name = "N", default_value = "128")]
+    pub chunk: NonZeroUsize,
+    /// How often to measure, unsplit and split in turn, after one run unmeasured.
+    #[arg(long, value_name = "N", default_value = "5")]
+    pub repeats: NonZeroUsize,
+    /// Print one JSON document.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// A chunk needs a scored token: one behind its first half and before its last.
+fn context(text: &str) -> std::result::Result<usize, String> {
+    match text.parse() {
+        Ok(tokens) if tokens >= 3 => Ok(tokens),
+        Ok(_) => Err("a chunk has at least 3 tokens".to_owned()),
+        Err(error) => Err(format!("{error}")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory as _;
+
+    fn refused(arguments: &str) -> bool {
+        let words = format!("tandem-eval {arguments}");
+        Cli::try_parse_from(words.split(' ')).is_err()
+    }
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn what_only_a_cut_uses_is_refused_without_one() {
+        let base = "perplexity --model m --text t --context 64";
+        assert!(!refused(base));
+        for option in ["--codec bf16", "--framing decode", "--front-weights bf16"] {
+            assert!(refused(&format!("{base} {option}")), "{option}");
+            assert!(!refused(&format!("{base} {option} --split 1")), "{option}");
+        }
+        assert!(!refused(&format!("{base} --back-weights bf16")));
+    }
+
+    #[test]
+    fn chunks_that_score_nothing_are_refused() {
+        assert!(refused("perplexity --model m --text t --context 2"));
+        assert!(refused("perplexity --model m --text t --context 64 --chunks 0"));
+        assert!(refused("bench --model m --repeats 0"));
+    }
+}

@@ -1,0 +1,59 @@
+//! What can go wrong in an evaluation, with the values a person needs to mend it.
+
+use std::path::PathBuf;
+use tandem_engine::{EngineError, StartError};
+use tandem_model::ModelError;
+use tandem_text::TextError;
+
+/// An error of this crate.
+#[derive(Debug, thiserror::Error)]
+pub enum EvalError {
+    /// The text could not be read.
+    #[error("cannot read {path}: {source}")]
+    Text {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The text does not fill one chunk.
+    #[error("the text has {found} tokens, one chunk takes {needed}")]
+    ShortText {
+        /// Tokens of the text.
+        found: usize,
+        /// Tokens of a chunk.
+        needed: usize,
+    },
+    /// The model cannot be opened.
+    #[error(transparent)]
+    Model(#[from] ModelError),
+    /// The tokenizer cannot be opened, or cannot spell the text.
+    #[error(transparent)]
+    Tokenizer(#[from] TextError),
+    /// A step failed.
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+    /// An engine thread could not be started.
+    #[error(transparent)]
+    Start(#[from] StartError<ModelError>),
+    /// The model's arithmetic failed.
+    #[error("the logits at position {position} of chunk {chunk} are not finite")]
+    NotFinite {
+        /// Number of the chunk, from 0.
+        chunk: usize,
+        /// Position in the chunk.
+        position: usize,
+    },
+    /// A step that samples gave no token.
+    #[error("the engine gave no token at position {position}")]
+    NoToken {
+        /// Position of the row it was wanted after.
+        position: usize,
+    },
+    /// The runtime that drives the engine threads could not be started.
+    #[error("cannot start the runtime: {0}")]
+    Runtime(std::io::Error),
+}
+
+/// Results of this crate.
+pub type Result<T> = std::result::Result<T, EvalError>;

@@ -1,0 +1,32 @@
+//! The binary tandem-eval.
+
+use clap::Parser as _;
+use serde::Serialize;
+use std::fmt::Display;
+use std::io::Write as _;
+use tandem_eval::cli::{Cli, Command};
+use tandem_eval::{bench, perplexity};
+use tandem_service::openmp;
+
+fn main() -> anyhow::Result<()> {
+    let cli = Cli::parse();
+    openmp::reexec_with_openmp_settings()?;
+    tracing_subscriber::fmt()
+        .with_max_level(tracing_subscriber::filter::LevelFilter::WARN)
+        .with_writer(std::io::stderr)
+        .init();
+    match cli.command {
+        Command::Perplexity(args) => print(&perplexity::perplexity(&args)?, args.json),
+        Command::Bench(args) => print(&bench::bench(&args)?, args.json),
+    }
+}
+
+/// Results are printed once, whole, and a closed pipe is an error like any other.
+fn print(report: &(impl Serialize + Display), json: bool) -> anyhow::Result<()> {
+    let text = match json {
+        true => serde_json::to_string_pretty(report)?,
+        false => report.to_string(),
+    };
+    writeln!(std::io::stdout(), "{text}")?;
+    Ok(())
+}

@@ -1,0 +1,172 @@
+//! Both halves of a model in one process, on the thread that calls: token ids in, logits out.
+
+use crate::cli::{CutArgs, ModelArgs};
+use crate::error::Result;
+use crate::progress::Progress;
+use tandem_codec::Codec;
+use tandem_engine::{
+    Back, BackOpen, BackSession, BackStep, Compute, Front, FrontSession, FrontStep, Half as _,
+    KvBudget, MERGED_ROWS, ModelFiles, RowsInput,
+};
+use tandem_model::WeightType;
+
+/// How many rows a frame holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
+pub enum Framing {
+    /// One, as generated tokens travel.
+    Decode,
+    /// As many as a frame takes, as prompts travel.
+    #[default]
+    Prefill,
+}
+
+impl Framing {
+    /// The size that frames are cut to: one row always fits.
+    fn frame_bytes(self) -> usize {
+        match self {
+            Self::Decode => 1,
+            Self::Prefill => 256 << 10,
+        }
+    }
+}
+
+/// A loaded model and one session.
+#[derive(Debug)]
+pub struct Pipeline {
+    front: Option<CutFront>,
+    back: Back,
+    session: BackSession,
+    wire: Wire,
+}
+
+#[derive(Debug)]
+struct CutFront {
+    front: Front,
+    session: FrontSession,
+    codec: Codec,
+    framing: Framing,
+}
+
+/// What crossed the cut.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Wire {
+    /// Bytes of all frames, without the protocol's envelope.
+    pub bytes: u64,
+    /// Values in them.
+    pub values: u64,
+}
+
+impl Wire {
+    /// Bits a value, headers included; none where nothing crossed.
+    pub fn bits_per_value(&self) -> Option<f64> {
+        (self.values > 0).then(|| 8.0 * self.bytes as f64 / self.values as f64)
+    }
+}
+
+impl Pipeline {
+    /// Loads both halves with room for `context` positions. The calling thread must hold
+    /// [`tandem_model::no_grad`]'s guard and be the only one to use the pipeline.
+    ///
+    /// # Errors
+    /// When the model cannot be loaded, or cannot attend that far.
+    pub fn load(
+        args: &ModelArgs,
+        cut: &CutArgs,
+        back_weights: WeightType,
+        context: usize,
+    ) -> Result<Self> {
+        let files = ModelFiles::open(&args.model)?;
+        let split = cut.split.unwrap_or(0);
+        let compute = |weights| Compute {
+            device: args.device,
+            weights,
+        };
+        let mut progress = Progress::new("loading layer", files.config.layers, 1);
+        let mut front = None;
+        if split > 0 {
+            let loaded = files.front(split, compute(cut.front_weights), |_| progress.advance(""))?;
+            front = Some(CutFront {
+                session: loaded.session(context)?,
+                front: loaded,
+                codec: cut.codec,
+                framing: cut.framing,
+            });
+        }
+        let unlimited = KvBudget::new(u64::MAX);
+        let back = files.back(split, compute(back_weights), unlimited, |_| {
+            progress.advance("");
+        })?;
+        Ok(Self {
+            front,
+            session: back.session(BackOpen { split, context })?,
+            back,
+            wire: Wire::default(),
+        })
+    }
+
+    /// Runs `tokens` from position 0 in chunks as they are served, and gives `on_logits` each
+    /// position from `first` on with its logits, `[vocabulary]`. It says whether to go on.
+    ///
+    /// # Errors
+    /// When a step fails.
+    pub fn run(
+        &mut self,
+        tokens: &[u32],
+        first: usize,
+        mut on_logits: impl FnMut(usize, &[f32]) -> Result<()>,
+    ) -> Result<()> {
+        self.restart()?;
+        let mut start = 0;
+        for chunk in tokens.chunks(MERGED_ROWS) {
+            let input = self.input(chunk)?;
+            let residual = self.back.forward(&mut self.session, &input, 0)?;
+            let end = start + chunk.len();
+            if end > first {
+                let count = end - first.max(start);
+                let logits = self.back.logits(&residual, count)?;
+                let logits = tandem_model::values(&logits)?;
+                let vocabulary = logits.len() / count;
+                for (i, row) in logits.chunks_exact(vocabulary).enumerate() {
+                    on_logits(end - count + i, row)?;
+                }
+            }
+            start = end;
+        }
+        Ok(())
+    }
+
+    /// What has crossed the cut since the model was loaded.
+    pub fn wire(&self) -> Wire {
+        self.wire
+    }
+
+    fn restart(&mut self) -> Result<()> {
+        if let Some(cut) = &mut self.front {
+            let step = FrontStep::Truncate { position: 0 };
+            cut.front.step(&mut cut.session, step)?;
+        }
+        let step = BackStep::Truncate { position: 0 };
+        self.back.step(&mut self.session, step)?;
+        Ok(())
+    }
+
+    fn input(&mut self, tokens: &[u32]) -> Result<RowsInput> {
+        let Some(cut) = &mut self.front else {
+            return Ok(RowsInput::Tokens(tokens.to_vec()));
+        };
+        let step = FrontStep::Tokens {
+            tokens: tokens.to_vec(),
+            codec: cut.codec,
+            frame_bytes: cut.framing.frame_bytes(),
+        };
+        let output = cut.front.step(&mut cut.session, step)?;
+        let hidden = cut.front.config().hidden as u64;
+        let mut frames = Vec::with_capacity(output.frames.len());
+        for frame in output.frames {
+            self.wire.bytes += frame.bytes.len() as u64;
+            self.wire.values += frame.rows as u64 * hidden;
+            frames.push(frame.bytes);
+        }
+        Ok(RowsInput::Frames(frames))
+    }
+}

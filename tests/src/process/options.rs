@@ -1,0 +1,59 @@
+//! How a server is to be started, beyond what every server is told.
+
+use std::ffi::{OsStr, OsString};
+use std::time::Duration;
+
+/// What a test wants to differ. The default is the shipped configuration.
+#[derive(Clone, Debug)]
+pub struct ServerOptions {
+    pub(super) config: Option<String>,
+    pub(super) arguments: Vec<OsString>,
+    pub(super) environment: Vec<(OsString, OsString)>,
+    pub(super) deadline: Duration,
+}
+
+impl Default for ServerOptions {
+    fn default() -> Self {
+        Self {
+            config: None,
+            arguments: Vec::new(),
+            environment: Vec::new(),
+            deadline: Duration::from_secs(60),
+        }
+    }
+}
+
+impl ServerOptions {
+    /// YAML for `--config`: only the keys that differ. Flags win over it.
+    pub fn config(mut self, yaml: impl Into<String>) -> Self {
+        self.config = Some(yaml.into());
+        self
+    }
+
+    /// One more flag or value, after those the harness gives.
+    pub fn arg(mut self, argument: impl AsRef<OsStr>) -> Self {
+        self.arguments.push(argument.as_ref().to_owned());
+        self
+    }
+
+    /// Several more.
+    pub fn args<A: AsRef<OsStr>>(mut self, arguments: impl IntoIterator<Item = A>) -> Self {
+        let arguments = arguments.into_iter();
+        self.arguments
+            .extend(arguments.map(|argument| argument.as_ref().to_owned()));
+        self
+    }
+
+    /// A variable in the server's environment, on top of the test's own.
+    pub fn env(mut self, name: impl AsRef<OsStr>, value: impl AsRef<OsStr>) -> Self {
+        let variable = (name.as_ref().to_owned(), value.as_ref().to_owned());
+        self.environment.push(variable);
+        self
+    }
+
+    /// How long the server may take until it serves: a minute, unless this says otherwise.
+    pub fn deadline(mut self, deadline: Duration) -> Self {
+        self.deadline = deadline;
+        self
+    }
+}
