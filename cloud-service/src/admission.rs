@@ -72,7 +72,9 @@ impl Admission {
                     return Ok((place, session));
                 }
                 Err(error @ EngineError::KvBudget { .. }) => {
-                    let Some(gone) = self.evict_idle().filter(|_| started.elapsed() < EVICTION_TAKES)
+                    let Some(gone) = self
+                        .evict_idle()
+                        .filter(|_| started.elapsed() < EVICTION_TAKES)
                     else {
                         return Err(tandem_wire::engine_status(&error));
                     };
@@ -145,7 +147,9 @@ impl Place {
     /// Says whether an answer runs. An idle session may be evicted.
     pub fn set_running(&self, running: bool) {
         let mut open = self.admission.lock();
-        if let Some(entry) = open.get_mut(&self.id).filter(|_| !self.evicted.is_cancelled())
+        if let Some(entry) = open
+            .get_mut(&self.id)
+            .filter(|_| !self.evicted.is_cancelled())
             && entry.idle_since.is_none() != running
         {
             entry.idle_since = (!running).then(Instant::now);

@@ -40,7 +40,10 @@ impl CheckedRows {
             Err(_) => return Err(invalid("rows.want", format!("{} is unknown", rows.want))),
         };
         if count > context {
-            return Err(invalid("rows.count", format!("{count} is above the context of {context}")));
+            return Err(invalid(
+                "rows.count",
+                format!("{count} is above the context of {context}"),
+            ));
         }
         check_token_ids(&rows, count, split, cloud)?;
         let frame_bytes = rows.frame.len();
@@ -80,10 +83,16 @@ fn check_token_ids(
 ) -> Result<(), Status> {
     let ids = rows.token_ids.len();
     if split == 0 && !rows.frame.is_empty() {
-        return Err(invalid("rows.frame", "must be absent with split 0".to_owned()));
+        return Err(invalid(
+            "rows.frame",
+            "must be absent with split 0".to_owned(),
+        ));
     }
     if ids != count && (split == 0 || ids != 0) {
-        return Err(invalid("rows.token_ids", format!("{ids} ids for {count} rows")));
+        return Err(invalid(
+            "rows.token_ids",
+            format!("{ids} ids for {count} rows"),
+        ));
     }
     let vocabulary = cloud.config.vocabulary;
     match rows.token_ids.iter().find(|&&id| id as usize >= vocabulary) {
@@ -98,7 +107,10 @@ fn check_token_ids(
 fn check_frame(rows: &v1::Rows, context: usize, cloud: &Cloud) -> Result<FrameHeader, Status> {
     let length = rows.frame.len();
     if length > cloud.max_frame {
-        let problem = format!("{length} bytes are more than the granted {}", cloud.max_frame);
+        let problem = format!(
+            "{length} bytes are more than the granted {}",
+            cloud.max_frame
+        );
         return Err(invalid("rows.frame", problem));
     }
     let found = crc32c::crc32c(&rows.frame);

@@ -2,8 +2,7 @@
 //! equal.
 
 use tandem_service::metrics::{
-    COUNTS, INTER_TOKEN_SECONDS, Kind, Label, Metric, TIME_TO_FIRST_TOKEN_SECONDS,
-    Unit,
+    COUNTS, INTER_TOKEN_SECONDS, Kind, Label, Metric, TIME_TO_FIRST_TOKEN_SECONDS, Unit,
 };
 
 const DIRECTION_AND_KIND: &[Label] = &[

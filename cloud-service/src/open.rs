@@ -34,7 +34,10 @@ impl Opening {
         let codec = check_codecs(open, cloud)?;
         check_fingerprints(open, cloud)?;
         let id = <SessionId>::try_from(open.session_id.as_slice()).map_err(|_| {
-            bad_request("SESSION_ID", [("open.session_id", "must be 16 bytes".to_owned())])
+            bad_request(
+                "SESSION_ID",
+                [("open.session_id", "must be 16 bytes".to_owned())],
+            )
         })?;
         let split = check_split(open, cloud)?;
         let context = match open.context as usize {
@@ -112,12 +115,20 @@ fn check_codecs(open: &v1::Open, cloud: &Cloud) -> Result<Codec, Status> {
 fn check_fingerprints(open: &v1::Open, cloud: &Cloud) -> Result<(), Status> {
     let sides = [
         ("MODEL", "weights", &open.weights_fingerprint, cloud.weights),
-        ("TOKENIZER", "tokenizer", &open.tokenizer_fingerprint, cloud.tokenizer),
+        (
+            "TOKENIZER",
+            "tokenizer",
+            &open.tokenizer_fingerprint,
+            cloud.tokenizer,
+        ),
     ];
     for (reason, what, edge, ours) in sides {
         let Some(edge) = tandem_wire::fingerprint(edge) else {
             let field = format!("open.{what}_fingerprint");
-            return Err(bad_request("FINGERPRINT", [(field, "must be 32 bytes".to_owned())]));
+            return Err(bad_request(
+                "FINGERPRINT",
+                [(field, "must be 32 bytes".to_owned())],
+            ));
         };
         if edge != ours {
             return Err(precondition_failure(

@@ -31,32 +31,29 @@ impl Record {
     }
 
     /// A message came.
-    pub fn received(&self, message: &infer_request::Message) {
-        let total = message_bytes(request_len(message));
-        let up = |kind, bytes| WIRE_BYTES.counter(&["up", kind]).increment(bytes);
-        match message {
-            infer_request::Message::Rows(rows) => {
-                let (frame, ids) = (rows.frame.len() as u64, token_id_bytes(rows));
-                up("frame", frame);
-                up("token_ids", ids);
-                up("control", total.saturating_sub(frame + ids));
+    pub fn received(request: &v1::InferRequest) {
+        let total = message_bytes(encoded_len(request));
+        let (frame, ids) = match &request.message {
+            Some(infer_request::Message::Rows(rows)) => {
+                (rows.frame.len() as u64, token_id_bytes(rows))
             }
-            _ => up("control", total),
-        }
+            _ => (0, 0),
+        };
+        let up = |kind, bytes| WIRE_BYTES.counter(&["up", kind]).increment(bytes);
+        up("frame", frame);
+        up("token_ids", ids);
+        up("control", total.saturating_sub(frame + ids));
     }
 
     /// A message went.
-    pub fn sent(&self, message: &infer_response::Message) {
-        let (kind, length) = match message {
-            infer_response::Message::Tokens(tokens) => ("tokens", encoded_len(tokens)),
-            infer_response::Message::Granted(granted) => ("control", encoded_len(granted)),
-            infer_response::Message::Progress(progress) => ("control", encoded_len(progress)),
-            infer_response::Message::Draining(draining) => ("control", encoded_len(draining)),
-            infer_response::Message::Pong(pong) => ("control", encoded_len(pong)),
+    pub fn sent(response: &v1::InferResponse) {
+        let kind = match &response.message {
+            Some(infer_response::Message::Tokens(_)) => "tokens",
+            _ => "control",
         };
         WIRE_BYTES
             .counter(&["down", kind])
-            .increment(message_bytes(length + 2));
+            .increment(message_bytes(encoded_len(response)));
     }
 
     /// An answer begins with the next rows.
@@ -112,17 +109,6 @@ impl Record {
         let taken = (micros(self.queue), micros(self.compute));
         (self.queue, self.compute) = (Duration::ZERO, Duration::ZERO);
         taken
-    }
-}
-
-fn request_len(message: &infer_request::Message) -> usize {
-    2 + match message {
-        infer_request::Message::Open(open) => encoded_len(open),
-        infer_request::Message::Run(run) => encoded_len(run),
-        infer_request::Message::Rows(rows) => 1 + encoded_len(rows),
-        infer_request::Message::Truncate(truncate) => encoded_len(truncate),
-        infer_request::Message::Ping(ping) => encoded_len(ping),
-        infer_request::Message::Close(close) => encoded_len(close),
     }
 }
 

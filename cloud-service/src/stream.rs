@@ -61,16 +61,26 @@ async fn run(
         () = cloud.drain.draining() => return Err(draining()),
     };
     let first = first.map_err(|_| {
-        failure(Code::DeadlineExceeded, "OPEN_TIMEOUT", "no session was opened in time")
+        failure(
+            Code::DeadlineExceeded,
+            "OPEN_TIMEOUT",
+            "no session was opened in time",
+        )
     })?;
-    let Some(message) = first?.and_then(|request| request.message) else {
+    let Some(request) = first? else {
         return Ok(());
     };
-    let infer_request::Message::Open(open) = message else {
-        return Err(bad_request("NOT_OPEN", [("open", "must be the first message")]));
+    Record::received(&request);
+    let Some(infer_request::Message::Open(open)) = request.message else {
+        return Err(bad_request(
+            "NOT_OPEN",
+            [("open", "must be the first message")],
+        ));
     };
     let opening = Opening::check(&open, cloud)?;
-    let admitted = cloud.admission.open(opening.id, &cloud.engine, opening.back());
+    let admitted = cloud
+        .admission
+        .open(opening.id, &cloud.engine, opening.back());
     let (place, engine) = tokio::select! {
         admitted = admitted => admitted?,
         () = out.closed() => return Ok(()),
@@ -135,6 +145,7 @@ impl Session<'_> {
                     let Some(request) = message.map_err(edge_gone)? else {
                         return Ok(());
                     };
+                    Record::received(&request);
                     match request.message {
                         Some(infer_request::Message::Close(_)) => return Ok(()),
                         Some(message) => self.accept(message).await?,
@@ -159,7 +170,6 @@ impl Session<'_> {
     }
 
     async fn accept(&mut self, message: infer_request::Message) -> Result<(), Status> {
-        self.record.received(&message);
         match message {
             infer_request::Message::Open(_) => {
                 Err(bad_request("OPEN_TWICE", [("open", "the session is open")]))
@@ -167,9 +177,9 @@ impl Session<'_> {
             infer_request::Message::Run(run) => self.begin_run(run).await,
             infer_request::Message::Rows(rows) => self.rows(rows).await,
             infer_request::Message::Truncate(truncate) => self.truncate(truncate).await,
-            infer_request::Message::Ping(ping) if ping.padding.len() > MAX_PING_PADDING => {
-                Err(bad_request("PING", [("ping.padding", "is longer than 64 KiB")]))
-            }
+            infer_request::Message::Ping(ping) if ping.padding.len() > MAX_PING_PADDING => Err(
+                bad_request("PING", [("ping.padding", "is longer than 64 KiB")]),
+            ),
             infer_request::Message::Ping(ping) => {
                 let pong = v1::Pong { nonce: ping.nonce };
                 self.send(infer_response::Message::Pong(pong)).await
@@ -180,7 +190,11 @@ impl Session<'_> {
     }
 
     async fn begin_run(&mut self, run: v1::Run) -> Result<(), Status> {
-        if !self.ledger.is_current(run.epoch).map_err(|e| ledger_status(&e))? {
+        if !self
+            .ledger
+            .is_current(run.epoch)
+            .map_err(|e| ledger_status(&e))?
+        {
             return Ok(());
         }
         let vocabulary = self.cloud.config.vocabulary;
@@ -323,10 +337,10 @@ impl Session<'_> {
     }
 
     async fn send(&mut self, message: infer_response::Message) -> Result<(), Status> {
-        self.record.sent(&message);
         let response = v1::InferResponse {
             message: Some(message),
         };
+        Record::sent(&response);
         self.out
             .send(Ok(response))
             .await

@@ -185,7 +185,11 @@ impl<'a> Running<'a> {
         let mut message = first;
         loop {
             let Some(&id) = message.ids.first() else {
-                return Err(failure(Code::Internal, "NO_TOKEN", "the cloud sent no token"));
+                return Err(failure(
+                    Code::Internal,
+                    "NO_TOKEN",
+                    "the cloud sent no token",
+                ));
             };
             self.tokens += 1;
             GENERATION_TOKENS.counter(&[]).increment(1);
@@ -226,7 +230,10 @@ impl<'a> Running<'a> {
 
     /// The text that a token completes, and the stop string if one is among it.
     fn text(&mut self, id: u32, last: bool) -> Result<(String, Option<String>), Status> {
-        let mut new = self.detokenizer.push(id).map_err(|error| internal(&error))?;
+        let mut new = self
+            .detokenizer
+            .push(id)
+            .map_err(|error| internal(&error))?;
         if last {
             new.push_str(&self.detokenizer.finish());
         }

@@ -34,7 +34,10 @@ pub fn answer_request(
         .map_err(|errors| tandem_wire::parameter_status(&errors))?;
     sampling.seed = Some(sampling.seed.unwrap_or_else(rand::random));
     if terms.max_tokens == Some(0) {
-        return Err(bad_request("MAX_TOKENS", [("max_tokens", "is 0, must be at least 1")]));
+        return Err(bad_request(
+            "MAX_TOKENS",
+            [("max_tokens", "is 0, must be at least 1")],
+        ));
     }
     let stop = StopStrings::new(terms.stop)
         .map_err(|error| bad_request("STOP", [("stop", error.to_string())]))?;

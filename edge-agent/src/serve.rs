@@ -90,7 +90,10 @@ async fn serve_loaded(
 async fn tidy(edge: &Edge) {
     let mut wait = RETRY.0;
     while let Err(status) = edge.link.describe().await {
-        tracing::warn!(message = status.message(), "the cloud does not answer; retrying");
+        tracing::warn!(
+            message = status.message(),
+            "the cloud does not answer; retrying"
+        );
         tokio::time::sleep(wait).await;
         wait = (2 * wait).min(RETRY.1);
     }

@@ -149,7 +149,7 @@ impl Generation {
             let _work: WorkGuard = work;
             let until = async {
                 match deadline {
-                    Some(deadline) => tokio::time::sleep_until(deadline.into()).await,
+                    Some(deadline) => tokio::time::sleep_until(deadline).await,
                     None => std::future::pending().await,
                 }
             };

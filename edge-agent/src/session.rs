@@ -121,7 +121,12 @@ impl Session {
     ///
     /// # Errors
     /// Why the stream has ended.
-    pub async fn begin(&mut self, kept: usize, mut run: v1::Run, send_ids: bool) -> Result<(), Status> {
+    pub async fn begin(
+        &mut self,
+        kept: usize,
+        mut run: v1::Run,
+        send_ids: bool,
+    ) -> Result<(), Status> {
         self.usage = Usage {
             down: self.stream.down_bytes(),
             ..Usage::default()
@@ -133,7 +138,8 @@ impl Session {
                 epoch: self.epoch,
                 position: position(kept),
             };
-            self.send(infer_request::Message::Truncate(truncate)).await?;
+            self.send(infer_request::Message::Truncate(truncate))
+                .await?;
             self.tokens.truncate(kept);
             self.ids_known = self.ids_known.min(kept);
         }

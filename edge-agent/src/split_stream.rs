@@ -7,8 +7,8 @@ use crate::uplink::Permit;
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use tandem_proto::v1::{self, infer_request, infer_response};
 use tandem_proto::encoded_len;
+use tandem_proto::v1::{self, infer_request, infer_response};
 use tandem_wire::{message_bytes, token_id_bytes};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
@@ -96,7 +96,11 @@ impl SplitStream {
     ///
     /// # Errors
     /// Why the stream has ended.
-    pub async fn send_paced(&mut self, rows: v1::Rows, permit: Permit) -> Result<SentBytes, Status> {
+    pub async fn send_paced(
+        &mut self,
+        rows: v1::Rows,
+        permit: Permit,
+    ) -> Result<SentBytes, Status> {
         let end = rows.start + rows.count.max(1);
         self.on_the_way
             .lock()

@@ -8,7 +8,8 @@ pub mod v1 {
     tonic::include_proto!("tandem.v1");
 
     /// The encoded file descriptors, for gRPC reflection.
-    pub const FILE_DESCRIPTOR_SET: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/tandem.v1.bin"));
+    pub const FILE_DESCRIPTOR_SET: &[u8] =
+        include_bytes!(concat!(env!("OUT_DIR"), "/tandem.v1.bin"));
 }
 
 /// Bytes that a message takes once encoded.

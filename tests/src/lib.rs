@@ -5,7 +5,9 @@
 //!   their metrics and memory, ends them, and shows their logs when a test fails.
 //! - [`link`] puts a network between them: a rate, a round trip, a bounded queue; it counts
 //!   every byte, and can be paused and cut.
+//! - [`split_session`] speaks the split API by hand.
 //! - [`port`] holds loopback ports that nobody else can take.
+//! - [`client`] asks as a user would; [`altered`] makes copies of a model with something changed.
 //! - [`paths`] finds fixtures and the default model.
 //!
 //! ```no_run
@@ -25,14 +27,11 @@
 //! # Ok(())
 //! # }
 //! ```
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    reason = "a harness that fails must fail its test, where it stands"
-)]
 
+pub mod altered;
+pub mod client;
 pub mod link;
 pub mod paths;
 pub mod port;
 pub mod process;
+pub mod split_session;

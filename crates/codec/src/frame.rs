@@ -243,7 +243,14 @@ mod tests {
         values[7] = f32::NAN;
         let mut out = vec![9];
         let refused = encode(Codec::F32, &values, 4, &mut out).unwrap_err();
-        assert!(matches!(refused, EncodeError::NotFinite { row: 1, column: 3, .. }));
+        assert!(matches!(
+            refused,
+            EncodeError::NotFinite {
+                row: 1,
+                column: 3,
+                ..
+            }
+        ));
         assert_eq!(out, [9]);
         // Finite in f32, infinite once rounded to bf16.
         values[7] = f32::MAX;
@@ -260,9 +267,15 @@ mod tests {
     #[test]
     fn declared_sizes_are_checked_before_anything_is_allocated() {
         let huge = [1, 0xff, 0xff, 0xff, 0xff, 0x0f, 4];
-        assert!(matches!(decode(&huge, limits(4)), Err(DecodeError::Rows { .. })));
+        assert!(matches!(
+            decode(&huge, limits(4)),
+            Err(DecodeError::Rows { .. })
+        ));
         let other_model = [1, 1, 5, 0, 0, 0, 0];
-        assert!(matches!(decode(&other_model, limits(4)), Err(DecodeError::Hidden { .. })));
+        assert!(matches!(
+            decode(&other_model, limits(4)),
+            Err(DecodeError::Hidden { .. })
+        ));
         assert_eq!(decode(&[3, 1, 4], limits(4)), Err(DecodeError::Codec(3)));
         assert_eq!(decode(&[], limits(4)), Err(DecodeError::Header));
     }

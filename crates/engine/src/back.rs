@@ -172,7 +172,11 @@ impl Back {
         Ok(self.segment.rows(values, rows - skip)?)
     }
 
-    fn rows(&mut self, session: &mut BackSession, step: RowsStep) -> Result<BackOutput, EngineError> {
+    fn rows(
+        &mut self,
+        session: &mut BackSession,
+        step: RowsStep,
+    ) -> Result<BackOutput, EngineError> {
         let start = session.cache.len();
         if step.start != start {
             return Err(EngineError::OutOfOrder {

@@ -263,7 +263,11 @@ impl<H: Half> EngineLoop<H> {
         }
     }
 
-    fn run(mut self, mut requests: mpsc::Receiver<Request<H>>, shared: &std::sync::Weak<Shared<H>>) {
+    fn run(
+        mut self,
+        mut requests: mpsc::Receiver<Request<H>>,
+        shared: &std::sync::Weak<Shared<H>>,
+    ) {
         loop {
             while let Ok(request) = requests.try_recv() {
                 self.accept(request);
@@ -298,12 +302,8 @@ impl<H: Half> EngineLoop<H> {
     }
 
     fn close(&mut self, shared: &Shared<H>) {
-        let closed = std::mem::take(
-            &mut *shared
-                .closed
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner),
-        );
+        let closed =
+            std::mem::take(&mut *shared.closed.lock().unwrap_or_else(PoisonError::into_inner));
         for key in closed {
             self.scheduler.remove(key);
             self.sessions.remove(&key);

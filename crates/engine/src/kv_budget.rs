@@ -76,7 +76,11 @@ mod tests {
         let first = budget.reserve(60).unwrap();
         assert!(matches!(
             budget.reserve(41),
-            Err(EngineError::KvBudget { needed: 41, used: 60, budget: 100 })
+            Err(EngineError::KvBudget {
+                needed: 41,
+                used: 60,
+                budget: 100
+            })
         ));
         let _second = budget.reserve(40).unwrap();
         drop(first);

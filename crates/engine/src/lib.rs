@@ -20,7 +20,9 @@ mod run;
 pub mod sampler;
 mod scheduler;
 
-pub use back::{Back, BackOpen, BackOutput, BackSession, BackStep, MERGED_ROWS, RowsInput, RowsStep};
+pub use back::{
+    Back, BackOpen, BackOutput, BackSession, BackStep, MERGED_ROWS, RowsInput, RowsStep,
+};
 pub use engine::{Completed, Engine, EngineSession, Half, Pending, StartError};
 pub use error::EngineError;
 pub use front::{Frame, Front, FrontOutput, FrontSession, FrontStep};

@@ -58,7 +58,12 @@ impl Run {
     }
 
     /// Counts a token at `position` of a context of `capacity`.
-    pub(crate) fn accept(&mut self, sampled: Sampled, position: usize, capacity: usize) -> RunToken {
+    pub(crate) fn accept(
+        &mut self,
+        sampled: Sampled,
+        position: usize,
+        capacity: usize,
+    ) -> RunToken {
         self.sampled += 1;
         let request = &self.request;
         let finish = if request.parameters.stops_at(sampled.id, &request.eos) {

@@ -148,7 +148,9 @@ fn compute(args: &BenchArgs) -> Compute {
 
 /// Tokens from all over the vocabulary: which they are does not matter to the time they take.
 fn prompt(tokens: usize, vocabulary: usize) -> Vec<u32> {
-    (0..tokens).map(|i| (i * 7919 % vocabulary) as u32).collect()
+    (0..tokens)
+        .map(|i| (i * 7919 % vocabulary) as u32)
+        .collect()
 }
 
 impl Speed {
@@ -157,7 +159,10 @@ impl Speed {
         let milliseconds = |phase: &Phase| part(phase).as_secs_f64() * 1e3;
         let decoded = args.decode_tokens.get() as f64;
         let prefill: Vec<f64> = runs.iter().map(|r| milliseconds(&r.prefill)).collect();
-        let decode: Vec<f64> = runs.iter().map(|r| milliseconds(&r.decode) / decoded).collect();
+        let decode: Vec<f64> = runs
+            .iter()
+            .map(|r| milliseconds(&r.decode) / decoded)
+            .collect();
         let (prefill_ms, decode_ms) = (Summary::of(&prefill), Summary::of(&decode));
         Self {
             prefill_tokens_per_second: 1e3 * args.prompt_tokens.get() as f64 / prefill_ms.median,
@@ -180,10 +185,16 @@ impl fmt::Display for Report {
             self.threads,
             self.repeats
         )?;
-        write!(f, "{:<18}{:>30}{:>10}{:>28}{:>10}", "", "prefill ms", "tokens/s", "decode ms", "tokens/s")?;
+        write!(
+            f,
+            "{:<18}{:>30}{:>10}{:>28}{:>10}",
+            "", "prefill ms", "tokens/s", "decode ms", "tokens/s"
+        )?;
         self.unsplit.line(f, "unsplit")?;
         if let Some(split) = &self.split {
-            split.pair.line(f, &format!("split at {}, {}", split.layers, split.codec))?;
+            split
+                .pair
+                .line(f, &format!("split at {}, {}", split.layers, split.codec))?;
             split.front.line(f, "  its front")?;
             split.back.line(f, "  its back")?;
         }
@@ -194,7 +205,10 @@ impl fmt::Display for Report {
 impl Speed {
     fn line(&self, f: &mut fmt::Formatter<'_>, name: &str) -> fmt::Result {
         let range = |s: Summary, digits| {
-            format!("{:.digits$} ({:.digits$} to {:.digits$})", s.median, s.min, s.max)
+            format!(
+                "{:.digits$} ({:.digits$} to {:.digits$})",
+                s.median, s.min, s.max
+            )
         };
         write!(
             f,

@@ -80,7 +80,9 @@ pub async fn run(load: Load<'_>, back: &Engine<Back>, front: Option<FrontOf<'_>>
     let last = chunks.len() - 1;
     for (number, chunk) in chunks.enumerate() {
         let priority = Priority::Prefill;
-        token = sessions.step(chunk, priority, number == last, &mut prefill).await?;
+        token = sessions
+            .step(chunk, priority, number == last, &mut prefill)
+            .await?;
     }
     prefill.total = start.elapsed();
 
@@ -89,7 +91,9 @@ pub async fn run(load: Load<'_>, back: &Engine<Back>, front: Option<FrontOf<'_>>
     for _ in 0..load.decode_tokens {
         let position = sessions.position;
         let id = token.ok_or(EvalError::NoToken { position })?;
-        token = sessions.step(&[id], Priority::Decode, true, &mut decode).await?;
+        token = sessions
+            .step(&[id], Priority::Decode, true, &mut decode)
+            .await?;
     }
     decode.total = start.elapsed();
     Ok(Timed { prefill, decode })

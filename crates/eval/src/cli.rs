@@ -168,7 +168,9 @@ mod tests {
     #[test]
     fn chunks_that_score_nothing_are_refused() {
         assert!(refused("perplexity --model m --text t --context 2"));
-        assert!(refused("perplexity --model m --text t --context 64 --chunks 0"));
+        assert!(refused(
+            "perplexity --model m --text t --context 64 --chunks 0"
+        ));
         assert!(refused("bench --model m --repeats 0"));
     }
 }

@@ -96,7 +96,10 @@ mod tests {
     fn a_text_shorter_than_a_chunk_is_refused() {
         assert!(matches!(
             Corpus::new(vec![1, 2], None, 3),
-            Err(EvalError::ShortText { found: 2, needed: 3 })
+            Err(EvalError::ShortText {
+                found: 2,
+                needed: 3
+            })
         ));
     }
 }

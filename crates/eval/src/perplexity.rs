@@ -42,7 +42,9 @@ pub struct Report {
 pub fn perplexity(args: &PerplexityArgs) -> Result<Report> {
     let tokenizer = Tokenizer::load(&args.model.model)?;
     let corpus = Corpus::read(&args.text, &tokenizer, args.context)?;
-    let chunks = args.chunks.map_or(corpus.len(), |most| most.get().min(corpus.len()));
+    let chunks = args
+        .chunks
+        .map_or(corpus.len(), |most| most.get().min(corpus.len()));
 
     let _no_grad = tandem_model::no_grad();
     tandem_model::set_threads(args.model.threads());

@@ -84,7 +84,8 @@ impl Pipeline {
         let mut progress = Progress::new("loading layer", files.config.layers, 1);
         let mut front = None;
         if split > 0 {
-            let loaded = files.front(split, compute(cut.front_weights), |_| progress.advance(""))?;
+            let loaded =
+                files.front(split, compute(cut.front_weights), |_| progress.advance(""))?;
             front = Some(CutFront {
                 session: loaded.session(context)?,
                 front: loaded,

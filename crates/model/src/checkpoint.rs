@@ -8,7 +8,7 @@ use serde::Deserialize;
 use std::collections::{BTreeMap, HashMap};
 use std::fs::File;
 use std::io::Read as _;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 use tch::{Kind, Tensor};
 
 const SINGLE: &str = "model.safetensors";
@@ -82,7 +82,7 @@ impl Checkpoint {
         names.sort();
         names.dedup();
         for name in names {
-            if Path::new(name).components().count() != 1 || name.starts_with('.') {
+            if !is_file_name(name) {
                 return Err(unusable(&index, format!("{name:?} is not a file name")));
             }
             checkpoint.add_file(&directory.join(name), Some((&parsed, name)))?;
@@ -107,8 +107,12 @@ impl Checkpoint {
         let mut file = File::open(path).map_err(read_error)?;
         let file_length = file.metadata().map_err(read_error)?.len();
         let mut prefix = [0; 8];
-        file.read_exact(&mut prefix)
-            .map_err(|_| unusable(path, format!("{file_length} bytes are too few for a header")))?;
+        file.read_exact(&mut prefix).map_err(|_| {
+            unusable(
+                path,
+                format!("{file_length} bytes are too few for a header"),
+            )
+        })?;
         let header_length = u64::from_le_bytes(prefix);
         if header_length > MAX_HEADER || header_length.saturating_add(8) > file_length {
             return Err(unusable(
@@ -128,11 +132,13 @@ impl Checkpoint {
             }
             let (start, end) = info.data_offsets;
             let data = 8 + header_length;
-            if data + end as u64 > file_length {
+            // Saturating: the header's offsets are anything up to 2^64.
+            let expected = data.saturating_add(end as u64);
+            if expected > file_length {
                 return Err(ModelError::Truncated {
                     path: path.to_owned(),
                     tensor: name,
-                    expected: data + end as u64,
+                    expected,
                     found: file_length,
                 });
             }
@@ -219,7 +225,9 @@ impl Checkpoint {
                 path: self.origin.clone(),
                 tensor: name.to_owned(),
                 hint: match near {
-                    Some(near) => format!("of {} tensors the nearest is {near}", self.tensors.len()),
+                    Some(near) => {
+                        format!("of {} tensors the nearest is {near}", self.tensors.len())
+                    }
                     None => format!("none of its {} tensors is like it", self.tensors.len()),
                 },
             }
@@ -252,6 +260,13 @@ impl StoredTensor {
     pub fn bytes(&self) -> &[u8] {
         &self.bytes
     }
+}
+
+/// True for a name that stays within its directory.
+fn is_file_name(name: &str) -> bool {
+    let mut parts = Path::new(name).components();
+    let plain = matches!(parts.next(), Some(Component::Normal(part)) if part == name);
+    plain && parts.next().is_none() && !name.starts_with('.')
 }
 
 fn unusable(path: &Path, problem: String) -> ModelError {

@@ -29,6 +29,25 @@ impl Architecture {
             Self::Qwen3 => "qwen3",
         }
     }
+
+    /// `num_key_value_heads` that transformers assumes where the key is absent; none is as many
+    /// as query heads.
+    fn assumed_kv_heads(self) -> Option<usize> {
+        match self {
+            Self::Llama => None,
+            Self::Mistral => Some(8),
+            Self::Qwen2 | Self::Qwen3 => Some(32),
+        }
+    }
+
+    /// `max_position_embeddings` that transformers assumes where the key is absent.
+    fn assumed_positions(self) -> usize {
+        match self {
+            Self::Llama => 2048,
+            Self::Mistral => 131_072,
+            Self::Qwen2 | Self::Qwen3 => 32_768,
+        }
+    }
 }
 
 /// The shape of a model: everything that decides which tensors there are and how they are used.
@@ -147,7 +166,10 @@ impl Reader<'_> {
         let hidden = self.size("hidden_size")?;
         let heads = self.size("num_attention_heads")?;
         let layers = self.size("num_hidden_layers")?;
-        let kv_heads = self.optional_size("num_key_value_heads")?.unwrap_or(heads);
+        let kv_heads = match self.root.get("num_key_value_heads") {
+            None => architecture.assumed_kv_heads().unwrap_or(heads),
+            Some(_) => self.optional_size("num_key_value_heads")?.unwrap_or(heads),
+        };
         if heads % kv_heads != 0 {
             return Err(self.bad(
                 "num_key_value_heads",
@@ -178,8 +200,12 @@ impl Reader<'_> {
             kv_heads,
             head_dim,
             vocabulary: self.size("vocab_size")?,
-            max_positions: self.optional_size("max_position_embeddings")?.unwrap_or(2048),
-            rms_norm_eps: self.optional_number(self.root, "rms_norm_eps")?.unwrap_or(1e-6),
+            max_positions: self
+                .optional_size("max_position_embeddings")?
+                .unwrap_or(architecture.assumed_positions()),
+            rms_norm_eps: self
+                .optional_number(self.root, "rms_norm_eps")?
+                .unwrap_or(1e-6),
             rope: self.rope()?,
             tied_head: self.flag("tie_word_embeddings")?,
             qkv_bias: architecture == Architecture::Qwen2 || attention_bias,
@@ -197,11 +223,9 @@ impl Reader<'_> {
             Some("mistral") => Ok(Architecture::Mistral),
             Some("qwen2") => Ok(Architecture::Qwen2),
             Some("qwen3") => Ok(Architecture::Qwen3),
-            Some(other) => Err(self.unsupported(
-                "model_type",
-                other,
-                "; llama, mistral, qwen2 and qwen3 are",
-            )),
+            Some(other) => {
+                Err(self.unsupported("model_type", other, "; llama, mistral, qwen2 and qwen3 are"))
+            }
             None => Err(self.bad("model_type", "absent or not a string".into())),
         }
     }
@@ -276,13 +300,17 @@ impl Reader<'_> {
         let needed = |name: &str| -> Result<f64> {
             match self.optional_number(fields, name)? {
                 Some(value) if value.is_finite() && value > 0.0 => Ok(value),
-                Some(value) => Err(self.bad(&format!("{key}.{name}"), format!("{value} is not above 0"))),
+                Some(value) => {
+                    Err(self.bad(&format!("{key}.{name}"), format!("{value} is not above 0")))
+                }
                 None => Err(self.bad(&format!("{key}.{name}"), "absent".into())),
             }
         };
         let scaling = match kind {
             Some("default") => RopeScaling::Default,
-            None if scaling.is_none() || key == "rope_parameters" && fields.get("factor").is_none() => {
+            None if scaling.is_none()
+                || key == "rope_parameters" && fields.get("factor").is_none() =>
+            {
                 RopeScaling::Default
             }
             Some("linear") => RopeScaling::Linear {
@@ -316,29 +344,37 @@ impl Reader<'_> {
         Ok(Rope { theta, scaling })
     }
 
-    /// `Some` only where a window would be active: Qwen ships windows switched off, and newer
-    /// configs say per layer which attention it has.
+    /// `Some` only where a window would be active. Qwen ships windows switched off, and slides from
+    /// `max_window_layers` on; newer configs say per layer which attention it has. Mistral slides
+    /// in every layer, whatever `layer_types` says.
     fn sliding_window(&self, architecture: Architecture, layers: usize) -> Result<Option<usize>> {
         let by_layer = match self.root.get("layer_types").filter(|v| !v.is_null()) {
             None => None,
             Some(types) => Some(self.any_layer_slides(types, layers)?),
         };
-        let switched_off = matches!(architecture, Architecture::Qwen2 | Architecture::Qwen3)
-            && !self.flag("use_sliding_window")?;
-        let window = match (architecture, self.root.get("sliding_window")) {
-            // What MistralConfig assumes when the key is not there.
-            (Architecture::Mistral, None) => Some(4096),
-            (_, None | Some(Value::Null)) => None,
-            _ => Some(self.size("sliding_window")?),
+        let window = match self.root.get("sliding_window") {
+            // What all config classes but Llama's assume.
+            None if architecture != Architecture::Llama => Some(4096),
+            None | Some(Value::Null) => None,
+            Some(_) => Some(self.size("sliding_window")?),
         };
-        match (by_layer, window) {
-            (Some(false), _) => Ok(None),
-            (Some(true), None) => Err(self.bad(
+        let slides = match (architecture, by_layer) {
+            (Architecture::Mistral, types) => types.unwrap_or(false) || window.is_some(),
+            (_, Some(slides)) => slides,
+            (Architecture::Llama, None) => window.is_some(),
+            (Architecture::Qwen2 | Architecture::Qwen3, None) => {
+                let full = self.optional_number(self.root, "max_window_layers")?;
+                let switched_on = self.flag("use_sliding_window")?;
+                window.is_some() && switched_on && full.unwrap_or(28.0) < layers as f64
+            }
+        };
+        match (slides, window) {
+            (false, _) => Ok(None),
+            (true, Some(window)) => Ok(Some(window)),
+            (true, None) => Err(self.bad(
                 "layer_types",
                 "has sliding_attention layers, but sliding_window is not set".into(),
             )),
-            (None, _) if switched_off => Ok(None),
-            (_, window) => Ok(window),
         }
     }
 
@@ -421,3 +457,6 @@ impl Reader<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -68,3 +68,36 @@ impl FromStr for DeviceName {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_device_is_read_as_it_is_written() {
+        for (text, device) in [
+            ("cpu", DeviceName::Cpu),
+            ("cuda:0", DeviceName::Cuda(0)),
+            ("cuda:3", DeviceName::Cuda(3)),
+        ] {
+            assert_eq!(text.parse::<DeviceName>().unwrap(), device);
+            assert_eq!(device.to_string(), text);
+        }
+        assert_eq!("cuda".parse::<DeviceName>().unwrap(), DeviceName::Cuda(0));
+    }
+
+    #[test]
+    fn what_is_no_device_is_named() {
+        for text in ["", "gpu", "CPU", "cuda:", "cuda:-1", "cuda:one", "cpu:0"] {
+            let message = text.parse::<DeviceName>().unwrap_err().to_string();
+            assert!(message.contains(&format!("{text:?}")), "{message}");
+        }
+    }
+
+    #[test]
+    fn a_device_that_is_not_there_is_refused_by_name() {
+        assert_eq!(DeviceName::Cpu.open().unwrap(), Device::Cpu);
+        let message = DeviceName::Cuda(1000).open().unwrap_err().to_string();
+        assert!(message.contains("cuda:1000"), "{message}");
+    }
+}

@@ -123,11 +123,7 @@ fn stamps(checkpoint: &Checkpoint) -> Result<Vec<(String, u64, u128)>> {
         .collect()
 }
 
-fn read_cache(
-    cache: &Path,
-    files: &[(String, u64, u128)],
-    canonical: &str,
-) -> Option<Fingerprint> {
+fn read_cache(cache: &Path, files: &[(String, u64, u128)], canonical: &str) -> Option<Fingerprint> {
     let cached: Cached = serde_json::from_slice(&std::fs::read(cache).ok()?).ok()?;
     if cached.files != files || cached.canonical_config != canonical {
         return None;

@@ -53,7 +53,10 @@ impl Layer {
         geometry: &StepGeometry,
         cache: &mut KvCache,
     ) -> Result<()> {
-        let x = self.attention_norm.forward(residual)?.f_to_kind(self.kind)?;
+        let x = self
+            .attention_norm
+            .forward(residual)?
+            .f_to_kind(self.kind)?;
         let attended = self.attention.forward(&x, self.number, geometry, cache)?;
         let _ = residual.f_add_(&attended)?;
         let x = self.mlp_norm.forward(residual)?.f_to_kind(self.kind)?;

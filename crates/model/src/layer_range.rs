@@ -65,3 +65,37 @@ impl fmt::Display for LayerRange {
         write!(f, "{}..{} of {}", self.start, self.end, self.layers)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_ranges_within_the_model_exist() {
+        for (start, end) in [(0, 0), (0, 3), (1, 2), (3, 3)] {
+            let range = LayerRange::new(start, end, 3).unwrap();
+            assert_eq!(
+                (range.start(), range.end(), range.len()),
+                (start, end, end - start)
+            );
+            assert_eq!(range.is_empty(), start == end);
+            assert_eq!(range.is_first(), start == 0);
+            assert_eq!(range.is_last(), end == 3);
+        }
+        for (start, end) in [(2, 1), (0, 4), (4, 4), (usize::MAX, 0), (0, usize::MAX)] {
+            let message = LayerRange::new(start, end, 3).unwrap_err().to_string();
+            assert!(message.contains(&format!("{start}..{end}")), "{message}");
+        }
+    }
+
+    #[test]
+    fn a_range_contains_what_lies_within() {
+        let range = |start, end| LayerRange::new(start, end, 5).unwrap();
+        for (start, end) in [(1, 4), (2, 3), (1, 1), (4, 4)] {
+            assert!(range(1, 4).contains(range(start, end)));
+        }
+        for (start, end) in [(0, 4), (1, 5), (0, 0), (5, 5), (0, 5)] {
+            assert!(!range(1, 4).contains(range(start, end)));
+        }
+    }
+}

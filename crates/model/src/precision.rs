@@ -60,3 +60,20 @@ impl FromStr for WeightType {
             .ok_or_else(|| UnknownWeightType(name.to_owned()))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_type_is_read_as_it_is_written() {
+        for weights in WeightType::ALL {
+            assert_eq!(weights.to_string().parse::<WeightType>().unwrap(), weights);
+            assert_eq!(weights.bytes(), weights.kind().elt_size_in_bytes());
+        }
+        for text in ["", "F32", "f16", "int4"] {
+            let message = text.parse::<WeightType>().unwrap_err().to_string();
+            assert!(message.contains(&format!("{text:?}")), "{message}");
+        }
+    }
+}

@@ -98,13 +98,7 @@ impl Segment {
     /// # Errors
     /// When the range is not within the segment, or the context is longer than the model attends.
     pub fn kv_cache(&self, range: LayerRange, capacity: usize) -> Result<KvCache> {
-        if !self.range.contains(range) {
-            return Err(ModelError::LayerRange {
-                start: range.start(),
-                end: range.end(),
-                layers: self.range.end(),
-            });
-        }
+        self.check_holds(range)?;
         let limit = self.config.max_context();
         if capacity > limit {
             return Err(ModelError::ContextTooLong {
@@ -171,6 +165,7 @@ impl Segment {
     /// When the cache has no room, or libtorch refuses.
     pub fn forward(&self, hidden: Tensor, cache: &mut KvCache) -> Result<Tensor> {
         let rows = hidden.size().first().copied().unwrap_or(0) as usize;
+        self.check_holds(cache.range())?;
         cache.check_room(rows)?;
         let mut residual = hidden;
         if rows > 0 && !cache.range().is_empty() {
@@ -188,6 +183,17 @@ impl Segment {
         }
         cache.advance(rows);
         Ok(residual)
+    }
+
+    fn check_holds(&self, range: LayerRange) -> Result<()> {
+        match self.range.contains(range) {
+            true => Ok(()),
+            false => Err(ModelError::LayerRange {
+                start: range.start(),
+                end: range.end(),
+                layers: self.range.end(),
+            }),
+        }
     }
 
     fn layers_of(&self, range: LayerRange) -> impl Iterator<Item = &Layer> {

@@ -18,6 +18,7 @@ use serde::{Deserialize, Serialize};
 use crate::clock::Clock;
 use crate::error::{Result, TextError};
 use crate::generation_blocks;
+use crate::jinja_builtins;
 use crate::model_files::{bad_field, read_json, read_text};
 use crate::python_json::tojson;
 use crate::python_methods::unknown_method;
@@ -157,6 +158,7 @@ impl ChatTemplate {
         syntax.trim_blocks(true).lstrip_blocks(true);
         environment.set_syntax(syntax.build().map_err(refused)?);
         environment.set_unknown_method_callback(unknown_method);
+        jinja_builtins::install(&mut environment);
         environment.add_filter("tojson", tojson);
         environment.add_function("raise_exception", raise_exception);
         environment.add_function("cycler", minijinja_contrib::globals::cycler);

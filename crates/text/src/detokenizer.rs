@@ -9,7 +9,7 @@
 //! the cost of a token does not grow with the answer.
 //!
 //! Beyond that scheme, bytes that will never become a character do not stall the
-//! stream: see [`Detokenizer::release_settled`].
+//! stream.
 
 use crate::error::Result;
 use crate::tokenizer::Tokenizer;

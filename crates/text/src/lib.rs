@@ -60,6 +60,7 @@ mod detokenizer;
 mod error;
 mod fingerprint;
 mod generation_blocks;
+mod jinja_builtins;
 mod model_files;
 mod python_json;
 mod python_methods;

@@ -1,5 +1,11 @@
 //! Prompts equal those that Hugging Face transformers renders, and what a model
 //! lacks is said by name.
+#![allow(
+    clippy::expect_used,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "the helpers of tests fail as tests do"
+)]
 
 mod support;
 

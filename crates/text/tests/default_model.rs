@@ -1,4 +1,10 @@
 //! The default model, SmolLM2-135M-Instruct, as `scripts/setup` imports it.
+#![allow(
+    clippy::expect_used,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "the helpers of tests fail as tests do"
+)]
 
 mod support;
 

@@ -1,5 +1,11 @@
 //! The text that comes out piece by piece is the text of the whole, and no piece
 //! holds part of a character.
+#![allow(
+    clippy::expect_used,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "the helpers of tests fail as tests do"
+)]
 
 mod support;
 

@@ -1,5 +1,11 @@
 //! Ids equal those that transformers gives, and the files that real models ship
 //! beside `tokenizer.json` mean what transformers takes them to mean.
+#![allow(
+    clippy::expect_used,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "the helpers of tests fail as tests do"
+)]
 
 mod support;
 
@@ -255,4 +261,13 @@ fn a_directory_that_is_no_model_is_named() {
         matches!(error, TextError::UnknownSpecialToken { role: "bos", .. }),
         "{error}"
     );
+}
+
+#[test]
+fn one_of_each_serves_many_threads() {
+    fn shared<T: Send + Sync>() {}
+    shared::<Tokenizer>();
+    shared::<tandem_text::ChatTemplate>();
+    shared::<tandem_text::Detokenizer>();
+    shared::<tandem_text::StopMatcher>();
 }

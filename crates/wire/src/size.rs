@@ -42,7 +42,10 @@ mod tests {
             ..with.clone()
         };
         let length = |rows: &Rows| tandem_proto::encoded_len(rows);
-        assert_eq!(token_id_bytes(&with), (length(&with) - length(&without)) as u64);
+        assert_eq!(
+            token_id_bytes(&with),
+            (length(&with) - length(&without)) as u64
+        );
         assert_eq!(token_id_bytes(&without), 0);
     }
 }

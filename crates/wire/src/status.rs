@@ -25,11 +25,11 @@ pub fn engine_status(error: &EngineError) -> Status {
         },
         EngineError::Decode { .. } => bad_request("FRAME", [("rows.frame", message)]),
         EngineError::NoRun => failure(Code::FailedPrecondition, "NO_RUN", message),
-        EngineError::IdsUnknown { .. } => bad_request("TOKEN_IDS_UNKNOWN", [("rows.token_ids", message)]),
-        EngineError::OutOfOrder { .. } => bad_request("OUT_OF_ORDER", [("rows.start", message)]),
-        EngineError::KvBudget { .. } => {
-            resource_exhausted("KV_MEMORY", message, Some(RETRY_AFTER))
+        EngineError::IdsUnknown { .. } => {
+            bad_request("TOKEN_IDS_UNKNOWN", [("rows.token_ids", message)])
         }
+        EngineError::OutOfOrder { .. } => bad_request("OUT_OF_ORDER", [("rows.start", message)]),
+        EngineError::KvBudget { .. } => resource_exhausted("KV_MEMORY", message, Some(RETRY_AFTER)),
         EngineError::Encode(_) | EngineError::Sample { .. } | EngineError::Panicked(_) => {
             failure(Code::Internal, "STEP_FAILED", message)
         }
@@ -47,7 +47,9 @@ pub fn ledger_status(error: &LedgerError) -> Status {
         LedgerError::FutureEpoch { .. } | LedgerError::WrongEpoch { .. } => {
             bad_request("EPOCH", [("epoch", message)])
         }
-        LedgerError::TruncateAhead { .. } => bad_request("OUT_OF_ORDER", [("truncate.position", message)]),
+        LedgerError::TruncateAhead { .. } => {
+            bad_request("OUT_OF_ORDER", [("truncate.position", message)])
+        }
         LedgerError::NotSampled { .. } => bad_request("NOT_SAMPLED", [("rows.want", message)]),
     }
 }

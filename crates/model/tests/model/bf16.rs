@@ -5,15 +5,15 @@ use crate::pipeline::{Errors, Pipeline};
 use tandem_model::{LayerRange, Segment, WeightType};
 
 /// A rounding in bf16 is 2^16 times one in f32. The errors in f32 are 6e-7 to 5e-6, which makes
-/// 0.04 to 0.3; measured are 0.016 to 0.064. Every mistake in `tests/fixtures/mutations.md` that
-/// is not in the head alone shows with 0.14 or more.
+/// 0.04 to 0.3; measured are 0.016 to 0.066. Every mistake in `tests/fixtures/mutations.md` that
+/// is not in the head alone shows with 0.13 or more.
 const BF16_BOUND: f64 = 0.125;
 
 fn outcome(fixture: &Fixture, parts: &[(&Segment, LayerRange)]) -> Errors {
     let tokens = &fixture.reference.tokens;
     let mut pipeline = Pipeline::new(parts, tokens.len());
     pipeline.steps_of(31, &tokens[..62]);
-    pipeline.step(&tokens[10..40]);
+    pipeline.step(&tokens[10..28]);
     pipeline.truncate(62);
     pipeline.steps_of(1, &tokens[62..]);
     pipeline.errors(&fixture.reference)

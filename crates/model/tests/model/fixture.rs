@@ -84,14 +84,20 @@ impl Reference {
         let f32s = |name: &str| -> Option<Vec<f32>> {
             let data = stored.tensor(name).ok()?.data();
             let values = data.chunks_exact(4);
-            Some(values.map(|b| f32::from_le_bytes(b.try_into().unwrap())).collect())
+            Some(
+                values
+                    .map(|b| f32::from_le_bytes(b.try_into().unwrap()))
+                    .collect(),
+            )
         };
         let ids = stored.tensor("input_ids").unwrap().data().chunks_exact(8);
         Self {
             tokens: ids
                 .map(|b| u32::try_from(i64::from_le_bytes(b.try_into().unwrap())).unwrap())
                 .collect(),
-            hidden: (0..).map_while(|layer| f32s(&format!("hidden.{layer}"))).collect(),
+            hidden: (0..)
+                .map_while(|layer| f32s(&format!("hidden.{layer}")))
+                .collect(),
             logits: f32s("logits").unwrap(),
         }
     }

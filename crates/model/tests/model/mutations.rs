@@ -37,9 +37,20 @@ fn shows(
     for fixture in fixtures {
         let errors = outcome(&fixture, &change);
         let (hidden, logits) = (errors.hidden / BOUND, errors.logits / BOUND);
-        println!("| {} | {mistake} | {hidden:.0} | {logits:.0} |", fixture.name);
-        assert!(errors.hidden >= VISIBLE, "{mistake}: {}: {errors}", fixture.name);
-        assert!(errors.logits >= VISIBLE, "{mistake}: {}: {errors}", fixture.name);
+        println!(
+            "| {} | {mistake} | {hidden:.0} | {logits:.0} |",
+            fixture.name
+        );
+        assert!(
+            errors.hidden >= VISIBLE,
+            "{mistake}: {}: {errors}",
+            fixture.name
+        );
+        assert!(
+            errors.logits >= VISIBLE,
+            "{mistake}: {}: {errors}",
+            fixture.name
+        );
     }
 }
 
@@ -108,7 +119,9 @@ fn another_theta() {
     shows("theta × 10", any, |config, _| config.rope.theta *= 10.0);
     shows("theta × 0.1", any, |config, _| config.rope.theta *= 0.1);
     let not_the_default = |config: &ModelConfig| config.rope.theta != 10_000.0;
-    shows("theta 10,000", not_the_default, |config, _| config.rope.theta = 10_000.0);
+    shows("theta 10,000", not_the_default, |config, _| {
+        config.rope.theta = 10_000.0
+    });
 }
 
 #[test]
@@ -121,12 +134,18 @@ fn rope_scaling_dropped_or_of_another_kind() {
         config.rope.scaling = RopeScaling::Linear { factor: 8.0 };
     });
     shows("llama3 without its blended band", llama3, |config, _| {
-        if let RopeScaling::Llama3 { low_freq_factor, .. } = &mut config.rope.scaling {
+        if let RopeScaling::Llama3 {
+            low_freq_factor, ..
+        } = &mut config.rope.scaling
+        {
             *low_freq_factor = 3.999;
         }
     });
     shows("llama3 with original × 2", llama3, |config, _| {
-        if let RopeScaling::Llama3 { original_context, .. } = &mut config.rope.scaling {
+        if let RopeScaling::Llama3 {
+            original_context, ..
+        } = &mut config.rope.scaling
+        {
             *original_context *= 2.0;
         }
     });
@@ -139,7 +158,9 @@ fn swapped_groups() {
     shows("swapped GQA groups", grouped, |config, tensors| {
         let (group, dim) = (config.group(), config.head_dim);
         let slots = 0..config.heads;
-        let heads: Vec<usize> = slots.map(|s| s % group * config.kv_heads + s / group).collect();
+        let heads: Vec<usize> = slots
+            .map(|s| s % group * config.kv_heads + s / group)
+            .collect();
         let order = whole_heads(&heads, dim);
         for (name, values) in &mut tensors.0 {
             if name.contains("self_attn.q_proj.") {
@@ -157,20 +178,28 @@ fn a_dropped_bias_of_any_kind() {
     shows("q_proj bias dropped", qkv, zeroed("q_proj.bias"));
     shows("k_proj bias dropped", qkv, zeroed("k_proj.bias"));
     shows("v_proj bias dropped", qkv, zeroed("v_proj.bias"));
-    shows("all three dropped", qkv, |config, _| config.qkv_bias = false);
+    shows("all three dropped", qkv, |config, _| {
+        config.qkv_bias = false
+    });
     let output = |config: &ModelConfig| config.output_bias;
-    shows("o_proj bias dropped", output, |config, _| config.output_bias = false);
+    shows("o_proj bias dropped", output, |config, _| {
+        config.output_bias = false
+    });
     let mlp = |config: &ModelConfig| config.mlp_bias;
     shows("gate_proj bias dropped", mlp, zeroed("gate_proj.bias"));
     shows("up_proj bias dropped", mlp, zeroed("up_proj.bias"));
     shows("down_proj bias dropped", mlp, zeroed("down_proj.bias"));
-    shows("all three of the MLP dropped", mlp, |config, _| config.mlp_bias = false);
+    shows("all three of the MLP dropped", mlp, |config, _| {
+        config.mlp_bias = false
+    });
 }
 
 #[test]
 fn a_dropped_norm_of_queries_and_keys() {
     let normed = |config: &ModelConfig| config.architecture == Architecture::Qwen3;
-    shows("QK norm dropped", normed, |config, _| config.qk_norm = false);
+    shows("QK norm dropped", normed, |config, _| {
+        config.qk_norm = false
+    });
     shows("q_norm weight dropped", normed, ones("q_norm.weight"));
     shows("k_norm weight dropped", normed, ones("k_norm.weight"));
 }
@@ -178,8 +207,16 @@ fn a_dropped_norm_of_queries_and_keys() {
 #[test]
 fn dropped_norm_weights() {
     shows("norm weights dropped", any, ones("norm.weight"));
-    shows("input norm weight dropped", any, ones("input_layernorm.weight"));
-    shows("MLP norm weight dropped", any, ones("post_attention_layernorm.weight"));
+    shows(
+        "input norm weight dropped",
+        any,
+        ones("input_layernorm.weight"),
+    );
+    shows(
+        "MLP norm weight dropped",
+        any,
+        ones("post_attention_layernorm.weight"),
+    );
 }
 
 #[test]
@@ -190,7 +227,9 @@ fn ten_times_eps() {
 /// Mistakes behind the last layer leave the hidden states as they are.
 #[test]
 fn mistakes_in_the_head_alone() {
-    let mistakes: [(&str, fn(&mut ModelConfig) -> bool); 2] = [
+    /// Makes the mistake; false where it would be none.
+    type Change = fn(&mut ModelConfig) -> bool;
+    let mistakes: [(&str, Change); 2] = [
         ("head tied", |config| {
             !std::mem::replace(&mut config.tied_head, true)
         }),
@@ -217,8 +256,16 @@ fn mistakes_in_the_head_alone() {
             pipeline.step(&fixture.reference.tokens);
             let errors = pipeline.errors(&fixture.reference);
             println!("| {} | {mistake} | {errors} |", fixture.name);
-            assert!(errors.hidden <= BOUND, "{mistake}: {}: {errors}", fixture.name);
-            assert!(errors.logits >= VISIBLE, "{mistake}: {}: {errors}", fixture.name);
+            assert!(
+                errors.hidden <= BOUND,
+                "{mistake}: {}: {errors}",
+                fixture.name
+            );
+            assert!(
+                errors.logits >= VISIBLE,
+                "{mistake}: {}: {errors}",
+                fixture.name
+            );
             shown += 1;
         }
         assert!(shown >= 2, "{mistake}");

@@ -43,7 +43,10 @@ impl<'a> Pipeline<'a> {
 
     /// One segment with one cache for all of its layers.
     pub(crate) fn at_once(fixture: &Fixture, segment: &'a Segment) -> Self {
-        Self::new(&[(segment, segment.range())], fixture.reference.tokens.len())
+        Self::new(
+            &[(segment, segment.range())],
+            fixture.reference.tokens.len(),
+        )
     }
 
     /// One segment with a cache for each of its layers, so that every residual comes out.
@@ -84,6 +87,11 @@ impl<'a> Pipeline<'a> {
         }
         self.embedded.truncate(position * hidden);
         self.logits.truncate(position * vocabulary);
+    }
+
+    /// The residual after the last stage, `[positions, hidden]`.
+    pub(crate) fn output(&self) -> &[f32] {
+        &self.stages.last().unwrap().output
     }
 
     /// Compares all positions with the reference, whose tokens must be those that were run.

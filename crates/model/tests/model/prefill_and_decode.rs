@@ -60,7 +60,10 @@ fn a_prompt_then_token_by_token_then_another_prompt() {
 #[test]
 fn embedded_rows_are_the_stored_ones_to_the_bit() {
     for fixture in Fixture::all() {
-        let rows = fixture.segment(0, 0).embed(&fixture.reference.tokens).unwrap();
+        let rows = fixture
+            .segment(0, 0)
+            .embed(&fixture.reference.tokens)
+            .unwrap();
         let rows = tandem_model::values(&rows).unwrap();
         assert!(rows == fixture.reference.hidden[0], "{}", fixture.name);
     }

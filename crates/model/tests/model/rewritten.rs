@@ -47,7 +47,10 @@ impl Tensors {
     /// Those whose name ends so; there is at least one.
     pub(crate) fn ending<'a>(&'a mut self, end: &'a str) -> impl Iterator<Item = &'a mut Values> {
         assert!(self.0.keys().any(|name| name.ends_with(end)), "no {end}");
-        let chosen = self.0.iter_mut().filter(move |(name, _)| name.ends_with(end));
+        let chosen = self
+            .0
+            .iter_mut()
+            .filter(move |(name, _)| name.ends_with(end));
         chosen.map(|(_, values)| values)
     }
 
@@ -61,8 +64,10 @@ impl Tensors {
         let shard = |n: usize| format!("model-0000{}-of-00002.safetensors", n + 1);
         let names: Vec<&String> = self.0.keys().collect();
         let place = |name: &str| names.iter().position(|n| *n == name).unwrap() % 2;
-        let map: BTreeMap<&str, String> =
-            names.iter().map(|n| (n.as_str(), shard(place(n)))).collect();
+        let map: BTreeMap<&str, String> = names
+            .iter()
+            .map(|n| (n.as_str(), shard(place(n))))
+            .collect();
         let index = serde_json::json!({ "metadata": {}, "weight_map": map });
         std::fs::write(index_of(directory), index.to_string()).unwrap();
         [0, 1].map(|n| self.write_file(&directory.join(shard(n)), |name| place(name) == n))
@@ -94,7 +99,9 @@ impl Values {
         let size = self.bytes.len() / self.shape.iter().product::<usize>();
         let mut bytes = Vec::with_capacity(self.bytes.len());
         for row in self.bytes.chunks(self.shape[1] * size) {
-            order.iter().for_each(|i| bytes.extend(&row[i * size..(i + 1) * size]));
+            order
+                .iter()
+                .for_each(|i| bytes.extend(&row[i * size..(i + 1) * size]));
         }
         self.bytes = bytes;
     }
@@ -128,5 +135,26 @@ pub(crate) fn load_layers(
 ) -> Result<Segment, ModelError> {
     let checkpoint = Checkpoint::open(directory)?;
     let range = LayerRange::new(start, end, config.layers)?;
-    Segment::load(&checkpoint, config, range, WeightType::F32, Device::Cpu, |_| {})
+    Segment::load(
+        &checkpoint,
+        config,
+        range,
+        WeightType::F32,
+        Device::Cpu,
+        |_| {},
+    )
+}
+
+/// A safetensors file by hand: what the library would refuse to write.
+pub(crate) fn write_raw(path: &Path, header: &str, data: &[u8]) {
+    let length = (header.len() as u64).to_le_bytes();
+    std::fs::write(path, [&length[..], header.as_bytes(), data].concat()).unwrap();
+}
+
+/// All of `parts` are in the message.
+pub(crate) fn says(error: impl std::fmt::Display, parts: &[&str]) {
+    let message = error.to_string();
+    for part in parts {
+        assert!(message.contains(part), "{part:?} is not in: {message}");
+    }
 }

@@ -14,7 +14,11 @@ fn agrees(fixture: &Fixture, parts: &[(&Segment, LayerRange)]) {
         let errors = pipeline.errors(&fixture.reference);
         let ranges: Vec<String> = parts.iter().map(|(_, r)| r.to_string()).collect();
         println!("{} cut as {ranges:?}: {errors}", fixture.name);
-        assert!(errors.worst() <= BOUND, "{} {ranges:?}: {errors}", fixture.name);
+        assert!(
+            errors.worst() <= BOUND,
+            "{} {ranges:?}: {errors}",
+            fixture.name
+        );
     }
 }
 
@@ -50,10 +54,16 @@ fn a_whole_model_runs_the_layers_of_its_cache_only() {
             let front = fixture.segment(0, cut);
             agrees(
                 &fixture,
-                &[(&front, front.range()), (&whole, fixture.range(cut, layers))],
+                &[
+                    (&front, front.range()),
+                    (&whole, fixture.range(cut, layers)),
+                ],
             );
         }
-        let thirds = [(&whole, fixture.range(0, 2)), (&whole, fixture.range(2, layers))];
+        let thirds = [
+            (&whole, fixture.range(0, 2)),
+            (&whole, fixture.range(2, layers)),
+        ];
         agrees(&fixture, &thirds);
     }
 }

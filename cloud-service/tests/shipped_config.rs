@@ -1,0 +1,264 @@
+//! The shipped configuration: what `cloud-service config` prints loads, flags override it, and
+//! what cannot be is refused with the path of its key.
+
+#![allow(
+    clippy::expect_used,
+    clippy::panic,
+    reason = "the helpers of tests fail as tests do"
+)]
+
+use clap::{CommandFactory as _, Parser as _};
+use cloud_service::cli::{Cli, Command, ServeArgs};
+use cloud_service::config::{CloudConfig, DEFAULTS};
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+use tandem_service::config::{ConfigError, Origin};
+
+/// A flag, its key, a value that is not the default, and how the configuration shows it.
+type Flag = (
+    &'static str,
+    &'static str,
+    &'static str,
+    fn(&CloudConfig) -> String,
+);
+
+const FLAGS: &[Flag] = &[
+    ("--model", "model", "/models/other", |c| {
+        c.model.display().to_string()
+    }),
+    ("--listen", "listen", "127.0.0.1:1", |c| {
+        c.listen.to_string()
+    }),
+    ("--metrics-listen", "metrics_listen", "127.0.0.1:2", |c| {
+        c.metrics_listen.to_string()
+    }),
+    ("--device", "device", "cuda:3", |c| c.device.clone()),
+    ("--weights", "weights", "bf16", |c| c.weights.clone()),
+    ("--threads", "threads", "5", |c| c.threads.to_string()),
+    ("--first-layer", "first_layer", "6", |c| {
+        c.first_layer.to_string()
+    }),
+    ("--max-sessions", "sessions.max", "7", |c| {
+        c.sessions.max.to_string()
+    }),
+    ("--context", "sessions.context", "8", |c| {
+        c.sessions.context.to_string()
+    }),
+    ("--kv-memory", "sessions.kv_memory", "9GiB", |c| {
+        c.sessions.kv_memory.to_string()
+    }),
+    ("--idle-ttl", "sessions.idle_ttl", "10s", |c| {
+        c.sessions.idle_ttl.to_string()
+    }),
+    ("--drain-deadline", "drain_deadline", "11s", |c| {
+        c.drain_deadline.to_string()
+    }),
+    ("--log-level", "log.level", "debug", |c| c.log.level.clone()),
+    ("--log-format", "log.format", "json", |c| {
+        format!("{:?}", c.log.format).to_lowercase()
+    }),
+];
+
+/// Values that their types allow and their meanings do not, by the path they are refused with.
+const OUT_OF_RANGE: &[(&str, &str)] = &[
+    ("model", "model: ''"),
+    ("device", "device: tpu"),
+    ("weights", "weights: int3"),
+    ("threads", "threads: 1025"),
+    ("sessions.max", "sessions: {max: 0}"),
+    ("sessions.max", "sessions: {max: 65537}"),
+    ("sessions.context", "sessions: {context: 16777217}"),
+    ("sessions.kv_memory", "sessions: {kv_memory: 1023KiB}"),
+    ("limits.max_frame", "limits: {max_frame: 4095B}"),
+    ("limits.max_frame", "limits: {max_frame: 65MiB}"),
+    (
+        "transport.keepalive_interval",
+        "transport: {keepalive_interval: 999ms}",
+    ),
+    (
+        "transport.keepalive_timeout",
+        "transport: {keepalive_timeout: 0s}",
+    ),
+    (
+        "transport.stream_window",
+        "transport: {stream_window: 65534B}",
+    ),
+    (
+        "transport.connection_window",
+        "transport: {connection_window: 1MiB}",
+    ),
+    ("transport.max_message", "transport: {max_message: 63KiB}"),
+];
+
+/// Keys that nobody knows, one in each section.
+const UNKNOWN: &[(&str, &str)] = &[
+    ("lisen", "lisen: 127.0.0.1:1"),
+    ("sessions.maximum", "sessions: {maximum: 3}"),
+    ("limits.frame", "limits: {frame: 1MiB}"),
+    ("log.file", "log: {file: /tmp/log}"),
+    ("transport.tls", "transport: {tls: true}"),
+];
+
+fn serve_args(arguments: &[&str]) -> Box<ServeArgs> {
+    let line = ["cloud-service", "serve"].iter().chain(arguments);
+    match Cli::try_parse_from(line).map(|cli| cli.command) {
+        Ok(Command::Serve(args)) => args,
+        other => panic!("{other:?}"),
+    }
+}
+
+/// The configuration of a user's file with these contents; `name` keeps the tests apart.
+fn load(name: &str, contents: &str) -> Result<CloudConfig, ConfigError> {
+    let file = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("cloud-{name}.yaml"));
+    std::fs::write(&file, contents).expect("a file of the test's own");
+    let args = ServeArgs {
+        config: Some(file),
+        // As a file sets it, unless this one does.
+        model: (!contents.starts_with("model:")).then(|| PathBuf::from("/models/m")),
+        ..ServeArgs::default()
+    };
+    args.load()
+}
+
+/// YAML in which `value` stands at the dotted `key`.
+fn at_key(key: &str, value: &str) -> String {
+    match key.split_once('.') {
+        Some((section, key)) => format!("{section}: {{{key}: {value}}}"),
+        None => format!("{key}: {value}"),
+    }
+}
+
+#[test]
+fn the_shipped_defaults_load_once_a_model_is_named() {
+    let config = serve_args(&["--model", "/models/m"]).load().unwrap();
+    assert_eq!(config.model, Path::new("/models/m"));
+    assert_eq!(config.listen.to_string(), "127.0.0.1:50051");
+    assert_eq!(config.metrics_listen.to_string(), "127.0.0.1:9501");
+    assert_eq!(
+        (config.device.as_str(), config.weights.as_str()),
+        ("cpu", "f32")
+    );
+    assert_eq!((config.threads, config.first_layer), (0, 0));
+    assert_eq!((config.sessions.max, config.sessions.context), (64, 0));
+    assert_eq!(config.sessions.kv_memory.get(), 4 << 30);
+    assert_eq!(config.sessions.idle_ttl.get(), Duration::from_secs(300));
+    assert_eq!(config.limits.max_frame.get(), 256 << 10);
+    assert_eq!(config.drain_deadline.get(), Duration::from_secs(30));
+}
+
+#[test]
+fn a_file_that_is_the_shipped_one_changes_nothing() {
+    let text = DEFAULTS.replace("model: \"\"", "model: /models/m");
+    let from_file = load("shipped", &text).unwrap();
+    let shipped = serve_args(&["--model", "/models/m"]).load().unwrap();
+    assert_eq!(format!("{from_file:?}"), format!("{shipped:?}"));
+}
+
+#[test]
+fn without_a_model_nothing_is_served() {
+    let error = serve_args(&[]).load().unwrap_err().to_string();
+    assert!(error.contains("model: is empty"), "{error}");
+}
+
+#[test]
+fn every_flag_overrides_its_key_and_nothing_else() {
+    let model = ["--model", "/models/m"];
+    let shipped = serve_args(&model).load().unwrap();
+    for (flag, key, value, shown) in FLAGS {
+        let arguments = match *flag {
+            "--model" => vec![*flag, *value],
+            _ => [model.as_slice(), &[*flag, *value]].concat(),
+        };
+        let config = serve_args(&arguments).load().unwrap();
+        for (other, _, _, shown) in FLAGS.iter().filter(|(other, ..)| other != flag) {
+            assert_eq!(
+                shown(&config),
+                shown(&shipped),
+                "{flag} changed what {other} sets"
+            );
+        }
+        assert_eq!(shown(&config), *value, "{flag}");
+        let from_file = load("key", &at_key(key, value)).unwrap();
+        assert_eq!(
+            format!("{config:?}"),
+            format!("{from_file:?}"),
+            "{flag} is not {key}"
+        );
+        assert_ne!(shown(&shipped), *value, "{flag} is tried with its default");
+    }
+}
+
+#[test]
+fn no_flag_is_left_out_of_these_tests() {
+    let serve = Cli::command();
+    let serve = serve.find_subcommand("serve").unwrap();
+    let known: BTreeSet<String> = serve
+        .get_arguments()
+        .filter_map(|argument| argument.get_long())
+        .filter(|name| !matches!(*name, "config" | "help"))
+        .map(|name| format!("--{name}"))
+        .collect();
+    let tested: BTreeSet<String> = FLAGS.iter().map(|(flag, ..)| (*flag).to_owned()).collect();
+    assert_eq!(tested, known);
+}
+
+#[test]
+fn a_flag_wins_over_a_file() {
+    let file = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("cloud-below-flags.yaml");
+    std::fs::write(
+        &file,
+        "model: /models/file\nsessions: {max: 3, context: 100}\n",
+    )
+    .unwrap();
+    let file = file.to_str().unwrap();
+    let config = serve_args(&["--config", file, "--max-sessions", "5"])
+        .load()
+        .unwrap();
+    assert_eq!(config.model, Path::new("/models/file"));
+    assert_eq!((config.sessions.max, config.sessions.context), (5, 100));
+}
+
+#[test]
+fn unknown_keys_are_refused_with_their_path_and_line() {
+    for (path, contents) in UNKNOWN {
+        match load("unknown", contents) {
+            Err(ConfigError::Shape(misfit)) => {
+                assert_eq!(misfit.path.to_string(), *path);
+                assert!(misfit.message.contains("unknown field"), "{misfit}");
+                assert!(
+                    matches!(misfit.origin, Origin::File { line: Some(1), .. }),
+                    "{misfit}"
+                );
+            }
+            other => panic!("{contents}: {other:?}"),
+        }
+    }
+}
+
+#[test]
+fn values_out_of_range_are_refused_with_their_path() {
+    for (path, contents) in OUT_OF_RANGE {
+        match load("range", contents) {
+            Err(ConfigError::Invalid(misfits)) => {
+                let paths: Vec<String> = misfits.iter().map(|m| m.path.to_string()).collect();
+                assert!(
+                    paths.iter().all(|found| found == path),
+                    "{contents}: {paths:?}"
+                );
+            }
+            other => panic!("{contents}: {other:?}"),
+        }
+    }
+}
+
+#[test]
+fn a_flag_out_of_range_is_named() {
+    let error = serve_args(&["--model", "m", "--max-sessions", "0"])
+        .load()
+        .unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "--max-sessions: sessions.max: is 0, must be at least 1 and at most 65536"
+    );
+}

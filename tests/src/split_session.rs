@@ -1,0 +1,98 @@
+//! A session of the split API by hand: what an edge that keeps to the letter sends, and what one
+//! that does not.
+
+use anyhow::{Context as _, Result};
+use std::time::Duration;
+use tandem_proto::v1::split_service_client::SplitServiceClient;
+use tandem_proto::v1::{self, infer_request, infer_response};
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Status, Streaming};
+
+/// An Infer stream.
+#[derive(Debug)]
+pub struct SplitSession {
+    up: mpsc::Sender<v1::InferRequest>,
+    down: Streaming<v1::InferResponse>,
+}
+
+impl SplitSession {
+    /// Opens a stream and sends what is given, in order.
+    pub async fn begin(url: &str, messages: Vec<infer_request::Message>) -> Result<Self, Status> {
+        let mut client = SplitServiceClient::connect(url.to_owned())
+            .await
+            .map_err(|error| Status::unavailable(error.to_string()))?;
+        let (up, requests) = mpsc::channel(1024);
+        for message in messages {
+            let request = v1::InferRequest {
+                message: Some(message),
+            };
+            up.try_send(request)
+                .map_err(|_| Status::internal("too many messages"))?;
+        }
+        let down = client
+            .infer(ReceiverStream::new(requests))
+            .await?
+            .into_inner();
+        Ok(Self { up, down })
+    }
+
+    /// Sends a message.
+    pub async fn send(&self, message: infer_request::Message) -> Result<()> {
+        let request = v1::InferRequest {
+            message: Some(message),
+        };
+        self.up.send(request).await.context("the stream has ended")
+    }
+
+    /// The next message, within ten seconds.
+    pub async fn receive(&mut self) -> Result<infer_response::Message, Status> {
+        let message = tokio::time::timeout(Duration::from_secs(10), self.down.message());
+        match message.await {
+            Ok(Ok(Some(response))) => response.message.ok_or_else(|| Status::internal("empty")),
+            Ok(Ok(None)) => Err(Status::ok("the stream ended")),
+            Ok(Err(status)) => Err(status),
+            Err(_) => Err(Status::deadline_exceeded("nothing arrived")),
+        }
+    }
+
+    /// The next Tokens; what comes before is passed over.
+    pub async fn token(&mut self) -> Result<v1::Tokens, Status> {
+        loop {
+            if let infer_response::Message::Tokens(tokens) = self.receive().await? {
+                return Ok(tokens);
+            }
+        }
+    }
+
+    /// The status that ends the stream; what comes before is passed over.
+    pub async fn end(&mut self) -> Status {
+        loop {
+            if let Err(status) = self.receive().await {
+                return status;
+            }
+        }
+    }
+}
+
+/// The cloud's own Open: what fits it exactly, at a split.
+pub async fn fitting_open(url: &str, split: u32) -> Result<v1::Open> {
+    let mut client = SplitServiceClient::connect(url.to_owned()).await?;
+    let described = client
+        .describe_back(v1::DescribeBackRequest {})
+        .await?
+        .into_inner();
+    let model = described.model.context("a model")?;
+    Ok(v1::Open {
+        versions: described.versions,
+        features: Vec::new(),
+        weights_fingerprint: model.weights_fingerprint,
+        tokenizer_fingerprint: model.tokenizer_fingerprint,
+        split,
+        codecs: vec!["f32".to_owned()],
+        session_id: (0..16)
+            .map(|i| i as u8 ^ (std::process::id() as u8))
+            .collect(),
+        context: 0,
+    })
+}

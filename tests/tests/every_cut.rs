@@ -1,0 +1,73 @@
+//! The split run equals the unsplit run, token for token, at every cut.
+
+use tandem_tests::client::Client;
+use tandem_tests::paths::{default_model, fixtures};
+use tandem_tests::process::{Server, ServerOptions};
+
+/// A prompt longer than a chunk, so that chunks and frames are cut somewhere.
+fn prompt(vocabulary: u32) -> Vec<u32> {
+    (0..90).map(|i| (i * 37 + 11) % vocabulary).collect()
+}
+
+async fn equal_at_every_cut(model: &str, layers: u32) {
+    let model = fixtures().join("models").join(model);
+    let cloud = Server::cloud(&model, ServerOptions::default())
+        .await
+        .unwrap();
+    let prompt = prompt(300);
+    let mut unsplit = None;
+    for split in 0..=layers {
+        let options = ServerOptions::default().args(["--codec", "f32", "--frame", "2KiB"]);
+        let edge = Server::edge(&model, &cloud.url(), split, options)
+            .await
+            .unwrap();
+        let client = Client::connect(&edge.url()).await.unwrap();
+        let answer = client.greedy(&prompt, 20).await.unwrap();
+        assert_eq!(answer.ids.len(), 20);
+        let rows = if split == 0 { 0 } else { 90 + 19 };
+        assert_eq!(answer.wire().rows, rows, "rows sent at split {split}");
+        let reference = unsplit.get_or_insert_with(|| answer.ids.clone());
+        assert_eq!(&answer.ids, reference, "split {split}");
+    }
+}
+
+#[tokio::test]
+async fn llama_is_the_same_at_every_cut() {
+    equal_at_every_cut("llama-gqa-llama3-tied", 3).await;
+}
+
+#[tokio::test]
+async fn qwen3_is_the_same_at_every_cut() {
+    equal_at_every_cut("qwen3-qknorm", 3).await;
+}
+
+#[tokio::test]
+async fn qwen2_is_the_same_at_every_cut() {
+    equal_at_every_cut("qwen2-bias", 3).await;
+}
+
+#[tokio::test]
+async fn mistral_is_the_same_at_every_cut() {
+    equal_at_every_cut("mistral-headdim", 3).await;
+}
+
+/// The text an independent engine gives for the default model.
+#[tokio::test]
+async fn the_default_model_says_what_it_says_unsplit() {
+    let expected = " the founding of Rome in 753 BCE by Romulus Augustus. Rome was established as \
+                    a Roman city-state, and its founding myth is closely tied to the Roman Empire.";
+    let model = default_model();
+    let cloud = Server::cloud(&model, ServerOptions::default())
+        .await
+        .unwrap();
+    for split in [0, 10, 29, 30] {
+        let edge = Server::edge(&model, &cloud.url(), split, ServerOptions::default())
+            .await
+            .unwrap();
+        let client = Client::connect(&edge.url()).await.unwrap();
+        let request =
+            tandem_tests::client::text_request("The history of the Roman Empire begins with", 40);
+        let text = client.generate(request).await.unwrap().text();
+        assert!(text.starts_with(expected), "split {split}: {text}");
+    }
+}

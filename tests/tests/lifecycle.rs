@@ -1,0 +1,165 @@
+//! Health, metrics, drain: what whoever runs the servers relies on.
+
+use std::time::{Duration, Instant};
+use tandem_tests::client::{Client, assert_refused, ids_request};
+use tandem_tests::paths::{default_model, fixtures};
+use tandem_tests::process::{Pair, PairOptions, Server, ServerOptions};
+use tonic::Code;
+use tonic_health::pb::health_check_response::ServingStatus;
+
+#[tokio::test]
+async fn sigterm_lets_answers_end_and_refuses_new_ones() {
+    let mut pair = Pair::start(&default_model(), 10, PairOptions::default())
+        .await
+        .unwrap();
+    let mut client = Client::connect(&pair.edge.url()).await.unwrap();
+    let mut stream = client
+        .raw()
+        .generate(ids_request(&[1, 2, 3], 40))
+        .await
+        .unwrap()
+        .into_inner();
+    stream.message().await.unwrap().unwrap();
+    pair.cloud.terminate().unwrap();
+    pair.edge.terminate().unwrap();
+    let mut tokens = 0;
+    while let Some(response) = stream.message().await.unwrap() {
+        if let Some(tandem_proto::v1::generate_response::Event::Delta(delta)) = response.event {
+            tokens += delta.token_ids.len();
+        }
+    }
+    assert_eq!(tokens, 40, "the answer came to its end");
+    assert!(
+        pair.edge
+            .wait(Duration::from_secs(10))
+            .await
+            .unwrap()
+            .success()
+    );
+    assert!(
+        pair.cloud
+            .wait(Duration::from_secs(10))
+            .await
+            .unwrap()
+            .success()
+    );
+}
+
+#[tokio::test]
+async fn a_draining_edge_takes_nothing_new_and_cuts_off_at_its_deadline() {
+    let edge = ServerOptions::default().args(["--drain-deadline", "1s"]);
+    let mut pair = Pair::start(&default_model(), 10, PairOptions::default().edge(edge))
+        .await
+        .unwrap();
+    let mut client = Client::connect(&pair.edge.url()).await.unwrap();
+    let mut stream = client
+        .raw()
+        .generate(ids_request(&[1, 2, 3], 4000))
+        .await
+        .unwrap()
+        .into_inner();
+    stream.message().await.unwrap().unwrap();
+    pair.edge.terminate().unwrap();
+    let began = Instant::now();
+    let refused = loop {
+        match client.greedy(&[5, 6], 1).await {
+            Ok(_) => assert!(
+                began.elapsed() < Duration::from_secs(1),
+                "the drain has not begun"
+            ),
+            Err(status) => break status,
+        }
+    };
+    assert_refused(Err::<(), _>(refused), Code::Unavailable, "DRAINING");
+    assert_eq!(
+        pair.edge.health("").await.unwrap(),
+        ServingStatus::NotServing
+    );
+    let ended = loop {
+        match stream.message().await {
+            Ok(Some(_)) => {}
+            Ok(None) => panic!("4000 tokens in a second"),
+            Err(status) => break status,
+        }
+    };
+    assert_eq!(ended.code(), Code::Unavailable);
+    assert!(
+        pair.edge
+            .wait(Duration::from_secs(5))
+            .await
+            .unwrap()
+            .success()
+    );
+    pair.cloud
+        .wait_metrics(Duration::from_secs(2), |m| {
+            m.sum("tandem_cloud_kv_bytes") == 0.0
+        })
+        .await
+        .unwrap();
+}
+
+#[tokio::test]
+async fn metrics_tell_what_happened() {
+    let pair = Pair::start(&default_model(), 10, PairOptions::default())
+        .await
+        .unwrap();
+    let client = Client::connect(&pair.edge.url()).await.unwrap();
+    let prompt: Vec<u32> = (1000..1100).collect();
+    let answer = client.greedy(&prompt, 11).await.unwrap();
+    let (edge, cloud) = (
+        pair.edge.metrics().await.unwrap(),
+        pair.cloud.metrics().await.unwrap(),
+    );
+    assert_eq!(edge.sum("tandem_edge_prompt_tokens_total"), 100.0);
+    for (metrics, side) in [(&edge, "edge"), (&cloud, "cloud")] {
+        let name = |rest: &str| format!("tandem_{side}_{rest}");
+        assert_eq!(metrics.sum(&name("generation_tokens_total")), 11.0);
+        assert_eq!(metrics.sum(&name("time_to_first_token_seconds_count")), 1.0);
+        assert_eq!(
+            metrics.sum(&name("inter_token_latency_seconds_count")),
+            10.0
+        );
+        let success = name("request_success_total");
+        assert_eq!(
+            metrics.sum_with(&success, &[("finished_reason", "length")]),
+            1.0
+        );
+        let frames = [("direction", "up"), ("kind", "frame")];
+        let bytes = metrics.sum_with(&name("wire_bytes_total"), &frames);
+        assert_eq!(bytes, answer.wire().frame_bytes as f64);
+        assert_eq!(metrics.sum(&name("failures_total")), 0.0);
+    }
+    // Both ends count the same bytes, up and down.
+    for direction in ["up", "down"] {
+        let labels = [("direction", direction)];
+        assert_eq!(
+            edge.sum_with("tandem_edge_wire_bytes_total", &labels),
+            cloud.sum_with("tandem_cloud_wire_bytes_total", &labels),
+            "{direction}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_server_that_cannot_start_says_why() {
+    let model = fixtures().join("models/llama-mha-untied-bias");
+    for (arguments, expected) in [
+        (vec!["--weights", "f33"], "weights"),
+        (
+            vec!["--context", "4096"],
+            "sessions.context is 4096, the model attends over 256",
+        ),
+        (vec!["--first-layer", "9"], "layers 9..3"),
+        (vec!["--device", "cuda:0"], "cuda:0 is not available"),
+    ] {
+        let mut cloud =
+            Server::spawn_cloud(&model, ServerOptions::default().args(&arguments)).unwrap();
+        let status = cloud.wait(Duration::from_secs(20)).await.unwrap();
+        assert!(!status.success());
+        assert!(
+            cloud.log().contains(expected),
+            "{arguments:?}: {}",
+            cloud.log()
+        );
+    }
+}
