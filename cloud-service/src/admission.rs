@@ -86,19 +86,19 @@ impl Admission {
     }
 
     fn take_place(&self, id: SessionId) -> Result<Place, Status> {
-        if self.lock().len() >= self.max && self.evict_idle().is_none() {
-            return Err(resource_exhausted(
-                "SESSIONS",
-                format!("all {} sessions are running", self.max),
-                Some(RETRY_AFTER),
-            ));
-        }
         let mut open = self.lock();
         if open.contains_key(&id) {
             return Err(failure(
                 Code::AlreadyExists,
                 "SESSION_ID",
                 "the session id is in use",
+            ));
+        }
+        if open.len() >= self.max && Self::evict_longest_idle(&mut open).is_none() {
+            return Err(resource_exhausted(
+                "SESSIONS",
+                format!("all {} sessions are running", self.max),
+                Some(RETRY_AFTER),
             ));
         }
         let entry = Entry {
@@ -117,10 +117,13 @@ impl Admission {
         Ok(place)
     }
 
+    fn evict_idle(&self) -> Option<CancellationToken> {
+        Self::evict_longest_idle(&mut self.lock())
+    }
+
     /// Takes the place of the session that has been idle longest, and returns what says that its
     /// memory is free.
-    fn evict_idle(&self) -> Option<CancellationToken> {
-        let mut open = self.lock();
+    fn evict_longest_idle(open: &mut HashMap<SessionId, Entry>) -> Option<CancellationToken> {
         let (&id, _) = open
             .iter()
             .filter(|(_, entry)| entry.idle_since.is_some())
@@ -128,7 +131,7 @@ impl Admission {
         let entry = open.remove(&id)?;
         entry.evicted.cancel();
         SESSIONS_EVICTED.counter(&["pressure"]).increment(1);
-        Self::publish(&open);
+        Self::publish(open);
         Some(entry.gone)
     }
 

@@ -35,6 +35,8 @@ pub struct Cloud {
     pub max_frame: usize,
     /// How long an idle session is kept.
     pub idle_ttl: Duration,
+    /// How long answers may go on once the server drains.
+    pub drain_deadline: Duration,
     /// How long a stream may take to open its session.
     pub open_timeout: Duration,
     name: String,
@@ -62,6 +64,7 @@ impl Cloud {
             context: config.context(files.config.max_context()),
             max_frame: config.limits.max_frame.as_usize(),
             idle_ttl: config.sessions.idle_ttl.get(),
+            drain_deadline: config.drain_deadline.get(),
             open_timeout: config.sessions.open_timeout.get(),
             config: files.config.clone(),
             name,

@@ -3,6 +3,7 @@
 use serde::Deserialize;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::time::Duration;
 use tandem_engine::Compute;
 use tandem_model::{DeviceName, WeightType};
 use tandem_service::config::{ByteSize, HumanDuration, Validate, Violations};
@@ -122,6 +123,9 @@ impl Validate for SessionsConfig {
     fn validate(&self, at: &mut Violations) {
         at.within("max", self.max, 1..=65_536);
         at.within("context", self.context, ..=1 << 24);
+        let least = HumanDuration::from(Duration::from_millis(1));
+        at.within("idle_ttl", self.idle_ttl, least..);
+        at.within("open_timeout", self.open_timeout, least..);
         at.within("kv_memory", self.kv_memory, ByteSize::mib(1)..);
     }
 }

@@ -7,7 +7,6 @@ use crate::stream;
 use std::sync::Arc;
 use tandem_proto::v1;
 use tandem_proto::v1::split_service_server::SplitService;
-use tandem_service::status::unavailable;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
@@ -38,7 +37,7 @@ impl SplitService for Split {
     ) -> Result<Response<Self::InferStream>, Status> {
         let cloud = Arc::clone(&self.0);
         let Ok(work) = cloud.drain.work() else {
-            let status = unavailable("DRAINING", "the cloud is shutting down", None);
+            let status = stream::draining();
             Record::failure(&status);
             return Err(status);
         };
@@ -46,13 +45,19 @@ impl SplitService for Split {
         let inbound = request.into_inner();
         let closing = cloud.drain.closing();
         // The task ends with its stream: it watches both directions and the drain's deadline.
+        let cut_off = out.clone();
         tokio::spawn(async move {
             let _work = work;
             let budget = cloud.budget.clone();
             tokio::select! {
                 () = stream::serve(cloud, inbound, out) => {}
-                () = closing => {}
+                () = closing => {
+                    let status = stream::draining();
+                    Record::failure(&status);
+                    let _ = cut_off.try_send(Err(status));
+                }
             }
+            drop(cut_off);
             publish_kv(&budget);
         });
         Ok(Response::new(ReceiverStream::new(outbound)))

@@ -132,6 +132,8 @@ impl Session<'_> {
 
     async fn serve(&mut self, inbound: &mut Streaming<v1::InferRequest>) -> Result<(), Status> {
         let mut told_of_drain = false;
+        let deadline = self.cloud.drain_deadline.as_millis();
+        let deadline_millis = u64::try_from(deadline).unwrap_or(u64::MAX);
         loop {
             let idle = self.pending.is_empty();
             if told_of_drain && idle && !self.running {
@@ -161,8 +163,7 @@ impl Session<'_> {
                 }
                 () = self.cloud.drain.draining(), if !told_of_drain => {
                     told_of_drain = true;
-                    // The deadline is the server's own; what it cuts off, it cuts off.
-                    self.send(infer_response::Message::Draining(v1::Draining::default())).await?;
+                    self.send(infer_response::Message::Draining(v1::Draining { deadline_millis })).await?;
                 }
                 () = self.out.closed() => return Ok(()),
             }
@@ -348,7 +349,8 @@ impl Session<'_> {
     }
 }
 
-fn draining() -> Status {
+/// What a stream ends with when the server does.
+pub fn draining() -> Status {
     unavailable("DRAINING", "the cloud is shutting down", None)
 }
 

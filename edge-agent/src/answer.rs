@@ -60,7 +60,7 @@ pub async fn answer(edge: &Edge, request: AnswerRequest, events: &Events) -> Res
     let cloud = edge.link.describe().await?;
     let context = edge.context(&cloud);
     check_length(request.prompt.len(), context)?;
-    let (session, first, reused) = match start(edge, &request, context, &turn).await {
+    let (session, first, reused) = match start(edge, &request, context, &cloud, &turn).await {
         Ok(started) => started,
         Err(status) => {
             if status.code() == Code::FailedPrecondition || status.code() == Code::Unavailable {
@@ -106,6 +106,7 @@ async fn start(
     edge: &Edge,
     request: &AnswerRequest,
     context: usize,
+    cloud: &v1::DescribeBackResponse,
     turn: &Turn<'_>,
 ) -> Result<(Session, v1::Tokens, usize), Status> {
     if let Some((mut session, shared)) = turn.take(&request.prompt) {
@@ -120,7 +121,7 @@ async fn start(
         }
     }
     turn.make_room();
-    let mut session = Session::open(edge, context).await?;
+    let mut session = Session::open(edge, context, cloud).await?;
     let first = run_prompt(edge, request, &mut session, 0).await?;
     Ok((session, first, 0))
 }
@@ -207,6 +208,9 @@ impl<'a> Running<'a> {
             };
             send(events, AnswerEvent::Delta(delta)).await?;
             if let Some(stop) = stop {
+                if !ended {
+                    self.session.end_early().await?;
+                }
                 return Ok(Finish {
                     reason: v1::FinishReason::Stop,
                     stop,

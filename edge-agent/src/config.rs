@@ -116,6 +116,8 @@ impl Validate for EdgeConfig {
         if let Err(error) = self.weights.parse::<WeightType>() {
             at.push("weights", error.to_string());
         }
+        let least = HumanDuration::from(Duration::from_millis(1));
+        at.within("connect_timeout", self.connect_timeout, least..);
         at.within("split", self.split, ..=4096);
         at.within("threads", self.threads, ..=1024);
         at.nested("sessions", &self.sessions);

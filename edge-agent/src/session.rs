@@ -12,8 +12,9 @@ use tandem_proto::v1::{self, infer_request, infer_response};
 use tandem_wire::engine_status;
 use tonic::Status;
 
-/// Token ids a message carries at split 0: about a frame's bytes.
-const IDS_A_MESSAGE: usize = 4096;
+/// Token ids a message carries at split 0: as many rows as the cloud runs at once, so that another
+/// session's decode row waits for no more.
+const IDS_A_MESSAGE: usize = 128;
 
 /// An open session.
 #[derive(Debug)]
@@ -27,6 +28,8 @@ pub struct Session {
     ids_known: usize,
     epoch: u32,
     context: usize,
+    /// About how large a frame may get.
+    frame_bytes: usize,
     /// Whether ids go up beside the rows of the running answer.
     send_ids: bool,
     draining: bool,
@@ -63,11 +66,16 @@ pub struct PendingRow {
 }
 
 impl Session {
-    /// Opens a session of at most `context` positions. Does not wait for the cloud.
+    /// Opens a session of at most `context` positions with a cloud that has described itself.
+    /// Does not wait for it.
     ///
     /// # Errors
     /// When the front has no room.
-    pub async fn open(edge: &Edge, context: usize) -> Result<Self, Status> {
+    pub async fn open(
+        edge: &Edge,
+        context: usize,
+        cloud: &v1::DescribeBackResponse,
+    ) -> Result<Self, Status> {
         let front = match &edge.front {
             Some(engine) => Some(engine.open(context).await.map_err(|e| engine_status(&e))?),
             None => None,
@@ -80,6 +88,7 @@ impl Session {
             ids_known: 0,
             epoch: 0,
             context,
+            frame_bytes: edge.frame_bytes.min(cloud.max_frame_bytes as usize),
             send_ids: false,
             draining: false,
             usage: Usage::default(),
@@ -237,6 +246,20 @@ impl Session {
         Ok(())
     }
 
+    /// Ends an answer that the cloud does not know to have ended: a stop string's. What both
+    /// halves hold stays; only the run is over.
+    ///
+    /// # Errors
+    /// Why the stream has ended.
+    pub async fn end_early(&mut self) -> Result<(), Status> {
+        self.epoch += 1;
+        let truncate = v1::Truncate {
+            epoch: self.epoch,
+            position: position(self.tokens.len()),
+        };
+        self.send(infer_request::Message::Truncate(truncate)).await
+    }
+
     /// Waits for the next token.
     ///
     /// # Errors
@@ -268,7 +291,7 @@ impl Session {
         let step = FrontStep::Tokens {
             tokens: tokens.to_vec(),
             codec: edge.codec,
-            frame_bytes: edge.frame_bytes,
+            frame_bytes: self.frame_bytes,
         };
         front
             .submit(priority, step)

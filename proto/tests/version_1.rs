@@ -1,0 +1,251 @@
+//! Version 1 on the wire, byte by byte: a later change to a message is seen here.
+//!
+//! `version_1.txt` was recorded once. A line that differs means that peers of version 1 would
+//! misread the message: change the `.proto` back, or make it version 2.
+
+use prost::Message;
+use std::fmt::Write as _;
+use tandem_proto::v1::{self, infer_request as up, infer_response as down};
+
+const RECORDED: &str = include_str!("version_1.txt");
+
+fn sampling() -> v1::SamplingParameters {
+    v1::SamplingParameters {
+        temperature: Some(0.75),
+        top_k: Some(40),
+        top_p: Some(0.9),
+        min_p: Some(0.05),
+        repetition_penalty: Some(1.1),
+        presence_penalty: Some(0.5),
+        frequency_penalty: Some(-0.5),
+        seed: Some(u64::MAX),
+        logit_bias: vec![v1::LogitBias {
+            token_id: 300,
+            bias: -100.0,
+        }],
+        logprobs: Some(2),
+        ignore_eos: true,
+    }
+}
+
+fn logprobs() -> v1::TokenLogprobs {
+    v1::TokenLogprobs {
+        logprob: -0.25,
+        top: vec![v1::TopLogprob {
+            token_id: 7,
+            logprob: -0.25,
+        }],
+    }
+}
+
+fn model() -> v1::ModelDescription {
+    v1::ModelDescription {
+        name: "m".into(),
+        architecture: "llama".into(),
+        layers: 30,
+        hidden_size: 576,
+        vocabulary_size: 49_152,
+        max_position_embeddings: 8192,
+        weights_fingerprint: vec![1; 4],
+        tokenizer_fingerprint: vec![2; 4],
+    }
+}
+
+/// Every message with every field set.
+fn messages() -> Vec<(&'static str, Vec<u8>)> {
+    let versions = Some(v1::VersionRange { min: 1, max: 2 });
+    let request = |message| {
+        v1::InferRequest {
+            message: Some(message),
+        }
+        .encode_to_vec()
+    };
+    let response = |message| {
+        v1::InferResponse {
+            message: Some(message),
+        }
+        .encode_to_vec()
+    };
+    let open = v1::Open {
+        versions,
+        features: vec![1, 2],
+        weights_fingerprint: vec![1; 4],
+        tokenizer_fingerprint: vec![2; 4],
+        split: 10,
+        codecs: vec!["f32".into(), "bf16".into()],
+        session_id: vec![3; 16],
+        context: 2048,
+    };
+    let run = v1::Run {
+        epoch: 1,
+        sampling: Some(sampling()),
+        max_tokens: 64,
+        eos_token_ids: vec![2, 300],
+        history_token_ids: vec![5, 6],
+    };
+    let rows = v1::Rows {
+        epoch: 1,
+        start: 200,
+        count: 3,
+        token_ids: vec![1, 2, 49_151],
+        want: v1::Want::Token.into(),
+        frame: vec![0xab; 5].into(),
+        crc32c: 0xdead_beef,
+    };
+    let tokens = v1::Tokens {
+        epoch: 1,
+        position: 203,
+        ids: vec![49_151],
+        logprobs: vec![logprobs()],
+        finish_reason: v1::FinishReason::Length.into(),
+        queue_micros: 100,
+        compute_micros: 20_000,
+    };
+    let granted = v1::Granted {
+        version: 1,
+        codec: "f32".into(),
+        context: 2048,
+        max_frame_bytes: 262_144,
+        idle_ttl_millis: 300_000,
+        lease_millis: 1000,
+    };
+    let progress = v1::Progress {
+        epoch: 1,
+        received: 200,
+        queue_micros: 1,
+        compute_micros: 2,
+    };
+    let described = v1::DescribeBackResponse {
+        model: Some(model()),
+        versions,
+        codecs: vec!["f32".into()],
+        first_layer: 4,
+        max_context: 8192,
+        max_frame_bytes: 262_144,
+        features: vec![1],
+    };
+    let finished = v1::Finished {
+        finish_reason: v1::FinishReason::Stop.into(),
+        stop: "END".into(),
+        prompt_tokens: 10,
+        completion_tokens: 20,
+        seed: 7,
+        timings: Some(v1::Timings {
+            ttft_seconds: 0.5,
+            decode_seconds: 2.0,
+            tokens_per_second: 9.5,
+            edge_compute_seconds: 0.25,
+            cloud_compute_seconds: 0.75,
+            cloud_queue_seconds: 0.125,
+        }),
+        wire: Some(v1::WireUsage {
+            up_bytes: 1,
+            down_bytes: 2,
+            rows: 3,
+            frame_bytes: 4,
+            token_id_bytes: 5,
+            bits_per_value: 32.0,
+        }),
+        replays: 1,
+    };
+    let delta = v1::Delta {
+        text: "é".into(),
+        token_ids: vec![7],
+        logprobs: vec![logprobs()],
+    };
+    let generate = v1::GenerateRequest {
+        input: Some(v1::generate_request::Input::Prompt("Hi".into())),
+        sampling: Some(sampling()),
+        max_tokens: Some(0),
+        stop: vec!["END".into()],
+    };
+    let chat = v1::ChatRequest {
+        messages: vec![v1::ChatMessage {
+            role: "user".into(),
+            content: "Hi".into(),
+        }],
+        sampling: None,
+        max_tokens: Some(8),
+        stop: vec!["END".into()],
+    };
+    let chat_event = |event| v1::ChatResponse { event: Some(event) }.encode_to_vec();
+    let started = v1::Started {
+        prompt_tokens: 10,
+        reused_tokens: 4,
+        context: 2048,
+    };
+    vec![
+        ("open", request(up::Message::Open(open))),
+        ("run", request(up::Message::Run(run))),
+        ("rows", request(up::Message::Rows(rows))),
+        (
+            "truncate",
+            request(up::Message::Truncate(v1::Truncate {
+                epoch: 2,
+                position: 9,
+            })),
+        ),
+        (
+            "ping",
+            request(up::Message::Ping(v1::Ping {
+                nonce: 5,
+                padding: vec![0; 2],
+            })),
+        ),
+        ("close", request(up::Message::Close(v1::Close {}))),
+        ("granted", response(down::Message::Granted(granted))),
+        ("tokens", response(down::Message::Tokens(tokens))),
+        ("progress", response(down::Message::Progress(progress))),
+        (
+            "draining",
+            response(down::Message::Draining(v1::Draining {
+                deadline_millis: 30_000,
+            })),
+        ),
+        ("pong", response(down::Message::Pong(v1::Pong { nonce: 5 }))),
+        ("described", described.encode_to_vec()),
+        ("generate", generate.encode_to_vec()),
+        ("chat", chat.encode_to_vec()),
+        (
+            "started",
+            chat_event(v1::chat_response::Event::Started(started)),
+        ),
+        ("delta", chat_event(v1::chat_response::Event::Delta(delta))),
+        (
+            "finished",
+            chat_event(v1::chat_response::Event::Finished(finished)),
+        ),
+    ]
+}
+
+#[test]
+fn messages_are_written_as_version_1_wrote_them() {
+    let mut written = String::new();
+    for (name, bytes) in messages() {
+        let hex: String = bytes.iter().map(|b| format!("{b:02x}")).collect();
+        writeln!(written, "{name} {hex}").unwrap();
+    }
+    assert_eq!(written, RECORDED, "the left is what this build writes");
+}
+
+#[test]
+fn a_decode_row_has_an_envelope_of_twenty_bytes() {
+    let frame = vec![0; 2308];
+    let rows = v1::Rows {
+        epoch: 3,
+        start: 4000,
+        want: v1::Want::Token.into(),
+        crc32c: u32::MAX,
+        frame: frame.clone().into(),
+        ..v1::Rows::default()
+    };
+    let message = v1::InferRequest {
+        message: Some(up::Message::Rows(rows)),
+    };
+    // 5 bytes of gRPC's prefix and 9 of an HTTP/2 frame come on top.
+    assert!(
+        message.encoded_len() - frame.len() <= 20,
+        "{}",
+        message.encoded_len()
+    );
+}
