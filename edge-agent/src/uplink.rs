@@ -159,7 +159,9 @@ impl State {
         let limited = load as f64 + self.frame > self.window;
         if queued > self.frame {
             self.slow_start = false;
-            self.window -= bytes as f64 * 0.5;
+            // By half of what is too much, so that a link that has slowed down is met within a few
+            // frames, and a single late one is not mistaken for it.
+            self.window -= 0.5 * (queued - self.frame);
         } else if limited && self.slow_start {
             self.window += bytes as f64;
         } else if limited && queued < 0.5 * self.frame {

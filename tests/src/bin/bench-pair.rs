@@ -147,7 +147,8 @@ async fn main() -> Result<()> {
     let unsplit = row("unsplit", None, &unsplit, None);
 
     eprintln!("a bystander on 1 Mbit/s");
-    let bystander = bystander(&link, &far_client, &links[0], &mut prompts).await?;
+    drop((far_client, far, link));
+    let bystander = bystander(&model, &cloud, &arguments, &links[0], &mut prompts).await?;
     eprintln!("memory of an edge");
     let edge_memory = edge_memory(&model, &cloud).await?;
     let document = Document {
@@ -265,14 +266,19 @@ fn row(name: &str, link: Option<(u64, u64)>, samples: &[Sample], near: Option<&R
 
 /// One session decodes; another uploads 1,000 tokens on 1 Mbit/s.
 async fn bystander(
-    link: &ShapedLink,
-    client: &Client,
+    model: &std::path::Path,
+    cloud: &Server,
+    arguments: &Arguments,
     near: &Row,
     prompts: &mut Prompts,
 ) -> Result<Bystander> {
-    let round_trip = Duration::from_millis(20);
-    link.set_profile(LinkProfile::new(round_trip, Some(Rate::mbit(1))));
-    // The link's new rate is learnt from a prompt of its own.
+    let profile = LinkProfile::new(Duration::from_millis(20), Some(Rate::mbit(1)));
+    let link = ShapedLink::start(cloud.address(), profile)?;
+    let url = format!("http://{}", link.address());
+    let options = ServerOptions::default().args(["--codec", &arguments.codec]);
+    let edge = Server::edge(model, &url, arguments.split, options).await?;
+    let client = Client::connect(&edge.url()).await?;
+    // The link's rate is learnt from a prompt of its own.
     client.greedy(&prompts.next(64), 1).await?;
     let mut decoding = client.clone();
     let request = ids_request(&prompts.next(16), 2000);
