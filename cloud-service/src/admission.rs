@@ -66,7 +66,7 @@ impl Admission {
         let place = self.take_place(id)?;
         let started = Instant::now();
         loop {
-            match engine.open(open).await {
+            match engine.open(open.clone()).await {
                 Ok(session) => {
                     SESSIONS_OPENED.counter(&[]).increment(1);
                     return Ok((place, session));

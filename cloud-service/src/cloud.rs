@@ -4,7 +4,7 @@ use crate::admission::Admission;
 use crate::config::CloudConfig;
 use std::time::Duration;
 use tandem_codec::Codec;
-use tandem_engine::{Back, Engine, KvBudget, ModelFiles};
+use tandem_engine::{Back, Engine, KvBudget, ModelFiles, Profiles};
 use tandem_model::{Fingerprint, ModelConfig};
 use tandem_proto::v1;
 use tandem_service::drain::DrainSignal;
@@ -33,6 +33,10 @@ pub struct Cloud {
     pub context: usize,
     /// The most bytes of a frame.
     pub max_frame: usize,
+    /// The codec profiles that lie beside the model.
+    pub profiles: Profiles,
+    /// Whether edges may bring others.
+    pub accept_profiles: bool,
     /// How long an idle session is kept.
     pub idle_ttl: Duration,
     /// How long answers may go on once the server drains.
@@ -63,6 +67,8 @@ impl Cloud {
             first_layer: config.first_layer,
             context: config.context(files.config.max_context()),
             max_frame: config.limits.max_frame.as_usize(),
+            profiles: files.profiles.clone(),
+            accept_profiles: config.limits.accept_profiles,
             idle_ttl: config.sessions.idle_ttl.get(),
             drain_deadline: config.drain_deadline.get(),
             open_timeout: config.sessions.open_timeout.get(),
@@ -95,6 +101,12 @@ impl Cloud {
             max_context: number(self.context),
             max_frame_bytes: number(self.max_frame),
             features: Vec::new(),
+            profile_fingerprints: self
+                .profiles
+                .iter()
+                .map(|profile| profile.fingerprint().to_vec())
+                .collect(),
+            accepts_profiles: self.accept_profiles,
         }
     }
 }

@@ -71,6 +71,8 @@ pub struct SessionsConfig {
 pub struct LimitsConfig {
     /// The largest codec frame.
     pub max_frame: ByteSize,
+    /// Whether edges may bring codec profiles.
+    pub accept_profiles: bool,
 }
 
 impl CloudConfig {

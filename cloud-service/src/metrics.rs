@@ -78,6 +78,14 @@ pub const COMPUTE: Metric = Metric {
     labels: PHASE,
     help: "Back layers, head and sampling of one step.",
 };
+/// Decoding.
+pub const DECODE: Metric = Metric {
+    name: "tandem_cloud_decode_seconds",
+    kind: Kind::Histogram(INTER_TOKEN_SECONDS),
+    unit: Unit::Seconds,
+    labels: PHASE,
+    help: "Decoding the frames of one step.",
+};
 /// Rows a message.
 pub const ROWS: Metric = Metric {
     name: "tandem_cloud_rows",
@@ -177,6 +185,7 @@ pub const CATALOGUE: &[Metric] = &[
     INTER_TOKEN_LATENCY,
     QUEUE,
     COMPUTE,
+    DECODE,
     ROWS,
     WIRE_BYTES,
     GENERATION_TOKENS,

@@ -1,7 +1,8 @@
 //! The first message of a stream: who may open a session, and what it is granted.
 
 use crate::cloud::Cloud;
-use tandem_codec::Codec;
+use std::sync::Arc;
+use tandem_codec::{Codec, Profile};
 use tandem_engine::BackOpen;
 use tandem_proto::v1;
 use tandem_service::status::{bad_request, failure, precondition_failure};
@@ -21,6 +22,8 @@ pub struct Opening {
     pub codec: Codec,
     /// Positions granted.
     pub context: usize,
+    /// The profile of calibrated frames.
+    pub profile: Option<Arc<Profile>>,
 }
 
 impl Opening {
@@ -49,6 +52,7 @@ impl Opening {
             split,
             codec,
             context,
+            profile: check_profile(open, split, cloud)?,
         })
     }
 
@@ -57,6 +61,7 @@ impl Opening {
         BackOpen {
             split: self.split,
             context: self.context,
+            profile: self.profile.clone(),
         }
     }
 }
@@ -140,6 +145,51 @@ fn check_fingerprints(open: &v1::Open, cloud: &Cloud) -> Result<(), Status> {
         }
     }
     Ok(())
+}
+
+/// The profile that the edge will write by: ours, or the one it brings.
+fn check_profile(
+    open: &v1::Open,
+    split: usize,
+    cloud: &Cloud,
+) -> Result<Option<Arc<Profile>>, Status> {
+    if open.profile_fingerprint.is_empty() {
+        return match open.profile.is_empty() {
+            true => Ok(None),
+            false => Err(bad_profile("comes without a fingerprint")),
+        };
+    }
+    let wanted = &open.profile_fingerprint;
+    if let Some(ours) = cloud.profiles.find(split, wanted) {
+        return Ok(Some(Arc::clone(ours)));
+    }
+    if open.profile.is_empty() || !cloud.accept_profiles {
+        return Err(precondition_failure(
+            "PROFILE",
+            "PROFILE",
+            hex(wanted),
+            match cloud.accept_profiles {
+                true => "the cloud does not have this codec profile: send it along",
+                false => "the cloud does not have this codec profile and accepts none",
+            },
+        ));
+    }
+    let profile = Profile::read(&open.profile).map_err(|error| bad_profile(error.to_string()))?;
+    if profile.fingerprint() != wanted[..] {
+        return Err(bad_profile("is not the one of profile_fingerprint"));
+    }
+    if profile.split() != split || profile.hidden() != Some(cloud.config.hidden) {
+        return Err(bad_profile("was calibrated for another cut or model"));
+    }
+    Ok(Some(Arc::new(profile)))
+}
+
+fn bad_profile(problem: impl Into<String>) -> Status {
+    bad_request("PROFILE", [("open.profile", problem.into())])
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().take(32).map(|b| format!("{b:02x}")).collect()
 }
 
 fn check_split(open: &v1::Open, cloud: &Cloud) -> Result<usize, Status> {

@@ -2,7 +2,7 @@
 
 use crate::intake::CheckedRows;
 use crate::metrics::{
-    BITS_PER_VALUE, COMPUTE, FAILURES, GENERATION_TOKENS, INTER_TOKEN_LATENCY, QUEUE,
+    BITS_PER_VALUE, COMPUTE, DECODE, FAILURES, GENERATION_TOKENS, INTER_TOKEN_LATENCY, QUEUE,
     REQUEST_SUCCESS, ROWS, TIME_TO_FIRST_TOKEN, WIRE_BYTES, code_label,
 };
 use std::time::{Duration, Instant};
@@ -74,12 +74,15 @@ impl Record {
     }
 
     /// A step ended.
-    pub fn step(&mut self, rows: usize, queue: Duration, compute: Duration) {
+    pub fn step(&mut self, rows: usize, queue: Duration, compute: Duration, decode: Duration) {
         self.queue += queue;
         self.compute += compute;
         QUEUE.histogram(&[phase(rows)]).record(queue);
         if !compute.is_zero() {
             COMPUTE.histogram(&[phase(rows)]).record(compute);
+        }
+        if !decode.is_zero() {
+            DECODE.histogram(&[phase(rows)]).record(decode);
         }
     }
 

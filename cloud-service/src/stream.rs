@@ -302,7 +302,9 @@ impl Session<'_> {
         let StepKind::Rows { epoch, rows } = kind else {
             return Ok(());
         };
-        self.record.step(rows, completed.queue, completed.compute);
+        let decode = completed.output.decode;
+        self.record
+            .step(rows, completed.queue, completed.compute, decode);
         let Some(token) = completed.output.token else {
             return Ok(());
         };

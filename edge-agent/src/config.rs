@@ -14,6 +14,9 @@ use tandem_service::logging::LogConfig;
 /// Every default, commented.
 pub const DEFAULTS: &str = include_str!("../edge.yaml");
 
+/// The codec that is chosen by what has been calibrated.
+const AUTO: &str = "auto";
+
 /// The configuration.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -83,9 +86,9 @@ impl EdgeConfig {
         }
     }
 
-    /// How rows are written.
-    pub fn codec(&self) -> Codec {
-        self.codec.parse().unwrap_or_default()
+    /// How rows are written; `None` leaves it to what has been calibrated.
+    pub fn codec(&self) -> Option<Codec> {
+        self.codec.parse().ok()
     }
 
     /// Threads that compute.
@@ -107,8 +110,9 @@ impl Validate for EdgeConfig {
         if let Err(error) = endpoint(&self.cloud, &self.transport, Duration::from_secs(1)) {
             at.push("cloud", error.to_string());
         }
-        if let Err(error) = self.codec.parse::<Codec>() {
-            at.push("codec", error.to_string());
+        match self.codec.parse::<Codec>() {
+            Err(error) if self.codec != AUTO => at.push("codec", format!("{error}, or {AUTO}")),
+            _ => {}
         }
         if let Err(error) = self.device.parse::<DeviceName>() {
             at.push("device", error.to_string());

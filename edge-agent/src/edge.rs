@@ -7,8 +7,8 @@ use anyhow::Context as _;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
-use tandem_codec::Codec;
-use tandem_engine::{Engine, Front, ModelFiles};
+use tandem_codec::{Codec, Profile};
+use tandem_engine::{Engine, FrameCodec, Front, ModelFiles};
 use tandem_model::{Fingerprint, ModelConfig};
 use tandem_proto::v1;
 use tandem_text::{ChatTemplate, TextError, Tokenizer};
@@ -33,6 +33,8 @@ pub struct Edge {
     pub split: usize,
     /// How rows are written.
     pub codec: Codec,
+    /// What has been calibrated for the cut.
+    profile: Option<Arc<Profile>>,
     /// Tokens computed at once.
     pub chunk_rows: usize,
     /// About how large a frame gets.
@@ -68,6 +70,11 @@ impl Edge {
             "split is {}, the model has {layers} layers",
             config.split
         );
+        let profile = files.profiles.of(config.split).cloned();
+        let codec = config.codec().unwrap_or(match &profile {
+            Some(_) => Codec::High,
+            None => Codec::F32,
+        });
         let shape = files.config.clone();
         let weights = files.weights_fingerprint;
         let front = match config.split {
@@ -83,7 +90,8 @@ impl Edge {
             model = %config.model.display(),
             split = config.split,
             layers,
-            codec = %config.codec,
+            %codec,
+            calibrated = profile.is_some(),
             threads = config.thread_count(),
             fingerprint = %format!("{:.16}", weights.to_string()),
             seconds = started.elapsed().as_secs_f64(),
@@ -97,7 +105,8 @@ impl Edge {
             pool: SessionPool::new(config.sessions.max, config.sessions.idle_ttl.get()),
             config: shape,
             split: config.split,
-            codec: config.codec(),
+            codec,
+            profile,
             chunk_rows: config.prefill.chunk_rows,
             frame_bytes: config.prefill.frame.as_usize(),
             context: config.sessions.context,
@@ -116,8 +125,27 @@ impl Edge {
         }
     }
 
+    /// How rows are written for a cloud. What takes the profile to read is written by it only
+    /// where the cloud has it or takes it from us.
+    pub fn frame_codec(&self, cloud: &v1::DescribeBackResponse) -> FrameCodec {
+        let shared = self.profile.as_ref().is_some_and(|profile| {
+            let known = &cloud.profile_fingerprints;
+            cloud.accepts_profiles || known.iter().any(|k| *k == profile.fingerprint())
+        });
+        FrameCodec {
+            codec: self.codec,
+            calibrated: shared || !self.codec.is_read_by_profile(),
+        }
+    }
+
     /// The first message of a session.
-    pub fn open_message(&self, context: usize) -> v1::Open {
+    pub fn open_message(&self, context: usize, cloud: &v1::DescribeBackResponse) -> v1::Open {
+        let by_profile = self.codec.is_read_by_profile() && self.frame_codec(cloud).calibrated;
+        let profile = self.profile.as_ref().filter(|_| by_profile);
+        let fingerprint = profile.map(|p| p.fingerprint().to_vec());
+        let known = fingerprint
+            .as_ref()
+            .is_some_and(|f| cloud.profile_fingerprints.contains(f));
         v1::Open {
             versions: Some(v1::VersionRange {
                 min: PROTOCOL_VERSION,
@@ -130,6 +158,11 @@ impl Edge {
             codecs: vec![self.codec.name().to_owned()],
             session_id: rand::random::<[u8; 16]>().to_vec(),
             context: u32::try_from(context).unwrap_or(u32::MAX),
+            profile_fingerprint: fingerprint.unwrap_or_default(),
+            profile: match (profile, known) {
+                (Some(profile), false) => profile.to_bytes(),
+                _ => Vec::new(),
+            },
         }
     }
 

@@ -75,6 +75,24 @@ pub const FRONT_STEP: Metric = Metric {
     labels: PHASE,
     help: "Front layers and encoding of one step.",
 };
+/// Encoding.
+pub const ENCODE: Metric = Metric {
+    name: "tandem_edge_encode_seconds",
+    kind: Kind::Histogram(INTER_TOKEN_SECONDS),
+    unit: Unit::Seconds,
+    labels: PHASE,
+    help: "Encoding the rows of one step.",
+};
+/// Outliers.
+pub const OUTLIERS: Metric = Metric {
+    name: "tandem_edge_outlier_fraction",
+    kind: Kind::Histogram(&[
+        0.0, 0.000_1, 0.000_3, 0.001, 0.003, 0.01, 0.02, 0.03, 0.05, 0.1, 0.3, 1.0,
+    ]),
+    unit: Unit::Count,
+    labels: &[],
+    help: "The share of a frame's values that were written apart from the others.",
+};
 /// The link.
 pub const LINK: Metric = Metric {
     name: "tandem_edge_link_seconds",
@@ -178,9 +196,11 @@ pub const CATALOGUE: &[Metric] = &[
     INTER_TOKEN_LATENCY,
     E2E_LATENCY,
     FRONT_STEP,
+    ENCODE,
     LINK,
     ROWS,
     BITS_PER_VALUE,
+    OUTLIERS,
     WIRE_BYTES,
     PROMPT_TOKENS,
     REUSED_TOKENS,

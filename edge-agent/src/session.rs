@@ -2,11 +2,12 @@
 //! which tokens both hold.
 
 use crate::edge::Edge;
-use crate::metrics::{BITS_PER_VALUE, FRONT_STEP, LINK, ROWS};
+use crate::metrics::{BITS_PER_VALUE, ENCODE, FRONT_STEP, LINK, OUTLIERS, ROWS};
 use crate::split_stream::{SentBytes, SplitStream};
 use std::time::{Duration, Instant};
 use tandem_engine::{
-    Completed, EngineError, EngineSession, Frame, Front, FrontOutput, FrontStep, Pending, Priority,
+    Completed, EngineError, EngineSession, Frame, FrameCodec, Front, FrontOutput, FrontStep,
+    Pending, Priority,
 };
 use tandem_proto::v1::{self, infer_request, infer_response};
 use tandem_wire::engine_status;
@@ -28,6 +29,7 @@ pub struct Session {
     ids_known: usize,
     epoch: u32,
     context: usize,
+    codec: FrameCodec,
     /// About how large a frame may get.
     frame_bytes: usize,
     /// Whether ids go up beside the rows of the running answer.
@@ -80,7 +82,7 @@ impl Session {
             Some(engine) => Some(engine.open(context).await.map_err(|e| engine_status(&e))?),
             None => None,
         };
-        let stream = SplitStream::open(&edge.link, edge.open_message(context));
+        let stream = SplitStream::open(&edge.link, edge.open_message(context, cloud));
         Ok(Self {
             front,
             stream,
@@ -88,6 +90,7 @@ impl Session {
             ids_known: 0,
             epoch: 0,
             context,
+            codec: edge.frame_codec(cloud),
             frame_bytes: edge.frame_bytes.min(cloud.max_frame_bytes as usize),
             send_ids: false,
             draining: false,
@@ -180,14 +183,14 @@ impl Session {
         let chunk_rows = edge.chunk_rows;
         let mut chunks = prompt.chunks(chunk_rows).peekable();
         let mut computing = match chunks.next() {
-            Some(chunk) => Some((chunk, self.compute(chunk, edge).await?)),
+            Some(chunk) => Some((chunk, self.compute(chunk).await?)),
             None => None,
         };
         while let Some((chunk, pending)) = computing.take() {
             let output = self.computed(pending, chunk.len()).await?;
             let last = chunks.peek().is_none();
             if let Some(next) = chunks.next() {
-                computing = Some((next, self.compute(next, edge).await?));
+                computing = Some((next, self.compute(next).await?));
             }
             let mut rest = chunk;
             let mut frames = output.frames.into_iter().peekable();
@@ -225,7 +228,7 @@ impl Session {
     /// When the engine is gone.
     pub async fn begin_row(&mut self, id: u32, edge: &Edge) -> Result<PendingRow, Status> {
         let front = match &self.front {
-            Some(_) => Some(self.compute(&[id], edge).await?),
+            Some(_) => Some(self.compute(&[id]).await?),
             None => None,
         };
         Ok(PendingRow { id, front })
@@ -280,7 +283,7 @@ impl Session {
         }
     }
 
-    async fn compute(&self, tokens: &[u32], edge: &Edge) -> Result<Pending<FrontOutput>, Status> {
+    async fn compute(&self, tokens: &[u32]) -> Result<Pending<FrontOutput>, Status> {
         let Some(front) = &self.front else {
             return Err(engine_status(&EngineError::SessionGone));
         };
@@ -290,7 +293,7 @@ impl Session {
         };
         let step = FrontStep::Tokens {
             tokens: tokens.to_vec(),
-            codec: edge.codec,
+            codec: self.codec,
             frame_bytes: self.frame_bytes,
         };
         front
@@ -314,6 +317,7 @@ impl Session {
         } = result.map_err(|e| engine_status(&e))?;
         self.usage.edge_compute += compute;
         FRONT_STEP.histogram(&[phase(rows)]).record(compute);
+        ENCODE.histogram(&[phase(rows)]).record(output.encode);
         Ok(output)
     }
 
@@ -330,6 +334,9 @@ impl Session {
         BITS_PER_VALUE
             .histogram(&[])
             .record(8.0 * frame.bytes.len() as f64 / values as f64);
+        OUTLIERS
+            .histogram(&[])
+            .record(frame.outliers as f64 / values as f64);
         ROWS.histogram(&[phase(frame.rows)])
             .record(frame.rows as f64);
         let rows = v1::Rows {

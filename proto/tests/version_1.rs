@@ -75,6 +75,13 @@ fn messages() -> Vec<(&'static str, Vec<u8>)> {
         codecs: vec!["f32".into(), "bf16".into()],
         session_id: vec![3; 16],
         context: 2048,
+        ..v1::Open::default()
+    };
+    // Fields that came later: absent, they change nothing.
+    let open_calibrated = v1::Open {
+        profile_fingerprint: vec![4; 4],
+        profile: vec![5; 2],
+        ..open.clone()
     };
     let run = v1::Run {
         epoch: 1,
@@ -123,6 +130,12 @@ fn messages() -> Vec<(&'static str, Vec<u8>)> {
         max_context: 8192,
         max_frame_bytes: 262_144,
         features: vec![1],
+        ..v1::DescribeBackResponse::default()
+    };
+    let described_profiles = v1::DescribeBackResponse {
+        profile_fingerprints: vec![vec![4; 4]],
+        accepts_profiles: true,
+        ..described.clone()
     };
     let finished = v1::Finished {
         finish_reason: v1::FinishReason::Stop.into(),
@@ -215,6 +228,11 @@ fn messages() -> Vec<(&'static str, Vec<u8>)> {
             "finished",
             chat_event(v1::chat_response::Event::Finished(finished)),
         ),
+        (
+            "open_calibrated",
+            request(up::Message::Open(open_calibrated)),
+        ),
+        ("described_profiles", described_profiles.encode_to_vec()),
     ]
 }
 

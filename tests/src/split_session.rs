@@ -94,5 +94,6 @@ pub async fn fitting_open(url: &str, split: u32) -> Result<v1::Open> {
             .map(|i| i as u8 ^ (std::process::id() as u8))
             .collect(),
         context: 0,
+        ..v1::Open::default()
     })
 }

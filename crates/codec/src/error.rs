@@ -23,6 +23,14 @@ pub enum EncodeError {
         /// The codec.
         codec: &'static str,
     },
+    /// The profile was calibrated on rows of another model.
+    #[error("rows of {hidden} values with a profile for rows of {expected}")]
+    Profile {
+        /// Values a row.
+        hidden: usize,
+        /// Values a row of the profile.
+        expected: usize,
+    },
 }
 
 /// Bytes that are no frame.
@@ -31,9 +39,9 @@ pub enum DecodeError {
     /// The header ends early or has a number longer than 5 bytes.
     #[error("the frame's header is malformed")]
     Header,
-    /// The first byte names no codec.
-    #[error("codec {0} is unknown")]
-    Codec(u8),
+    /// The first byte names no format.
+    #[error("format {0} is unknown")]
+    Format(u8),
     /// More rows than allowed, or none.
     #[error("{rows} rows are not between 1 and {max}")]
     Rows {
@@ -58,6 +66,15 @@ pub enum DecodeError {
         /// Bytes the header implies.
         expected: usize,
     },
+    /// The payload ends early.
+    #[error("the payload ends early")]
+    Truncated,
+    /// The payload holds what no encoder writes.
+    #[error("the payload has {0}")]
+    Malformed(&'static str),
+    /// The frame needs a profile, and none for such rows was agreed on.
+    #[error("the frame needs a calibrated profile, and the session has none that fits")]
+    NoProfile,
     /// A value is NaN or infinite.
     #[error("the value at row {row}, column {column} is not finite")]
     NotFinite {
@@ -68,7 +85,24 @@ pub enum DecodeError {
     },
 }
 
+/// Bytes that are no profile.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ProfileError {
+    /// They begin otherwise.
+    #[error("these bytes are no codec profile")]
+    NoProfile,
+    /// Another version of the format.
+    #[error("a codec profile of version {0}; this program reads version 1: calibrate again")]
+    Version(u8),
+    /// More than a profile may have.
+    #[error("{0} bytes are more than the 1 MiB of a codec profile")]
+    TooLarge(usize),
+    /// A part is not what it must be.
+    #[error("the codec profile is damaged: its {0} cannot be")]
+    Malformed(&'static str),
+}
+
 /// A name that is no codec.
-#[derive(Debug, Clone, PartialEq, thiserror::Error)]
-#[error("{0:?} is not a codec; f32 and bf16 are")]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0:?} is not a codec; f32, bf16, int8, tabq, high, balanced and economy are")]
 pub struct UnknownCodec(pub String);

@@ -2,11 +2,14 @@
 
 use crate::engine::Half;
 use crate::error::EngineError;
+use crate::frames::FrameDecoders;
 use crate::kv_budget::{KvBudget, Reservation};
 use crate::run::{Run, RunRequest, RunToken};
 use crate::sampler::{Sampler, TokenHistory};
 use bytes::Bytes;
-use tandem_codec::{Limits, decode};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use tandem_codec::{Limits, Profile};
 use tandem_model::{KvCache, LayerRange, ModelConfig, Segment, Tensor};
 
 /// Rows that waiting prefills of one session are merged to, at most: enough for the matrix
@@ -27,16 +30,21 @@ pub struct BackSession {
     cache: KvCache,
     history: TokenHistory,
     run: Option<Run>,
+    decoders: FrameDecoders,
+    /// How long the last step's frames took to decode.
+    decode: Duration,
     _reservation: Reservation,
 }
 
 /// What a back session is opened with.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Default)]
 pub struct BackOpen {
     /// Layers the front runs.
     pub split: usize,
     /// The most positions.
     pub context: usize,
+    /// The profile of calibrated frames, where one was agreed on.
+    pub profile: Option<Arc<Profile>>,
 }
 
 /// A step of a back session.
@@ -84,6 +92,8 @@ pub enum RowsInput {
 pub struct BackOutput {
     /// The token, where one was wanted.
     pub token: Option<RunToken>,
+    /// How long decoding its frames took.
+    pub decode: Duration,
 }
 
 impl Back {
@@ -115,6 +125,8 @@ impl Back {
             cache: self.segment.kv_cache(range, open.context)?,
             history: TokenHistory::new(),
             run: None,
+            decoders: FrameDecoders::new(open.profile),
+            decode: Duration::ZERO,
             _reservation: reservation,
         })
     }
@@ -147,29 +159,22 @@ impl Back {
 
     fn decode(
         &self,
-        session: &BackSession,
+        session: &mut BackSession,
         frames: &[Bytes],
         skip: usize,
     ) -> Result<Tensor, EngineError> {
+        let began = Instant::now();
+        let hidden = self.config().hidden;
         let limits = Limits {
             max_rows: session.cache.capacity(),
-            hidden: self.config().hidden,
+            hidden,
         };
-        let (mut values, mut rows) = (Vec::new(), 0);
-        for frame in frames {
-            let decoded = decode(frame, limits).map_err(|source| EngineError::Decode {
-                position: session.cache.len() + rows - skip.min(rows),
-                source,
-            })?;
-            rows += decoded.rows;
-            match values.is_empty() {
-                true => values = decoded.values,
-                false => values.extend_from_slice(&decoded.values),
-            }
-        }
+        let position = session.cache.len().saturating_sub(skip);
+        let values = session.decoders.decode(frames, position, limits)?;
+        session.decode = began.elapsed();
+        let rows = values.len() / hidden;
         let skip = skip.min(rows);
-        let values = &values[skip * self.config().hidden..];
-        Ok(self.segment.rows(values, rows - skip)?)
+        Ok(self.segment.rows(&values[skip * hidden..], rows - skip)?)
     }
 
     fn rows(
@@ -193,8 +198,12 @@ impl Back {
         if session.history.len() == start {
             session.history.extend(ids.iter().skip(step.skip).copied());
         }
+        let decode = std::mem::take(&mut session.decode);
         if !step.want {
-            return Ok(BackOutput::default());
+            return Ok(BackOutput {
+                token: None,
+                decode,
+            });
         }
         let token = self.sample(session, &residual);
         if token.is_err() {
@@ -203,6 +212,7 @@ impl Back {
         }
         Ok(BackOutput {
             token: Some(token?),
+            decode,
         })
     }
 

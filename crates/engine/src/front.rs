@@ -2,14 +2,18 @@
 
 use crate::engine::Half;
 use crate::error::EngineError;
+use crate::frames::{FrameCodec, FrameEncoders};
 use bytes::Bytes;
-use tandem_codec::{Codec, encode};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use tandem_codec::{Encoded, Profile};
 use tandem_model::{KvCache, LayerRange, ModelConfig, Segment};
 
 /// Embedding and layers `0..split`, and the encoder behind them.
 #[derive(Debug)]
 pub struct Front {
     segment: Segment,
+    encoders: FrameEncoders,
 }
 
 /// Keys and values of one session's front layers.
@@ -26,7 +30,7 @@ pub enum FrontStep {
         /// The tokens.
         tokens: Vec<u32>,
         /// How their rows are encoded.
-        codec: Codec,
+        codec: FrameCodec,
         /// About how large a frame may get; one row always fits.
         frame_bytes: usize,
     },
@@ -42,6 +46,8 @@ pub enum FrontStep {
 pub struct FrontOutput {
     /// The frames.
     pub frames: Vec<Frame>,
+    /// How long encoding them took.
+    pub encode: Duration,
 }
 
 /// An encoded frame.
@@ -51,14 +57,19 @@ pub struct Frame {
     pub start: usize,
     /// Number of rows.
     pub rows: usize,
+    /// Values written apart from the others, more exactly.
+    pub outliers: usize,
     /// The bytes, as tandem-codec writes them.
     pub bytes: Bytes,
 }
 
 impl Front {
-    /// A front of a segment that begins the model.
-    pub fn new(segment: Segment) -> Self {
-        Self { segment }
+    /// A front of a segment that begins the model, with the profile of its cut if there is one.
+    pub fn new(segment: Segment, profile: Option<Arc<Profile>>) -> Self {
+        Self {
+            segment,
+            encoders: FrameEncoders::new(profile),
+        }
     }
 
     /// The model's shape.
@@ -97,34 +108,50 @@ impl Front {
     }
 
     fn frames(
-        &self,
+        &mut self,
         session: &mut FrontSession,
         tokens: &[u32],
-        codec: Codec,
+        codec: FrameCodec,
         frame_bytes: usize,
     ) -> Result<FrontOutput, EngineError> {
         let start = session.cache.len();
         let values = self.rows(session, tokens)?;
-        let hidden = self.config().hidden;
-        let row_bytes = codec.max_frame_bytes(1, hidden);
-        let rows_a_frame = (frame_bytes / row_bytes).max(1);
-        let frames = values
-            .chunks(rows_a_frame * hidden)
-            .enumerate()
-            .map(|(i, chunk)| {
-                let mut bytes = Vec::new();
-                let header = encode(codec, chunk, hidden, &mut bytes)?;
-                Ok(Frame {
-                    start: start + i * rows_a_frame,
-                    rows: header.rows,
-                    bytes: bytes.into(),
-                })
-            })
-            .collect::<Result<_, EngineError>>();
+        let began = Instant::now();
+        let frames = self.encode(&values, codec, frame_bytes);
         if frames.is_err() {
             session.cache.truncate(start);
         }
-        Ok(FrontOutput { frames: frames? })
+        let mut next = start;
+        let frames = frames?.into_iter().map(|(bytes, encoded)| {
+            let start = next;
+            next += encoded.header.rows;
+            Frame {
+                start,
+                rows: encoded.header.rows,
+                outliers: encoded.outliers,
+                bytes,
+            }
+        });
+        Ok(FrontOutput {
+            frames: frames.collect(),
+            encode: began.elapsed(),
+        })
+    }
+
+    /// Encodes `values`, `[rows, hidden]`, in frames of about `frame_bytes`.
+    ///
+    /// # Errors
+    /// When a value is not finite.
+    pub fn encode(
+        &mut self,
+        values: &[f32],
+        codec: FrameCodec,
+        frame_bytes: usize,
+    ) -> Result<Vec<(Bytes, Encoded)>, EngineError> {
+        let hidden = self.segment.config().hidden;
+        let row_bytes = codec.codec.typical_bits() * hidden as f64 / 8.0;
+        let rows = (frame_bytes as f64 / row_bytes).max(1.0) as usize;
+        self.encoders.encode(codec, values, hidden, rows)
     }
 }
 

@@ -12,10 +12,12 @@
 mod back;
 mod engine;
 mod error;
+mod frames;
 mod front;
 mod kv_budget;
 mod ledger;
 mod model_files;
+mod profiles;
 mod run;
 pub mod sampler;
 mod scheduler;
@@ -25,9 +27,11 @@ pub use back::{
 };
 pub use engine::{Completed, Engine, EngineSession, Half, Pending, StartError};
 pub use error::EngineError;
+pub use frames::FrameCodec;
 pub use front::{Frame, Front, FrontOutput, FrontSession, FrontStep};
 pub use kv_budget::{KvBudget, Reservation};
 pub use ledger::{Ledger, LedgerError, RowsVerdict};
-pub use model_files::{Compute, ModelFiles};
+pub use model_files::{Compute, ModelFiles, OpenError};
+pub use profiles::{Profiles, ProfilesError};
 pub use run::{FinishReason, RunRequest, RunToken};
 pub use scheduler::{Priority, SessionKey};

@@ -3,6 +3,7 @@
 use crate::back::Back;
 use crate::front::Front;
 use crate::kv_budget::KvBudget;
+use crate::profiles::{Profiles, ProfilesError};
 use std::path::Path;
 use tandem_model::{
     Checkpoint, DeviceName, Fingerprint, LayerRange, ModelConfig, ModelError, Segment, WeightType,
@@ -16,7 +17,20 @@ pub struct ModelFiles {
     pub config: ModelConfig,
     /// The identity of its weights.
     pub weights_fingerprint: Fingerprint,
+    /// The codec profiles beside it.
+    pub profiles: Profiles,
     checkpoint: Checkpoint,
+}
+
+/// Why a model directory cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// The model itself.
+    #[error(transparent)]
+    Model(#[from] ModelError),
+    /// A codec profile beside it.
+    #[error(transparent)]
+    Profiles(#[from] ProfilesError),
 }
 
 /// How a half computes.
@@ -33,11 +47,13 @@ impl ModelFiles {
     ///
     /// # Errors
     /// When a file is missing, malformed, or asks for what is not supported.
-    pub fn open(directory: &Path) -> Result<Self, ModelError> {
+    pub fn open(directory: &Path) -> Result<Self, OpenError> {
         let config = ModelConfig::load(directory)?;
         let checkpoint = Checkpoint::open(directory)?;
+        let weights_fingerprint = weights_fingerprint(directory, &config, &checkpoint)?;
         Ok(Self {
-            weights_fingerprint: weights_fingerprint(directory, &config, &checkpoint)?,
+            profiles: Profiles::load(directory, weights_fingerprint)?,
+            weights_fingerprint,
             config,
             checkpoint,
         })
@@ -54,7 +70,8 @@ impl ModelFiles {
         on_layer: impl FnMut(usize),
     ) -> Result<Front, ModelError> {
         let range = LayerRange::new(0, split, self.config.layers)?;
-        self.segment(range, compute, on_layer).map(Front::new)
+        let segment = self.segment(range, compute, on_layer)?;
+        Ok(Front::new(segment, self.profiles.of(split).cloned()))
     }
 
     /// Loads layers `first_layer..` and the head. Call it on the thread that will compute.

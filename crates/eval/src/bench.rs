@@ -12,7 +12,7 @@ use serde::Serialize;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
-use tandem_engine::{Back, Compute, Engine, Front, KvBudget, ModelFiles};
+use tandem_engine::{Back, Compute, Engine, FrameCodec, Front, KvBudget, ModelFiles};
 
 /// What `bench --json` prints.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -90,7 +90,11 @@ async fn measure(args: &BenchArgs) -> Result<Report> {
     let front = front.as_ref().map(|(split, engine)| FrontOf {
         engine,
         split: *split,
-        codec: args.codec,
+        codec: FrameCodec {
+            codec: args.codec,
+            calibrated: true,
+        },
+        profile: files.profiles.of(*split),
     });
 
     let repeats = args.repeats.get();
@@ -115,7 +119,7 @@ async fn measure(args: &BenchArgs) -> Result<Report> {
         unsplit: speed(&unsplit, |p| p.total),
         split: front.map(|front| SplitSpeed {
             layers: front.split,
-            codec: front.codec.to_string(),
+            codec: front.codec.codec.to_string(),
             pair: speed(&pairs, |p| p.total),
             front: speed(&pairs, |p| p.front),
             back: speed(&pairs, |p| p.back),

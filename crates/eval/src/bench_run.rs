@@ -1,12 +1,13 @@
 //! One timed answer through the engine threads: a prompt in chunks, then tokens one by one.
 
 use crate::error::{EvalError, Result};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
-use tandem_codec::Codec;
+use tandem_codec::Profile;
 use tandem_engine::sampler::SamplingParameters;
 use tandem_engine::{
-    Back, BackOpen, BackStep, Engine, EngineSession, Front, FrontStep, Priority, RowsInput,
-    RowsStep, RunRequest,
+    Back, BackOpen, BackStep, Engine, EngineSession, FrameCodec, Front, FrontStep, Priority,
+    RowsInput, RowsStep, RunRequest,
 };
 
 /// What is run.
@@ -28,7 +29,9 @@ pub struct FrontOf<'a> {
     /// Its layers.
     pub split: usize,
     /// How its rows are encoded.
-    pub codec: Codec,
+    pub codec: FrameCodec,
+    /// The profile of calibrated frames.
+    pub profile: Option<&'a Arc<Profile>>,
 }
 
 /// Time of a phase, and of its parts.
@@ -58,8 +61,13 @@ pub struct Timed {
 pub async fn run(load: Load<'_>, back: &Engine<Back>, front: Option<FrontOf<'_>>) -> Result<Timed> {
     let context = load.prompt.len() + load.decode_tokens + 1;
     let split = front.map_or(0, |f| f.split);
+    let open = BackOpen {
+        split,
+        context,
+        profile: front.and_then(|f| f.profile.cloned()),
+    };
     let mut sessions = Sessions {
-        back: back.open(BackOpen { split, context }).await?,
+        back: back.open(open).await?,
         front: match front {
             Some(front) => Some((front.engine.open(context).await?, front.codec)),
             None => None,
@@ -100,7 +108,7 @@ pub async fn run(load: Load<'_>, back: &Engine<Back>, front: Option<FrontOf<'_>>
 }
 
 struct Sessions {
-    front: Option<(EngineSession<Front>, Codec)>,
+    front: Option<(EngineSession<Front>, FrameCodec)>,
     back: EngineSession<Back>,
     position: usize,
 }

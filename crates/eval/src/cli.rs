@@ -5,7 +5,7 @@ use clap::{Args, Parser, Subcommand};
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::thread::available_parallelism;
-use tandem_codec::Codec;
+use tandem_codec::{Codec, MAX_REFLECTIONS};
 use tandem_model::{DeviceName, WeightType};
 
 /// Measures a model through the engine that serves it.
@@ -26,6 +26,12 @@ pub enum Command {
     /// text is tokenised whole and cut into chunks that each start afresh; the second half of
     /// each chunk is scored.
     Perplexity(PerplexityArgs),
+    /// What codecs cost at a cut: divergence, agreement and perplexity against exact rows, and
+    /// bits a value, on the chunks that perplexity scores.
+    Compare(CompareArgs),
+    /// Learns a codec profile for each cut and writes it beside the model, into
+    /// codec/cut-NNN.profile.
+    Calibrate(CalibrateArgs),
     /// How fast a model decodes and prefills, unsplit and as two halves, through the engine
     /// threads that serve it.
     Bench(BenchArgs),
@@ -86,7 +92,7 @@ pub struct CutArgs {
     /// Layers of the front. Without it, and with 0, one back runs the whole model on token ids.
     #[arg(long, value_name = "L")]
     pub split: Option<usize>,
-    /// How rows are encoded: f32 or bf16.
+    /// How rows are encoded: f32, bf16, int8, tabq, high, balanced or economy.
     #[arg(long, value_name = "NAME", default_value_t, requires = "split")]
     pub codec: Codec,
     /// How many rows a frame holds: decode (one, like generated tokens) or prefill (like
@@ -98,6 +104,68 @@ pub struct CutArgs {
     pub front_weights: WeightType,
 }
 
+/// Arguments of `compare`.
+#[derive(Debug, Args)]
+pub struct CompareArgs {
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub model: ModelArgs,
+    /// The text, UTF-8.
+    #[arg(long, value_name = "FILE")]
+    pub text: PathBuf,
+    /// Tokens of a chunk.
+    #[arg(long, value_name = "N", value_parser = context, default_value = "1024")]
+    pub context: usize,
+    /// Compare the first K chunks only.
+    #[arg(long, value_name = "K")]
+    pub chunks: Option<NonZeroUsize>,
+    /// Layers of the front.
+    #[arg(long, value_name = "L")]
+    pub split: usize,
+    /// One or more codecs, separated by commas: f32, bf16, int8, tabq, high, balanced, economy.
+    #[arg(long, value_name = "NAME", value_delimiter = ',', required = true)]
+    pub codec: Vec<Codec>,
+    /// How many rows a frame holds: decode (one, like generated tokens) or prefill (like
+    /// prompts).
+    #[arg(long, default_value = "decode", value_enum)]
+    pub framing: Framing,
+    /// Leave the cut's calibrated profile aside.
+    #[arg(long)]
+    pub uncalibrated: bool,
+    /// Print one JSON document: an object for one codec, a list for several.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Arguments of `calibrate`.
+#[derive(Debug, Args)]
+pub struct CalibrateArgs {
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub model: ModelArgs,
+    /// The text to learn from, UTF-8. Not one that results are reported on.
+    #[arg(long, value_name = "FILE")]
+    pub text: PathBuf,
+    /// Layers before each cut, separated by commas.
+    #[arg(long, value_name = "L", value_delimiter = ',', required = true)]
+    pub split: Vec<usize>,
+    /// Tokens of a chunk.
+    #[arg(long, value_name = "N", value_parser = context, default_value = "1024")]
+    pub context: usize,
+    /// Chunks that rows are learnt from.
+    #[arg(long, value_name = "K", default_value = "16")]
+    pub chunks: NonZeroUsize,
+    /// Further chunks that steps are set on.
+    #[arg(long, value_name = "K", default_value = "4")]
+    pub check_chunks: NonZeroUsize,
+    /// Reflections of the transform, each 2 multiply-adds a value: at most 64, 0 for none.
+    #[arg(long, value_name = "N", default_value = "48", value_parser = reflections)]
+    pub reflections: usize,
+    /// Print one JSON document.
+    #[arg(long)]
+    pub json: bool,
+}
+
 /// Arguments of `bench`.
 #[derive(Debug, Args)]
 pub struct BenchArgs {
@@ -107,7 +175,7 @@ pub struct BenchArgs {
     /// Measure both halves too, cut after L layers.
     #[arg(long, value_name = "L")]
     pub split: Option<usize>,
-    /// How rows are encoded between the halves: f32 or bf16.
+    /// How rows are encoded between the halves: f32, bf16, int8, tabq, high, balanced or economy.
     #[arg(long, value_name = "NAME", default_value_t, requires = "split")]
     pub codec: Codec,
     /// Type of the matrices: f32 or bf16.
@@ -128,6 +196,14 @@ pub struct BenchArgs {
     /// Print one JSON document.
     #[arg(long)]
     pub json: bool,
+}
+
+fn reflections(text: &str) -> std::result::Result<usize, String> {
+    match text.parse() {
+        Ok(count) if count <= MAX_REFLECTIONS => Ok(count),
+        Ok(_) => Err(format!("at most {MAX_REFLECTIONS}")),
+        Err(error) => Err(format!("{error}")),
+    }
 }
 
 /// A chunk needs a scored token: one behind its first half and before its last.

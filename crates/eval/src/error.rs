@@ -1,7 +1,7 @@
 //! What can go wrong in an evaluation, with the values a person needs to mend it.
 
 use std::path::PathBuf;
-use tandem_engine::{EngineError, StartError};
+use tandem_engine::{EngineError, OpenError, StartError};
 use tandem_model::ModelError;
 use tandem_text::TextError;
 
@@ -16,6 +16,17 @@ pub enum EvalError {
         /// Why.
         source: std::io::Error,
     },
+    /// A result could not be written.
+    #[error("cannot write {path}: {source}")]
+    Write {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// Nothing to compare.
+    #[error("no codec was named")]
+    NoCodec,
     /// The text does not fill one chunk.
     #[error("the text has {found} tokens, one chunk takes {needed}")]
     ShortText {
@@ -27,6 +38,9 @@ pub enum EvalError {
     /// The model cannot be opened.
     #[error(transparent)]
     Model(#[from] ModelError),
+    /// The model's directory cannot be opened.
+    #[error(transparent)]
+    Open(#[from] OpenError),
     /// The tokenizer cannot be opened, or cannot spell the text.
     #[error(transparent)]
     Tokenizer(#[from] TextError),

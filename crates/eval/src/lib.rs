@@ -1,13 +1,17 @@
 //! Measures a model through the engine that serves it: what is evaluated is what is served.
 //!
-//! [`perplexity`] and [`bench`] are the two commands. [`pipeline`] drives both engine halves in
+//! [`perplexity`], [`compare`], [`calibrate`] and [`bench`] are the commands. [`pipeline`] drives both engine halves in
 //! one process with the codec between them, frames encoded and decoded as on the wire; [`corpus`]
 //! cuts a text into chunks, [`score`] turns logits into a perplexity.
 
 pub mod bench;
 pub mod bench_run;
+pub mod calibrate;
 pub mod cli;
+pub mod compare;
 pub mod corpus;
+pub mod cut;
+pub mod divergence;
 pub mod error;
 pub mod perplexity;
 pub mod pipeline;

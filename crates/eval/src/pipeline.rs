@@ -3,10 +3,9 @@
 use crate::cli::{CutArgs, ModelArgs};
 use crate::error::Result;
 use crate::progress::Progress;
-use tandem_codec::Codec;
 use tandem_engine::{
-    Back, BackOpen, BackSession, BackStep, Compute, Front, FrontSession, FrontStep, Half as _,
-    KvBudget, MERGED_ROWS, ModelFiles, RowsInput,
+    Back, BackOpen, BackSession, BackStep, Compute, FrameCodec, Front, FrontSession, FrontStep,
+    Half as _, KvBudget, MERGED_ROWS, ModelFiles, RowsInput,
 };
 use tandem_model::WeightType;
 
@@ -22,11 +21,20 @@ pub enum Framing {
 
 impl Framing {
     /// The size that frames are cut to: one row always fits.
-    fn frame_bytes(self) -> usize {
+    pub(crate) fn frame_bytes(self) -> usize {
         match self {
             Self::Decode => 1,
             Self::Prefill => 256 << 10,
         }
+    }
+}
+
+impl std::fmt::Display for Framing {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Decode => "decode",
+            Self::Prefill => "prefill",
+        })
     }
 }
 
@@ -43,7 +51,7 @@ pub struct Pipeline {
 struct CutFront {
     front: Front,
     session: FrontSession,
-    codec: Codec,
+    codec: FrameCodec,
     framing: Framing,
 }
 
@@ -57,6 +65,12 @@ pub struct Wire {
 }
 
 impl Wire {
+    /// Counts a frame.
+    pub(crate) fn add(&mut self, bytes: usize, values: usize) {
+        self.bytes += bytes as u64;
+        self.values += values as u64;
+    }
+
     /// Bits a value, headers included; none where nothing crossed.
     pub fn bits_per_value(&self) -> Option<f64> {
         (self.values > 0).then(|| 8.0 * self.bytes as f64 / self.values as f64)
@@ -89,7 +103,10 @@ impl Pipeline {
             front = Some(CutFront {
                 session: loaded.session(context)?,
                 front: loaded,
-                codec: cut.codec,
+                codec: FrameCodec {
+                    codec: cut.codec,
+                    calibrated: true,
+                },
                 framing: cut.framing,
             });
         }
@@ -99,7 +116,11 @@ impl Pipeline {
         })?;
         Ok(Self {
             front,
-            session: back.session(BackOpen { split, context })?,
+            session: back.session(BackOpen {
+                split,
+                context,
+                profile: files.profiles.of(split).cloned(),
+            })?,
             back,
             wire: Wire::default(),
         })
@@ -161,11 +182,10 @@ impl Pipeline {
             frame_bytes: cut.framing.frame_bytes(),
         };
         let output = cut.front.step(&mut cut.session, step)?;
-        let hidden = cut.front.config().hidden as u64;
+        let hidden = cut.front.config().hidden;
         let mut frames = Vec::with_capacity(output.frames.len());
         for frame in output.frames {
-            self.wire.bytes += frame.bytes.len() as u64;
-            self.wire.values += frame.rows as u64 * hidden;
+            self.wire.add(frame.bytes.len(), frame.rows * hidden);
             frames.push(frame.bytes);
         }
         Ok(RowsInput::Frames(frames))

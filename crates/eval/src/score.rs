@@ -50,7 +50,7 @@ impl Score {
 }
 
 /// −ln softmax(logits)[target], in nats.
-fn negative_log_likelihood(logits: &[f32], target: u32) -> f64 {
+pub(crate) fn negative_log_likelihood(logits: &[f32], target: u32) -> f64 {
     let Some(&own) = logits.get(target as usize) else {
         return f64::NAN;
     };

@@ -1,0 +1,131 @@
+//! `tandem-eval compare`.
+
+use crate::cli::CompareArgs;
+use crate::corpus::Corpus;
+use crate::cut::{Cut, Way};
+use crate::divergence::Compared;
+use crate::error::{EvalError, Result};
+use crate::progress::Progress;
+use serde::Serialize;
+use std::fmt;
+use std::sync::Arc;
+use tandem_codec::{Codec, Profile};
+use tandem_engine::ModelFiles;
+use tandem_text::Tokenizer;
+
+/// What `compare --json` prints: one of these for one codec, a list for several.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Report {
+    /// How rows were encoded.
+    pub codec: String,
+    /// Whether by a profile calibrated for this cut.
+    pub calibrated: bool,
+    /// Layers of the front.
+    pub split: usize,
+    /// Rows a frame: `decode` or `prefill`.
+    pub framing: String,
+    /// Bits a value of the rows, frame headers included.
+    pub bits_per_value: f64,
+    #[serde(flatten)]
+    #[allow(missing_docs)]
+    pub compared: Compared,
+}
+
+/// One or several of them.
+#[derive(Debug, Serialize)]
+#[serde(untagged)]
+pub enum Reports {
+    /// One codec.
+    One(Box<Report>),
+    /// Several, in the order they were asked for.
+    Several(Vec<Report>),
+}
+
+/// Compares codecs at one cut, on this thread.
+///
+/// # Errors
+/// When model or text cannot be read, or the model fails.
+pub fn compare(args: &CompareArgs) -> Result<Reports> {
+    let tokenizer = Tokenizer::load(&args.model.model)?;
+    let corpus = Corpus::read(&args.text, &tokenizer, args.context)?;
+    let chunks = args
+        .chunks
+        .map_or(corpus.len(), |most| most.get().min(corpus.len()));
+    let _no_grad = tandem_model::no_grad();
+    tandem_model::set_threads(args.model.threads());
+    let files = ModelFiles::open(&args.model.model)?;
+    let profile = match args.uncalibrated {
+        true => None,
+        false => files.profiles.of(args.split).cloned(),
+    };
+    let mut cut = Cut::load(&args.model, &files, args.split, args.context)?;
+    let mut ways = args
+        .codec
+        .iter()
+        .map(|&codec| cut.way(codec, profile_of(codec, profile.as_ref()), args.framing))
+        .collect::<Result<Vec<_>>>()?;
+    let mut progress = Progress::new("chunk", chunks, chunks);
+    for (number, chunk) in corpus.chunks().take(chunks).enumerate() {
+        let rows = cut.rows(&chunk[..chunk.len() - 1])?;
+        cut.compare(number, &rows, &chunk[1..], args.context / 2, &mut ways)?;
+        let line: Vec<String> = ways
+            .iter()
+            .map(|w| format!("{} {:.2e}", w.codec(), w.divergence.mean()))
+            .collect();
+        progress.advance(&line.join(", "));
+    }
+    let report = |way: &Way| Report {
+        codec: way.codec().to_string(),
+        calibrated: profile_of(way.codec(), profile.as_ref()).is_some(),
+        split: args.split,
+        framing: args.framing.to_string(),
+        bits_per_value: way.wire.bits_per_value().unwrap_or(f64::NAN),
+        compared: way.divergence.summary(),
+    };
+    match &ways[..] {
+        [] => Err(EvalError::NoCodec),
+        [way] => Ok(Reports::One(Box::new(report(way)))),
+        ways => Ok(Reports::Several(ways.iter().map(report).collect())),
+    }
+}
+
+fn profile_of(codec: Codec, profile: Option<&Arc<Profile>>) -> Option<&Arc<Profile>> {
+    profile.filter(|_| codec.uses_profile())
+}
+
+impl fmt::Display for Reports {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let reports = match self {
+            Self::One(report) => std::slice::from_ref(&**report),
+            Self::Several(reports) => reports,
+        };
+        writeln!(
+            f,
+            "| codec | after layer | bits a value | mean KL | p99 KL | top-1 | 95% interval | perplexity change |"
+        )?;
+        write!(f, "| --- | --- | --- | --- | --- | --- | --- | --- |")?;
+        for report in reports {
+            let c = &report.compared;
+            write!(
+                f,
+                "\n| {}{} | {} | {:.2} | {:.2e} ± {:.0e} | {:.1e} | {:.2}% | {:.2} to {:.2}% | {:+.3}% |",
+                report.codec,
+                if report.calibrated {
+                    ""
+                } else {
+                    ", not calibrated"
+                },
+                report.split,
+                report.bits_per_value,
+                c.kl_mean,
+                c.kl_standard_error,
+                c.kl_p99,
+                100.0 * c.top1_agreement,
+                100.0 * c.top1_interval[0],
+                100.0 * c.top1_interval[1],
+                100.0 * c.perplexity_change,
+            )?;
+        }
+        Ok(())
+    }
+}
