@@ -2,6 +2,7 @@
 
 use crate::error::{ModelError, Result};
 use crate::mapped::MappedBytes;
+use half::{bf16, f16};
 use safetensors::Dtype;
 use safetensors::tensor::Metadata;
 use serde::Deserialize;
@@ -254,6 +255,35 @@ impl StoredTensor {
     pub fn to_tensor(&self) -> Result<Tensor> {
         let shape: Vec<i64> = self.shape.iter().map(|&d| d as i64).collect();
         Ok(Tensor::f_from_data_size(&self.bytes, &shape, self.kind)?)
+    }
+
+    /// Appends the `row`th of equal rows of `length` values.
+    ///
+    /// # Panics
+    /// When it is past the end.
+    // The format promises no alignment worth having, hence bytes and not slices of values.
+    pub(crate) fn append_row(&self, row: usize, length: usize, values: &mut Vec<f32>) {
+        let bytes = length * self.kind.elt_size_in_bytes();
+        let row = &self.bytes[row * bytes..][..bytes];
+        match self.kind {
+            Kind::Half => values.extend(
+                row.chunks_exact(2)
+                    .map(|b| f16::from_le_bytes([b[0], b[1]]).to_f32()),
+            ),
+            Kind::BFloat16 => values.extend(
+                row.chunks_exact(2)
+                    .map(|b| bf16::from_le_bytes([b[0], b[1]]).to_f32()),
+            ),
+            _ => values.extend(
+                row.chunks_exact(4)
+                    .map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])),
+            ),
+        }
+    }
+
+    /// Takes what was read so far out of this process's memory; reading it again maps it again.
+    pub(crate) fn release(&self) {
+        self.bytes.release();
     }
 
     /// The raw little-endian bytes.

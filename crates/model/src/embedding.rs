@@ -2,8 +2,7 @@
 
 use crate::checkpoint::{Checkpoint, StoredTensor};
 use crate::error::{ModelError, Result};
-use half::{bf16, f16};
-use tch::{Device, Kind, Tensor};
+use tch::{Device, Tensor};
 
 /// A memory-mapped `[vocabulary, hidden]` table.
 #[derive(Debug)]
@@ -42,32 +41,11 @@ impl Embedding {
                     vocabulary: self.vocabulary,
                 });
             }
-            self.append_row(id as usize, &mut values);
+            self.table.append_row(id as usize, self.hidden, &mut values);
         }
         let shape = [tokens.len() as i64, self.hidden as i64];
         Ok(Tensor::f_from_slice(&values)?
             .f_view(shape)?
             .f_to_device(device)?)
-    }
-
-    // The format promises no alignment worth having, hence bytes and not slices of values.
-    fn append_row(&self, id: usize, values: &mut Vec<f32>) {
-        let width = if self.table.kind == Kind::Float { 4 } else { 2 };
-        let length = self.hidden * width;
-        let row = &self.table.bytes()[id * length..(id + 1) * length];
-        match self.table.kind {
-            Kind::Half => values.extend(
-                row.chunks_exact(2)
-                    .map(|b| f16::from_le_bytes([b[0], b[1]]).to_f32()),
-            ),
-            Kind::BFloat16 => values.extend(
-                row.chunks_exact(2)
-                    .map(|b| bf16::from_le_bytes([b[0], b[1]]).to_f32()),
-            ),
-            _ => values.extend(
-                row.chunks_exact(4)
-                    .map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])),
-            ),
-        }
     }
 }

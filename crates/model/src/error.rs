@@ -151,6 +151,14 @@ pub enum ModelError {
         /// Why.
         why: String,
     },
+    /// The system has no memory for a matrix.
+    #[error("no memory for a matrix of {bytes} bytes: {source}")]
+    Memory {
+        /// Its size.
+        bytes: usize,
+        /// Why.
+        source: std::io::Error,
+    },
     /// libtorch refused an operation.
     #[error("libtorch: {0}")]
     Torch(#[from] tch::TchError),

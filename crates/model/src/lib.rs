@@ -22,6 +22,8 @@ mod device;
 mod embedding;
 mod error;
 mod fingerprint;
+#[cfg(target_arch = "x86_64")]
+mod gemm;
 mod kv_cache;
 mod layer;
 mod layer_range;

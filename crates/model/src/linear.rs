@@ -2,16 +2,28 @@
 
 use crate::checkpoint::Checkpoint;
 use crate::error::Result;
+#[cfg(target_arch = "x86_64")]
+use crate::gemm::Panels;
 use crate::precision::WeightType;
 use tch::{Device, Tensor};
 
+/// Bytes of a file that stay mapped in behind what is being packed, at the most.
+#[cfg(target_arch = "x86_64")]
+const RELEASE_BYTES: usize = 4 << 20;
+
 /// `y = x · Wᵀ + b`.
 #[derive(Debug)]
-pub(crate) struct Linear {
-    /// `[out, in]`.
-    weight: Tensor,
-    /// `[out]`.
-    bias: Option<Tensor>,
+pub(crate) enum Linear {
+    /// f32 on a processor whose vectors [`crate::gemm`] knows.
+    #[cfg(target_arch = "x86_64")]
+    Packed(Panels),
+    /// Everything else.
+    Torch {
+        /// `[out, in]`.
+        weight: Tensor,
+        /// `[out]`.
+        bias: Option<Tensor>,
+    },
 }
 
 /// A matrix in a checkpoint, and whether it has a bias.
@@ -32,6 +44,12 @@ impl Linear {
         device: Device,
     ) -> Result<Self> {
         let rows: usize = parts.iter().map(|p| p.rows).sum();
+        #[cfg(target_arch = "x86_64")]
+        if let (WeightType::F32, Device::Cpu) = (weights, device)
+            && let Some(panels) = Panels::zeros(rows, columns)?
+        {
+            return Self::pack(panels, checkpoint, parts, columns);
+        }
         let options = (weights.kind(), device);
         let weight = Tensor::f_empty([rows as i64, columns as i64], options)?;
         let has_bias = parts.iter().any(|p| p.bias);
@@ -42,24 +60,117 @@ impl Linear {
         let mut row = 0;
         for part in parts {
             let (start, count) = (row as i64, part.rows as i64);
-            let name = format!("{}.weight", part.name);
-            let stored = checkpoint.tensor(&name, &[part.rows, columns])?;
+            let stored = checkpoint.tensor(&part.weight(), &[part.rows, columns])?;
             weight
                 .f_narrow(0, start, count)?
                 .f_copy_(&stored.to_tensor()?)?;
             if let (true, Some(bias)) = (part.bias, &bias) {
-                let name = format!("{}.bias", part.name);
-                let stored = checkpoint.tensor(&name, &[part.rows])?;
+                let stored = checkpoint.tensor(&part.bias(), &[part.rows])?;
                 bias.f_narrow(0, start, count)?
                     .f_copy_(&stored.to_tensor()?)?;
             }
             row += part.rows;
         }
-        Ok(Self { weight, bias })
+        Ok(Self::Torch { weight, bias })
+    }
+
+    /// Fills the panels from the mapped file, row by row: there is no copy of a matrix in between.
+    #[cfg(target_arch = "x86_64")]
+    fn pack(
+        mut panels: Panels,
+        checkpoint: &Checkpoint,
+        parts: &[Stored<'_>],
+        columns: usize,
+    ) -> Result<Self> {
+        let mut first = 0;
+        let mut values = Vec::with_capacity(columns);
+        for part in parts {
+            let stored = checkpoint.tensor(&part.weight(), &[part.rows, columns])?;
+            let between_releases = (RELEASE_BYTES / (columns * 4).max(1)).max(1);
+            for row in 0..part.rows {
+                values.clear();
+                stored.append_row(row, columns, &mut values);
+                panels.set_output(first + row, &values);
+                if (row + 1).is_multiple_of(between_releases) {
+                    stored.release();
+                }
+            }
+            if part.bias {
+                let stored = checkpoint.tensor(&part.bias(), &[part.rows])?;
+                values.clear();
+                stored.append_row(0, part.rows, &mut values);
+                panels.set_bias(first, &values);
+            }
+            first += part.rows;
+        }
+        Ok(Self::Packed(panels))
     }
 
     /// `x`: `[rows, in]` in the weights' type.
     pub(crate) fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        Ok(x.f_linear(&self.weight, self.bias.as_ref())?)
+        match self {
+            #[cfg(target_arch = "x86_64")]
+            Self::Packed(panels) => panels.product(x),
+            Self::Torch { weight, bias } => Ok(x.f_linear(weight, bias.as_ref())?),
+        }
+    }
+}
+
+impl Stored<'_> {
+    fn weight(&self) -> String {
+        format!("{}.weight", self.name)
+    }
+
+    fn bias(&self) -> String {
+        format!("{}.bias", self.name)
+    }
+}
+
+#[cfg(test)]
+#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+mod tests {
+    use super::*;
+
+    fn peak() -> u64 {
+        let status = std::fs::read_to_string("/proc/self/status").unwrap();
+        let line = status.lines().find_map(|l| l.strip_prefix("VmHWM:"));
+        let kilobytes = line.unwrap().trim().trim_end_matches(" kB");
+        kilobytes.parse::<u64>().unwrap() * 1024
+    }
+
+    /// 64 MiB that are neither copied nor kept mapped in while they are packed.
+    #[test]
+    fn packing_takes_little_more_memory_than_what_is_packed() {
+        if Panels::zeros(1, 1).unwrap().is_none() {
+            return;
+        }
+        let (rows, columns) = (1 << 14, 1 << 10);
+        let size = rows * columns * 4;
+        let header = format!(
+            r#"{{"m.weight":{{"dtype":"F32","shape":[{rows},{columns}],"data_offsets":[0,{size}]}}}}"#
+        );
+        let directory = tempfile::tempdir().unwrap();
+        let mut file = (header.len() as u64).to_le_bytes().to_vec();
+        file.extend(header.as_bytes());
+        file.resize(file.len() + size, 0);
+        std::fs::write(directory.path().join("model.safetensors"), file).unwrap();
+        let checkpoint = Checkpoint::open(directory.path()).unwrap();
+        let part = Stored {
+            name: "m",
+            rows,
+            bias: false,
+        };
+        // Forgets the peak so far.
+        std::fs::write("/proc/self/clear_refs", "5").unwrap();
+        let before = peak();
+        let linear =
+            Linear::load(&checkpoint, &[part], columns, WeightType::F32, Device::Cpu).unwrap();
+        let grown = peak() - before;
+        assert!(matches!(linear, Linear::Packed(_)));
+        assert!(grown >= size as u64, "{grown} bytes for {size} of weights");
+        assert!(
+            grown < size as u64 + (16 << 20),
+            "{grown} bytes for {size} of weights"
+        );
     }
 }

@@ -1,8 +1,10 @@
-//! Memory-mapped pieces of checkpoint files: the only unsafe code of this crate.
+//! Memory-mapped pieces of checkpoint files.
 
 #![allow(unsafe_code)]
 
 use crate::error::{ModelError, Result};
+#[cfg(unix)]
+use memmap2::UncheckedAdvice;
 use memmap2::{Mmap, MmapOptions};
 use std::fs::File;
 use std::path::Path;
@@ -22,6 +24,14 @@ impl MappedBytes {
             path: path.to_owned(),
             source,
         })
+    }
+
+    /// Takes what was read so far out of this process's memory; reading it again maps it again.
+    pub(crate) fn release(&self) {
+        // SAFETY: the mapping is of a file and never written to, so that the pages that come back
+        // are the ones that went. A refusal costs memory and nothing else.
+        #[cfg(unix)]
+        let _ = unsafe { self.0.unchecked_advise(UncheckedAdvice::DontNeed) };
     }
 }
 

@@ -38,7 +38,7 @@ struct Head {
 
 impl Segment {
     /// Loads the layers of `range`, each in turn: what is resident beyond the segment itself is
-    /// one matrix as stored.
+    /// a few megabytes of the file, or one matrix as stored where libtorch does the products.
     ///
     /// `on_layer` is called after each loaded layer, for progress.
     ///

@@ -1,0 +1,181 @@
+//! Every kernel that this processor has against a plain loop, to the bit.
+
+#![allow(unsafe_code)]
+
+use super::kernel::{Kernel, WIDTH};
+use super::panels::Panels;
+use super::product::DEPTH;
+use crate::ModelError;
+use std::mem::MaybeUninit;
+use tch::{Kind, Tensor};
+
+/// More than any kernel takes at once, several times over.
+const ROWS: usize = 40;
+
+/// A matrix `[outputs, inputs]`, its bias, and what is multiplied with it, `[ROWS, inputs]`.
+struct Case {
+    outputs: usize,
+    inputs: usize,
+    weights: Vec<f32>,
+    bias: Vec<f32>,
+    x: Vec<f32>,
+}
+
+impl Case {
+    fn new(outputs: usize, inputs: usize) -> Self {
+        let mut state = (outputs * 31 + inputs) as u32;
+        let mut next = || {
+            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            f32::from((state >> 16) as i16) / 4096.0
+        };
+        let mut values = |count| (0..count).map(|_| next()).collect();
+        Self {
+            outputs,
+            inputs,
+            weights: values(outputs * inputs),
+            bias: values(outputs),
+            x: values(ROWS * inputs),
+        }
+    }
+
+    fn panels(&self, kernel: Kernel) -> Panels {
+        let mut panels = Panels::with_kernel(kernel, self.outputs, self.inputs).unwrap();
+        for output in 0..self.outputs {
+            panels.set_output(output, &self.weights[output * self.inputs..][..self.inputs]);
+        }
+        panels.set_bias(0, &self.bias);
+        panels
+    }
+
+    /// The safe twin of all kernels: `[ROWS, outputs]`.
+    fn twin(&self) -> Vec<f32> {
+        let mut out = Vec::new();
+        for row in 0..ROWS {
+            let x = &self.x[row * self.inputs..][..self.inputs];
+            for (output, &bias) in self.bias.iter().enumerate() {
+                let weights = &self.weights[output * self.inputs..][..self.inputs];
+                let pairs = x.iter().zip(weights);
+                out.push(pairs.fold(bias, |sum, (x, w)| x.mul_add(*w, sum)));
+            }
+        }
+        out
+    }
+
+    fn product(&self, panels: &Panels, rows: usize) -> Vec<f32> {
+        let shape = [rows as i64, self.inputs as i64];
+        let x = Tensor::f_from_slice(&self.x[..rows * self.inputs]).unwrap();
+        let out = panels.product(&x.f_view(shape).unwrap()).unwrap();
+        assert_eq!(out.size(), [rows as i64, self.outputs as i64]);
+        crate::values(&out).unwrap()
+    }
+}
+
+/// Also: a row has the same bits whichever rows run with it.
+#[test]
+fn every_kernel_is_its_safe_twin() {
+    for outputs in [1, WIDTH - 1, WIDTH, WIDTH + 1, 3 * WIDTH + 5] {
+        for inputs in [0, 1, 7, DEPTH - 1, DEPTH, DEPTH + 1, 2 * DEPTH + 3] {
+            let case = Case::new(outputs, inputs);
+            let expected = case.twin();
+            for kernel in Kernel::available() {
+                let panels = case.panels(kernel);
+                for rows in 0..=ROWS {
+                    let found = case.product(&panels, rows);
+                    let same = found == expected[..rows * outputs];
+                    assert!(same, "{rows} rows of {inputs}, {outputs} outputs");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn threads_do_not_change_a_bit() {
+    for (outputs, inputs) in [(40, 1000), (2000, 70), (3 * WIDTH, 2 * DEPTH)] {
+        let case = Case::new(outputs, inputs);
+        let expected = case.twin();
+        for kernel in Kernel::available() {
+            let panels = case.panels(kernel);
+            for threads in [1, 2, 3] {
+                crate::set_threads(threads);
+                for rows in [1, 5, ROWS] {
+                    let found = case.product(&panels, rows);
+                    let same = found == expected[..rows * outputs];
+                    assert!(same, "{threads} threads, {rows} rows");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn nothing_is_written_past_the_rows() {
+    const CANARY: f32 = 12345.0;
+    for outputs in [5, WIDTH, WIDTH + 1] {
+        let case = Case::new(outputs, 9);
+        for kernel in Kernel::available() {
+            let panels = case.panels(kernel);
+            for rows in 1..=ROWS {
+                let length = rows * outputs;
+                let mut out = vec![MaybeUninit::new(CANARY); length + 2 * WIDTH];
+                assert!(panels.multiply(&case.x[..rows * 9], rows, &mut out[..length]));
+                // SAFETY: all values were set when the vector was made.
+                let beyond = out[length..].iter().map(|v| unsafe { v.assume_init() });
+                assert!(beyond.into_iter().all(|v| v == CANARY), "{rows} rows");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_value_that_is_no_number_stays_in_its_row() {
+    let mut case = Case::new(WIDTH + 3, DEPTH + 1);
+    let expected = case.twin();
+    case.x[2 * case.inputs + DEPTH] = f32::NAN;
+    for kernel in Kernel::available() {
+        let found = case.product(&case.panels(kernel), ROWS);
+        for (row, (found, expected)) in found
+            .chunks(case.outputs)
+            .zip(expected.chunks(case.outputs))
+            .enumerate()
+        {
+            match row {
+                2 => assert!(found.iter().all(|v| v.is_nan())),
+                _ => assert_eq!(found, expected, "row {row}"),
+            }
+        }
+    }
+}
+
+#[test]
+fn rows_may_lie_anyhow() {
+    let case = Case::new(40, 70);
+    for kernel in Kernel::available() {
+        let panels = case.panels(kernel);
+        let x = Tensor::f_from_slice(&case.x)
+            .unwrap()
+            .view([ROWS as i64, 70]);
+        let across = x.transpose(0, 1).contiguous().transpose(0, 1);
+        assert!(!across.is_contiguous());
+        let found = crate::values(&panels.product(&across).unwrap()).unwrap();
+        assert_eq!(found, case.twin());
+        let last = crate::values(&panels.product(&x.narrow(0, 38, 2)).unwrap()).unwrap();
+        assert_eq!(last, case.twin()[38 * 40..]);
+    }
+}
+
+#[test]
+fn rows_of_another_width_are_refused() {
+    let case = Case::new(40, 70);
+    for kernel in Kernel::available() {
+        let panels = case.panels(kernel);
+        for shape in [vec![2, 69], vec![2, 71], vec![70], vec![70, 2], vec![]] {
+            let x = Tensor::ones(&shape, (Kind::Float, tch::Device::Cpu));
+            let error = panels.product(&x).unwrap_err();
+            assert!(
+                matches!(error, ModelError::RowShape { hidden: 70, .. }),
+                "{shape:?}"
+            );
+        }
+    }
+}
