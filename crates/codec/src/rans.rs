@@ -167,7 +167,7 @@ mod tests {
         };
         assert!(done(&bytes));
         let missed = (3..bytes.len()).filter(|&l| done(&bytes[..l])).count();
-        assert!(missed <= 2, "{missed}");
+        assert!(10 * missed < bytes.len(), "{missed}");
         bytes.push(0);
         assert!(!done(&bytes));
         assert!(Decoder::new(&bytes[..2]).is_none());

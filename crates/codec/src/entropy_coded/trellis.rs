@@ -12,6 +12,7 @@
 //! of whole ones. At equal error that saves about a sixth of a bit a value.
 
 use super::tables::{Band, Tables};
+use crate::rounding::NEAREST_LIMIT;
 
 /// States of the machine. Row by row it begins in state 0.
 pub(crate) const STATES: usize = 8;
@@ -147,7 +148,8 @@ fn candidates(value: f32, band: Band, tables: &Tables, lambda: f32) -> [Candidat
         index: Index::Escaped,
         cost: f32::INFINITY,
     }; 4];
-    let magnitude = value.abs();
+    // Farther out nothing is told apart, and all escapes.
+    let magnitude = value.abs().min(NEAREST_LIMIT);
     let sign = if value < 0.0 { -1 } else { 1 };
     for quantiser in 0..2 {
         let table = tables.get(quantiser, band);

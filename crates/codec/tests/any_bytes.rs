@@ -1,0 +1,185 @@
+//! What holds for all rows and for all bytes.
+
+use proptest::prelude::*;
+use std::sync::Arc;
+use tandem_codec::{Codec, Decoder, EncodeError, Encoder, Limits, Profile};
+
+const HIDDEN: usize = 75;
+
+fn limits(hidden: usize) -> Limits {
+    Limits {
+        max_rows: 64,
+        hidden,
+    }
+}
+
+fn profile() -> Arc<Profile> {
+    Arc::new(Profile::read(include_bytes!("golden/cut.profile")).unwrap())
+}
+
+fn codecs() -> impl Strategy<Value = Codec> {
+    prop::sample::select(Codec::ALL.to_vec())
+}
+
+/// Rows as models have them: most values alike, some far out.
+fn rows() -> impl Strategy<Value = Vec<f32>> {
+    let value = prop_oneof![
+        20 => -3f32..3.0,
+        1 => -3e4f32..3e4,
+        1 => Just(0.0f32),
+    ];
+    prop::collection::vec(value, HIDDEN..=4 * HIDDEN).prop_map(|mut values| {
+        values.truncate(values.len() / HIDDEN * HIDDEN);
+        values
+    })
+}
+
+proptest! {
+    /// No value is off by more than a share of its row's scale, nor an outlier by more than a share
+    /// of itself.
+    #[test]
+    fn errors_are_bounded(values in rows(), codec in codecs(), calibrated in any::<bool>()) {
+        let profile = Some(profile()).filter(|_| calibrated);
+        let mut frame = Vec::new();
+        let mut encoder = Encoder::new(codec, profile.as_ref());
+        let encoded = encoder.encode(&values, HIDDEN, &mut frame).unwrap();
+        prop_assert_eq!(encoded.header.rows * HIDDEN, values.len());
+        let mut decoded = Vec::new();
+        Decoder::new(profile).decode(&frame, limits(HIDDEN), &mut decoded).unwrap();
+        for (row, back) in values.chunks(HIDDEN).zip(decoded.chunks(HIDDEN)) {
+            let squares: f32 = row.iter().map(|v| v * v).sum();
+            let scale = (squares / HIDDEN as f32).sqrt();
+            let largest = row.iter().fold(0f32, |m, v| m.max(v.abs()));
+            let bulk = match codec {
+                Codec::F32 => 0.0,
+                Codec::Bf16 => largest / 256.0,
+                Codec::Int8 => largest / 100.0,
+                _ if calibrated => 8.0f32.max(0.6 * scale),
+                _ => 0.6 * scale,
+            };
+            for (a, b) in row.iter().zip(back) {
+                prop_assert!((a - b).abs() <= bulk + a.abs() / 250.0, "{} {} {}", codec, a, b);
+            }
+        }
+    }
+
+    #[test]
+    fn any_bytes_decode_or_are_refused(
+        bytes in prop::collection::vec(any::<u8>(), 0..400), format in 0u8..8, rows in 1u8..4,
+    ) {
+        let mut frame = vec![format, rows, HIDDEN as u8];
+        frame.extend(bytes);
+        let mut out = vec![1.0];
+        match Decoder::new(Some(profile())).decode(&frame, limits(HIDDEN), &mut out) {
+            Ok(header) => prop_assert_eq!(out.len(), 1 + header.rows * HIDDEN),
+            Err(_) => prop_assert_eq!(out, [1.0]),
+        }
+    }
+
+    #[test]
+    fn a_damaged_frame_never_panics(
+        values in rows(), codec in codecs(), at in any::<prop::sample::Index>(), byte in any::<u8>(), cut in 0usize..9,
+    ) {
+        let profile = profile();
+        let mut frame = Vec::new();
+        Encoder::new(codec, Some(&profile)).encode(&values, HIDDEN, &mut frame).unwrap();
+        let at = at.index(frame.len());
+        frame[at] = byte;
+        frame.truncate(frame.len().saturating_sub(cut));
+        let mut out = Vec::new();
+        let _ = Decoder::new(Some(profile)).decode(&frame, limits(HIDDEN), &mut out);
+        prop_assert!(out.iter().all(|v| v.is_finite()));
+    }
+
+    #[test]
+    fn a_damaged_profile_is_read_or_refused(at in any::<prop::sample::Index>(), byte in any::<u8>(), cut in 0usize..9) {
+        let mut bytes = include_bytes!("golden/cut.profile").to_vec();
+        let at = at.index(bytes.len());
+        bytes[at] = byte;
+        bytes.truncate(bytes.len() - cut);
+        if let Ok(profile) = Profile::read(&bytes) {
+            prop_assert_eq!(profile.to_bytes().len(), bytes.len());
+            let mut frame = Vec::new();
+            let rows = vec![1.5; HIDDEN];
+            let profile = Arc::new(profile);
+            Encoder::new(Codec::Balanced, Some(&profile)).encode(&rows, HIDDEN, &mut frame).unwrap();
+        }
+    }
+}
+
+#[test]
+fn values_that_are_not_finite_are_refused_with_their_place() {
+    for codec in Codec::ALL {
+        let mut values = vec![0.5; 3 * HIDDEN];
+        values[HIDDEN + 7] = f32::NAN;
+        let mut out = vec![9];
+        let refused = Encoder::new(codec, None).encode(&values, HIDDEN, &mut out);
+        assert!(
+            matches!(
+                refused,
+                Err(EncodeError::NotFinite {
+                    row: 1,
+                    column: 7,
+                    ..
+                })
+            ),
+            "{codec}: {refused:?}"
+        );
+        assert_eq!(out, [9]);
+    }
+    // Finite in f32, infinite once rounded to bf16.
+    let mut out = Vec::new();
+    assert!(
+        Encoder::new(Codec::Bf16, None)
+            .encode(&[f32::MAX], 1, &mut out)
+            .is_err()
+    );
+}
+
+#[test]
+fn extreme_rows_come_back() {
+    let rows: [&[f32]; 6] = [
+        &[0.0; 9],
+        &[f32::MAX; 9],
+        &[
+            f32::MIN,
+            f32::MAX,
+            0.0,
+            1.0,
+            -1.0,
+            f32::MIN_POSITIVE,
+            1e-45,
+            -0.0,
+            5.0,
+        ],
+        &[1e-45; 9],
+        &[1e-30; 9],
+        &[3.0; 1],
+    ];
+    for codec in Codec::ALL.into_iter().filter(|&c| c != Codec::Bf16) {
+        for row in rows {
+            let mut frame = Vec::new();
+            let mut out = Vec::new();
+            Encoder::new(codec, None)
+                .encode(row, row.len(), &mut frame)
+                .unwrap();
+            let decoded = Decoder::default().decode(&frame, limits(row.len()), &mut out);
+            assert!(decoded.is_ok(), "{codec} {row:?}: {decoded:?}");
+        }
+    }
+}
+
+#[test]
+fn the_headers_cost_little() {
+    let row: Vec<f32> = (0..576).map(|i| (i as f32 * 0.7).sin()).collect();
+    let mut frame = Vec::new();
+    Encoder::new(Codec::F32, None)
+        .encode(&row, 576, &mut frame)
+        .unwrap();
+    assert_eq!(frame.len(), 4 + 4 * 576);
+    frame.clear();
+    Encoder::new(Codec::Int8, None)
+        .encode(&row, 576, &mut frame)
+        .unwrap();
+    assert_eq!(frame.len(), 4 + 8 + 576);
+}
