@@ -188,10 +188,15 @@ async fn read(
         count_down(&message, bytes);
         match message {
             infer_response::Message::Progress(progress) => {
-                acknowledge(on_the_way, progress.received);
+                take_arrived(on_the_way, progress.received, Permit::acknowledge);
             }
             infer_response::Message::Pong(_) => {}
             other => {
+                if let infer_response::Message::Tokens(tokens) = &other {
+                    // Nothing else answers a prompt's last row when it is alone in its frame. How
+                    // long it took says nothing of the link: the token was computed meanwhile.
+                    take_arrived(on_the_way, tokens.position, drop);
+                }
                 if responses.send(Ok(other)).await.is_err() {
                     return Ok(());
                 }
@@ -201,7 +206,8 @@ async fn read(
     Err(gone())
 }
 
-fn acknowledge(on_the_way: &Mutex<OnTheWay>, received: u32) {
+/// Hands the permits of the frames whose rows end at `received` or before to `done`.
+fn take_arrived(on_the_way: &Mutex<OnTheWay>, received: u32, done: fn(Permit)) {
     loop {
         let mut queue = on_the_way.lock().unwrap_or_else(PoisonError::into_inner);
         match queue.front() {
@@ -210,7 +216,7 @@ fn acknowledge(on_the_way: &Mutex<OnTheWay>, received: u32) {
                 // The permit takes the uplink's lock; never both at once.
                 drop(queue);
                 if let Some((_, permit)) = arrived {
-                    permit.acknowledge();
+                    done(permit);
                 }
             }
             _ => return,
@@ -247,4 +253,27 @@ fn count_down(message: &infer_response::Message, bytes: u64) {
 
 fn gone() -> Status {
     tandem_service::status::unavailable("CLOUD_GONE", "the cloud ended the session", None)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::uplink::Uplink;
+
+    #[tokio::test]
+    async fn what_arrived_is_off_the_way_whatever_says_so() {
+        let uplink = Uplink::new(1000);
+        let on_the_way = Mutex::new(OnTheWay::new());
+        for end in [64, 128, 129] {
+            let permit = uplink.acquire(1000).await.unwrap();
+            on_the_way.lock().unwrap().push_back((end, permit));
+        }
+        take_arrived(&on_the_way, 127, Permit::acknowledge);
+        assert_eq!(uplink.load().0, 2000);
+        take_arrived(&on_the_way, 128, Permit::acknowledge);
+        assert_eq!(uplink.load().0, 1000);
+        // The token behind a last row that was alone in its frame: no Progress answers that.
+        take_arrived(&on_the_way, 129, drop);
+        assert_eq!(uplink.load().0, 0);
+    }
 }
