@@ -21,11 +21,17 @@ const WAITING_UP: usize = 16;
 /// sends one token a row, so it is full only of what was asked for.
 const WAITING_DOWN: usize = 1024;
 
+/// Messages that are kept while only the end is waited for: there are Granted and Draining, once
+/// each; what else comes then was not asked for.
+const KEPT_EARLY: usize = 4;
+
 /// An open stream. Dropping it closes the session.
 #[derive(Debug)]
 pub struct SplitStream {
     up: mpsc::Sender<v1::InferRequest>,
     down: mpsc::Receiver<Result<infer_response::Message, Status>>,
+    /// Messages that came while only the end was waited for.
+    early: VecDeque<infer_response::Message>,
     on_the_way: Arc<Mutex<OnTheWay>>,
     down_bytes: Arc<AtomicU64>,
     _reader: AbortOnDropHandle<()>,
@@ -46,9 +52,9 @@ pub struct SentBytes {
 }
 
 impl SplitStream {
-    /// Opens a stream with its first message. Does not wait for the cloud: what follows may be
-    /// sent at once.
-    pub fn open(link: &Link, open: v1::Open) -> Self {
+    /// Opens a stream with its first message, and returns the message's size. Does not wait for the
+    /// cloud: what follows may be sent at once.
+    pub fn open(link: &Link, open: v1::Open) -> (Self, SentBytes) {
         let (up, requests) = mpsc::channel(WAITING_UP);
         let (responses, down) = mpsc::channel(WAITING_DOWN);
         let on_the_way: Arc<Mutex<OnTheWay>> = Arc::default();
@@ -64,17 +70,18 @@ impl SplitStream {
         let stream = Self {
             up,
             down,
+            early: VecDeque::new(),
             on_the_way,
             down_bytes,
             _reader: AbortOnDropHandle::new(reader),
         };
         // The channel is new and has room.
         let message = infer_request::Message::Open(open);
-        count_up(&message);
+        let bytes = count_up(&message);
         let _ = stream.up.try_send(v1::InferRequest {
             message: Some(message),
         });
-        stream
+        (stream, bytes)
     }
 
     /// Sends a message and returns its size.
@@ -114,6 +121,13 @@ impl SplitStream {
     /// # Errors
     /// Why the stream has ended.
     pub async fn receive(&mut self) -> Result<infer_response::Message, Status> {
+        match self.early.pop_front() {
+            Some(message) => Ok(message),
+            None => self.receive_new().await,
+        }
+    }
+
+    async fn receive_new(&mut self) -> Result<infer_response::Message, Status> {
         match self.down.recv().await {
             Some(result) => result,
             None => Err(gone()),
@@ -125,6 +139,9 @@ impl SplitStream {
     /// # Errors
     /// Why the stream has ended.
     pub fn receive_now(&mut self) -> Result<Option<infer_response::Message>, Status> {
+        if let Some(message) = self.early.pop_front() {
+            return Ok(Some(message));
+        }
         match self.down.try_recv() {
             Ok(result) => result.map(Some),
             Err(mpsc::error::TryRecvError::Empty) => Ok(None),
@@ -132,11 +149,12 @@ impl SplitStream {
         }
     }
 
-    /// Resolves with an error when the stream ends before anything else arrives.
+    /// Resolves with an error when the stream ends. What arrives before is received later.
     pub async fn failed(&mut self) -> Status {
         loop {
-            match self.receive().await {
+            match self.receive_new().await {
                 Err(status) => return status,
+                Ok(message) if self.early.len() < KEPT_EARLY => self.early.push_back(message),
                 Ok(message) => tracing::debug!(?message, "nothing was asked for"),
             }
         }
