@@ -117,7 +117,10 @@ impl Validate for CloudConfig {
         at.within("threads", self.threads, ..=1024);
         at.nested("sessions", &self.sessions);
         at.nested("limits", &self.limits);
+        at.nested("log", &self.log);
         at.nested("transport", &self.transport);
+        self.transport
+            .check_frame(at, "limits.max_frame", self.limits.max_frame);
     }
 }
 

@@ -20,7 +20,12 @@ fn main() -> anyhow::Result<()> {
         Command::Serve(args) => {
             openmp::reexec_with_openmp_settings()?;
             let config = args.load()?;
-            runtime()?.block_on(serve(config))
+            let runtime = runtime()?;
+            let ended = runtime.block_on(serve(config));
+            // A model that is still being read cannot be told to stop, and must not hold up the
+            // end.
+            runtime.shutdown_background();
+            ended
         }
     }
 }

@@ -198,7 +198,7 @@ impl<'a> Running<'a> {
             // The next row computes while the text of this token is made and sent.
             let row = match ended {
                 true => None,
-                false => Some(self.session.begin_row(id, self.edge).await?),
+                false => Some(self.session.begin_row(id).await?),
             };
             let (text, stop) = self.text(id, ended)?;
             let delta = v1::Delta {

@@ -126,7 +126,10 @@ impl Validate for EdgeConfig {
         at.within("threads", self.threads, ..=1024);
         at.nested("sessions", &self.sessions);
         at.nested("prefill", &self.prefill);
+        at.nested("log", &self.log);
         at.nested("transport", &self.transport);
+        self.transport
+            .check_frame(at, "prefill.frame", self.prefill.frame);
     }
 }
 

@@ -18,7 +18,8 @@ fn main() -> anyhow::Result<()> {
     ) {
         openmp::reexec_with_openmp_settings()?;
     }
-    runtime()?.block_on(async {
+    let runtime = runtime()?;
+    let ended = runtime.block_on(async {
         match cli.command {
             Command::Config => {
                 print!("{DEFAULTS}");
@@ -32,7 +33,10 @@ fn main() -> anyhow::Result<()> {
             Command::Chat(args) => chat(*args).await,
             Command::Serve(args) => serve(args.load()?).await,
         }
-    })
+    });
+    // A model that is still being read cannot be told to stop, and must not hold up the end.
+    runtime.shutdown_background();
+    ended
 }
 
 /// One thread moves bytes; the processors are for the engine.

@@ -10,6 +10,7 @@ use tandem_engine::{
     Pending, Priority,
 };
 use tandem_proto::v1::{self, infer_request, infer_response};
+use tandem_service::status::unavailable;
 use tandem_wire::engine_status;
 use tonic::Status;
 
@@ -35,6 +36,8 @@ pub struct Session {
     /// Whether ids go up beside the rows of the running answer.
     send_ids: bool,
     draining: bool,
+    /// What opening has cost: part of the first answer's usage.
+    opening: SentBytes,
     usage: Usage,
     last_sent: Instant,
 }
@@ -82,7 +85,8 @@ impl Session {
             Some(engine) => Some(engine.open(context).await.map_err(|e| engine_status(&e))?),
             None => None,
         };
-        let stream = SplitStream::open(&edge.link, edge.open_message(context, cloud));
+        let opening = edge.open_message(context, cloud);
+        let (stream, opening) = SplitStream::open(&edge.link, opening);
         Ok(Self {
             front,
             stream,
@@ -94,6 +98,7 @@ impl Session {
             frame_bytes: edge.frame_bytes.min(cloud.max_frame_bytes as usize),
             send_ids: false,
             draining: false,
+            opening,
             usage: Usage::default(),
             last_sent: Instant::now(),
         })
@@ -122,8 +127,8 @@ impl Session {
         while !self.draining {
             match self.stream.receive_now() {
                 Ok(None) => return true,
-                Ok(Some(message)) => self.note(&message),
-                Err(_) => return false,
+                Ok(Some(message)) if self.note(&message).is_ok() => {}
+                Ok(Some(_)) | Err(_) => return false,
             }
         }
         false
@@ -143,6 +148,8 @@ impl Session {
             down: self.stream.down_bytes(),
             ..Usage::default()
         };
+        let opening = std::mem::take(&mut self.opening);
+        self.count(opening);
         self.send_ids = send_ids;
         if kept < self.tokens.len() {
             self.epoch += 1;
@@ -226,7 +233,7 @@ impl Session {
     ///
     /// # Errors
     /// When the engine is gone.
-    pub async fn begin_row(&mut self, id: u32, edge: &Edge) -> Result<PendingRow, Status> {
+    pub async fn begin_row(&mut self, id: u32) -> Result<PendingRow, Status> {
         let front = match &self.front {
             Some(_) => Some(self.compute(&[id]).await?),
             None => None,
@@ -278,7 +285,7 @@ impl Session {
                     LINK.histogram(&[]).record(link);
                     return Ok(tokens);
                 }
-                other => self.note(&other),
+                other => self.note(&other)?,
             }
         }
     }
@@ -394,11 +401,35 @@ impl Session {
         self.usage.token_ids += bytes.token_ids;
     }
 
-    fn note(&mut self, message: &infer_response::Message) {
-        if matches!(message, infer_response::Message::Draining(_)) {
-            self.draining = true;
+    fn note(&mut self, message: &infer_response::Message) -> Result<(), Status> {
+        match message {
+            infer_response::Message::Draining(_) => self.draining = true,
+            infer_response::Message::Granted(granted) => {
+                self.frame_bytes = granted_frame(granted, self.context, self.frame_bytes)?;
+            }
+            _ => {}
         }
+        Ok(())
     }
+}
+
+/// How large frames may get in a session that was opened for `context` positions and frames of
+/// `frame_bytes`. Frames that were too large are refused by the cloud itself; later ones need not
+/// be. A shorter context is another one than the client was told of, and than the prompt was
+/// checked against: the cloud has changed since it described itself.
+fn granted_frame(
+    granted: &v1::Granted,
+    context: usize,
+    frame_bytes: usize,
+) -> Result<usize, Status> {
+    if (granted.context as usize) < context {
+        let problem = format!(
+            "the cloud grants {} positions; it described itself with {context} or more",
+            granted.context
+        );
+        return Err(unavailable("GRANTED_LESS", problem, Some(Duration::ZERO)));
+    }
+    Ok(frame_bytes.min(granted.max_frame_bytes as usize))
 }
 
 fn durations(tokens: &v1::Tokens) -> (Duration, Duration) {
@@ -423,5 +454,25 @@ fn phase(rows: usize) -> &'static str {
     match rows {
         1 => "decode",
         _ => "prefill",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn less_than_was_described_is_noticed() {
+        let granted = v1::Granted {
+            context: 100,
+            max_frame_bytes: 1 << 14,
+            ..v1::Granted::default()
+        };
+        assert_eq!(granted_frame(&granted, 100, 1 << 18).unwrap(), 1 << 14);
+        assert_eq!(granted_frame(&granted, 50, 1 << 12).unwrap(), 1 << 12);
+        let status = granted_frame(&granted, 101, 1 << 14).unwrap_err();
+        assert_eq!(status.code(), tonic::Code::Unavailable);
+        let reason = tandem_service::status::reason(&status);
+        assert_eq!(reason.as_deref(), Some("GRANTED_LESS"));
     }
 }

@@ -21,11 +21,17 @@ const WAITING_UP: usize = 16;
 /// sends one token a row, so it is full only of what was asked for.
 const WAITING_DOWN: usize = 1024;
 
+/// Messages that are kept while only the end is waited for: there are Granted and Draining, once
+/// each; what else comes then was not asked for.
+const KEPT_EARLY: usize = 4;
+
 /// An open stream. Dropping it closes the session.
 #[derive(Debug)]
 pub struct SplitStream {
     up: mpsc::Sender<v1::InferRequest>,
     down: mpsc::Receiver<Result<infer_response::Message, Status>>,
+    /// Messages that came while only the end was waited for.
+    early: VecDeque<infer_response::Message>,
     on_the_way: Arc<Mutex<OnTheWay>>,
     down_bytes: Arc<AtomicU64>,
     _reader: AbortOnDropHandle<()>,
@@ -46,9 +52,9 @@ pub struct SentBytes {
 }
 
 impl SplitStream {
-    /// Opens a stream with its first message. Does not wait for the cloud: what follows may be
-    /// sent at once.
-    pub fn open(link: &Link, open: v1::Open) -> Self {
+    /// Opens a stream with its first message, and returns the message's size. Does not wait for the
+    /// cloud: what follows may be sent at once.
+    pub fn open(link: &Link, open: v1::Open) -> (Self, SentBytes) {
         let (up, requests) = mpsc::channel(WAITING_UP);
         let (responses, down) = mpsc::channel(WAITING_DOWN);
         let on_the_way: Arc<Mutex<OnTheWay>> = Arc::default();
@@ -64,17 +70,18 @@ impl SplitStream {
         let stream = Self {
             up,
             down,
+            early: VecDeque::new(),
             on_the_way,
             down_bytes,
             _reader: AbortOnDropHandle::new(reader),
         };
         // The channel is new and has room.
         let message = infer_request::Message::Open(open);
-        count_up(&message);
+        let bytes = count_up(&message);
         let _ = stream.up.try_send(v1::InferRequest {
             message: Some(message),
         });
-        stream
+        (stream, bytes)
     }
 
     /// Sends a message and returns its size.
@@ -114,6 +121,13 @@ impl SplitStream {
     /// # Errors
     /// Why the stream has ended.
     pub async fn receive(&mut self) -> Result<infer_response::Message, Status> {
+        match self.early.pop_front() {
+            Some(message) => Ok(message),
+            None => self.receive_new().await,
+        }
+    }
+
+    async fn receive_new(&mut self) -> Result<infer_response::Message, Status> {
         match self.down.recv().await {
             Some(result) => result,
             None => Err(gone()),
@@ -125,6 +139,9 @@ impl SplitStream {
     /// # Errors
     /// Why the stream has ended.
     pub fn receive_now(&mut self) -> Result<Option<infer_response::Message>, Status> {
+        if let Some(message) = self.early.pop_front() {
+            return Ok(Some(message));
+        }
         match self.down.try_recv() {
             Ok(result) => result.map(Some),
             Err(mpsc::error::TryRecvError::Empty) => Ok(None),
@@ -132,11 +149,12 @@ impl SplitStream {
         }
     }
 
-    /// Resolves with an error when the stream ends before anything else arrives.
+    /// Resolves with an error when the stream ends. What arrives before is received later.
     pub async fn failed(&mut self) -> Status {
         loop {
-            match self.receive().await {
+            match self.receive_new().await {
                 Err(status) => return status,
+                Ok(message) if self.early.len() < KEPT_EARLY => self.early.push_back(message),
                 Ok(message) => tracing::debug!(?message, "nothing was asked for"),
             }
         }
@@ -188,10 +206,15 @@ async fn read(
         count_down(&message, bytes);
         match message {
             infer_response::Message::Progress(progress) => {
-                acknowledge(on_the_way, progress.received);
+                take_arrived(on_the_way, progress.received, Permit::acknowledge);
             }
             infer_response::Message::Pong(_) => {}
             other => {
+                if let infer_response::Message::Tokens(tokens) = &other {
+                    // Nothing else answers a prompt's last row when it is alone in its frame. How
+                    // long it took says nothing of the link: the token was computed meanwhile.
+                    take_arrived(on_the_way, tokens.position, drop);
+                }
                 if responses.send(Ok(other)).await.is_err() {
                     return Ok(());
                 }
@@ -201,7 +224,8 @@ async fn read(
     Err(gone())
 }
 
-fn acknowledge(on_the_way: &Mutex<OnTheWay>, received: u32) {
+/// Hands the permits of the frames whose rows end at `received` or before to `done`.
+fn take_arrived(on_the_way: &Mutex<OnTheWay>, received: u32, done: fn(Permit)) {
     loop {
         let mut queue = on_the_way.lock().unwrap_or_else(PoisonError::into_inner);
         match queue.front() {
@@ -210,7 +234,7 @@ fn acknowledge(on_the_way: &Mutex<OnTheWay>, received: u32) {
                 // The permit takes the uplink's lock; never both at once.
                 drop(queue);
                 if let Some((_, permit)) = arrived {
-                    permit.acknowledge();
+                    done(permit);
                 }
             }
             _ => return,
@@ -247,4 +271,27 @@ fn count_down(message: &infer_response::Message, bytes: u64) {
 
 fn gone() -> Status {
     tandem_service::status::unavailable("CLOUD_GONE", "the cloud ended the session", None)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::uplink::Uplink;
+
+    #[tokio::test]
+    async fn what_arrived_is_off_the_way_whatever_says_so() {
+        let uplink = Uplink::new(1000);
+        let on_the_way = Mutex::new(OnTheWay::new());
+        for end in [64, 128, 129] {
+            let permit = uplink.acquire(1000).await.unwrap();
+            on_the_way.lock().unwrap().push_back((end, permit));
+        }
+        take_arrived(&on_the_way, 127, Permit::acknowledge);
+        assert_eq!(uplink.load().0, 2000);
+        take_arrived(&on_the_way, 128, Permit::acknowledge);
+        assert_eq!(uplink.load().0, 1000);
+        // The token behind a last row that was alone in its frame: no Progress answers that.
+        take_arrived(&on_the_way, 129, drop);
+        assert_eq!(uplink.load().0, 0);
+    }
 }

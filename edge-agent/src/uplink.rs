@@ -4,23 +4,15 @@
 //! prompt of megabytes in the socket, every other session's next token would wait for all of it.
 //! So prefill frames wait here until the link has room: the bytes that are sent and not yet
 //! acknowledged stay at about the bandwidth-delay product and one frame. Decode rows never wait.
-//!
-//! The window follows TCP Vegas (Brakmo and Peterson 1995): a frame that takes longer than the
-//! fastest one has queued behind others, and `window · (1 − fastest / taken)` bytes are what queues.
-//! It doubles each round trip until something queues, and then moves by a frame a round trip.
+//! The [`window`] learns that product from how long frames take.
+
+mod window;
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 use tokio::sync::oneshot;
-
-/// The window before anything is known of the link: on a slow one it queues for a moment, on a
-/// fast one it grows within a few round trips.
-const INITIAL_WINDOW: f64 = 64.0 * 1024.0;
-/// More than any link needs on which splitting pays.
-const MAX_WINDOW: f64 = 16.0 * 1024.0 * 1024.0;
-/// How long the fastest frame is remembered: links change.
-const FASTEST_KEPT: Duration = Duration::from_secs(30);
+use window::Window;
 
 /// The way up, shared by all sessions of a connection.
 #[derive(Debug, Clone)]
@@ -41,10 +33,7 @@ pub struct Permit {
 #[derive(Debug)]
 struct State {
     in_flight: usize,
-    window: f64,
-    frame: f64,
-    slow_start: bool,
-    fastest: Fastest,
+    window: Window,
     waiting: VecDeque<Waiting>,
 }
 
@@ -54,24 +43,13 @@ struct Waiting {
     grant: oneshot::Sender<Permit>,
 }
 
-/// The fastest of the last frames, by two halves of the time it is remembered.
-#[derive(Debug)]
-struct Fastest {
-    current: Duration,
-    previous: Duration,
-    since: Instant,
-}
-
 impl Uplink {
     /// An idle link; `frame` is about how large a frame gets, in bytes.
     pub fn new(frame: usize) -> Self {
         Self {
             state: Arc::new(Mutex::new(State {
                 in_flight: 0,
-                window: INITIAL_WINDOW.max(2.0 * frame as f64),
-                frame: frame as f64,
-                slow_start: true,
-                fastest: Fastest::new(Instant::now()),
+                window: Window::new(frame),
                 waiting: VecDeque::new(),
             })),
         }
@@ -81,7 +59,7 @@ impl Uplink {
     pub async fn acquire(&self, bytes: usize) -> Option<Permit> {
         let granted = {
             let mut state = self.lock();
-            if state.waiting.is_empty() && state.has_room(bytes) {
+            if state.waiting.is_empty() && state.window.admits(state.in_flight, bytes) {
                 return Some(self.permit(&mut state, bytes));
             }
             let (grant, granted) = oneshot::channel();
@@ -94,10 +72,11 @@ impl Uplink {
     /// Bytes on the way, and how many may be.
     pub fn load(&self) -> (usize, usize) {
         let state = self.lock();
-        (state.in_flight, state.window as usize)
+        (state.in_flight, state.window.bytes() as usize)
     }
 
     fn permit(&self, state: &mut State, bytes: usize) -> Permit {
+        state.window.sent(state.in_flight);
         state.in_flight += bytes;
         Permit {
             uplink: self.clone(),
@@ -114,7 +93,7 @@ impl Uplink {
         let mut state = self.lock();
         state.in_flight -= bytes;
         while let Some(next) = state.waiting.front()
-            && state.has_room(next.bytes)
+            && state.window.admits(state.in_flight, next.bytes)
             && let Some(next) = state.waiting.pop_front()
         {
             let permit = self.permit(&mut state, next.bytes);
@@ -136,7 +115,8 @@ impl Permit {
     pub fn acknowledge(self) {
         let now = Instant::now();
         let taken = now.duration_since(self.sent);
-        self.uplink.lock().learn(self.bytes, self.load, taken, now);
+        let mut state = self.uplink.lock();
+        state.window.acknowledged(self.bytes, self.load, taken, now);
     }
 }
 
@@ -146,99 +126,11 @@ impl Drop for Permit {
     }
 }
 
-impl State {
-    /// A frame always fits an empty link.
-    fn has_room(&self, bytes: usize) -> bool {
-        self.in_flight == 0 || (self.in_flight + bytes) as f64 <= self.window
-    }
-
-    fn learn(&mut self, bytes: usize, load: usize, taken: Duration, now: Instant) {
-        let fastest = self.fastest.update(taken, now);
-        let share = 1.0 - fastest.as_secs_f64() / taken.as_secs_f64().max(1e-6);
-        let queued = load as f64 * share;
-        let limited = load as f64 + self.frame > self.window;
-        if queued > self.frame {
-            self.slow_start = false;
-            // By half of what is too much, so that a link that has slowed down is met within a few
-            // frames, and a single late one is not mistaken for it.
-            self.window -= 0.5 * (queued - self.frame);
-        } else if limited && self.slow_start {
-            self.window += bytes as f64;
-        } else if limited && queued < 0.5 * self.frame {
-            self.window += self.frame * bytes as f64 / self.window;
-        }
-        self.window = self.window.clamp(2.0 * self.frame, MAX_WINDOW);
-    }
-}
-
-impl Fastest {
-    fn new(now: Instant) -> Self {
-        Self {
-            current: Duration::MAX,
-            previous: Duration::MAX,
-            since: now,
-        }
-    }
-
-    fn update(&mut self, taken: Duration, now: Instant) -> Duration {
-        if now.duration_since(self.since) > FASTEST_KEPT / 2 {
-            (self.previous, self.current, self.since) = (self.current, Duration::MAX, now);
-        }
-        self.current = self.current.min(taken);
-        self.current.min(self.previous)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     const FRAME: usize = 16 << 10;
-
-    /// Sends frames over a link of `rate` bytes a second and `delay` each way, always one ready,
-    /// and returns the highest and the last number of bytes on the way and the utilisation.
-    fn simulate(rate: f64, delay: f64, frames: usize) -> (usize, f64) {
-        let uplink = Uplink::new(FRAME);
-        let start = Instant::now();
-        let mut state = uplink.lock();
-        let (mut now, mut link_free, mut in_flight) = (0.0f64, 0.0f64, VecDeque::new());
-        let (mut sent, mut load, mut last_loads) = (0, 0usize, Vec::new());
-        while sent < frames {
-            while load == 0 || (load + FRAME) as f64 <= state.window {
-                load += FRAME;
-                link_free = now.max(link_free) + FRAME as f64 / rate;
-                in_flight.push_back((now, link_free + 2.0 * delay, load));
-                sent += 1;
-            }
-            let Some((sent_at, acknowledged, then)) = in_flight.pop_front() else {
-                break;
-            };
-            now = acknowledged;
-            load -= FRAME;
-            let taken = Duration::from_secs_f64(now - sent_at);
-            state.learn(FRAME, then, taken, start + Duration::from_secs_f64(now));
-            if sent > frames / 2 {
-                last_loads.push(then);
-            }
-        }
-        let utilisation = sent as f64 * FRAME as f64 / rate / now;
-        (last_loads.into_iter().max().unwrap_or(0), utilisation)
-    }
-
-    #[test]
-    fn a_long_fat_link_is_filled() {
-        // 10 Mbit/s, 80 ms: 100 kB of bandwidth-delay product.
-        let (_, utilisation) = simulate(1.25e6, 0.04, 400);
-        assert!(utilisation > 0.9, "{utilisation}");
-    }
-
-    #[test]
-    fn a_slow_link_holds_little_more_than_it_must() {
-        // 1 Mbit/s, 20 ms: 2.5 kB of bandwidth-delay product.
-        let (load, utilisation) = simulate(125e3, 0.01, 100);
-        assert!(load <= 4 * FRAME, "{load}");
-        assert!(utilisation > 0.9, "{utilisation}");
-    }
 
     #[tokio::test]
     async fn who_comes_first_is_served_first_and_who_leaves_takes_nothing() {

@@ -98,6 +98,11 @@ const OUT_OF_RANGE: &[(&str, &str)] = &[
         "transport: {connection_window: 1MiB}",
     ),
     ("transport.max_message", "transport: {max_message: 63KiB}"),
+    (
+        "prefill.frame",
+        "{prefill: {frame: 60KiB}, transport: {max_message: 64KiB}}",
+    ),
+    ("log.level", "log: {level: 'info,h2=loud'}"),
 ];
 
 /// Keys that nobody knows, one in each section.

@@ -129,14 +129,56 @@ async fn metrics_tell_what_happened() {
         assert_eq!(bytes, answer.wire().frame_bytes as f64);
         assert_eq!(metrics.sum(&name("failures_total")), 0.0);
     }
-    // Both ends count the same bytes, up and down.
-    for direction in ["up", "down"] {
+    // Both ends count the same bytes, up and down, and so does the answer.
+    let wire = answer.wire();
+    for (direction, told) in [("up", wire.up_bytes), ("down", wire.down_bytes)] {
         let labels = [("direction", direction)];
+        let counted = edge.sum_with("tandem_edge_wire_bytes_total", &labels);
         assert_eq!(
-            edge.sum_with("tandem_edge_wire_bytes_total", &labels),
+            counted,
             cloud.sum_with("tandem_cloud_wire_bytes_total", &labels),
             "{direction}"
         );
+        assert_eq!(counted, told as f64, "{direction}");
+    }
+}
+
+/// A model whose tokenizer is a pipe that nobody writes to: it is read for as long as the reader
+/// lives, as a large model is read for minutes.
+fn endless_model() -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    let model = fixtures().join("models/llama-mha-untied-bias");
+    for entry in std::fs::read_dir(model).unwrap() {
+        let entry = entry.unwrap();
+        if entry.file_name() != "tokenizer.json" {
+            std::fs::copy(entry.path(), folder.path().join(entry.file_name())).unwrap();
+        }
+    }
+    let pipe = folder.path().join("tokenizer.json");
+    let made = std::process::Command::new("mkfifo").arg(pipe).status();
+    assert!(made.unwrap().success());
+    folder
+}
+
+#[tokio::test]
+async fn sigterm_ends_a_server_that_still_reads_its_model() {
+    let model = endless_model();
+    let cloud = Server::spawn_cloud(model.path(), ServerOptions::default()).unwrap();
+    let url = cloud.url();
+    let edge = Server::spawn_edge(model.path(), &url, 1, ServerOptions::default()).unwrap();
+    for mut server in [cloud, edge] {
+        let reading = async {
+            while server.health("").await.is_err() {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(20), reading)
+            .await
+            .unwrap();
+        assert!(server.is_running());
+        server.terminate().unwrap();
+        let status = server.wait(Duration::from_secs(5)).await.unwrap();
+        assert!(status.success(), "{status}");
     }
 }
 

@@ -38,12 +38,12 @@ pub(crate) fn encode(shares: &[Share], out: &mut Vec<u8>) {
     let mut state = 1u32;
     for share in shares.iter().rev() {
         let frequency = u32::from(share.frequency);
-        let limit = (LOWER >> TOTAL_BITS << 8) * frequency;
+        let limit = ((LOWER >> TOTAL_BITS) << 8) * frequency;
         while state >= limit {
             out.push(state as u8);
             state >>= 8;
         }
-        state = (state / frequency << TOTAL_BITS) + state % frequency + u32::from(share.start);
+        state = ((state / frequency) << TOTAL_BITS) + state % frequency + u32::from(share.start);
     }
     out.extend_from_slice(&state.to_le_bytes()[..STATE_BYTES]);
     out[begin..].reverse();
@@ -62,7 +62,7 @@ impl<'a> Decoder<'a> {
     pub(crate) fn new(bytes: &'a [u8]) -> Option<Self> {
         let (state, bytes) = bytes.split_at_checked(STATE_BYTES)?;
         Some(Self {
-            state: state.iter().fold(0, |s, &b| s << 8 | u32::from(b)),
+            state: state.iter().fold(0, |s, &b| (s << 8) | u32::from(b)),
             bytes,
         })
     }
@@ -83,7 +83,7 @@ impl<'a> Decoder<'a> {
         while self.state < LOWER
             && let Some((&byte, rest)) = self.bytes.split_first()
         {
-            self.state = self.state << 8 | u32::from(byte);
+            self.state = (self.state << 8) | u32::from(byte);
             self.bytes = rest;
         }
     }

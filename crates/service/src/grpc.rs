@@ -60,6 +60,22 @@ impl Validate for TransportConfig {
     }
 }
 
+impl TransportConfig {
+    /// Reports a codec frame's size under `field` unless a message takes it, with an eighth more
+    /// for the ids of its rows and a KiB for the rest.
+    pub fn check_frame(&self, at: &mut Violations, field: &str, frame: ByteSize) {
+        let message = frame.get().saturating_add(frame.get() / 8 + 1024);
+        at.check(
+            field,
+            message <= self.max_message.get(),
+            format!(
+                "is {frame}, whose message would be larger than transport.max_message, {}",
+                self.max_message
+            ),
+        );
+    }
+}
+
 /// A gRPC server with these settings. Serve it on [`incoming`], which sets the sockets' options;
 /// the builder's own are ignored there.
 pub fn server_builder(transport: &TransportConfig) -> Server {

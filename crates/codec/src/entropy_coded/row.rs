@@ -108,8 +108,8 @@ pub(super) fn put_count(count: usize, shares: &mut Vec<Share>) {
 pub(super) fn take_count(decoder: &mut Decoder<'_>) -> usize {
     let at = decoder.peek();
     let mut behind = 0;
-    for count in 0..=MAX_OUTLIERS {
-        behind += u32::from(COUNTS[count]);
+    for (count, &share) in COUNTS.iter().enumerate() {
+        behind += u32::from(share);
         if at < behind {
             decoder.advance(count_share(count));
             return count;
@@ -127,7 +127,7 @@ pub(super) fn put_16(value: u16, shares: &mut Vec<Share>) {
 
 pub(super) fn take_16(decoder: &mut Decoder<'_>) -> u16 {
     let high = decoder.uniform(8);
-    (high << 8 | decoder.uniform(8)) as u16
+    ((high << 8) | decoder.uniform(8)) as u16
 }
 
 #[cfg(test)]
