@@ -119,8 +119,10 @@ impl Validate for CloudConfig {
         at.nested("limits", &self.limits);
         at.nested("log", &self.log);
         at.nested("transport", &self.transport);
-        self.transport
-            .check_frame(at, "limits.max_frame", self.limits.max_frame);
+        at.under("limits", |at| {
+            self.transport
+                .check_frame(at, "max_frame", self.limits.max_frame);
+        });
     }
 }
 

@@ -88,7 +88,10 @@ const OUT_OF_RANGE: &[(&str, &str)] = &[
         "transport.connection_window",
         "transport: {connection_window: 1MiB}",
     ),
-    ("transport.max_message", "transport: {max_message: 63KiB}"),
+    (
+        "transport.max_message",
+        "{transport: {max_message: 63KiB}, limits: {max_frame: 4KiB}}",
+    ),
     ("limits.max_frame", "limits: {max_frame: 4MiB}"),
     ("log.level", "log: {level: 'info,h2=loud'}"),
 ];

@@ -128,8 +128,9 @@ impl Validate for EdgeConfig {
         at.nested("prefill", &self.prefill);
         at.nested("log", &self.log);
         at.nested("transport", &self.transport);
-        self.transport
-            .check_frame(at, "prefill.frame", self.prefill.frame);
+        at.under("prefill", |at| {
+            self.transport.check_frame(at, "frame", self.prefill.frame);
+        });
     }
 }
 

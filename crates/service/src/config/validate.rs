@@ -80,8 +80,13 @@ impl Violations {
 
     /// Checks the part of the tree under `field`.
     pub fn nested(&mut self, field: &str, part: &impl Validate) {
+        self.under(field, |at| part.validate(at));
+    }
+
+    /// Checks something of the part of the tree under `field`, such as how it fits another part.
+    pub fn under(&mut self, field: &str, check: impl FnOnce(&mut Self)) {
         self.at.push_key(field);
-        part.validate(self);
+        check(self);
         self.at.pop();
     }
 
