@@ -9,6 +9,10 @@ use crate::tab_q::{self, StepRule};
 use half::bf16;
 use std::sync::Arc;
 
+/// Values from here on may leave binary32's range on the way through a transform and back. No model
+/// has them; a frame that does is written exactly.
+const EXTREME: f32 = 7.9e28;
+
 /// Writes frames with one codec. Keeps the memory it works in: after the first rows it allocates
 /// nothing but what a frame itself grows by.
 #[derive(Debug)]
@@ -89,8 +93,14 @@ impl Encoder {
             });
         }
         self.check_finite(values, hidden)?;
+        let format = match self.format() {
+            Format::TabQEc | Format::TabQEcCalibrated if values.iter().any(is_extreme) => {
+                Format::F32
+            }
+            format => format,
+        };
         let header = FrameHeader {
-            format: self.format(),
+            format,
             rows: values.len() / hidden,
             hidden,
         };
@@ -108,6 +118,7 @@ impl Encoder {
                     outliers += tab_q::put_row(row, *rule, scratch, out);
                 }
             }
+            Kind::EntropyCoded(..) if format == Format::F32 => plain::put_f32(values, out),
             Kind::EntropyCoded(_, rows) => {
                 if !rows.profile().fits(hidden) {
                     out.truncate(begin);
@@ -122,6 +133,7 @@ impl Encoder {
         Ok(Encoded { header, outliers })
     }
 
+    /// What frames are written in, but for extreme values.
     fn format(&self) -> Format {
         match &self.kind {
             Kind::F32 => Format::F32,
@@ -147,4 +159,8 @@ impl Encoder {
             }),
         }
     }
+}
+
+fn is_extreme(value: &f32) -> bool {
+    value.abs() >= EXTREME
 }

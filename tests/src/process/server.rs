@@ -85,11 +85,15 @@ impl Server {
         options: ServerOptions,
     ) -> Result<Self> {
         let split = split.to_string();
-        let arguments: [(&str, &OsStr); 3] = [
+        let mut arguments: Vec<(&str, &OsStr)> = vec![
             ("--model", model.as_ref()),
             ("--cloud", cloud_url.as_ref()),
             ("--split", split.as_ref()),
         ];
+        // The default depends on what has been calibrated on this machine.
+        if !options.arguments.iter().any(|a| a == "--codec") {
+            arguments.push(("--codec", "f32".as_ref()));
+        }
         Self::spawn(Program {
             path: Binary::EdgeAgent.path(),
             service: "tandem.v1.GenerationService",

@@ -9,24 +9,26 @@
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Reflectors {
     hidden: usize,
-    /// `[count, hidden]`, each scaled to a square of 2.
+    /// `[count, hidden]`, as they were given: a profile is written as it was read.
     vectors: Vec<f32>,
+    /// 2 / (vᵀ v) of each.
+    factors: Vec<f32>,
 }
 
 impl Reflectors {
     /// Reflectors by rows of `vectors`, `[count, hidden]`. `None` when one is zero or not finite.
-    pub(crate) fn new(hidden: usize, mut vectors: Vec<f32>) -> Option<Self> {
-        for vector in vectors.chunks_mut(hidden.max(1)) {
+    pub(crate) fn new(hidden: usize, vectors: Vec<f32>) -> Option<Self> {
+        let factor = |vector: &[f32]| {
             let square: f64 = vector.iter().map(|&v| f64::from(v) * f64::from(v)).sum();
-            if !(square > 0.0 && square.is_finite()) {
-                return None;
-            }
-            let scale = (2.0 / square).sqrt();
-            vector
-                .iter_mut()
-                .for_each(|v| *v = (f64::from(*v) * scale) as f32);
-        }
-        Some(Self { hidden, vectors })
+            let factor = (2.0 / square) as f32;
+            (square > 0.0 && factor > 0.0 && factor.is_finite()).then_some(factor)
+        };
+        let factors = vectors.chunks(hidden.max(1)).map(factor);
+        Some(Self {
+            hidden,
+            factors: factors.collect::<Option<_>>()?,
+            vectors,
+        })
     }
 
     /// The vectors, one after the other.
@@ -36,29 +38,28 @@ impl Reflectors {
 
     /// Number of reflections.
     pub(crate) fn count(&self) -> usize {
-        match self.hidden {
-            0 => 0,
-            hidden => self.vectors.len() / hidden,
-        }
+        self.factors.len()
     }
 
     /// Transforms a row in place.
     pub(crate) fn forward(&self, row: &mut [f32]) {
-        for vector in self.vectors.chunks_exact(self.hidden.max(1)) {
-            reflect(vector, row);
+        let vectors = self.vectors.chunks_exact(self.hidden.max(1));
+        for (vector, factor) in vectors.zip(&self.factors) {
+            reflect(vector, *factor, row);
         }
     }
 
     /// Transforms it back.
     pub(crate) fn backward(&self, row: &mut [f32]) {
-        for vector in self.vectors.chunks_exact(self.hidden.max(1)).rev() {
-            reflect(vector, row);
+        let vectors = self.vectors.chunks_exact(self.hidden.max(1));
+        for (vector, factor) in vectors.zip(&self.factors).rev() {
+            reflect(vector, *factor, row);
         }
     }
 }
 
-fn reflect(vector: &[f32], row: &mut [f32]) {
-    let along = dot(vector, row);
+fn reflect(vector: &[f32], factor: f32, row: &mut [f32]) {
+    let along = factor * dot(vector, row);
     for (value, v) in row.iter_mut().zip(vector) {
         *value -= along * v;
     }

@@ -1,0 +1,87 @@
+//! The compressing codecs on the real pair: negotiated, measured, and close to the exact run.
+
+use std::path::Path;
+use tandem_tests::altered::AlteredModel;
+use tandem_tests::client::{Answer, Client, text_request};
+use tandem_tests::paths::{default_model, workspace};
+use tandem_tests::process::{Binary, Server, ServerOptions};
+
+const SPLIT: u32 = 10;
+
+/// An answer whose first token the model is sure of.
+async fn count_on(cloud: &Server, model: &Path, codec: &str) -> Answer {
+    let options = ServerOptions::default().args(["--codec", codec]);
+    let edge = Server::edge(model, &cloud.url(), SPLIT, options)
+        .await
+        .unwrap();
+    let client = Client::connect(&edge.url()).await.unwrap();
+    client
+        .generate(text_request("One, two, three, four, five, six, seven,", 8))
+        .await
+        .unwrap()
+}
+
+#[tokio::test]
+async fn every_codec_answers_in_fewer_bits() {
+    let model = default_model();
+    let cloud = Server::cloud(&model, ServerOptions::default())
+        .await
+        .unwrap();
+    let exact = count_on(&cloud, &model, "f32").await;
+    // Without a profile the smaller ones may choose another word once the model is less sure.
+    for (codec, bits, same) in [
+        ("bf16", 16.1, 8),
+        ("int8", 8.3, 1),
+        ("high", 8.1, 8),
+        ("tabq", 8.1, 8),
+        ("balanced", 7.1, 1),
+        ("economy", 4.5, 1),
+    ] {
+        let answer = count_on(&cloud, &model, codec).await;
+        let found = answer.wire().bits_per_value;
+        assert!(found < bits, "{codec}: {found} bits a value");
+        assert_eq!(answer.ids[..same], exact.ids[..same], "{codec}");
+    }
+    let metrics = cloud.metrics().await.unwrap();
+    assert!(metrics.sum("tandem_cloud_decode_seconds_count") > 0.0);
+}
+
+#[tokio::test]
+async fn a_calibrated_profile_is_used_where_both_sides_have_it() {
+    let plain = default_model();
+    let calibrated = AlteredModel::copy(&plain).unwrap();
+    let text = workspace().join("docs/protocol.md");
+    let status = std::process::Command::new(Binary::Eval.path())
+        .arg("calibrate")
+        .args(["--split", "10", "--context", "256", "--chunks", "12"])
+        .args(["--check-chunks", "1", "--model"])
+        .arg(calibrated.path())
+        .arg("--text")
+        .arg(text)
+        .output()
+        .unwrap();
+    assert!(status.status.success(), "{status:?}");
+
+    let bits = |answer: &Answer| answer.wire().bits_per_value;
+    let exact = {
+        let cloud = Server::cloud(&plain, ServerOptions::default())
+            .await
+            .unwrap();
+        let exact = count_on(&cloud, &plain, "f32").await;
+        // The cloud has no profile, and takes none: frames are not calibrated.
+        let uncalibrated = count_on(&cloud, calibrated.path(), "auto").await;
+        assert!(bits(&uncalibrated) > 6.5, "{}", bits(&uncalibrated));
+        assert_eq!(uncalibrated.ids, exact.ids);
+        exact
+    };
+    let accepts = ServerOptions::default().config("limits: {accept_profiles: true}");
+    for (cloud_model, options) in [
+        (calibrated.path(), ServerOptions::default()),
+        (plain.as_path(), accepts),
+    ] {
+        let cloud = Server::cloud(cloud_model, options).await.unwrap();
+        let answer = count_on(&cloud, calibrated.path(), "auto").await;
+        assert!(bits(&answer) < 6.3, "{}", bits(&answer));
+        assert_eq!(answer.ids, exact.ids);
+    }
+}
