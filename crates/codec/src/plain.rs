@@ -51,13 +51,17 @@ pub(crate) fn put_int8(row: &[f32], out: &mut Vec<u8>) {
     );
 }
 
+/// Reads a row. One whose least value or step is not finite gives values that are not.
 pub(crate) fn take_int8(row: &[u8], out: &mut Vec<f32>) {
     let (head, codes) = row.split_at(8);
     let least = f32::from_le_bytes([head[0], head[1], head[2], head[3]]);
     let step = f32::from_le_bytes([head[4], head[5], head[6], head[7]]);
     // The greatest value may be rounded to beyond the greatest there is.
     let value = |code: u8| f64::from(least) + f64::from(step) * f64::from(code);
-    let (lowest, highest) = (f64::from(f32::MIN), f64::from(f32::MAX));
+    let (lowest, highest) = match least.is_finite() && step.is_finite() {
+        true => (f64::from(f32::MIN), f64::from(f32::MAX)),
+        false => (f64::NEG_INFINITY, f64::INFINITY),
+    };
     out.extend(
         codes
             .iter()

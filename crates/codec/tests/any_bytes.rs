@@ -4,7 +4,7 @@
 
 use proptest::prelude::*;
 use std::sync::Arc;
-use tandem_codec::{Codec, Decoder, EncodeError, Encoder, Limits, Profile};
+use tandem_codec::{Codec, DecodeError, Decoder, EncodeError, Encoder, Limits, Profile};
 
 const HIDDEN: usize = 75;
 
@@ -193,4 +193,19 @@ fn the_headers_cost_little() {
         .encode(&row, 576, &mut frame)
         .unwrap();
     assert_eq!(frame.len(), 4 + 8 + 576);
+}
+
+#[test]
+fn an_int8_row_without_a_finite_scale_is_refused() {
+    for frame in [
+        [3, 1, 2, 0, 0, 0x80, 0x7f, 0, 0, 0, 0, 0, 1],
+        [3, 1, 2, 0, 0, 0x80, 0xff, 0, 0, 0x80, 0x3f, 3, 1],
+        [3, 1, 2, 0, 0, 0, 0, 0, 0, 0x80, 0x7f, 1, 1],
+    ] {
+        let decoded = Decoder::default().decode(&frame, limits(2), &mut Vec::new());
+        assert!(
+            matches!(decoded, Err(DecodeError::NotFinite { row: 0, .. })),
+            "{decoded:?}"
+        );
+    }
 }
