@@ -42,7 +42,7 @@ pub fn fit(
     middle.sort_by(f32::total_cmp);
     let unit = log_scale::log2(middle[hidden / 2].max(1e-12)).clamp(-300, 300);
     let cleaned = without_outliers(centred, hidden, &raw_spreads);
-    let vectors = principal_reflectors(&cleaned, hidden, &raw_spreads, reflections);
+    let vectors = principal_reflectors(&cleaned, hidden, reflections);
     let reflectors = Reflectors::new(hidden, vectors)
         .or_else(|| Reflectors::new(hidden, Vec::new()))
         .unwrap_or_else(|| unreachable!("no reflectors are always some"));

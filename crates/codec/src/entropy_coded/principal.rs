@@ -6,15 +6,10 @@ const ROUNDS: usize = 12;
 /// Vectors of `count` reflections that turn the principal directions of `rows`, `[rows, hidden]`,
 /// into axes: `[count, hidden]`.
 ///
-/// Directions are those of the correlation between channels, found by orthogonal iteration (Golub
+/// Directions are those of the greatest variance, found by orthogonal iteration (Golub
 /// and Van Loan, Matrix Computations, 8.2.4). Which axis a direction becomes is a matter of choice;
 /// it is the one it lies nearest to, so that the other channels are disturbed least.
-pub(super) fn principal_reflectors(
-    rows: &[f32],
-    hidden: usize,
-    spreads: &[f32],
-    count: usize,
-) -> Vec<f32> {
+pub(super) fn principal_reflectors(rows: &[f32], hidden: usize, count: usize) -> Vec<f32> {
     let samples = rows.len() / hidden;
     let count = count.min(hidden / 4).min(samples / 8);
     if count == 0 {
@@ -34,7 +29,6 @@ pub(super) fn principal_reflectors(
         }
         orthonormalise(&mut basis);
     }
-    let _ = spreads;
     reflections(basis, hidden)
 }
 
