@@ -114,8 +114,8 @@ class Profile:
             raise FrameError("profile", "more than 1 MiB")
         source = Bytes(data, "profile")
         profile = Profile()
-        if source.take(8) != b"tandem\0p" or source.take(1) != b"\1":
-            raise FrameError("profile", "not a profile of version 1")
+        if source.take(8) != b"tandem\0p" or source.take(1) != b"\2":
+            raise FrameError("profile", "not a profile of version 2")
         profile.weights = source.take(32)
         profile.split, *profile.base = source.unpack("H3h")
         profile.slope, profile.unit, profile.tabq = source.unpack("Bhf")
@@ -138,7 +138,7 @@ class Profile:
             for spread in spreads + profile.transformed:
                 within(-400, spread, 400, "spread")
             for _ in range(reflections):
-                profile.vectors.append(Reflection(source.unpack(f"{channels}e")))
+                profile.vectors.append(Reflection(source.unpack(f"{channels}h")))
         if source.left():
             raise FrameError("profile", f"{source.left()} bytes behind the end")
         return profile
@@ -170,8 +170,8 @@ class Reflection:
     """One of the profile's vectors, as its values that are not 0 and 2 / (v · v)."""
 
     def __init__(self, vector: tuple):
-        if not all(map(math.isfinite, vector)) or not any(vector):
-            raise FrameError("profile", "a vector is zero or not finite")
+        if not any(vector):
+            raise FrameError("profile", "a vector is zero")
         self.vector = vector
         self.factor = 2 / sum(v * v for v in vector)
 

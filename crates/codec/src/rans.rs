@@ -13,6 +13,8 @@ pub(crate) const TOTAL: u32 = 1 << TOTAL_BITS;
 /// The state is at least this when bytes have been written or are left: it has 16 to 24 bits.
 const LOWER: u32 = 1 << 16;
 const STATE_BYTES: usize = 3;
+/// The most bytes of a symbol.
+const MOST_BYTES: usize = 2;
 
 /// A symbol's place among all: `frequency` of [`TOTAL`], behind `start` of other symbols.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -35,18 +37,44 @@ impl Share {
 /// Appends the encoding of `shares`, in the order in which a decoder meets them.
 pub(crate) fn encode(shares: &[Share], out: &mut Vec<u8>) {
     let begin = out.len();
-    let mut state = 1u32;
+    out.resize(begin + MOST_BYTES * shares.len(), 0);
+    let (mut state, mut end) = (1u32, begin);
     for share in shares.iter().rev() {
         let frequency = u32::from(share.frequency);
         let limit = ((LOWER >> TOTAL_BITS) << 8) * frequency;
-        while state >= limit {
-            out.push(state as u8);
-            state >>= 8;
-        }
-        state = ((state / frequency) << TOTAL_BITS) + state % frequency + u32::from(share.start);
+        // Both bytes are put down, and as many stay as there should be: nobody could foretell a
+        // branch.
+        let bytes = u32::from(state >= limit) + u32::from(state >> 8 >= limit);
+        out[end..end + MOST_BYTES].copy_from_slice(&(state as u16).to_le_bytes());
+        end += bytes as usize;
+        state >>= 8 * bytes;
+        let quotient = divide(state, frequency);
+        let rest = state - quotient * frequency;
+        state = (quotient << TOTAL_BITS) + rest + u32::from(share.start);
     }
+    out.truncate(end);
     out.extend_from_slice(&state.to_le_bytes()[..STATE_BYTES]);
     out[begin..].reverse();
+}
+
+/// ⌈2³⁶ / f⌉ of every frequency f.
+static RECIPROCALS: [u64; TOTAL as usize + 1] = reciprocals();
+
+const fn reciprocals() -> [u64; TOTAL as usize + 1] {
+    let mut all = [0; TOTAL as usize + 1];
+    let mut frequency = 1;
+    while frequency < all.len() {
+        all[frequency] = (1u64 << 36).div_ceil(frequency as u64);
+        frequency += 1;
+    }
+    all
+}
+
+/// ⌊state / frequency⌋ of a state of at most 24 bits: the reciprocal is less than 2¹² / 2³⁶ / f too
+/// large, which times 2²⁴ is less than 1 / f. A division takes three times as long.
+#[inline]
+fn divide(state: u32, frequency: u32) -> u32 {
+    ((u64::from(state) * RECIPROCALS[frequency as usize]) >> 36) as u32
 }
 
 /// Reads symbols. It never fails: what runs out of bytes ends in a state other than 1, or not at
@@ -80,6 +108,21 @@ impl<'a> Decoder<'a> {
         // A state below the total is one that a damaged frame runs dry in.
         self.state =
             u32::from(share.frequency) * (self.state >> TOTAL_BITS) + slot - u32::from(share.start);
+        if let Some(&next) = self.bytes.first_chunk::<MOST_BYTES>() {
+            // None, one or two bytes, without a branch: nobody could foretell it.
+            let missing = u32::from(self.state < LOWER) + u32::from(self.state < LOWER >> 8);
+            let next = u32::from(u16::from_be_bytes(next)) >> (16 - 8 * missing);
+            self.state = (self.state << (8 * missing)) | next;
+            self.bytes = &self.bytes[missing as usize..];
+        }
+        // At the end, and in damaged frames.
+        if self.state < LOWER {
+            self.fill();
+        }
+    }
+
+    #[cold]
+    fn fill(&mut self) {
         while self.state < LOWER
             && let Some((&byte, rest)) = self.bytes.split_first()
         {
@@ -144,6 +187,16 @@ mod tests {
                 }
             }
             prop_assert!(decoder.is_done());
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a_quotient_is_exact(state in 0u32..1 << 24, frequency in 1u32..=TOTAL) {
+            prop_assert_eq!(divide(state, frequency), state / frequency);
+            let multiple = state / frequency * frequency;
+            prop_assert_eq!(divide(multiple, frequency), multiple / frequency);
+            prop_assert_eq!(divide(multiple.saturating_sub(1), frequency), multiple.saturating_sub(1) / frequency);
         }
     }
 

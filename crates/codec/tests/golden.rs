@@ -106,9 +106,11 @@ fn bless() {
     write("cut.profile", &profile.to_bytes());
     let profile = Arc::new(profile);
     let mut rows = samples[..ROWS * HIDDEN].to_vec();
-    // A massive activation, a row of zeros, and a value that no other is like.
+    // A massive activation, a row of zeros, a value that no table reaches, and one that no other is
+    // like.
     rows[11] = 24_000.0;
     rows[HIDDEN..2 * HIDDEN].fill(0.0);
+    rows[2 * HIDDEN + 14] = 6.0;
     rows[3 * HIDDEN + 70] = -1e20;
     write("rows.f32", &put(&rows));
     let limits = Limits {

@@ -16,6 +16,7 @@ mod log_scale;
 #[cfg(feature = "fit")]
 mod principal;
 mod profile;
+mod reflection;
 mod reflectors;
 mod row;
 mod tables;

@@ -9,7 +9,7 @@ const ROUNDS: usize = 12;
 /// Directions are those of the greatest variance, found by orthogonal iteration (Golub
 /// and Van Loan, Matrix Computations, 8.2.4). Which axis a direction becomes is a matter of choice;
 /// it is the one it lies nearest to, so that the other channels are disturbed least.
-pub(super) fn principal_reflectors(rows: &[f32], hidden: usize, count: usize) -> Vec<f32> {
+pub(super) fn principal_reflectors(rows: &[f32], hidden: usize, count: usize) -> Vec<i16> {
     let samples = rows.len() / hidden;
     let count = count.min(hidden / 4).min(samples / 8);
     if count == 0 {
@@ -81,7 +81,7 @@ fn orthonormalise(basis: &mut [Vec<f64>]) {
 }
 
 /// Householder's factorisation, each direction reflected to the free axis it is nearest to.
-fn reflections(mut basis: Vec<Vec<f64>>, hidden: usize) -> Vec<f32> {
+fn reflections(mut basis: Vec<Vec<f64>>, hidden: usize) -> Vec<i16> {
     let mut vectors = Vec::new();
     let mut taken = vec![false; hidden];
     for i in 0..basis.len() {
@@ -111,7 +111,11 @@ fn reflections(mut basis: Vec<Vec<f64>>, hidden: usize) -> Vec<f32> {
                 .zip(&vector)
                 .for_each(|(d, v)| *d -= along * v);
         }
-        vectors.extend(vector.iter().map(|&v| v as f32));
+        let greatest = vector
+            .iter()
+            .fold(0.0f64, |greatest, v| greatest.max(v.abs()));
+        let scale = f64::from(i16::MAX) / greatest;
+        vectors.extend(vector.iter().map(|v| (v * scale).round() as i16));
     }
     vectors
 }

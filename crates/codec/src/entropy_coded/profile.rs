@@ -7,7 +7,6 @@
 use super::reflectors::Reflectors;
 use super::tables::{Tables, symbols};
 use crate::error::ProfileError;
-use half::f16;
 use std::sync::{Arc, OnceLock};
 
 /// The most bytes of a profile.
@@ -25,7 +24,7 @@ pub(crate) const FINE: i32 = 8;
 const SCALES: std::ops::RangeInclusive<i16> = -400..=400;
 
 const MAGIC: &[u8; 8] = b"tandem\x00p";
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
 const BUILT_IN: &[u8] = include_bytes!("built_in.profile");
 
 /// A profile of one cut.
@@ -203,7 +202,7 @@ impl Channels {
             out.extend_from_slice(&scale.to_le_bytes());
         }
         for vector in self.reflectors.vectors() {
-            out.extend_from_slice(&f16::from_f32(*vector).to_le_bytes());
+            out.extend_from_slice(&vector.to_le_bytes());
         }
     }
 }
@@ -248,7 +247,7 @@ impl<'a> Reader<'a> {
         let vectors = self.take(2 * hidden * count)?;
         let vectors = vectors
             .chunks_exact(2)
-            .map(|b| f16::from_le_bytes([b[0], b[1]]).to_f32())
+            .map(|b| i16::from_le_bytes([b[0], b[1]]))
             .collect();
         let reflectors =
             Reflectors::new(hidden, vectors).ok_or(ProfileError::Malformed("reflectors"))?;

@@ -5,79 +5,84 @@
 //! 2 · hidden multiply-adds. However coarsely the vectors are stored, the transform stays
 //! orthogonal: it neither amplifies the quantiser's error nor needs an inverse of its own.
 
+use super::reflection::Pair;
+
 /// Vectors, applied in order.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Reflectors {
     hidden: usize,
-    /// `[count, hidden]`, as they were given: a profile is written as it was read.
-    vectors: Vec<f32>,
+    count: usize,
+    /// `[count, hidden]`, and one of zeros behind an odd number. Only directions matter, so integers
+    /// do, and are half as much to read: that is what a transform of long rows takes its time for.
+    vectors: Vec<i16>,
     /// 2 / (vᵀ v) of each.
     factors: Vec<f32>,
+    /// The product of each pair.
+    products: Vec<f32>,
 }
 
 impl Reflectors {
-    /// Reflectors by rows of `vectors`, `[count, hidden]`. `None` when one is zero or not finite.
-    pub(crate) fn new(hidden: usize, vectors: Vec<f32>) -> Option<Self> {
-        let factor = |vector: &[f32]| {
-            let square: f64 = vector.iter().map(|&v| f64::from(v) * f64::from(v)).sum();
-            let factor = (2.0 / square) as f32;
-            (square > 0.0 && factor > 0.0 && factor.is_finite()).then_some(factor)
-        };
-        let factors = vectors.chunks(hidden.max(1)).map(factor);
+    /// Reflectors by rows of `vectors`, `[count, hidden]`. `None` when one is zero.
+    pub(crate) fn new(hidden: usize, mut vectors: Vec<i16>) -> Option<Self> {
+        let hidden = hidden.max(1);
+        let mut factors = vectors
+            .chunks(hidden)
+            .map(|v| match dot(v, v) {
+                0 => None,
+                square => Some((2.0 / square as f64) as f32),
+            })
+            .collect::<Option<Vec<_>>>()?;
+        let count = factors.len();
+        vectors.resize(count.next_multiple_of(2) * hidden, 0);
+        factors.resize(count.next_multiple_of(2), 0.0);
+        let pairs = vectors.chunks(2 * hidden).map(|p| p.split_at(hidden));
         Some(Self {
             hidden,
-            factors: factors.collect::<Option<_>>()?,
+            count,
+            products: pairs.map(|(v, w)| dot(v, w) as f32).collect(),
+            factors,
             vectors,
         })
     }
 
     /// The vectors, one after the other.
-    pub(crate) fn vectors(&self) -> &[f32] {
-        &self.vectors
+    pub(crate) fn vectors(&self) -> &[i16] {
+        &self.vectors[..self.count * self.hidden]
     }
 
     /// Number of reflections.
     pub(crate) fn count(&self) -> usize {
-        self.factors.len()
+        self.count
     }
 
     /// Transforms a row in place.
     pub(crate) fn forward(&self, row: &mut [f32]) {
-        let vectors = self.vectors.chunks_exact(self.hidden.max(1));
-        for (vector, factor) in vectors.zip(&self.factors) {
-            reflect(vector, *factor, row);
+        for pair in 0..self.products.len() {
+            self.pair(pair, [0, 1]).reflect(row);
         }
     }
 
     /// Transforms it back.
     pub(crate) fn backward(&self, row: &mut [f32]) {
-        let vectors = self.vectors.chunks_exact(self.hidden.max(1));
-        for (vector, factor) in vectors.zip(&self.factors).rev() {
-            reflect(vector, *factor, row);
+        for pair in (0..self.products.len()).rev() {
+            self.pair(pair, [1, 0]).reflect(row);
+        }
+    }
+
+    fn pair(&self, pair: usize, order: [usize; 2]) -> Pair<'_> {
+        let numbers = order.map(|n| 2 * pair + n);
+        Pair {
+            vectors: numbers.map(|n| &self.vectors[n * self.hidden..][..self.hidden]),
+            factors: numbers.map(|n| self.factors[n]),
+            product: self.products[pair],
         }
     }
 }
 
-fn reflect(vector: &[f32], factor: f32, row: &mut [f32]) {
-    let along = factor * dot(vector, row);
-    for (value, v) in row.iter_mut().zip(vector) {
-        *value -= along * v;
-    }
-}
-
-/// In 16 sums, so that the compiler can use vectors.
-fn dot(a: &[f32], b: &[f32]) -> f32 {
-    const LANES: usize = 16;
-    let mut sums = [0.0f32; LANES];
-    let (a, a_rest) = a.as_chunks::<LANES>();
-    let (b, b_rest) = b.as_chunks::<LANES>();
-    for (a, b) in a.iter().zip(b) {
-        for lane in 0..LANES {
-            sums[lane] += a[lane] * b[lane];
-        }
-    }
-    let rest: f32 = a_rest.iter().zip(b_rest).map(|(a, b)| a * b).sum();
-    sums.iter().sum::<f32>() + rest
+/// Exact: 2¹⁶ products of 31 bits.
+fn dot(a: &[i16], b: &[i16]) -> i64 {
+    let products = a.iter().zip(b).map(|(&a, &b)| i64::from(a) * i64::from(b));
+    products.sum()
 }
 
 #[cfg(test)]
@@ -90,8 +95,8 @@ mod tests {
         fn a_row_comes_back_and_keeps_its_length(
             hidden in 1usize..70, count in 0usize..5, seed in prop::collection::vec(-1f32..1.0, 420),
         ) {
-            let mut vectors = seed[..count * hidden].to_vec();
-            vectors.iter_mut().for_each(|v| *v += 0.01 * v.signum() + 1e-6);
+            let scaled = seed[..count * hidden].iter().map(|v| (v * 32_767.0) as i16 | 1);
+            let vectors = scaled.collect();
             let reflectors = Reflectors::new(hidden, vectors).unwrap();
             let row = &seed[420 - hidden..];
             let mut there = row.to_vec();
@@ -107,8 +112,7 @@ mod tests {
 
     #[test]
     fn a_vector_of_zeros_is_none() {
-        assert!(Reflectors::new(2, vec![1.0, 0.0, 0.0, 0.0]).is_none());
-        assert!(Reflectors::new(2, vec![f32::NAN, 0.0]).is_none());
+        assert!(Reflectors::new(2, vec![1, 0, 0, 0]).is_none());
         assert_eq!(Reflectors::new(2, vec![]).unwrap().count(), 0);
     }
 }

@@ -85,7 +85,7 @@ pub(crate) struct Table {
     radius: i32,
     shares: Vec<Share>,
     /// The symbol at each of [`TOTAL`] places.
-    lookup: Box<[u8]>,
+    lookup: Box<[u8; TOTAL as usize]>,
     /// Bits of each symbol.
     costs: Vec<f32>,
 }
@@ -100,17 +100,17 @@ impl Table {
         }
         let mut start = 0;
         let mut shares = Vec::with_capacity(frequencies.len());
-        let mut lookup = Vec::with_capacity(TOTAL as usize);
+        let mut lookup = Box::new([0; TOTAL as usize]);
         for (symbol, &frequency) in frequencies.iter().enumerate() {
             shares.push(Share { start, frequency });
+            lookup[usize::from(start)..][..usize::from(frequency)].fill(symbol as u8);
             start += frequency;
-            lookup.resize(usize::from(start), symbol as u8);
         }
         let bits = |&f: &u16| (TOTAL as f32 / f32::from(f)).log2();
         Some(Self {
             radius: radius(band) as i32,
             shares,
-            lookup: lookup.into(),
+            lookup,
             costs: frequencies.iter().map(bits).collect(),
         })
     }
