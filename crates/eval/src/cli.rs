@@ -29,6 +29,8 @@ pub enum Command {
     /// What codecs cost at a cut: divergence, agreement and perplexity against exact rows, and
     /// bits a value, on the chunks that perplexity scores.
     Compare(CompareArgs),
+    /// How many tokens of greedy answers are the same with a codec as with exact rows.
+    Generations(GenerationsArgs),
     /// Learns a codec profile for each cut and writes it beside the model, into
     /// codec/cut-NNN.profile.
     Calibrate(CalibrateArgs),
@@ -133,6 +135,32 @@ pub struct CompareArgs {
     #[arg(long)]
     pub uncalibrated: bool,
     /// Print one JSON document: an object for one codec, a list for several.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Arguments of `generations`.
+#[derive(Debug, Args)]
+pub struct GenerationsArgs {
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub model: ModelArgs,
+    /// Prompts, one JSON object a line with `prompt`, or `turns` of which the first is taken.
+    #[arg(long, value_name = "FILE")]
+    pub prompts: PathBuf,
+    /// Take the first N prompts.
+    #[arg(long, value_name = "N", default_value = "40")]
+    pub count: NonZeroUsize,
+    /// Most tokens of an answer.
+    #[arg(long, value_name = "N", default_value = "64")]
+    pub max_tokens: NonZeroUsize,
+    /// Layers of the front.
+    #[arg(long, value_name = "L")]
+    pub split: usize,
+    /// One or more codecs, separated by commas: f32, bf16, int8, tabq, high, balanced, economy.
+    #[arg(long, value_name = "NAME", value_delimiter = ',', required = true)]
+    pub codec: Vec<Codec>,
+    /// Print one JSON document.
     #[arg(long)]
     pub json: bool,
 }

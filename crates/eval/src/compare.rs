@@ -8,8 +8,6 @@ use crate::error::{EvalError, Result};
 use crate::progress::Progress;
 use serde::Serialize;
 use std::fmt;
-use std::sync::Arc;
-use tandem_codec::{Codec, Profile};
 use tandem_engine::ModelFiles;
 use tandem_text::Tokenizer;
 
@@ -62,7 +60,7 @@ pub fn compare(args: &CompareArgs) -> Result<Reports> {
     let mut ways = args
         .codec
         .iter()
-        .map(|&codec| cut.way(codec, profile_of(codec, profile.as_ref()), args.framing))
+        .map(|&codec| cut.way(codec, profile.as_ref(), args.framing))
         .collect::<Result<Vec<_>>>()?;
     let mut progress = Progress::new("chunk", chunks, chunks);
     for (number, chunk) in corpus.chunks().take(chunks).enumerate() {
@@ -76,7 +74,7 @@ pub fn compare(args: &CompareArgs) -> Result<Reports> {
     }
     let report = |way: &Way| Report {
         codec: way.codec().to_string(),
-        calibrated: profile_of(way.codec(), profile.as_ref()).is_some(),
+        calibrated: way.is_calibrated(),
         split: args.split,
         framing: args.framing.to_string(),
         bits_per_value: way.wire.bits_per_value().unwrap_or(f64::NAN),
@@ -87,10 +85,6 @@ pub fn compare(args: &CompareArgs) -> Result<Reports> {
         [way] => Ok(Reports::One(Box::new(report(way)))),
         ways => Ok(Reports::Several(ways.iter().map(report).collect())),
     }
-}
-
-fn profile_of(codec: Codec, profile: Option<&Arc<Profile>>) -> Option<&Arc<Profile>> {
-    profile.filter(|_| codec.uses_profile())
 }
 
 impl fmt::Display for Reports {

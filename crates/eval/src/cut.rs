@@ -30,6 +30,7 @@ pub struct Cut {
 #[derive(Debug)]
 pub struct Way {
     encoder: Encoder,
+    calibrated: bool,
     framing: Framing,
     session: BackSession,
     /// What it took.
@@ -69,7 +70,7 @@ impl Cut {
         })
     }
 
-    /// Another way across.
+    /// Another way across, by the profile if the codec uses one.
     ///
     /// # Errors
     /// When the back cannot open a session for it.
@@ -100,11 +101,54 @@ impl Cut {
     pub fn rows(&mut self, tokens: &[u32]) -> Result<Vec<f32>> {
         let step = FrontStep::Truncate { position: 0 };
         self.front.step(&mut self.front_session, step)?;
+        self.append(tokens)
+    }
+
+    /// The rows of further tokens, `[tokens, hidden]`.
+    ///
+    /// # Errors
+    /// When a step fails.
+    pub fn append(&mut self, tokens: &[u32]) -> Result<Vec<f32>> {
         let mut rows = Vec::with_capacity(tokens.len() * self.hidden());
         for part in tokens.chunks(MERGED_ROWS) {
             rows.extend(self.front.rows(&mut self.front_session, part)?);
         }
         Ok(rows)
+    }
+
+    /// Goes back to position 0, everywhere.
+    ///
+    /// # Errors
+    /// When a step fails.
+    pub fn restart(&mut self, ways: &mut [Way]) -> Result<()> {
+        self.rows(&[])?;
+        self.restart_backs(ways)
+    }
+
+    fn restart_backs(&mut self, ways: &mut [Way]) -> Result<()> {
+        for way in std::iter::once(&mut self.exact).chain(ways) {
+            let step = BackStep::Truncate { position: 0 };
+            self.back.step(&mut way.session, step)?;
+        }
+        Ok(())
+    }
+
+    /// Runs further rows through the back as they are, and returns the logits after the last
+    /// `count`, `[count, vocabulary]`.
+    ///
+    /// # Errors
+    /// When a step fails.
+    pub fn exact_logits(&mut self, rows: &[f32], count: usize) -> Result<Vec<f32>> {
+        let hidden = self.hidden();
+        self.exact.logits(&self.back, rows, hidden, count)
+    }
+
+    /// The same through codec and back.
+    ///
+    /// # Errors
+    /// When a step fails.
+    pub fn logits(&self, way: &mut Way, rows: &[f32], count: usize) -> Result<Vec<f32>> {
+        way.logits(&self.back, rows, self.hidden(), count)
     }
 
     /// Sends a chunk's rows every way, and compares the predictions of `targets`, the tokens behind
@@ -121,10 +165,7 @@ impl Cut {
         ways: &mut [Way],
     ) -> Result<()> {
         let hidden = self.hidden();
-        for way in std::iter::once(&mut self.exact).chain(&mut *ways) {
-            let step = BackStep::Truncate { position: 0 };
-            self.back.step(&mut way.session, step)?;
-        }
+        self.restart_backs(ways)?;
         let mut start = 0;
         for part in rows.chunks(MERGED_ROWS * hidden) {
             let end = start + part.len() / hidden;
@@ -159,12 +200,14 @@ fn way(
     framing: Framing,
     (split, context): (usize, usize),
 ) -> Result<Way> {
+    let profile = profile.filter(|_| codec.uses_profile());
     let open = BackOpen {
         split,
         context,
         profile: profile.cloned(),
     };
     Ok(Way {
+        calibrated: profile.is_some(),
         encoder: Encoder::new(codec, profile),
         framing,
         session: back.session(open)?,
@@ -177,6 +220,11 @@ impl Way {
     /// Its codec.
     pub fn codec(&self) -> Codec {
         self.encoder.codec()
+    }
+
+    /// Whether by a profile calibrated for this cut.
+    pub fn is_calibrated(&self) -> bool {
+        self.calibrated
     }
 
     /// Runs rows through codec and back, and returns the logits after the last `count`.

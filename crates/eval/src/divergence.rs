@@ -107,7 +107,8 @@ fn kl(reference: &[f32], logits: &[f32]) -> f64 {
     sum.max(0.0)
 }
 
-fn likeliest(logits: &[f32]) -> usize {
+/// The place of the greatest logit, the first of equals.
+pub(crate) fn likeliest(logits: &[f32]) -> usize {
     let mut best = 0;
     for (at, &logit) in logits.iter().enumerate() {
         if logit > logits[best] {

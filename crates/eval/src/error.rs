@@ -24,6 +24,14 @@ pub enum EvalError {
         /// Why.
         source: std::io::Error,
     },
+    /// A line of a file of prompts is none.
+    #[error("{path}, line {line}: expected a JSON object with `prompt` or `turns`")]
+    Prompt {
+        /// The file.
+        path: PathBuf,
+        /// The line, from 1.
+        line: usize,
+    },
     /// Nothing to compare.
     #[error("no codec was named")]
     NoCodec,

@@ -1,8 +1,9 @@
 //! Measures a model through the engine that serves it: what is evaluated is what is served.
 //!
-//! [`perplexity`], [`compare`], [`calibrate`] and [`bench`] are the commands. [`pipeline`] drives both engine halves in
-//! one process with the codec between them, frames encoded and decoded as on the wire; [`corpus`]
-//! cuts a text into chunks, [`score`] turns logits into a perplexity.
+//! [`perplexity`], [`compare`], [`generations`], [`calibrate`] and [`bench`] are the commands.
+//! [`pipeline`] drives both engine halves in one process with the codec between them, frames encoded
+//! and decoded as on the wire; [`corpus`] cuts a text into chunks, [`score`] turns logits into a
+//! perplexity.
 
 pub mod bench;
 pub mod bench_run;
@@ -13,9 +14,11 @@ pub mod corpus;
 pub mod cut;
 pub mod divergence;
 pub mod error;
+pub mod generations;
 pub mod perplexity;
 pub mod pipeline;
 pub mod progress;
+pub mod prompts;
 pub mod score;
 pub mod summary;
 
