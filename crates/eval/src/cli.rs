@@ -80,7 +80,8 @@ pub struct PerplexityArgs {
     #[command(flatten)]
     #[allow(missing_docs)]
     pub cut: CutArgs,
-    /// Type of the back's matrices, or of all when the model is not split: f32 or bf16.
+    /// Type of the back's matrices, or of all when the model is not split: f32, bf16, int8, int4,
+    /// int4:32, int4:64 or int4:128.
     #[arg(long, value_name = "TYPE", default_value_t)]
     pub back_weights: WeightType,
     /// Print one JSON document.
@@ -101,7 +102,7 @@ pub struct CutArgs {
     /// prompts).
     #[arg(long, default_value_t, value_enum, requires = "split")]
     pub framing: Framing,
-    /// Type of the front's matrices: f32 or bf16.
+    /// Type of the front's matrices: f32, bf16, int8, int4, int4:32, int4:64 or int4:128.
     #[arg(long, value_name = "TYPE", default_value_t, requires = "split")]
     pub front_weights: WeightType,
 }
@@ -206,7 +207,7 @@ pub struct BenchArgs {
     /// How rows are encoded between the halves: f32, bf16, int8, tabq, high, balanced or economy.
     #[arg(long, value_name = "NAME", default_value_t, requires = "split")]
     pub codec: Codec,
-    /// Type of the matrices: f32 or bf16.
+    /// Type of the matrices: f32, bf16, int8, int4, int4:32, int4:64 or int4:128.
     #[arg(long, value_name = "TYPE", default_value_t)]
     pub weights: WeightType,
     /// Tokens of the prompt.

@@ -4,7 +4,7 @@ use crate::checkpoint::Checkpoint;
 use crate::config::ModelConfig;
 use crate::error::Result;
 use crate::kv_cache::KvCache;
-use crate::linear::{Linear, Stored};
+use crate::linear::{Inputs, Linear, Stored};
 use crate::norm::RmsNorm;
 use crate::precision::WeightType;
 use crate::rope::Rotation;
@@ -63,6 +63,7 @@ impl Attention {
         checkpoint: &Checkpoint,
         config: &ModelConfig,
         layer: usize,
+        inputs: Inputs<'_>,
         weights: WeightType,
         device: Device,
     ) -> Result<Self> {
@@ -81,14 +82,17 @@ impl Attention {
                     stored(&key, kv_inner, bias),
                     stored(&value, kv_inner, bias),
                 ],
-                config.hidden,
+                inputs,
                 weights,
                 device,
             )?,
             output: Linear::load(
                 checkpoint,
                 &[stored(&output, config.hidden, config.output_bias)],
-                inner,
+                Inputs {
+                    count: inner,
+                    importance: &[],
+                },
                 weights,
                 device,
             )?,

@@ -5,6 +5,7 @@ use crate::checkpoint::Checkpoint;
 use crate::config::ModelConfig;
 use crate::error::Result;
 use crate::kv_cache::KvCache;
+use crate::linear::Inputs;
 use crate::mlp::Mlp;
 use crate::norm::RmsNorm;
 use crate::precision::WeightType;
@@ -32,12 +33,23 @@ impl Layer {
             let name = format!("model.layers.{number}.{part}_layernorm");
             RmsNorm::load(checkpoint, &name, config.hidden, config, device)
         };
+        let (attention_norm, mlp_norm) = (norm("input")?, norm("post_attention")?);
+        // A normalised value is about 1, times the norm's gain.
+        let squares = |norm: &RmsNorm| -> Result<Vec<f32>> {
+            Ok(norm.gains()?.into_iter().map(|g| g * g).collect())
+        };
+        let (before_attention, before_mlp) = (squares(&attention_norm)?, squares(&mlp_norm)?);
+        let inputs = |importance| Inputs {
+            count: config.hidden,
+            importance,
+        };
+        let (of_attention, of_mlp) = (inputs(&before_attention), inputs(&before_mlp));
         Ok(Self {
             number,
-            attention_norm: norm("input")?,
-            attention: Attention::load(checkpoint, config, number, weights, device)?,
-            mlp_norm: norm("post_attention")?,
-            mlp: Mlp::load(checkpoint, config, number, weights, device)?,
+            attention_norm,
+            attention: Attention::load(checkpoint, config, number, of_attention, weights, device)?,
+            mlp_norm,
+            mlp: Mlp::load(checkpoint, config, number, of_mlp, weights, device)?,
             kind: weights.kind(),
         })
     }

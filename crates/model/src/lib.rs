@@ -32,6 +32,7 @@ mod mapped;
 mod mlp;
 mod norm;
 mod precision;
+mod quantise;
 mod rope;
 mod segment;
 
@@ -43,7 +44,7 @@ pub use error::{ModelError, Result};
 pub use fingerprint::{Fingerprint, weights_fingerprint};
 pub use kv_cache::KvCache;
 pub use layer_range::LayerRange;
-pub use precision::{UnknownWeightType, WeightType};
+pub use precision::{Group, UnknownWeightType, WeightType};
 pub use rope::{Rope, RopeScaling};
 pub use segment::Segment;
 pub use tch::{Device, Tensor};

@@ -5,6 +5,7 @@ use crate::error::Result;
 #[cfg(target_arch = "x86_64")]
 use crate::gemm::Panels;
 use crate::precision::WeightType;
+use crate::quantise;
 use tch::{Device, Tensor};
 
 /// Bytes of a file that stay mapped in behind what is being packed, at the most.
@@ -14,7 +15,7 @@ const RELEASE_BYTES: usize = 4 << 20;
 /// `y = x · Wᵀ + b`.
 #[derive(Debug)]
 pub(crate) enum Linear {
-    /// f32 on a processor whose vectors [`crate::gemm`] knows.
+    /// f32 or integers on a processor whose vectors [`crate::gemm`] knows.
     #[cfg(target_arch = "x86_64")]
     Packed(Panels),
     /// Everything else.
@@ -26,6 +27,14 @@ pub(crate) enum Linear {
     },
 }
 
+/// What a matrix is multiplied with.
+#[derive(Clone, Copy)]
+pub(crate) struct Inputs<'a> {
+    pub(crate) count: usize,
+    /// How large the square of each is on the whole, as far as it is known; else nothing.
+    pub(crate) importance: &'a [f32],
+}
+
 /// A matrix in a checkpoint, and whether it has a bias.
 pub(crate) struct Stored<'a> {
     pub(crate) name: &'a str,
@@ -34,21 +43,22 @@ pub(crate) struct Stored<'a> {
 }
 
 impl Linear {
-    /// Loads matrices that share an input of `columns` values as one, stacked: a product saved is
+    /// Loads matrices that share their inputs as one, stacked: a product saved is
     /// a call saved, and calls are what small models spend their time on.
     pub(crate) fn load(
         checkpoint: &Checkpoint,
         parts: &[Stored<'_>],
-        columns: usize,
+        inputs: Inputs<'_>,
         weights: WeightType,
         device: Device,
     ) -> Result<Self> {
+        let columns = inputs.count;
         let rows: usize = parts.iter().map(|p| p.rows).sum();
         #[cfg(target_arch = "x86_64")]
-        if let (WeightType::F32, Device::Cpu) = (weights, device)
-            && let Some(panels) = Panels::zeros(rows, columns)?
+        if device == Device::Cpu
+            && let Some(panels) = Panels::zeros(rows, columns, weights)?
         {
-            return Self::pack(panels, checkpoint, parts, columns);
+            return Self::pack(panels, checkpoint, parts, inputs);
         }
         let options = (weights.kind(), device);
         let weight = Tensor::f_empty([rows as i64, columns as i64], options)?;
@@ -61,9 +71,19 @@ impl Linear {
         for part in parts {
             let (start, count) = (row as i64, part.rows as i64);
             let stored = checkpoint.tensor(&part.weight(), &[part.rows, columns])?;
-            weight
-                .f_narrow(0, start, count)?
-                .f_copy_(&stored.to_tensor()?)?;
+            let values = match weights {
+                WeightType::F32 | WeightType::Bf16 => stored.to_tensor()?,
+                // Here codes save no memory: their weights are what libtorch multiplies with.
+                WeightType::Int8 | WeightType::Int4(_) => {
+                    let mut values = Vec::with_capacity(part.rows * columns);
+                    for row in 0..part.rows {
+                        stored.append_row(row, columns, &mut values);
+                        quantise::round(weights, inputs.importance, &mut values[row * columns..]);
+                    }
+                    Tensor::f_from_slice(&values)?.f_view([count, columns as i64])?
+                }
+            };
+            weight.f_narrow(0, start, count)?.f_copy_(&values)?;
             if let (true, Some(bias)) = (part.bias, &bias) {
                 let stored = checkpoint.tensor(&part.bias(), &[part.rows])?;
                 bias.f_narrow(0, start, count)?
@@ -80,8 +100,9 @@ impl Linear {
         mut panels: Panels,
         checkpoint: &Checkpoint,
         parts: &[Stored<'_>],
-        columns: usize,
+        inputs: Inputs<'_>,
     ) -> Result<Self> {
+        let columns = inputs.count;
         let mut first = 0;
         let mut values = Vec::with_capacity(columns);
         for part in parts {
@@ -90,7 +111,7 @@ impl Linear {
             for row in 0..part.rows {
                 values.clear();
                 stored.append_row(row, columns, &mut values);
-                panels.set_output(first + row, &values);
+                panels.set_output(first + row, &values, inputs.importance);
                 if (row + 1).is_multiple_of(between_releases) {
                     stored.release();
                 }
@@ -141,7 +162,7 @@ mod tests {
     /// 64 MiB that are neither copied nor kept mapped in while they are packed.
     #[test]
     fn packing_takes_little_more_memory_than_what_is_packed() {
-        if Panels::zeros(1, 1).unwrap().is_none() {
+        if Panels::zeros(1, 1, WeightType::F32).unwrap().is_none() {
             return;
         }
         let (rows, columns) = (1 << 14, 1 << 10);
@@ -160,11 +181,15 @@ mod tests {
             rows,
             bias: false,
         };
+        let inputs = Inputs {
+            count: columns,
+            importance: &[],
+        };
         // Forgets the peak so far.
         std::fs::write("/proc/self/clear_refs", "5").unwrap();
         let before = peak();
         let linear =
-            Linear::load(&checkpoint, &[part], columns, WeightType::F32, Device::Cpu).unwrap();
+            Linear::load(&checkpoint, &[part], inputs, WeightType::F32, Device::Cpu).unwrap();
         let grown = peak() - before;
         assert!(matches!(linear, Linear::Packed(_)));
         assert!(grown >= size as u64, "{grown} bytes for {size} of weights");

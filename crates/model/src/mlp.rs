@@ -3,7 +3,7 @@
 use crate::checkpoint::Checkpoint;
 use crate::config::ModelConfig;
 use crate::error::Result;
-use crate::linear::{Linear, Stored};
+use crate::linear::{Inputs, Linear, Stored};
 use crate::precision::WeightType;
 use tch::{Device, Tensor};
 
@@ -19,6 +19,7 @@ impl Mlp {
         checkpoint: &Checkpoint,
         config: &ModelConfig,
         layer: usize,
+        inputs: Inputs<'_>,
         weights: WeightType,
         device: Device,
     ) -> Result<Self> {
@@ -33,14 +34,17 @@ impl Mlp {
                     stored(&gate, config.intermediate),
                     stored(&up, config.intermediate),
                 ],
-                config.hidden,
+                inputs,
                 weights,
                 device,
             )?,
             down: Linear::load(
                 checkpoint,
                 &[stored(&down, config.hidden)],
-                config.intermediate,
+                Inputs {
+                    count: config.intermediate,
+                    importance: &[],
+                },
                 weights,
                 device,
             )?,

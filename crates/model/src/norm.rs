@@ -33,6 +33,11 @@ impl RmsNorm {
         })
     }
 
+    /// What normalised values are multiplied with, `[size]`.
+    pub(crate) fn gains(&self) -> Result<Vec<f32>> {
+        crate::values(&self.weight)
+    }
+
     /// Normalises the last dimension. Returns f32.
     pub(crate) fn forward(&self, x: &Tensor) -> Result<Tensor> {
         let x = x.f_to_kind(Kind::Float)?;

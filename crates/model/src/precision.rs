@@ -4,8 +4,8 @@ use std::fmt;
 use std::str::FromStr;
 use tch::Kind;
 
-/// The type a segment's matrices are held and multiplied in. The residual stream and the norms
-/// are f32 whatever this is.
+/// The type a segment's matrices are held in. The residual stream and the norms are f32 whatever
+/// this is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum WeightType {
     /// 32-bit floats: the reference, and the faster type on processors without bf16 instructions.
@@ -13,25 +13,66 @@ pub enum WeightType {
     F32,
     /// bfloat16.
     Bf16,
+    /// 8-bit integers, one scale an output.
+    Int8,
+    /// 4-bit integers in groups of inputs, each with a scale and an offset. The head of such a model
+    /// is [`WeightType::Int8`].
+    Int4(Group),
+}
+
+/// Inputs that share a scale and an offset: the smaller, the closer, at 32 bits a group.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Group {
+    /// 32 inputs: 5 bits a weight.
+    G32,
+    /// 64 inputs: 4.5 bits a weight.
+    #[default]
+    G64,
+    /// 128 inputs: 4.25 bits a weight.
+    G128,
+}
+
+impl Group {
+    /// Inputs of a group.
+    pub fn inputs(self) -> usize {
+        match self {
+            Self::G32 => 32,
+            Self::G64 => 64,
+            Self::G128 => 128,
+        }
+    }
+
+    /// A group's part of what there is one of for each input; nothing of nothing.
+    pub(crate) fn of(self, all: &[f32], number: usize) -> &[f32] {
+        let begin = (number * self.inputs()).min(all.len());
+        &all[begin..all.len().min(begin + self.inputs())]
+    }
 }
 
 impl WeightType {
     /// Every type, for help texts.
-    pub const ALL: [Self; 2] = [Self::F32, Self::Bf16];
+    pub const ALL: [Self; 6] = [
+        Self::F32,
+        Self::Bf16,
+        Self::Int8,
+        Self::Int4(Group::G32),
+        Self::Int4(Group::G64),
+        Self::Int4(Group::G128),
+    ];
 
-    /// The type of matrices, their inputs, and the keys and values made by them.
+    /// The type of what is multiplied with the matrices, and of the keys and values made by them.
     pub fn kind(self) -> Kind {
         match self {
-            Self::F32 => Kind::Float,
+            Self::F32 | Self::Int8 | Self::Int4(_) => Kind::Float,
             Self::Bf16 => Kind::BFloat16,
         }
     }
 
-    /// Bytes of one weight.
-    pub fn bytes(self) -> usize {
+    /// The type of a head's matrix, which hands its error straight to the probabilities.
+    pub(crate) fn of_head(self) -> Self {
         match self {
-            Self::F32 => 4,
-            Self::Bf16 => 2,
+            Self::Int4(_) => Self::Int8,
+            other => other,
         }
     }
 }
@@ -41,23 +82,30 @@ impl fmt::Display for WeightType {
         f.write_str(match self {
             Self::F32 => "f32",
             Self::Bf16 => "bf16",
+            Self::Int8 => "int8",
+            Self::Int4(Group::G32) => "int4:32",
+            Self::Int4(Group::G64) => "int4:64",
+            Self::Int4(Group::G128) => "int4:128",
         })
     }
 }
 
 /// A name that is no [`WeightType`].
 #[derive(Debug, thiserror::Error)]
-#[error("{0:?} is not a weight type; f32 and bf16 are")]
+#[error("{0:?} is not a weight type; f32, bf16, int8, int4, int4:32, int4:64 and int4:128 are")]
 pub struct UnknownWeightType(String);
 
 impl FromStr for WeightType {
     type Err = UnknownWeightType;
 
     fn from_str(name: &str) -> Result<Self, Self::Err> {
-        Self::ALL
-            .into_iter()
-            .find(|t| t.to_string() == name)
-            .ok_or_else(|| UnknownWeightType(name.to_owned()))
+        match name {
+            "int4" => Ok(Self::Int4(Group::default())),
+            _ => Self::ALL
+                .into_iter()
+                .find(|t| t.to_string() == name)
+                .ok_or_else(|| UnknownWeightType(name.to_owned())),
+        }
     }
 }
 
@@ -69,9 +117,10 @@ mod tests {
     fn a_type_is_read_as_it_is_written() {
         for weights in WeightType::ALL {
             assert_eq!(weights.to_string().parse::<WeightType>().unwrap(), weights);
-            assert_eq!(weights.bytes(), weights.kind().elt_size_in_bytes());
         }
-        for text in ["", "F32", "f16", "int4"] {
+        let int4 = "int4".parse::<WeightType>().unwrap();
+        assert_eq!(int4, WeightType::Int4(Group::G64));
+        for text in ["", "F32", "f16", "int4:16", "int2"] {
             let message = text.parse::<WeightType>().unwrap_err().to_string();
             assert!(message.contains(&format!("{text:?}")), "{message}");
         }

@@ -9,7 +9,7 @@ use crate::error::{ModelError, Result};
 use crate::kv_cache::KvCache;
 use crate::layer::Layer;
 use crate::layer_range::LayerRange;
-use crate::linear::{Linear, Stored};
+use crate::linear::{Inputs, Linear, Stored};
 use crate::norm::RmsNorm;
 use crate::precision::WeightType;
 use tch::{Device, Kind, Tensor};
@@ -245,7 +245,16 @@ impl Head {
         };
         Ok(Self {
             norm: RmsNorm::load(checkpoint, "model.norm", config.hidden, config, device)?,
-            matrix: Linear::load(checkpoint, &[matrix], config.hidden, weights, device)?,
+            matrix: Linear::load(
+                checkpoint,
+                &[matrix],
+                Inputs {
+                    count: config.hidden,
+                    importance: &[],
+                },
+                weights.of_head(),
+                device,
+            )?,
         })
     }
 }

@@ -1,23 +1,40 @@
 //! A matrix, packed the way a product reads it.
 
+use super::code_kernel;
+use super::codes::{CodePanel, Codes, Form};
 use super::kernel::{Kernel, WIDTH};
 use crate::error::{ModelError, Result};
+use crate::precision::WeightType;
 use memmap2::MmapMut;
 use std::fmt;
 
-/// A matrix `[outputs, inputs]` of f32 in panels of 32 outputs, `[panel][input][output]`: the
-/// product of a row with a panel reads it front to back, as memory likes it, and each value of the
-/// row meets whole vectors of weights. The last panel is filled up with zeros.
+/// A matrix `[outputs, inputs]` in panels of 32 outputs, `[panel][input][output]`: the product of a
+/// row with a panel reads it front to back, as memory likes it, and each value of the row meets
+/// whole vectors of weights. The last panel is filled up with zeros.
 pub(crate) struct Panels {
-    /// In huge pages where the system has them: a decode step reads all weights, and looks up a
-    /// page for every 2 MiB instead of every 4 KiB. What is not written to, page by page or huge
-    /// page by huge page, takes no memory.
-    packed: MmapMut,
+    packed: Packed,
     /// What the sums begin with, for all panels.
     bias: Vec<f32>,
     outputs: usize,
     inputs: usize,
     kernel: Kernel,
+}
+
+/// The weights, in huge pages where the system has them: a decode step reads all of them, and looks
+/// up a page for every 2 MiB instead of every 4 KiB. What is not written to, page by page or huge
+/// page by huge page, takes no memory.
+enum Packed {
+    Floats(MmapMut),
+    Codes(Codes),
+}
+
+/// A part of a panel.
+#[derive(Clone, Copy)]
+pub(super) enum Part<'a> {
+    /// `[depth, WIDTH]`.
+    Floats(&'a [f32]),
+    /// The same in codes.
+    Codes(CodePanel<'a>),
 }
 
 impl fmt::Debug for Panels {
@@ -27,25 +44,46 @@ impl fmt::Debug for Panels {
 }
 
 impl Panels {
-    /// A matrix and a bias of zeros; none where this processor has no vectors that we know.
+    /// A matrix and a bias of zeros; none where this processor has no vectors that we know, or the
+    /// type is left to libtorch.
     ///
     /// # Errors
     /// When there is no memory.
-    pub(crate) fn zeros(outputs: usize, inputs: usize) -> Result<Option<Self>> {
-        let kernel = Kernel::available().next();
+    pub(crate) fn zeros(
+        outputs: usize,
+        inputs: usize,
+        weights: WeightType,
+    ) -> Result<Option<Self>> {
+        let form = Form::of(weights);
+        let fits = match form {
+            Some(_) => code_kernel::is_available(),
+            None => weights == WeightType::F32,
+        };
+        let kernel = Kernel::available().next().filter(|_| fits);
         kernel
-            .map(|k| Self::with_kernel(k, outputs, inputs))
+            .map(|k| Self::with_kernel(k, outputs, inputs, form))
             .transpose()
     }
 
-    pub(super) fn with_kernel(kernel: Kernel, outputs: usize, inputs: usize) -> Result<Self> {
+    pub(super) fn with_kernel(
+        kernel: Kernel,
+        outputs: usize,
+        inputs: usize,
+        form: Option<Form>,
+    ) -> Result<Self> {
         let width = outputs.next_multiple_of(WIDTH);
-        let bytes = (width * inputs).max(WIDTH) * size_of::<f32>();
-        let packed =
-            MmapMut::map_anon(bytes).map_err(|source| ModelError::Memory { bytes, source })?;
-        // Not every system has them, and it works without.
-        #[cfg(target_os = "linux")]
-        let _ = packed.advise(memmap2::Advice::HugePage);
+        let packed = match form {
+            Some(form) => Packed::Codes(Codes::zeros(form, width, inputs)?),
+            None => {
+                let bytes = (width * inputs).max(WIDTH) * size_of::<f32>();
+                let packed = MmapMut::map_anon(bytes)
+                    .map_err(|source| ModelError::Memory { bytes, source })?;
+                // Not every system has them, and it works without.
+                #[cfg(target_os = "linux")]
+                let _ = packed.advise(memmap2::Advice::HugePage);
+                Packed::Floats(packed)
+            }
+        };
         Ok(Self {
             packed,
             bias: vec![0.0; width],
@@ -53,6 +91,16 @@ impl Panels {
             inputs,
             kernel,
         })
+    }
+
+    /// Bytes that weights and bias take.
+    #[cfg(test)]
+    pub(super) fn bytes(&self) -> usize {
+        let weights = match &self.packed {
+            Packed::Floats(floats) => floats.len(),
+            Packed::Codes(codes) => codes.bytes(),
+        };
+        weights + 4 * self.bias.len()
     }
 
     pub(super) fn outputs(&self) -> usize {
@@ -67,13 +115,19 @@ impl Panels {
         self.kernel
     }
 
-    /// Sets the matrix' row of one output, `[inputs]`.
-    pub(crate) fn set_output(&mut self, output: usize, weights: &[f32]) {
-        let packed: &mut [f32] = bytemuck::cast_slice_mut(&mut self.packed);
-        let first = output / WIDTH * self.inputs * WIDTH + output % WIDTH;
-        let places = packed[first..].iter_mut().step_by(WIDTH);
-        let pairs = places.take(self.inputs).zip(weights);
-        pairs.for_each(|(place, weight)| *place = *weight);
+    /// Sets the matrix' row of one output, `[inputs]`. `importance` says how much an error of each
+    /// input's weight counts, or nothing: see [`crate::quantise`].
+    pub(crate) fn set_output(&mut self, output: usize, weights: &[f32], importance: &[f32]) {
+        match &mut self.packed {
+            Packed::Floats(floats) => {
+                let packed: &mut [f32] = bytemuck::cast_slice_mut(floats);
+                let first = output / WIDTH * self.inputs * WIDTH + output % WIDTH;
+                let places = packed[first..].iter_mut().step_by(WIDTH);
+                let pairs = places.take(self.inputs).zip(weights);
+                pairs.for_each(|(place, weight)| *place = *weight);
+            }
+            Packed::Codes(codes) => codes.set_output(output, weights, importance),
+        }
     }
 
     /// Sets the bias of the outputs from `first` on.
@@ -81,11 +135,16 @@ impl Panels {
         self.bias[first..][..bias.len()].copy_from_slice(bias);
     }
 
-    /// One panel's weights from one input on, `[inputs - from, WIDTH]`.
-    pub(super) fn weights(&self, panel: usize, from: usize) -> &[f32] {
-        let packed: &[f32] = bytemuck::cast_slice(&self.packed);
-        let start = (panel * self.inputs + from) * WIDTH;
-        &packed[start..(panel + 1) * self.inputs * WIDTH]
+    /// One panel's weights of `depth` inputs from one on that begins a group.
+    pub(super) fn part(&self, panel: usize, from: usize, depth: usize) -> Part<'_> {
+        match &self.packed {
+            Packed::Floats(floats) => {
+                let packed: &[f32] = bytemuck::cast_slice(floats);
+                let start = (panel * self.inputs + from) * WIDTH;
+                Part::Floats(&packed[start..][..depth * WIDTH])
+            }
+            Packed::Codes(codes) => Part::Codes(codes.panel(panel, from, depth)),
+        }
     }
 
     /// One panel's bias, `[WIDTH]`.

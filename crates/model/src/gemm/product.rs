@@ -2,13 +2,16 @@
 
 #![allow(unsafe_code)]
 
+use super::code_kernel::{self, MAX_CODE_ROWS};
 use super::kernel::{Block, MAX_ROWS, WIDTH};
-use super::panels::Panels;
+use super::panels::{Panels, Part};
 use super::workers::for_each;
 use std::mem::MaybeUninit;
+use std::ops::Range;
 
 /// Inputs after which a sum is put down and the next rows' turn comes, so that this part of a
-/// panel (32 KiB) is still in a cache that a core has of its own when they need it.
+/// panel (64 KiB) is still in a cache that a core has of its own when they need it. Whole groups of
+/// every size.
 pub(super) const DEPTH: usize = 512;
 /// Multiplications that are done before other threads are awake.
 const WORTH_A_THREAD: usize = 1 << 15;
@@ -68,82 +71,107 @@ impl Product<'_> {
     /// # Safety
     /// No one else does the same part with the same panel.
     unsafe fn run(&self, panel: usize, part: usize, parts: usize) {
-        let (first, end) = (self.blocks * part / parts, self.blocks * (part + 1) / parts);
-        let stride = self.panels.outputs();
-        // The last panel's outputs may be fewer than a block writes.
-        if (panel + 1) * WIDTH > stride {
-            for block in first..end {
+        let blocks = self.blocks * part / parts..self.blocks * (part + 1) / parts;
+        let few = self.row(blocks.end) - self.row(blocks.start) <= MAX_CODE_ROWS;
+        let inputs = self.panels.inputs();
+        // There is at least one part, for the bias.
+        for from in (0..inputs.max(1)).step_by(DEPTH) {
+            let depth = DEPTH.min(inputs - from);
+            match self.panels.part(panel, from, depth) {
+                Part::Codes(codes) if !few => {
+                    let mut made = [0.0; DEPTH * WIDTH];
+                    // SAFETY: panels have codes where the processor can read them, and a part of
+                    // them at most DEPTH inputs.
+                    unsafe { code_kernel::expand(&codes, made.as_mut_ptr()) }
+                    let made = Part::Floats(&made[..depth * WIDTH]);
+                    // SAFETY: the caller's.
+                    unsafe { self.blocks(panel, blocks.clone(), from, made) }
+                }
                 // SAFETY: the caller's.
-                unsafe { self.narrow(panel, block) }
+                weights => unsafe { self.blocks(panel, blocks.clone(), from, weights) },
             }
-            return;
         }
-        for from in self.depths() {
-            for block in first..end {
-                // SAFETY: `[rows of the block, WIDTH]` lie within `out`, as the panel is whole.
-                unsafe {
-                    let out = self.out.add(self.row(block) * stride + panel * WIDTH);
-                    self.block(panel, block, from, out, stride);
+    }
+
+    /// Blocks of rows with a part of a panel.
+    ///
+    /// # Safety
+    /// See [`Product::run`].
+    unsafe fn blocks(&self, panel: usize, blocks: Range<usize>, from: usize, weights: Part<'_>) {
+        let outputs = self.panels.outputs();
+        let width = WIDTH.min(outputs - panel * WIDTH);
+        for block in blocks {
+            // SAFETY: `[rows of the block, width]` lie within `out`, and are this call's.
+            unsafe {
+                let out = self.out.add(self.row(block) * outputs + panel * WIDTH);
+                match width == WIDTH {
+                    true => self.block(panel, block, from, weights, out, outputs),
+                    // The last panel's outputs are fewer than a block writes.
+                    false => {
+                        let rows = self.row(block + 1) - self.row(block);
+                        let mut buffer = [0.0; MAX_ROWS * WIDTH];
+                        let values = buffer.as_mut_ptr();
+                        if from > 0 {
+                            for row in 0..rows {
+                                let row_out = out.add(row * outputs);
+                                values
+                                    .add(row * WIDTH)
+                                    .copy_from_nonoverlapping(row_out, width);
+                            }
+                        }
+                        self.block(panel, block, from, weights, values, WIDTH);
+                        for row in 0..rows {
+                            let row_out = out.add(row * outputs);
+                            row_out.copy_from_nonoverlapping(values.add(row * WIDTH), width);
+                        }
+                    }
                 }
             }
         }
     }
 
-    /// One block of rows with a panel of fewer outputs than [`WIDTH`], by way of a buffer.
-    ///
-    /// # Safety
-    /// See [`Product::run`].
-    unsafe fn narrow(&self, panel: usize, block: usize) {
-        let mut buffer = [0.0; MAX_ROWS * WIDTH];
-        for from in self.depths() {
-            // SAFETY: the buffer takes the most rows that a kernel does at once.
-            unsafe { self.block(panel, block, from, buffer.as_mut_ptr(), WIDTH) }
-        }
-        let outputs = self.panels.outputs();
-        let width = outputs - panel * WIDTH;
-        let rows = self.row(block)..self.row(block + 1);
-        for (row, values) in rows.zip(buffer.chunks_exact(WIDTH)) {
-            // SAFETY: `row` is below the rows and `panel * WIDTH + width` is the outputs.
-            unsafe {
-                let out = self.out.add(row * outputs + panel * WIDTH);
-                out.copy_from_nonoverlapping(values.as_ptr(), width);
-            }
-        }
-    }
-
-    /// Where the parts of the inputs begin. There is at least one, for the bias.
-    fn depths(&self) -> impl Iterator<Item = usize> + use<> {
-        (0..self.panels.inputs().max(1)).step_by(DEPTH)
-    }
-
-    /// The inputs `from .. from + DEPTH` of a block of rows and a panel.
+    /// One block of rows with a part of a panel.
     ///
     /// # Safety
     /// See [`Product::run`]; `out` takes the block's rows at this stride.
-    unsafe fn block(&self, panel: usize, block: usize, from: usize, out: *mut f32, stride: usize) {
+    unsafe fn block(
+        &self,
+        panel: usize,
+        block: usize,
+        from: usize,
+        weights: Part<'_>,
+        out: *mut f32,
+        stride: usize,
+    ) {
         let inputs = self.panels.inputs();
         let (first, end) = (self.row(block), self.row(block + 1));
         let depth = DEPTH.min(inputs - from);
-        let weights = &self.panels.weights(panel, from)[..depth * WIDTH];
         let x = &self.x[first * inputs + from..end * inputs - (inputs - from - depth)];
         let (seed, seed_stride) = match from {
             0 => (self.panels.bias(panel).as_ptr(), 0),
             _ => (out.cast_const(), stride),
         };
+        let mut block = Block {
+            x: x.as_ptr(),
+            x_stride: inputs,
+            panel: std::ptr::null(),
+            depth,
+            seed,
+            seed_stride,
+            out,
+            out_stride: stride,
+        };
         // SAFETY: the slices begin and end where the first row's first and the last row's last
-        // value are; the caller vouches for `out`. The kernel was made for this processor and is
-        // asked for at most as many rows as it takes.
+        // value are; the caller vouches for `out`. The kernels were made for this processor and are
+        // asked for at most as many rows as they take.
         unsafe {
-            self.panels.kernel().of(end - first)(&Block {
-                x: x.as_ptr(),
-                x_stride: inputs,
-                panel: weights.as_ptr(),
-                depth,
-                seed,
-                seed_stride,
-                out,
-                out_stride: stride,
-            });
+            match weights {
+                Part::Floats(weights) => {
+                    block.panel = weights.as_ptr();
+                    self.panels.kernel().of(end - first)(&block);
+                }
+                Part::Codes(codes) => code_kernel::multiply(&codes, &block, end - first),
+            }
         }
     }
 

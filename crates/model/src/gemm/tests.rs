@@ -2,10 +2,12 @@
 
 #![allow(unsafe_code)]
 
+use super::codes::Form;
 use super::kernel::{Kernel, WIDTH};
-use super::panels::Panels;
+use super::panels::{Panels, Part};
 use super::product::DEPTH;
-use crate::ModelError;
+use crate::precision::Group;
+use crate::{ModelError, WeightType};
 use std::mem::MaybeUninit;
 use tch::{Kind, Tensor};
 
@@ -39,9 +41,14 @@ impl Case {
     }
 
     fn panels(&self, kernel: Kernel) -> Panels {
-        let mut panels = Panels::with_kernel(kernel, self.outputs, self.inputs).unwrap();
+        self.panels_of(kernel, None)
+    }
+
+    fn panels_of(&self, kernel: Kernel, form: Option<Form>) -> Panels {
+        let mut panels = Panels::with_kernel(kernel, self.outputs, self.inputs, form).unwrap();
         for output in 0..self.outputs {
-            panels.set_output(output, &self.weights[output * self.inputs..][..self.inputs]);
+            let weights = &self.weights[output * self.inputs..][..self.inputs];
+            panels.set_output(output, weights, &[]);
         }
         panels.set_bias(0, &self.bias);
         panels
@@ -67,6 +74,80 @@ impl Case {
         let out = panels.product(&x.f_view(shape).unwrap()).unwrap();
         assert_eq!(out.size(), [rows as i64, self.outputs as i64]);
         crate::values(&out).unwrap()
+    }
+}
+
+const FORMS: [Form; 4] = [
+    Form::Eight,
+    Form::Four(Group::G32),
+    Form::Four(Group::G64),
+    Form::Four(Group::G128),
+];
+
+/// Whatever multiplies with codes, the weights are the same, those of the safe twin.
+#[test]
+fn codes_are_multiplied_as_their_weights_are() {
+    for outputs in [1, WIDTH, WIDTH + 9, 3 * WIDTH + 16] {
+        for inputs in [0, 1, 31, 64, 100, DEPTH, DEPTH + 70] {
+            let case = Case::new(outputs, inputs);
+            for form in FORMS {
+                let mut coded = Case::new(outputs, inputs);
+                for kernel in Kernel::available() {
+                    let panels = case.panels_of(kernel, Some(form));
+                    for output in 0..outputs {
+                        let Part::Codes(codes) = panels.part(output / WIDTH, 0, inputs) else {
+                            panic!("{form:?} has no codes")
+                        };
+                        for input in 0..inputs {
+                            let weight = codes.weight(input, output % WIDTH);
+                            coded.weights[output * inputs + input] = weight;
+                        }
+                    }
+                    let expected = coded.twin();
+                    for rows in [0, 1, 2, 3, 4, 5, 7, ROWS] {
+                        let found = case.product(&panels, rows);
+                        let same = found == expected[..rows * outputs];
+                        assert!(same, "{form:?}: {rows} rows of {inputs}, {outputs} outputs");
+                    }
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn codes_are_near_their_weights_and_few_bytes() {
+    let case = Case::new(2 * WIDTH, 256);
+    let kernel = Kernel::available().next();
+    for (weights, bits, within) in [
+        (WeightType::Int8, 8.2, 0.005),
+        (WeightType::Int4(Group::G32), 5.2, 0.1),
+        (WeightType::Int4(Group::G64), 4.7, 0.1),
+        (WeightType::Int4(Group::G128), 4.45, 0.1),
+    ] {
+        let Some(kernel) = kernel else { return };
+        let panels = case.panels_of(kernel, Form::of(weights));
+        let bytes = (panels.bytes() - 4 * case.outputs) as f64;
+        let found = 8.0 * bytes / case.weights.len() as f64;
+        assert!(found < bits, "{weights}: {found} bits");
+        let mut rounded = case.weights.clone();
+        rounded
+            .chunks_mut(case.inputs)
+            .for_each(|row| crate::quantise::round(weights, &[], row));
+        let (mut error, mut square) = (0.0, 0.0);
+        for (output, row) in rounded.chunks(case.inputs).enumerate() {
+            let Part::Codes(codes) = panels.part(output / WIDTH, 0, case.inputs) else {
+                panic!("{weights} has no codes")
+            };
+            for (input, &rounded) in row.iter().enumerate() {
+                assert_eq!(codes.weight(input, output % WIDTH), rounded);
+                let weight = case.weights[output * case.inputs + input];
+                error += f64::from(rounded - weight).powi(2);
+                square += f64::from(weight).powi(2);
+            }
+        }
+        let relative = (error / square).sqrt();
+        assert!(relative < within, "{weights}: {relative}");
     }
 }
 

@@ -11,6 +11,7 @@ mod rewritten;
 mod bf16;
 mod damaged_checkpoints;
 mod fingerprints;
+mod integers;
 mod memory;
 mod mutations;
 mod prefill_and_decode;
