@@ -43,7 +43,7 @@ pub struct ServeArgs {
     /// cpu, cuda or cuda:N.
     #[arg(long)]
     pub device: Option<String>,
-    /// f32 or bf16.
+    /// f32, bf16, int8 or int4 (int4:32, int4:64, int4:128 by group).
     #[arg(long)]
     pub weights: Option<String>,
     /// Threads that compute; 0 for the processors there are.

@@ -48,7 +48,7 @@ pub struct EdgeArgs {
     /// Layers that run here.
     #[arg(long)]
     pub split: Option<usize>,
-    /// How hidden rows are written: f32 or bf16.
+    /// How hidden rows are written: auto, f32, bf16, int8, tabq, high, balanced or economy.
     #[arg(long)]
     pub codec: Option<String>,
     /// Where clients connect.

@@ -9,15 +9,21 @@ fn prompt(vocabulary: u32) -> Vec<u32> {
     (0..90).map(|i| (i * 37 + 11) % vocabulary).collect()
 }
 
-async fn equal_at_every_cut(model: &str, layers: u32) {
+async fn equal_at_every_cut(model: &str, layers: u32, weights: &str) {
     let model = fixtures().join("models").join(model);
-    let cloud = Server::cloud(&model, ServerOptions::default())
-        .await
-        .unwrap();
+    let options = ServerOptions::default().args(["--weights", weights]);
+    let cloud = Server::cloud(&model, options).await.unwrap();
     let prompt = prompt(300);
     let mut unsplit = None;
     for split in 0..=layers {
-        let options = ServerOptions::default().args(["--codec", "f32", "--frame", "2KiB"]);
+        let options = ServerOptions::default().args([
+            "--codec",
+            "f32",
+            "--frame",
+            "2KiB",
+            "--weights",
+            weights,
+        ]);
         let edge = Server::edge(&model, &cloud.url(), split, options)
             .await
             .unwrap();
@@ -33,22 +39,51 @@ async fn equal_at_every_cut(model: &str, layers: u32) {
 
 #[tokio::test]
 async fn llama_is_the_same_at_every_cut() {
-    equal_at_every_cut("llama-gqa-llama3-tied", 3).await;
+    equal_at_every_cut("llama-gqa-llama3-tied", 3, "f32").await;
 }
 
 #[tokio::test]
 async fn qwen3_is_the_same_at_every_cut() {
-    equal_at_every_cut("qwen3-qknorm", 3).await;
+    equal_at_every_cut("qwen3-qknorm", 3, "f32").await;
 }
 
 #[tokio::test]
 async fn qwen2_is_the_same_at_every_cut() {
-    equal_at_every_cut("qwen2-bias", 3).await;
+    equal_at_every_cut("qwen2-bias", 3, "f32").await;
 }
 
 #[tokio::test]
 async fn mistral_is_the_same_at_every_cut() {
-    equal_at_every_cut("mistral-headdim", 3).await;
+    equal_at_every_cut("mistral-headdim", 3, "f32").await;
+}
+
+#[tokio::test]
+async fn llama_in_8_bits_is_the_same_at_every_cut() {
+    equal_at_every_cut("llama-gqa-llama3-tied", 3, "int8").await;
+}
+
+#[tokio::test]
+async fn qwen2_in_4_bits_is_the_same_at_every_cut() {
+    equal_at_every_cut("qwen2-bias", 3, "int4:32").await;
+}
+
+/// The default model's weights lie on a grid of 4 bits in groups of 32 already.
+#[tokio::test]
+async fn a_front_in_4_bits_says_what_the_model_says() {
+    let model = default_model();
+    let cloud = Server::cloud(&model, ServerOptions::default())
+        .await
+        .unwrap();
+    let options = ServerOptions::default().args(["--weights", "int4:32"]);
+    let edge = Server::edge(&model, &cloud.url(), 15, options)
+        .await
+        .unwrap();
+    let client = Client::connect(&edge.url()).await.unwrap();
+    let prompt = "The history of the Roman Empire begins with";
+    let request = tandem_tests::client::text_request(prompt, 14);
+    let text = client.generate(request).await.unwrap().text();
+    let expected = " the founding of Rome in 753 BCE by Romulus";
+    assert!(text.starts_with(expected), "{text}");
 }
 
 /// The text an independent engine gives for the default model.

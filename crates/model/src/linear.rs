@@ -8,9 +8,9 @@ use crate::precision::WeightType;
 use crate::quantise;
 use tch::{Device, Tensor};
 
-/// Bytes of a file that stay mapped in behind what is being packed, at the most.
+/// Bytes of f32 that are packed at once, and of a file that stay mapped in behind them.
 #[cfg(target_arch = "x86_64")]
-const RELEASE_BYTES: usize = 4 << 20;
+const BATCH_BYTES: usize = 1 << 20;
 
 /// `y = x · Wᵀ + b`.
 #[derive(Debug)]
@@ -94,7 +94,8 @@ impl Linear {
         Ok(Self::Torch { weight, bias })
     }
 
-    /// Fills the panels from the mapped file, row by row: there is no copy of a matrix in between.
+    /// Fills the panels from the mapped file, some rows at a time: there is no copy of a matrix in
+    /// between.
     #[cfg(target_arch = "x86_64")]
     fn pack(
         mut panels: Panels,
@@ -104,17 +105,16 @@ impl Linear {
     ) -> Result<Self> {
         let columns = inputs.count;
         let mut first = 0;
-        let mut values = Vec::with_capacity(columns);
+        let at_once = (BATCH_BYTES / (columns * 4).max(1)).max(1);
+        let mut values = Vec::with_capacity(at_once * columns);
         for part in parts {
             let stored = checkpoint.tensor(&part.weight(), &[part.rows, columns])?;
-            let between_releases = (RELEASE_BYTES / (columns * 4).max(1)).max(1);
-            for row in 0..part.rows {
+            for begin in (0..part.rows).step_by(at_once) {
                 values.clear();
-                stored.append_row(row, columns, &mut values);
-                panels.set_output(first + row, &values, inputs.importance);
-                if (row + 1).is_multiple_of(between_releases) {
-                    stored.release();
-                }
+                let rows = begin..part.rows.min(begin + at_once);
+                rows.for_each(|row| stored.append_row(row, columns, &mut values));
+                panels.set_outputs(first + begin, &values, inputs.importance);
+                stored.release();
             }
             if part.bias {
                 let stored = checkpoint.tensor(&part.bias(), &[part.rows])?;

@@ -110,6 +110,7 @@ struct Fit {
 impl Fit {
     fn of(weights: &[f32], importance: &[f32], grid: Grid) -> Self {
         const LANES: usize = 8;
+        const ALIKE: [f32; LANES] = [1.0; LANES];
         let (inverse, offset) = grid.inverse();
         let scale = grid.scale.to_f32();
         let mut sums = [[0.0f32; LANES]; 6];
@@ -123,19 +124,20 @@ impl Fit {
             sums[4][lane] += importance * weight;
             sums[5][lane] += importance * code * weight;
         };
-        match importance.is_empty() {
-            true => {
-                for weights in weights.chunks(LANES) {
-                    let weights = weights.iter().enumerate();
-                    weights.for_each(|(lane, &weight)| add(lane, weight, 1.0));
-                }
+        let (parts, rest) = weights.as_chunks::<LANES>();
+        let (importances, importance_rest) = importance.as_chunks::<LANES>();
+        for (number, weights) in parts.iter().enumerate() {
+            let importance = importances.get(number).unwrap_or(&ALIKE);
+            for lane in 0..LANES {
+                add(lane, weights[lane], importance[lane]);
             }
-            false => {
-                for (weights, importance) in weights.chunks(LANES).zip(importance.chunks(LANES)) {
-                    let pairs = weights.iter().zip(importance).enumerate();
-                    pairs.for_each(|(lane, (&weight, &importance))| add(lane, weight, importance));
-                }
-            }
+        }
+        for (lane, &weight) in rest.iter().enumerate() {
+            add(
+                lane,
+                weight,
+                importance_rest.get(lane).copied().unwrap_or(1.0),
+            );
         }
         let [error, importance, codes, squares, weights, products] =
             sums.map(|s| s.iter().sum::<f32>());

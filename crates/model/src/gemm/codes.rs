@@ -7,11 +7,13 @@
 //! row has the same bits either way.
 
 use super::kernel::WIDTH;
+use super::workers::for_each;
 use crate::error::{ModelError, Result};
 use crate::precision::{Group, WeightType};
 use crate::quantise::{Grid, eight_bits, four_bits};
 use half::f16;
 use memmap2::MmapMut;
+use std::sync::OnceLock;
 
 /// The codes of a matrix in panels, `[panel][input][output]`.
 pub(super) struct Codes {
@@ -97,37 +99,45 @@ impl Codes {
         self.codes.len() + 2 * self.grids.len() + 4 * self.scales.len()
     }
 
-    /// Quantises one output's weights, `[inputs]`. See [`four_bits`] about importance.
-    pub(super) fn set_output(&mut self, output: usize, weights: &[f32], importance: &[f32]) {
+    /// Quantises the weights of the outputs from `first` on, `[outputs, inputs]`. See [`four_bits`]
+    /// about importance.
+    pub(super) fn set_outputs(&mut self, first: usize, weights: &[f32], importance: &[f32]) {
+        let rows: Vec<&[f32]> = weights.chunks_exact(self.inputs.max(1)).collect();
+        let coded: Vec<OnceLock<Coded>> = rows.iter().map(|_| OnceLock::new()).collect();
+        let form = self.form;
+        for_each(rows.len(), &|row| {
+            coded[row].get_or_init(|| Coded::new(form, rows[row], importance));
+        });
+        for (row, coded) in coded.into_iter().enumerate() {
+            if let Some(coded) = coded.into_inner() {
+                self.put(first + row, &coded);
+            }
+        }
+    }
+
+    fn put(&mut self, output: usize, coded: &Coded) {
         let (panel, column) = (output / WIDTH, output % WIDTH);
-        let first = panel * self.inputs * self.form.row_bytes();
+        let bytes = self.form.row_bytes();
+        let first = panel * self.inputs * bytes;
+        let rows = self.codes[first..].chunks_exact_mut(bytes);
         match self.form {
             Form::Eight => {
-                let mut codes = vec![0; weights.len()];
-                self.scales[output] = eight_bits(weights, &mut codes);
-                for (input, code) in codes.into_iter().enumerate() {
-                    self.codes[first + input * WIDTH + column] = code.cast_unsigned();
-                }
+                self.scales[output] = coded.scale;
+                rows.zip(&coded.codes).for_each(|(row, &c)| row[column] = c);
             }
             Form::Four(group) => {
-                let groups = self.inputs.div_ceil(group.inputs());
                 let (byte, upper) = nibble(column);
-                let mut codes = vec![0; group.inputs()];
-                for (number, weights) in weights.chunks(group.inputs()).enumerate() {
-                    let codes = &mut codes[..weights.len()];
-                    let importance = group.of(importance, number);
-                    let Grid { scale, offset } = four_bits(weights, importance, codes);
-                    let grid = (panel * groups + number) * 2 * WIDTH + column;
-                    self.grids[grid] = scale;
-                    self.grids[grid + WIDTH] = offset;
-                    let begin = first + number * group.inputs() * WIDTH / 2;
-                    for (input, &code) in codes.iter().enumerate() {
-                        let place = &mut self.codes[begin + input * WIDTH / 2 + byte];
-                        *place = match upper {
-                            false => (*place & 0xf0) | code,
-                            true => (*place & 0x0f) | (code << 4),
-                        };
-                    }
+                for (row, &code) in rows.zip(&coded.codes) {
+                    row[byte] = match upper {
+                        false => (row[byte] & 0xf0) | code,
+                        true => (row[byte] & 0x0f) | (code << 4),
+                    };
+                }
+                let groups = self.inputs.div_ceil(group.inputs());
+                let grids = self.grids[panel * groups * 2 * WIDTH..].chunks_exact_mut(2 * WIDTH);
+                for (place, grid) in grids.zip(&coded.grids) {
+                    place[column] = grid.scale;
+                    place[WIDTH + column] = grid.offset;
                 }
             }
         }
@@ -153,6 +163,39 @@ impl Codes {
             grids,
             scales,
         }
+    }
+}
+
+/// One output's weights.
+struct Coded {
+    /// One an input; with 8 bits as two's complement.
+    codes: Vec<u8>,
+    grids: Vec<Grid>,
+    scale: f32,
+}
+
+impl Coded {
+    fn new(form: Form, weights: &[f32], importance: &[f32]) -> Self {
+        let mut coded = Self {
+            codes: vec![0; weights.len()],
+            grids: Vec::new(),
+            scale: 0.0,
+        };
+        match form {
+            Form::Eight => {
+                let codes = bytemuck::cast_slice_mut(&mut coded.codes);
+                coded.scale = eight_bits(weights, codes);
+            }
+            Form::Four(group) => {
+                let codes = coded.codes.chunks_mut(group.inputs());
+                let groups = weights.chunks(group.inputs()).zip(codes).enumerate();
+                let grids = groups.map(|(number, (weights, codes))| {
+                    four_bits(weights, group.of(importance, number), codes)
+                });
+                coded.grids = grids.collect();
+            }
+        }
+        coded
     }
 }
 

@@ -115,18 +115,20 @@ impl Panels {
         self.kernel
     }
 
-    /// Sets the matrix' row of one output, `[inputs]`. `importance` says how much an error of each
-    /// input's weight counts, or nothing: see [`crate::quantise`].
-    pub(crate) fn set_output(&mut self, output: usize, weights: &[f32], importance: &[f32]) {
+    /// Sets the matrix' rows of the outputs from `first` on, `[outputs, inputs]`. `importance` says
+    /// how much an error of each input's weight counts, or nothing: see [`crate::quantise`].
+    pub(crate) fn set_outputs(&mut self, first: usize, weights: &[f32], importance: &[f32]) {
         match &mut self.packed {
             Packed::Floats(floats) => {
                 let packed: &mut [f32] = bytemuck::cast_slice_mut(floats);
-                let first = output / WIDTH * self.inputs * WIDTH + output % WIDTH;
-                let places = packed[first..].iter_mut().step_by(WIDTH);
-                let pairs = places.take(self.inputs).zip(weights);
-                pairs.for_each(|(place, weight)| *place = *weight);
+                let rows = weights.chunks_exact(self.inputs.max(1));
+                for (output, weights) in (first..).zip(rows) {
+                    let begin = output / WIDTH * self.inputs * WIDTH + output % WIDTH;
+                    let places = packed[begin..].iter_mut().step_by(WIDTH);
+                    places.zip(weights).for_each(|(place, w)| *place = *w);
+                }
             }
-            Packed::Codes(codes) => codes.set_output(output, weights, importance),
+            Packed::Codes(codes) => codes.set_outputs(first, weights, importance),
         }
     }
 

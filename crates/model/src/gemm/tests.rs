@@ -46,10 +46,7 @@ impl Case {
 
     fn panels_of(&self, kernel: Kernel, form: Option<Form>) -> Panels {
         let mut panels = Panels::with_kernel(kernel, self.outputs, self.inputs, form).unwrap();
-        for output in 0..self.outputs {
-            let weights = &self.weights[output * self.inputs..][..self.inputs];
-            panels.set_output(output, weights, &[]);
-        }
+        panels.set_outputs(0, &self.weights, &[]);
         panels.set_bias(0, &self.bias);
         panels
     }
