@@ -85,3 +85,31 @@ async fn a_calibrated_profile_is_used_where_both_sides_have_it() {
         assert_eq!(answer.ids, exact.ids);
     }
 }
+
+#[test]
+fn generations_count_the_tokens_that_stay_the_same() {
+    let folder = tempfile::tempdir().unwrap();
+    let prompts = folder.path().join("prompts.jsonl");
+    let lines = "{\"prompt\": \"Count to ten.\"}\n{\"turns\": [\"Name a colour.\", \"Why?\"]}\n";
+    std::fs::write(&prompts, lines).unwrap();
+    let output = std::process::Command::new(Binary::Eval.path())
+        .args(["generations", "--split", "10", "--max-tokens", "12"])
+        .args(["--codec", "f32,economy", "--json", "--model"])
+        .arg(default_model())
+        .arg("--prompts")
+        .arg(&prompts)
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{output:?}");
+    let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(report["prompts"], 2);
+    let [exact, economy] = [&report["codecs"][0], &report["codecs"][1]];
+    assert_eq!(exact["same"], 2);
+    let count = |codec: &serde_json::Value| -> u64 {
+        let counts = codec["by_prompt"].as_array().unwrap();
+        counts.iter().map(|n| n.as_u64().unwrap()).sum()
+    };
+    assert_eq!(count(exact), report["tokens"].as_u64().unwrap());
+    assert!(count(economy) < count(exact), "{report}");
+    assert!(economy["same"].as_u64().unwrap() < 2);
+}

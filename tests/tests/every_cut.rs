@@ -67,23 +67,24 @@ async fn qwen2_in_4_bits_is_the_same_at_every_cut() {
     equal_at_every_cut("qwen2-bias", 3, "int4:32").await;
 }
 
-/// The default model's weights lie on a grid of 4 bits in groups of 32 already.
-#[tokio::test]
-async fn a_front_in_4_bits_says_what_the_model_says() {
+const PROMPT: &str = "The history of the Roman Empire begins with";
+
+/// The default model begins its answer so at every split, its edge with these arguments.
+async fn the_default_model_says(expected: &str, splits: &[u32], edge_arguments: &[&str]) {
     let model = default_model();
     let cloud = Server::cloud(&model, ServerOptions::default())
         .await
         .unwrap();
-    let options = ServerOptions::default().args(["--weights", "int4:32"]);
-    let edge = Server::edge(&model, &cloud.url(), 15, options)
-        .await
-        .unwrap();
-    let client = Client::connect(&edge.url()).await.unwrap();
-    let prompt = "The history of the Roman Empire begins with";
-    let request = tandem_tests::client::text_request(prompt, 14);
-    let text = client.generate(request).await.unwrap().text();
-    let expected = " the founding of Rome in 753 BCE by Romulus";
-    assert!(text.starts_with(expected), "{text}");
+    for &split in splits {
+        let options = ServerOptions::default().args(edge_arguments.iter().copied());
+        let edge = Server::edge(&model, &cloud.url(), split, options)
+            .await
+            .unwrap();
+        let client = Client::connect(&edge.url()).await.unwrap();
+        let request = tandem_tests::client::text_request(PROMPT, 40);
+        let text = client.generate(request).await.unwrap().text();
+        assert!(text.starts_with(expected), "split {split}: {text}");
+    }
 }
 
 /// The text an independent engine gives for the default model.
@@ -91,18 +92,12 @@ async fn a_front_in_4_bits_says_what_the_model_says() {
 async fn the_default_model_says_what_it_says_unsplit() {
     let expected = " the founding of Rome in 753 BCE by Romulus Augustus. Rome was established as \
                     a Roman city-state, and its founding myth is closely tied to the Roman Empire.";
-    let model = default_model();
-    let cloud = Server::cloud(&model, ServerOptions::default())
-        .await
-        .unwrap();
-    for split in [0, 10, 29, 30] {
-        let edge = Server::edge(&model, &cloud.url(), split, ServerOptions::default())
-            .await
-            .unwrap();
-        let client = Client::connect(&edge.url()).await.unwrap();
-        let request =
-            tandem_tests::client::text_request("The history of the Roman Empire begins with", 40);
-        let text = client.generate(request).await.unwrap().text();
-        assert!(text.starts_with(expected), "split {split}: {text}");
-    }
+    the_default_model_says(expected, &[0, 10, 29, 30], &[]).await;
+}
+
+/// Its weights lie on a grid of 4 bits in groups of 32 already.
+#[tokio::test]
+async fn a_front_in_4_bits_says_what_the_model_says() {
+    let expected = " the founding of Rome in 753 BCE by Romulus";
+    the_default_model_says(expected, &[15], &["--weights", "int4:32"]).await;
 }

@@ -200,6 +200,14 @@ impl Checkpoint {
         })
     }
 
+    /// The file that holds a tensor.
+    ///
+    /// # Errors
+    /// When there is none of this name.
+    pub(crate) fn file_of(&self, name: &str) -> Result<&Path> {
+        Ok(&self.files[self.entry(name)?.file].path)
+    }
+
     /// Every tensor in name order: name, type, shape, and a reader of its bytes.
     pub(crate) fn sections(&self) -> impl Iterator<Item = Section<'_>> {
         self.tensors.iter().map(|(name, entry)| Section {

@@ -75,6 +75,16 @@ pub enum ModelError {
         /// Its type.
         found: String,
     },
+    /// A weight that is to become an integer is NaN or infinite.
+    #[error("{path}: tensor {tensor} holds {value}, which no integer stands for")]
+    NotFinite {
+        /// The checkpoint file.
+        path: PathBuf,
+        /// The tensor.
+        tensor: String,
+        /// The weight.
+        value: f32,
+    },
     /// A file ends before a tensor does.
     #[error("{path}: truncated: tensor {tensor} ends at byte {expected}, the file at {found}")]
     Truncated {

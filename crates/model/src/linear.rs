@@ -1,7 +1,7 @@
 //! A matrix product, in the type its weights are held in.
 
 use crate::checkpoint::Checkpoint;
-use crate::error::Result;
+use crate::error::{ModelError, Result};
 #[cfg(target_arch = "x86_64")]
 use crate::gemm::Panels;
 use crate::precision::WeightType;
@@ -58,7 +58,7 @@ impl Linear {
         if device == Device::Cpu
             && let Some(panels) = Panels::zeros(rows, columns, weights)?
         {
-            return Self::pack(panels, checkpoint, parts, inputs);
+            return Self::pack(panels, checkpoint, parts, inputs, weights);
         }
         let options = (weights.kind(), device);
         let weight = Tensor::f_empty([rows as i64, columns as i64], options)?;
@@ -78,6 +78,7 @@ impl Linear {
                     let mut values = Vec::with_capacity(part.rows * columns);
                     for row in 0..part.rows {
                         stored.append_row(row, columns, &mut values);
+                        part.check(checkpoint, weights, &values[row * columns..])?;
                         quantise::round(weights, inputs.importance, &mut values[row * columns..]);
                     }
                     Tensor::f_from_slice(&values)?.f_view([count, columns as i64])?
@@ -102,6 +103,7 @@ impl Linear {
         checkpoint: &Checkpoint,
         parts: &[Stored<'_>],
         inputs: Inputs<'_>,
+        weights: WeightType,
     ) -> Result<Self> {
         let columns = inputs.count;
         let mut first = 0;
@@ -113,6 +115,7 @@ impl Linear {
                 values.clear();
                 let rows = begin..part.rows.min(begin + at_once);
                 rows.for_each(|row| stored.append_row(row, columns, &mut values));
+                part.check(checkpoint, weights, &values)?;
                 panels.set_outputs(first + begin, &values, inputs.importance);
                 stored.release();
             }
@@ -144,6 +147,25 @@ impl Stored<'_> {
 
     fn bias(&self) -> String {
         format!("{}.bias", self.name)
+    }
+
+    /// Refuses to make integers of what is no number: where floats are kept it shows in the logits.
+    fn check(&self, checkpoint: &Checkpoint, weights: WeightType, values: &[f32]) -> Result<()> {
+        let bad = match weights {
+            WeightType::F32 | WeightType::Bf16 => None,
+            WeightType::Int8 | WeightType::Int4(_) => values.iter().find(|w| !w.is_finite()),
+        };
+        match bad {
+            None => Ok(()),
+            Some(&value) => {
+                let tensor = self.weight();
+                Err(ModelError::NotFinite {
+                    path: checkpoint.file_of(&tensor)?.to_owned(),
+                    tensor,
+                    value,
+                })
+            }
+        }
     }
 }
 

@@ -1,7 +1,7 @@
 //! Two reflections of a row, one after the other, in one pass over it.
 //!
 //! `H₂ H₁ x = x − a₁ v₁ − a₂ v₂` with `a₁ = f₁ (v₁ · x)` and `a₂ = f₂ (v₂ · x − a₁ (v₁ · v₂))`: both
-//! products are of the row as it was. A row of long vectors is bound by how often it is read.
+//! products are of the row as it was, which is so read and written half as often.
 
 #![allow(unsafe_code)]
 

@@ -13,7 +13,7 @@ pub(crate) struct Reflectors {
     hidden: usize,
     count: usize,
     /// `[count, hidden]`, and one of zeros behind an odd number. Only directions matter, so integers
-    /// do, and are half as much to read: that is what a transform of long rows takes its time for.
+    /// do, and are half as much to read as floats.
     vectors: Vec<i16>,
     /// 2 / (vᵀ v) of each.
     factors: Vec<f32>,

@@ -2,6 +2,7 @@
 
 use crate::fixture::{BOUND, Fixture};
 use crate::pipeline::{Errors, Pipeline};
+use crate::rewritten::{Tensors, load_in, says};
 use tandem_model::{Group, Segment, WeightType};
 
 fn outcome(fixture: &Fixture, parts: &[&Segment]) -> Errors {
@@ -50,4 +51,23 @@ fn a_front_in_integers_feeds_a_back_in_f32() {
             fixture.name
         );
     }
+}
+
+/// An integer would make a number of it, and hide it.
+#[test]
+fn a_weight_that_is_no_number_is_named() {
+    let fixture = Fixture::open("llama-gqa-llama3-tied");
+    let mut tensors = Tensors::of(&fixture);
+    let name = "model.layers.1.mlp.up_proj.weight";
+    let values = tensors.get(name);
+    let last = values.bytes.len() - 4;
+    values.bytes[last..].copy_from_slice(&f32::NAN.to_le_bytes());
+    let directory = tempfile::tempdir().unwrap();
+    let path = tensors.write(directory.path());
+    for weights in [WeightType::Int8, WeightType::Int4(Group::G64)] {
+        let error = load_in(weights, directory.path(), &fixture.config, 0..2).unwrap_err();
+        says(error, &[&path.to_string_lossy(), name, "NaN"]);
+        assert!(load_in(weights, directory.path(), &fixture.config, 0..1).is_ok());
+    }
+    assert!(load_in(WeightType::F32, directory.path(), &fixture.config, 0..2).is_ok());
 }

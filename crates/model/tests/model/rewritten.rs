@@ -133,16 +133,19 @@ pub(crate) fn load_layers(
     start: usize,
     end: usize,
 ) -> Result<Segment, ModelError> {
+    load_in(WeightType::F32, directory, config, start..end)
+}
+
+/// Opens a checkpoint and loads some layers.
+pub(crate) fn load_in(
+    weights: WeightType,
+    directory: &Path,
+    config: &ModelConfig,
+    layers: std::ops::Range<usize>,
+) -> Result<Segment, ModelError> {
     let checkpoint = Checkpoint::open(directory)?;
-    let range = LayerRange::new(start, end, config.layers)?;
-    Segment::load(
-        &checkpoint,
-        config,
-        range,
-        WeightType::F32,
-        Device::Cpu,
-        |_| {},
-    )
+    let range = LayerRange::new(layers.start, layers.end, config.layers)?;
+    Segment::load(&checkpoint, config, range, weights, Device::Cpu, |_| {})
 }
 
 /// A safetensors file by hand: what the library would refuse to write.
