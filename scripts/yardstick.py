@@ -130,7 +130,7 @@ def tandem(args: argparse.Namespace) -> dict:
     command = [
         str(args.tandem_eval), "bench", "--json", "--repeats", "1",
         "--model", str(args.model),
-        "--weights", args.weights,
+        "--back-weights", args.weights,
         "--threads", str(args.threads),
         "--prompt-tokens", str(args.prompt_tokens),
         "--decode-tokens", str(args.decode_tokens),

@@ -43,9 +43,13 @@ pub struct ServeArgs {
     /// cpu, cuda or cuda:N.
     #[arg(long)]
     pub device: Option<String>,
-    /// f32, bf16, int8 or int4 (int4:32, int4:64, int4:128 by group).
+    /// Type of the weights: f32, bf16, int8 or int4 (int4:32, int4:64, int4:128 by group), with
+    /// exceptions for layers and the head: int4,20-29=int8,head=f32.
     #[arg(long)]
     pub weights: Option<String>,
+    /// Type of keys and values: auto (that of the weights' products), f32 or bf16.
+    #[arg(long)]
+    pub kv: Option<String>,
     /// Threads that compute; 0 for the processors there are.
     #[arg(long)]
     pub threads: Option<usize>,
@@ -102,6 +106,7 @@ impl ServeArgs {
             .flag("--metrics-listen", "metrics_listen", self.metrics_listen)
             .flag("--device", "device", self.device)
             .flag("--weights", "weights", self.weights)
+            .flag("--kv", "kv", self.kv)
             .flag("--threads", "threads", self.threads)
             .flag("--first-layer", "first_layer", self.first_layer)
             .flag("--max-sessions", "sessions.max", self.max_sessions)

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 use tandem_engine::Compute;
-use tandem_model::{DeviceName, WeightType};
+use tandem_model::{DeviceName, KvType, Precision, WeightScheme};
 use tandem_service::config::{ByteSize, HumanDuration, Validate, Violations};
 use tandem_service::grpc::TransportConfig;
 use tandem_service::logging::LogConfig;
@@ -16,6 +16,9 @@ pub const DEFAULTS: &str = include_str!("../cloud.yaml");
 /// The longest context granted where the configuration leaves it open: memory for it is reserved
 /// when a session opens, and few conversations need more.
 const OPEN_CONTEXT: usize = 8192;
+
+/// What is chosen by another setting.
+const AUTO: &str = "auto";
 
 /// The configuration.
 #[derive(Debug, Clone, Deserialize)]
@@ -31,8 +34,10 @@ pub struct CloudConfig {
     pub name: String,
     /// Where the layers run.
     pub device: String,
-    /// Type of the weights.
+    /// Types of the weights.
     pub weights: String,
+    /// Type of keys and values.
+    pub kv: String,
     /// Threads that compute; 0 for the processors there are.
     pub threads: usize,
     /// First layer loaded.
@@ -76,11 +81,14 @@ pub struct LimitsConfig {
 }
 
 impl CloudConfig {
-    /// Where and in which type to compute.
+    /// Where and in which types to compute.
     pub fn compute(&self) -> Compute {
         Compute {
             device: self.device.parse().unwrap_or_default(),
-            weights: self.weights.parse().unwrap_or_default(),
+            precision: Precision {
+                weights: self.weights.parse().unwrap_or_default(),
+                kv: self.kv.parse().ok(),
+            },
         }
     }
 
@@ -111,8 +119,12 @@ impl Validate for CloudConfig {
         if let Err(error) = self.device.parse::<DeviceName>() {
             at.push("device", error.to_string());
         }
-        if let Err(error) = self.weights.parse::<WeightType>() {
+        if let Err(error) = self.weights.parse::<WeightScheme>() {
             at.push("weights", error.to_string());
+        }
+        match self.kv.parse::<KvType>() {
+            Err(error) if self.kv != AUTO => at.push("kv", format!("{error}, or {AUTO}")),
+            _ => {}
         }
         at.within("threads", self.threads, ..=1024);
         at.nested("sessions", &self.sessions);

@@ -109,7 +109,7 @@ async fn load(config: &CloudConfig, drain: &Drain) -> anyhow::Result<Cloud> {
     let (first_layer, compute) = (config.first_layer, config.compute());
     let (loading, back_budget) = (Arc::clone(&files), budget.clone());
     let engine = Engine::start("back", config.thread_count(), move || {
-        loading.back(first_layer, compute, back_budget, |_| {})
+        loading.back(first_layer, &compute, back_budget, |_| {})
     })
     .await
     .context("cannot load the model")?;
@@ -117,6 +117,7 @@ async fn load(config: &CloudConfig, drain: &Drain) -> anyhow::Result<Cloud> {
         model = %config.model.display(),
         layers = %format!("{first_layer}..{}", files.config.layers),
         weights = %config.weights,
+        kv = %config.kv,
         device = %config.device,
         threads = config.thread_count(),
         fingerprint = %format!("{:.16}", files.weights_fingerprint.to_string()),

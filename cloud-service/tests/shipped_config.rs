@@ -34,7 +34,8 @@ const FLAGS: &[Flag] = &[
         c.metrics_listen.to_string()
     }),
     ("--device", "device", "cuda:3", |c| c.device.clone()),
-    ("--weights", "weights", "bf16", |c| c.weights.clone()),
+    ("--weights", "weights", "int4,0=int8", |c| c.weights.clone()),
+    ("--kv", "kv", "bf16", |c| c.kv.clone()),
     ("--threads", "threads", "5", |c| c.threads.to_string()),
     ("--first-layer", "first_layer", "6", |c| {
         c.first_layer.to_string()
@@ -65,6 +66,8 @@ const OUT_OF_RANGE: &[(&str, &str)] = &[
     ("model", "model: ''"),
     ("device", "device: tpu"),
     ("weights", "weights: int3"),
+    ("weights", "weights: 'int4,0=int3'"),
+    ("kv", "kv: int3"),
     ("threads", "threads: 1025"),
     ("sessions.max", "sessions: {max: 0}"),
     ("sessions.max", "sessions: {max: 65537}"),
@@ -141,8 +144,12 @@ fn the_shipped_defaults_load_once_a_model_is_named() {
     assert_eq!(config.listen.to_string(), "127.0.0.1:50051");
     assert_eq!(config.metrics_listen.to_string(), "127.0.0.1:9501");
     assert_eq!(
-        (config.device.as_str(), config.weights.as_str()),
-        ("cpu", "f32")
+        (
+            config.device.as_str(),
+            config.weights.as_str(),
+            config.kv.as_str()
+        ),
+        ("cpu", "f32", "auto")
     );
     assert_eq!((config.threads, config.first_layer), (0, 0));
     assert_eq!((config.sessions.max, config.sessions.context), (64, 0));

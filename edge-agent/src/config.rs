@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 use tandem_codec::Codec;
 use tandem_engine::Compute;
-use tandem_model::{DeviceName, WeightType};
+use tandem_model::{DeviceName, KvType, Precision, WeightScheme};
 use tandem_service::config::{ByteSize, HumanDuration, Validate, Violations};
 use tandem_service::grpc::{TransportConfig, endpoint};
 use tandem_service::logging::LogConfig;
@@ -14,7 +14,7 @@ use tandem_service::logging::LogConfig;
 /// Every default, commented.
 pub const DEFAULTS: &str = include_str!("../edge.yaml");
 
-/// The codec that is chosen by what has been calibrated.
+/// What is chosen by what has been calibrated, or by another setting.
 const AUTO: &str = "auto";
 
 /// The configuration.
@@ -39,8 +39,10 @@ pub struct EdgeConfig {
     pub codec: String,
     /// Where the layers run.
     pub device: String,
-    /// Type of the weights.
+    /// Types of the weights.
     pub weights: String,
+    /// Type of keys and values.
+    pub kv: String,
     /// Threads that compute; 0 for the processors there are.
     pub threads: usize,
     /// Sessions.
@@ -78,11 +80,14 @@ pub struct PrefillConfig {
 }
 
 impl EdgeConfig {
-    /// Where and in which type to compute.
+    /// Where and in which types to compute.
     pub fn compute(&self) -> Compute {
         Compute {
             device: self.device.parse().unwrap_or_default(),
-            weights: self.weights.parse().unwrap_or_default(),
+            precision: Precision {
+                weights: self.weights.parse().unwrap_or_default(),
+                kv: self.kv.parse().ok(),
+            },
         }
     }
 
@@ -117,8 +122,12 @@ impl Validate for EdgeConfig {
         if let Err(error) = self.device.parse::<DeviceName>() {
             at.push("device", error.to_string());
         }
-        if let Err(error) = self.weights.parse::<WeightType>() {
+        if let Err(error) = self.weights.parse::<WeightScheme>() {
             at.push("weights", error.to_string());
+        }
+        match self.kv.parse::<KvType>() {
+            Err(error) if self.kv != AUTO => at.push("kv", format!("{error}, or {AUTO}")),
+            _ => {}
         }
         let least = HumanDuration::from(Duration::from_millis(1));
         at.within("connect_timeout", self.connect_timeout, least..);

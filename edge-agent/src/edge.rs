@@ -81,7 +81,7 @@ impl Edge {
             0 => None,
             split => {
                 let compute = config.compute();
-                let load = move || files.front(split, compute, on_layer);
+                let load = move || files.front(split, &compute, on_layer);
                 let started = Engine::start("front", config.thread_count(), load).await;
                 Some(started.context("cannot load the model")?)
             }

@@ -37,7 +37,8 @@ const FLAGS: &[Flag] = &[
         c.metrics_listen.to_string()
     }),
     ("--device", "device", "cuda:3", |c| c.device.clone()),
-    ("--weights", "weights", "bf16", |c| c.weights.clone()),
+    ("--weights", "weights", "int4,0=int8", |c| c.weights.clone()),
+    ("--kv", "kv", "bf16", |c| c.kv.clone()),
     ("--threads", "threads", "5", |c| c.threads.to_string()),
     ("--max-sessions", "sessions.max", "7", |c| {
         c.sessions.max.to_string()
@@ -73,6 +74,8 @@ const OUT_OF_RANGE: &[(&str, &str)] = &[
     ("split", "split: 4097"),
     ("device", "device: tpu"),
     ("weights", "weights: int3"),
+    ("weights", "weights: 'int4,0=int3'"),
+    ("kv", "kv: int3"),
     ("threads", "threads: 1025"),
     ("sessions.max", "sessions: {max: 0}"),
     ("sessions.max", "sessions: {max: 65537}"),
@@ -153,8 +156,12 @@ fn the_shipped_defaults_load_once_a_model_is_named() {
     assert_eq!(config.connect_timeout.get(), Duration::from_secs(3));
     assert_eq!((config.split, config.codec.as_str()), (10, "auto"));
     assert_eq!(
-        (config.device.as_str(), config.weights.as_str()),
-        ("cpu", "f32")
+        (
+            config.device.as_str(),
+            config.weights.as_str(),
+            config.kv.as_str()
+        ),
+        ("cpu", "f32", "auto")
     );
     assert_eq!(config.threads, 0);
     assert_eq!((config.sessions.max, config.sessions.context), (16, 0));

@@ -6,7 +6,7 @@ use crate::kv_budget::KvBudget;
 use crate::profiles::{Profiles, ProfilesError};
 use std::path::Path;
 use tandem_model::{
-    Checkpoint, DeviceName, Fingerprint, LayerRange, ModelConfig, ModelError, Segment, WeightType,
+    Checkpoint, DeviceName, Fingerprint, LayerRange, ModelConfig, ModelError, Precision, Segment,
     weights_fingerprint,
 };
 
@@ -34,12 +34,12 @@ pub enum OpenError {
 }
 
 /// How a half computes.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct Compute {
     /// Where.
     pub device: DeviceName,
-    /// In which type.
-    pub weights: WeightType,
+    /// In which types.
+    pub precision: Precision,
 }
 
 impl ModelFiles {
@@ -62,11 +62,11 @@ impl ModelFiles {
     /// Loads embedding and layers `0..split`. Call it on the thread that will compute.
     ///
     /// # Errors
-    /// When a tensor is missing or misshapen.
+    /// When a tensor is missing or misshapen, or the precision names a layer that is not loaded.
     pub fn front(
         &self,
         split: usize,
-        compute: Compute,
+        compute: &Compute,
         on_layer: impl FnMut(usize),
     ) -> Result<Front, ModelError> {
         let range = LayerRange::new(0, split, self.config.layers)?;
@@ -77,11 +77,11 @@ impl ModelFiles {
     /// Loads layers `first_layer..` and the head. Call it on the thread that will compute.
     ///
     /// # Errors
-    /// When a tensor is missing or misshapen.
+    /// When a tensor is missing or misshapen, or the precision names a layer that is not loaded.
     pub fn back(
         &self,
         first_layer: usize,
-        compute: Compute,
+        compute: &Compute,
         budget: KvBudget,
         on_layer: impl FnMut(usize),
     ) -> Result<Back, ModelError> {
@@ -93,14 +93,14 @@ impl ModelFiles {
     fn segment(
         &self,
         range: LayerRange,
-        compute: Compute,
+        compute: &Compute,
         on_layer: impl FnMut(usize),
     ) -> Result<Segment, ModelError> {
         Segment::load(
             &self.checkpoint,
             &self.config,
             range,
-            compute.weights,
+            &compute.precision,
             compute.device.open()?,
             on_layer,
         )

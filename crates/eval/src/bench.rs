@@ -13,6 +13,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 use tandem_engine::{Back, Compute, Engine, FrameCodec, Front, KvBudget, ModelFiles};
+use tandem_model::Precision;
 
 /// What `bench --json` prints.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -25,8 +26,10 @@ pub struct Report {
     pub chunk: usize,
     /// Threads of each engine.
     pub threads: usize,
-    /// Type of the matrices.
-    pub weights: String,
+    /// Types of the matrices of the back, and of the whole model unsplit.
+    pub back_weights: String,
+    /// Type of the back's keys and values.
+    pub back_kv: String,
     /// Measurements.
     pub repeats: usize,
     /// One back that runs the whole model on token ids.
@@ -53,6 +56,10 @@ pub struct Speed {
 pub struct SplitSpeed {
     /// Layers of the front.
     pub layers: usize,
+    /// Types of the front's matrices.
+    pub front_weights: String,
+    /// Type of the front's keys and values.
+    pub front_kv: String,
     /// How rows are encoded.
     pub codec: String,
     /// The pair, one half after the other.
@@ -114,11 +121,14 @@ async fn measure(args: &BenchArgs) -> Result<Report> {
         decode_tokens: args.decode_tokens.get(),
         chunk: args.chunk.get(),
         threads: args.model.threads(),
-        weights: args.weights.to_string(),
+        back_weights: args.precision.back_weights.to_string(),
+        back_kv: args.precision.back().kv().to_string(),
         repeats,
         unsplit: speed(&unsplit, |p| p.total),
         split: front.map(|front| SplitSpeed {
             layers: front.split,
+            front_weights: args.precision.front_weights.to_string(),
+            front_kv: args.precision.front().kv().to_string(),
             codec: front.codec.codec.to_string(),
             pair: speed(&pairs, |p| p.total),
             front: speed(&pairs, |p| p.front),
@@ -128,8 +138,9 @@ async fn measure(args: &BenchArgs) -> Result<Report> {
 }
 
 async fn start_back(args: &BenchArgs, files: &Arc<ModelFiles>) -> Result<Engine<Back>> {
-    let (files, compute, threads) = (Arc::clone(files), compute(args), args.model.threads());
-    let load = move || files.back(0, compute, KvBudget::new(u64::MAX), |_| {});
+    let (files, threads) = (Arc::clone(files), args.model.threads());
+    let compute = compute(args, args.precision.back());
+    let load = move || files.back(0, &compute, KvBudget::new(u64::MAX), |_| {});
     Ok(Engine::start("back", threads, load).await?)
 }
 
@@ -138,15 +149,16 @@ async fn start_front(
     files: &Arc<ModelFiles>,
     split: usize,
 ) -> Result<Engine<Front>> {
-    let (files, compute, threads) = (Arc::clone(files), compute(args), args.model.threads());
-    let load = move || files.front(split, compute, |_| {});
+    let (files, threads) = (Arc::clone(files), args.model.threads());
+    let compute = compute(args, args.precision.front());
+    let load = move || files.front(split, &compute, |_| {});
     Ok(Engine::start("front", threads, load).await?)
 }
 
-fn compute(args: &BenchArgs) -> Compute {
+fn compute(args: &BenchArgs, precision: Precision) -> Compute {
     Compute {
         device: args.model.device,
-        weights: args.weights,
+        precision,
     }
 }
 
@@ -185,7 +197,7 @@ impl fmt::Display for Report {
             self.prompt_tokens,
             self.chunk,
             self.decode_tokens,
-            self.weights,
+            self.back_weights,
             self.threads,
             self.repeats
         )?;
@@ -199,7 +211,8 @@ impl fmt::Display for Report {
             split
                 .pair
                 .line(f, &format!("split at {}, {}", split.layers, split.codec))?;
-            split.front.line(f, "  its front")?;
+            let front = format!("  front {:.10}", split.front_weights);
+            split.front.line(f, &front)?;
             split.back.line(f, "  its back")?;
         }
         Ok(())

@@ -6,7 +6,7 @@
 
 use crate::cli::CalibrateArgs;
 use crate::corpus::Corpus;
-use crate::cut::Cut;
+use crate::cut::{Cut, Reference};
 use crate::error::{EvalError, Result};
 use crate::pipeline::Framing;
 use crate::progress::Progress;
@@ -91,12 +91,19 @@ fn calibrate_cut(
     split: usize,
     chunks: &[Vec<u32>],
 ) -> Result<CutReport> {
-    let mut cut = Cut::load(&args.model, files, split, args.context)?;
+    let at = (split, args.context);
+    let mut cut = Cut::load(
+        &args.model,
+        files,
+        &args.precision,
+        Reference::SameHalves,
+        at,
+    )?;
     let (learn, check) = chunks.split_at(args.chunks.get());
     let mut progress = Progress::new("chunk", chunks.len() + check.len() * ROUNDS, chunks.len());
     let mut rows = Vec::new();
     for chunk in learn {
-        rows.extend(cut.rows(chunk)?);
+        rows.extend(cut.rows(chunk)?.values);
         progress.advance("rows");
     }
     let mut profile = tandem_codec::fit(

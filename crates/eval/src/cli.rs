@@ -6,7 +6,7 @@ use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::thread::available_parallelism;
 use tandem_codec::{Codec, MAX_REFLECTIONS};
-use tandem_model::{DeviceName, WeightType};
+use tandem_model::{DeviceName, KvType, Precision, WeightScheme};
 
 /// Measures a model through the engine that serves it.
 ///
@@ -26,8 +26,8 @@ pub enum Command {
     /// text is tokenised whole and cut into chunks that each start afresh; the second half of
     /// each chunk is scored.
     Perplexity(PerplexityArgs),
-    /// What codecs cost at a cut: divergence, agreement and perplexity against exact rows, and
-    /// bits a value, on the chunks that perplexity scores.
+    /// What precision and codecs cost at a cut: divergence, agreement and perplexity against the model
+    /// in f32 with exact rows, and bits a value, on the chunks that perplexity scores.
     Compare(CompareArgs),
     /// How many tokens of greedy answers are the same with a codec as with exact rows.
     Generations(GenerationsArgs),
@@ -80,10 +80,9 @@ pub struct PerplexityArgs {
     #[command(flatten)]
     #[allow(missing_docs)]
     pub cut: CutArgs,
-    /// Type of the back's matrices, or of all when the model is not split: f32, bf16, int8, int4,
-    /// int4:32, int4:64 or int4:128.
-    #[arg(long, value_name = "TYPE", default_value_t)]
-    pub back_weights: WeightType,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub precision: PrecisionArgs,
     /// Print one JSON document.
     #[arg(long)]
     pub json: bool,
@@ -102,9 +101,47 @@ pub struct CutArgs {
     /// prompts).
     #[arg(long, default_value_t, value_enum, requires = "split")]
     pub framing: Framing,
-    /// Type of the front's matrices: f32, bf16, int8, int4, int4:32, int4:64 or int4:128.
-    #[arg(long, value_name = "TYPE", default_value_t, requires = "split")]
-    pub front_weights: WeightType,
+}
+
+/// What both sides hold their matrices, keys and values in.
+#[derive(Debug, Clone, Args)]
+pub struct PrecisionArgs {
+    /// Types of the front's matrices: f32, bf16, int8, int4, int4:32, int4:64 or int4:128, with
+    /// exceptions: int4,0-1=int8.
+    #[arg(long, value_name = "TYPES", default_value_t, requires = "split")]
+    pub front_weights: WeightScheme,
+    /// Type of the front's keys and values: f32 or bf16. Default: that of its products.
+    #[arg(long, value_name = "TYPE", requires = "split")]
+    pub front_kv: Option<KvType>,
+    /// Types of the back's matrices, or of all when the model is not split.
+    #[arg(long, value_name = "TYPES", default_value_t)]
+    pub back_weights: WeightScheme,
+    /// Type of the back's keys and values, or of all when the model is not split.
+    #[arg(long, value_name = "TYPE")]
+    pub back_kv: Option<KvType>,
+}
+
+impl PrecisionArgs {
+    /// The front's.
+    pub fn front(&self) -> Precision {
+        Precision {
+            weights: self.front_weights.clone(),
+            kv: self.front_kv,
+        }
+    }
+
+    /// The back's.
+    pub fn back(&self) -> Precision {
+        Precision {
+            weights: self.back_weights.clone(),
+            kv: self.back_kv,
+        }
+    }
+
+    /// True where both are f32 throughout: the model as it is.
+    pub fn is_exact(&self) -> bool {
+        self.front().is_exact() && self.back().is_exact()
+    }
 }
 
 /// Arguments of `compare`.
@@ -128,6 +165,9 @@ pub struct CompareArgs {
     /// One or more codecs, separated by commas: f32, bf16, int8, tabq, high, balanced, economy.
     #[arg(long, value_name = "NAME", value_delimiter = ',', required = true)]
     pub codec: Vec<Codec>,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub precision: PrecisionArgs,
     /// How many rows a frame holds: decode (one, like generated tokens) or prefill (like
     /// prompts).
     #[arg(long, default_value = "decode", value_enum)]
@@ -161,6 +201,9 @@ pub struct GenerationsArgs {
     /// One or more codecs, separated by commas: f32, bf16, int8, tabq, high, balanced, economy.
     #[arg(long, value_name = "NAME", value_delimiter = ',', required = true)]
     pub codec: Vec<Codec>,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub precision: PrecisionArgs,
     /// Print one JSON document.
     #[arg(long)]
     pub json: bool,
@@ -178,6 +221,9 @@ pub struct CalibrateArgs {
     /// Layers before each cut, separated by commas.
     #[arg(long, value_name = "L", value_delimiter = ',', required = true)]
     pub split: Vec<usize>,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub precision: PrecisionArgs,
     /// Tokens of a chunk.
     #[arg(long, value_name = "N", value_parser = context, default_value = "1024")]
     pub context: usize,
@@ -207,9 +253,9 @@ pub struct BenchArgs {
     /// How rows are encoded between the halves: f32, bf16, int8, tabq, high, balanced or economy.
     #[arg(long, value_name = "NAME", default_value_t, requires = "split")]
     pub codec: Codec,
-    /// Type of the matrices: f32, bf16, int8, int4, int4:32, int4:64 or int4:128.
-    #[arg(long, value_name = "TYPE", default_value_t)]
-    pub weights: WeightType,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub precision: PrecisionArgs,
     /// Tokens of the prompt.
     #[arg(long, value_name = "N", default_value = "256")]
     pub prompt_tokens: NonZeroUsize,
@@ -263,7 +309,12 @@ mod tests {
     fn what_only_a_cut_uses_is_refused_without_one() {
         let base = "perplexity --model m --text t --context 64";
         assert!(!refused(base));
-        for option in ["--codec bf16", "--framing decode", "--front-weights bf16"] {
+        for option in [
+            "--codec bf16",
+            "--framing decode",
+            "--front-weights bf16",
+            "--front-kv bf16",
+        ] {
             assert!(refused(&format!("{base} {option}")), "{option}");
             assert!(!refused(&format!("{base} {option} --split 1")), "{option}");
         }

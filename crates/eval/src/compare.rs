@@ -1,10 +1,11 @@
-//! `tandem-eval compare`.
+//! `tandem-eval compare`: what codecs and precision cost against the model in f32 with exact rows.
 
 use crate::cli::CompareArgs;
 use crate::corpus::Corpus;
-use crate::cut::{Cut, Way};
+use crate::cut::{Cut, Reference, Way};
 use crate::divergence::Compared;
 use crate::error::{EvalError, Result};
+use crate::precision::PrecisionReport;
 use crate::progress::Progress;
 use serde::Serialize;
 use std::fmt;
@@ -22,6 +23,9 @@ pub struct Report {
     pub split: usize,
     /// Rows a frame: `decode` or `prefill`.
     pub framing: String,
+    #[serde(flatten)]
+    #[allow(missing_docs)]
+    pub precision: PrecisionReport,
     /// Bits a value of the rows, frame headers included.
     pub bits_per_value: f64,
     #[serde(flatten)]
@@ -56,7 +60,8 @@ pub fn compare(args: &CompareArgs) -> Result<Reports> {
         true => None,
         false => files.profiles.of(args.split).cloned(),
     };
-    let mut cut = Cut::load(&args.model, &files, args.split, args.context)?;
+    let at = (args.split, args.context);
+    let mut cut = Cut::load(&args.model, &files, &args.precision, Reference::Exact, at)?;
     let mut ways = args
         .codec
         .iter()
@@ -77,6 +82,7 @@ pub fn compare(args: &CompareArgs) -> Result<Reports> {
         calibrated: way.is_calibrated(),
         split: args.split,
         framing: args.framing.to_string(),
+        precision: PrecisionReport::of(&args.precision),
         bits_per_value: way.wire.bits_per_value().unwrap_or(f64::NAN),
         compared: way.divergence.summary(),
     };
@@ -93,6 +99,9 @@ impl fmt::Display for Reports {
             Self::One(report) => std::slice::from_ref(&**report),
             Self::Several(reports) => reports,
         };
+        if let Some(report) = reports.first() {
+            writeln!(f, "{}\n", report.precision)?;
+        }
         writeln!(
             f,
             "| codec | after layer | bits a value | mean KL | p99 KL | top-1 | 95% interval | perplexity change |"

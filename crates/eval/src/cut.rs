@@ -1,7 +1,8 @@
 //! One cut of a model with several ways across it, side by side: the same rows go through every
-//! codec, and each codec's back session runs on what came out.
+//! codec, and each codec's back session runs on what came out. They are compared with exact rows, or
+//! with the model in f32.
 
-use crate::cli::ModelArgs;
+use crate::cli::{ModelArgs, PrecisionArgs};
 use crate::divergence::Divergence;
 use crate::error::{EvalError, Result};
 use crate::pipeline::{Framing, Wire};
@@ -13,17 +14,43 @@ use tandem_engine::{
     Back, BackOpen, BackSession, BackStep, Compute, Front, FrontSession, FrontStep, Half as _,
     KvBudget, MERGED_ROWS, ModelFiles, RowsInput,
 };
-use tandem_model::WeightType;
+use tandem_model::Precision;
 
-/// A model in two halves, and the exact way across.
+/// A model in two halves, several ways across, and what they are compared with.
 #[derive(Debug)]
 pub struct Cut {
-    front: Front,
-    front_session: FrontSession,
-    back: Back,
-    exact: Way,
+    halves: Halves,
+    /// The model as it is, where the halves are not.
+    exact: Option<Halves>,
     split: usize,
     context: usize,
+}
+
+/// What a cut's ways are compared with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reference {
+    /// The model in f32 throughout: shows what precision and codec cost together.
+    Exact,
+    /// The same halves with exact rows between them: shows what the codec costs.
+    SameHalves,
+}
+
+/// A front, a back, and the exact way between them.
+#[derive(Debug)]
+struct Halves {
+    front: Front,
+    session: FrontSession,
+    back: Back,
+    way: Way,
+}
+
+/// Rows of some tokens, `[tokens, hidden]`.
+#[derive(Debug)]
+pub struct Rows {
+    /// Of the front that is measured.
+    pub values: Vec<f32>,
+    /// Of the exact front, where that is another.
+    exact: Option<Vec<f32>>,
 }
 
 /// One way across the cut.
@@ -40,31 +67,28 @@ pub struct Way {
 }
 
 impl Cut {
-    /// Loads both halves with room for `context` positions. See [`crate::pipeline::Pipeline::load`]
-    /// about threads.
+    /// Loads the halves, and the exact ones where these are the reference and others, with room for
+    /// `context` positions. See [`crate::pipeline::Pipeline::load`] about threads.
     ///
     /// # Errors
     /// When the model cannot be loaded, or cannot attend that far.
     pub fn load(
         args: &ModelArgs,
         files: &ModelFiles,
-        split: usize,
-        context: usize,
+        precision: &PrecisionArgs,
+        reference: Reference,
+        (split, context): (usize, usize),
     ) -> Result<Self> {
-        let compute = Compute {
-            device: args.device,
-            weights: WeightType::F32,
+        let load = |front, back| Halves::load(args, files, front, back, (split, context));
+        let exact = match reference {
+            Reference::Exact if !precision.is_exact() => {
+                Some(load(Precision::default(), Precision::default())?)
+            }
+            _ => None,
         };
-        let mut progress = Progress::new("loading layer", files.config.layers, 1);
-        let front = files.front(split, compute, |_| progress.advance(""))?;
-        let back = files.back(split, compute, KvBudget::new(u64::MAX), |_| {
-            progress.advance("");
-        })?;
         Ok(Self {
-            front_session: front.session(context)?,
-            exact: way(&back, Codec::F32, None, Framing::Prefill, (split, context))?,
-            front,
-            back,
+            halves: load(precision.front(), precision.back())?,
+            exact,
             split,
             context,
         })
@@ -80,40 +104,43 @@ impl Cut {
         profile: Option<&Arc<Profile>>,
         framing: Framing,
     ) -> Result<Way> {
-        way(
-            &self.back,
-            codec,
-            profile,
-            framing,
-            (self.split, self.context),
-        )
+        let at = (self.split, self.context);
+        way(&self.halves.back, codec, profile, framing, at)
     }
 
     /// Values a row.
     pub fn hidden(&self) -> usize {
-        self.front.config().hidden
+        self.halves.front.config().hidden
     }
 
-    /// The rows of a chunk of tokens, `[tokens, hidden]`, from position 0.
+    /// The rows of a chunk of tokens, from position 0.
     ///
     /// # Errors
     /// When a step fails.
-    pub fn rows(&mut self, tokens: &[u32]) -> Result<Vec<f32>> {
-        let step = FrontStep::Truncate { position: 0 };
-        self.front.step(&mut self.front_session, step)?;
+    pub fn rows(&mut self, tokens: &[u32]) -> Result<Rows> {
+        for halves in self.all() {
+            let step = FrontStep::Truncate { position: 0 };
+            halves.front.step(&mut halves.session, step)?;
+        }
         self.append(tokens)
     }
 
-    /// The rows of further tokens, `[tokens, hidden]`.
+    /// The rows of further tokens.
     ///
     /// # Errors
     /// When a step fails.
-    pub fn append(&mut self, tokens: &[u32]) -> Result<Vec<f32>> {
-        let mut rows = Vec::with_capacity(tokens.len() * self.hidden());
-        for part in tokens.chunks(MERGED_ROWS) {
-            rows.extend(self.front.rows(&mut self.front_session, part)?);
-        }
-        Ok(rows)
+    pub fn append(&mut self, tokens: &[u32]) -> Result<Rows> {
+        Ok(Rows {
+            values: self.halves.rows(tokens)?,
+            exact: match &mut self.exact {
+                Some(halves) => Some(halves.rows(tokens)?),
+                None => None,
+            },
+        })
+    }
+
+    fn all(&mut self) -> impl Iterator<Item = &mut Halves> {
+        self.exact.iter_mut().chain([&mut self.halves])
     }
 
     /// Goes back to position 0, everywhere.
@@ -126,40 +153,60 @@ impl Cut {
     }
 
     fn restart_backs(&mut self, ways: &mut [Way]) -> Result<()> {
-        for way in std::iter::once(&mut self.exact).chain(ways) {
+        let restart = |back: &mut Back, way: &mut Way| {
             let step = BackStep::Truncate { position: 0 };
-            self.back.step(&mut way.session, step)?;
+            back.step(&mut way.session, step).map(drop)
+        };
+        for halves in self.all() {
+            restart(&mut halves.back, &mut halves.way)?;
+        }
+        for way in ways {
+            restart(&mut self.halves.back, way)?;
         }
         Ok(())
     }
 
-    /// Runs further rows through the back as they are, and returns the logits after the last
+    /// Runs further rows through the reference's back, and returns the logits after the last
     /// `count`, `[count, vocabulary]`.
     ///
     /// # Errors
     /// When a step fails.
-    pub fn exact_logits(&mut self, rows: &[f32], count: usize) -> Result<Vec<f32>> {
+    pub fn exact_logits(&mut self, rows: &Rows, count: usize) -> Result<Vec<f32>> {
+        self.reference(rows, 0..rows.values.len(), count)
+    }
+
+    fn reference(
+        &mut self,
+        rows: &Rows,
+        values: std::ops::Range<usize>,
+        count: usize,
+    ) -> Result<Vec<f32>> {
         let hidden = self.hidden();
-        self.exact.logits(&self.back, rows, hidden, count)
+        let (halves, rows) = match (&mut self.exact, &rows.exact) {
+            (Some(exact), Some(rows)) => (exact, rows),
+            _ => (&mut self.halves, &rows.values),
+        };
+        let Halves { back, way, .. } = halves;
+        way.logits(back, &rows[values], hidden, count)
     }
 
     /// The same through codec and back.
     ///
     /// # Errors
     /// When a step fails.
-    pub fn logits(&self, way: &mut Way, rows: &[f32], count: usize) -> Result<Vec<f32>> {
-        way.logits(&self.back, rows, self.hidden(), count)
+    pub fn logits(&self, way: &mut Way, rows: &Rows, count: usize) -> Result<Vec<f32>> {
+        way.logits(&self.halves.back, &rows.values, self.hidden(), count)
     }
 
     /// Sends a chunk's rows every way, and compares the predictions of `targets`, the tokens behind
-    /// each row, from position `first` on with those of the exact rows.
+    /// each row, from position `first` on with those of the reference.
     ///
     /// # Errors
     /// When a step fails, or the model's arithmetic does. `number` names the chunk then.
     pub fn compare(
         &mut self,
         number: usize,
-        rows: &[f32],
+        rows: &Rows,
         targets: &[u32],
         first: usize,
         ways: &mut [Way],
@@ -167,13 +214,13 @@ impl Cut {
         let hidden = self.hidden();
         self.restart_backs(ways)?;
         let mut start = 0;
-        for part in rows.chunks(MERGED_ROWS * hidden) {
+        for part in rows.values.chunks(MERGED_ROWS * hidden) {
             let end = start + part.len() / hidden;
             let scored = first.max(start)..end.min(targets.len());
             let count = end - scored.start.min(end);
-            let reference = self.exact.logits(&self.back, part, hidden, count)?;
+            let reference = self.reference(rows, start * hidden..end * hidden, count)?;
             for way in &mut *ways {
-                let logits = way.logits(&self.back, part, hidden, count)?;
+                let logits = way.logits(&self.halves.back, part, hidden, count)?;
                 let vocabulary = logits.len() / count.max(1);
                 for position in scored.clone() {
                     let at = (position - (end - count)) * vocabulary;
@@ -190,6 +237,39 @@ impl Cut {
             start = end;
         }
         Ok(())
+    }
+}
+
+impl Halves {
+    fn load(
+        args: &ModelArgs,
+        files: &ModelFiles,
+        front: Precision,
+        back: Precision,
+        (split, context): (usize, usize),
+    ) -> Result<Self> {
+        let compute = |precision| Compute {
+            device: args.device,
+            precision,
+        };
+        let mut progress = Progress::new("loading layer", files.config.layers, 1);
+        let front = files.front(split, &compute(front), |_| progress.advance(""))?;
+        let unlimited = KvBudget::new(u64::MAX);
+        let back = files.back(split, &compute(back), unlimited, |_| progress.advance(""))?;
+        Ok(Self {
+            session: front.session(context)?,
+            way: way(&back, Codec::F32, None, Framing::Prefill, (split, context))?,
+            front,
+            back,
+        })
+    }
+
+    fn rows(&mut self, tokens: &[u32]) -> Result<Vec<f32>> {
+        let mut rows = Vec::with_capacity(tokens.len() * self.front.config().hidden);
+        for part in tokens.chunks(MERGED_ROWS) {
+            rows.extend(self.front.rows(&mut self.session, part)?);
+        }
+        Ok(rows)
     }
 }
 

@@ -5,10 +5,11 @@
 //! chosen otherwise.
 
 use crate::cli::GenerationsArgs;
-use crate::cut::{Cut, Way};
+use crate::cut::{Cut, Reference, Way};
 use crate::divergence::likeliest;
 use crate::error::{EvalError, Result};
 use crate::pipeline::Framing;
+use crate::precision::PrecisionReport;
 use crate::progress::Progress;
 use crate::prompts;
 use crate::summary::Summary;
@@ -22,6 +23,9 @@ use tandem_text::{ChatMessage, ChatTemplate, RenderOptions, Tokenizer};
 pub struct Report {
     /// Layers of the front.
     pub split: usize,
+    #[serde(flatten)]
+    #[allow(missing_docs)]
+    pub precision: PrecisionReport,
     /// Prompts answered.
     pub prompts: usize,
     /// Most tokens of an answer.
@@ -70,7 +74,8 @@ pub fn generations(args: &GenerationsArgs) -> Result<Report> {
     tandem_model::set_threads(args.model.threads());
     let files = ModelFiles::open(&args.model.model)?;
     let profile = files.profiles.of(args.split).cloned();
-    let mut cut = Cut::load(&args.model, &files, args.split, longest + max_tokens)?;
+    let at = (args.split, longest + max_tokens);
+    let mut cut = Cut::load(&args.model, &files, &args.precision, Reference::Exact, at)?;
     let mut ways = args
         .codec
         .iter()
@@ -92,6 +97,7 @@ pub fn generations(args: &GenerationsArgs) -> Result<Report> {
     let codecs = ways.iter().zip(agreed).zip(same);
     Ok(Report {
         split: args.split,
+        precision: PrecisionReport::of(&args.precision),
         prompts: ids.len(),
         max_tokens,
         tokens,
@@ -156,8 +162,8 @@ impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(
             f,
-            "{} answers of at most {} tokens, {} in all, cut after layer {}\n",
-            self.prompts, self.max_tokens, self.tokens, self.split
+            "{} answers of at most {} tokens, {} in all, cut after layer {}, {}\n",
+            self.prompts, self.max_tokens, self.tokens, self.split, self.precision
         )?;
         writeln!(
             f,

@@ -17,6 +17,7 @@ pub mod error;
 pub mod generations;
 pub mod perplexity;
 pub mod pipeline;
+pub mod precision;
 pub mod progress;
 pub mod prompts;
 pub mod score;

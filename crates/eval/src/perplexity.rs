@@ -4,6 +4,7 @@ use crate::cli::PerplexityArgs;
 use crate::corpus::Corpus;
 use crate::error::{EvalError, Result};
 use crate::pipeline::Pipeline;
+use crate::precision::PrecisionReport;
 use crate::progress::Progress;
 use crate::score::Score;
 use serde::Serialize;
@@ -27,6 +28,9 @@ pub struct Report {
     pub tokens_scored: usize,
     /// Layers of the front; null when the model is not split.
     pub split: Option<usize>,
+    #[serde(flatten)]
+    #[allow(missing_docs)]
+    pub precision: PrecisionReport,
     /// How rows were encoded; null when none were.
     pub codec: Option<String>,
     /// Bits a value of the rows, frame headers included; null when none were encoded.
@@ -48,7 +52,7 @@ pub fn perplexity(args: &PerplexityArgs) -> Result<Report> {
 
     let _no_grad = tandem_model::no_grad();
     tandem_model::set_threads(args.model.threads());
-    let mut pipeline = Pipeline::load(&args.model, &args.cut, args.back_weights, args.context)?;
+    let mut pipeline = Pipeline::load(&args.model, &args.cut, &args.precision, args.context)?;
 
     let start = Instant::now();
     let mut progress = Progress::new("chunk", chunks, chunks);
@@ -76,6 +80,7 @@ pub fn perplexity(args: &PerplexityArgs) -> Result<Report> {
         context: args.context,
         tokens_scored: score.count(),
         split: args.cut.split,
+        precision: PrecisionReport::of(&args.precision),
         codec: bits_per_value.map(|_| args.cut.codec.to_string()),
         bits_per_value,
         seconds: start.elapsed().as_secs_f64(),
@@ -92,6 +97,6 @@ impl fmt::Display for Report {
         if let (Some(codec), Some(bits)) = (&self.codec, self.bits_per_value) {
             write!(f, ", {codec} at {bits:.3} bits a value")?;
         }
-        write!(f, ", {:.1} s", self.seconds)
+        write!(f, ", {}, {:.1} s", self.precision, self.seconds)
     }
 }

@@ -1,13 +1,13 @@
 //! Both halves of a model in one process, on the thread that calls: token ids in, logits out.
 
-use crate::cli::{CutArgs, ModelArgs};
+use crate::cli::{CutArgs, ModelArgs, PrecisionArgs};
 use crate::error::Result;
 use crate::progress::Progress;
 use tandem_engine::{
     Back, BackOpen, BackSession, BackStep, Compute, FrameCodec, Front, FrontSession, FrontStep,
     Half as _, KvBudget, MERGED_ROWS, ModelFiles, RowsInput,
 };
-use tandem_model::WeightType;
+use tandem_model::Precision;
 
 /// How many rows a frame holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
@@ -86,20 +86,20 @@ impl Pipeline {
     pub fn load(
         args: &ModelArgs,
         cut: &CutArgs,
-        back_weights: WeightType,
+        precision: &PrecisionArgs,
         context: usize,
     ) -> Result<Self> {
         let files = ModelFiles::open(&args.model)?;
         let split = cut.split.unwrap_or(0);
-        let compute = |weights| Compute {
+        let compute = |precision: Precision| Compute {
             device: args.device,
-            weights,
+            precision,
         };
         let mut progress = Progress::new("loading layer", files.config.layers, 1);
         let mut front = None;
         if split > 0 {
-            let loaded =
-                files.front(split, compute(cut.front_weights), |_| progress.advance(""))?;
+            let compute = compute(precision.front());
+            let loaded = files.front(split, &compute, |_| progress.advance(""))?;
             front = Some(CutFront {
                 session: loaded.session(context)?,
                 front: loaded,
@@ -111,9 +111,8 @@ impl Pipeline {
             });
         }
         let unlimited = KvBudget::new(u64::MAX);
-        let back = files.back(split, compute(back_weights), unlimited, |_| {
-            progress.advance("");
-        })?;
+        let compute = compute(precision.back());
+        let back = files.back(split, &compute, unlimited, |_| progress.advance(""))?;
         Ok(Self {
             front,
             session: back.session(BackOpen {

@@ -17,6 +17,8 @@ pub(crate) struct StepGeometry {
     /// `[group · rows, keys]`, 0 where a row attends and −∞ where it must not. A single row
     /// attends to everything and has none.
     pub(crate) mask: Option<Tensor>,
+    /// The type that attention is computed in.
+    pub(crate) kind: Kind,
 }
 
 impl StepGeometry {
@@ -44,6 +46,7 @@ impl StepGeometry {
         Ok(Self {
             rotation: Rotation::new(inverse_frequencies, past, rows, kind, device)?,
             mask,
+            kind,
         })
     }
 }
@@ -119,7 +122,8 @@ impl Attention {
         let all = self
             .query_key_value
             .forward(x)?
-            .f_view([rows, heads + 2 * kv_heads, dim])?;
+            .f_view([rows, heads + 2 * kv_heads, dim])?
+            .f_to_kind(geometry.kind)?;
         let value = all.f_narrow(1, heads + kv_heads, kv_heads)?;
         let query_key = self.normalised(&all.f_narrow(1, 0, heads + kv_heads)?)?;
         let rotated = geometry.rotation.apply(&query_key)?;
@@ -145,7 +149,8 @@ impl Attention {
         let attended = attended
             .f_view([kv_heads, group, rows, dim])?
             .f_permute([2, 0, 1, 3])?
-            .f_reshape([rows, heads * dim])?;
+            .f_reshape([rows, heads * dim])?
+            .f_to_kind(x.kind())?;
         self.output.forward(&attended)
     }
 

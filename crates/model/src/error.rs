@@ -107,6 +107,18 @@ pub enum ModelError {
         /// Layers of the model.
         layers: usize,
     },
+    /// A weight scheme names what the segment does not hold.
+    #[error("{scheme} names {part}, and this segment holds layers {start}..{end}")]
+    SchemePart {
+        /// The scheme.
+        scheme: String,
+        /// What it names.
+        part: String,
+        /// First layer.
+        start: usize,
+        /// One past the last layer.
+        end: usize,
+    },
     /// More positions than the cache was allocated for.
     #[error("position {position} is past the granted context of {capacity}")]
     ContextFull {

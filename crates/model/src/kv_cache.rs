@@ -3,7 +3,8 @@
 use crate::config::ModelConfig;
 use crate::error::{ModelError, Result};
 use crate::layer_range::LayerRange;
-use tch::{Device, Kind, Tensor};
+use crate::precision::KvType;
+use tch::{Device, Tensor};
 
 /// A session's keys and values. Allocated whole; a page becomes resident when it is written.
 #[derive(Debug)]
@@ -28,7 +29,7 @@ impl KvCache {
         config: &ModelConfig,
         range: LayerRange,
         capacity: usize,
-        kind: Kind,
+        kv: KvType,
         device: Device,
     ) -> Result<Self> {
         let shape = [
@@ -40,8 +41,8 @@ impl KvCache {
         let layers = (0..range.len())
             .map(|_| {
                 Ok(LayerKv {
-                    keys: Tensor::f_empty(shape, (kind, device))?,
-                    values: Tensor::f_empty(shape, (kind, device))?,
+                    keys: Tensor::f_empty(shape, (kv.kind(), device))?,
+                    values: Tensor::f_empty(shape, (kv.kind(), device))?,
                 })
             })
             .collect::<Result<_>>()?;
@@ -50,14 +51,14 @@ impl KvCache {
             layers,
             capacity,
             length: 0,
-            bytes: Self::bytes_for(config, range, capacity, kind),
+            bytes: Self::bytes_for(config, range, capacity, kv),
         })
     }
 
     /// Bytes that a cache of this size takes once it is full.
-    pub fn bytes_for(config: &ModelConfig, range: LayerRange, capacity: usize, kind: Kind) -> u64 {
+    pub fn bytes_for(config: &ModelConfig, range: LayerRange, capacity: usize, kv: KvType) -> u64 {
         let row = config.kv_heads as u64 * config.head_dim as u64;
-        2 * range.len() as u64 * capacity as u64 * row * kind.elt_size_in_bytes() as u64
+        2 * range.len() as u64 * capacity as u64 * row * kv.kind().elt_size_in_bytes() as u64
     }
 
     /// The layers this holds.

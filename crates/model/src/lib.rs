@@ -35,6 +35,7 @@ mod precision;
 mod quantise;
 mod rope;
 mod segment;
+mod weight_scheme;
 
 pub use checkpoint::{Checkpoint, StoredTensor};
 pub use config::{Architecture, ModelConfig};
@@ -44,10 +45,11 @@ pub use error::{ModelError, Result};
 pub use fingerprint::{Fingerprint, weights_fingerprint};
 pub use kv_cache::KvCache;
 pub use layer_range::LayerRange;
-pub use precision::{Group, UnknownWeightType, WeightType};
+pub use precision::{Group, KvType, Precision, UnknownKvType, UnknownWeightType, WeightType};
 pub use rope::{Rope, RopeScaling};
 pub use segment::Segment;
 pub use tch::{Device, Tensor};
+pub use weight_scheme::{InvalidScheme, WeightScheme};
 
 /// Switches gradients off on this thread while the guard lives.
 pub fn no_grad() -> tch::NoGradGuard {

@@ -1,8 +1,89 @@
 //! Which types a segment computes with.
 
+use crate::weight_scheme::WeightScheme;
 use std::fmt;
 use std::str::FromStr;
 use tch::Kind;
+
+/// What a segment is held in.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Precision {
+    /// Its matrices.
+    pub weights: WeightScheme,
+    /// Its sessions' keys and values; none for the type that most matrices are multiplied in.
+    pub kv: Option<KvType>,
+}
+
+impl Precision {
+    /// What keys and values are held in.
+    pub fn kv(&self) -> KvType {
+        self.kv.unwrap_or(match self.weights.of_most().kind() {
+            Kind::BFloat16 => KvType::Bf16,
+            _ => KvType::F32,
+        })
+    }
+
+    /// True where everything is f32: the model as it is.
+    pub fn is_exact(&self) -> bool {
+        self.weights == WeightScheme::default() && self.kv() == KvType::F32
+    }
+}
+
+impl From<WeightType> for Precision {
+    fn from(weights: WeightType) -> Self {
+        Self {
+            weights: weights.into(),
+            kv: None,
+        }
+    }
+}
+
+/// The type that keys and values are held in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum KvType {
+    /// 32-bit floats.
+    F32,
+    /// bfloat16: half the memory.
+    Bf16,
+}
+
+impl KvType {
+    /// Every type, for help texts.
+    pub const ALL: [Self; 2] = [Self::F32, Self::Bf16];
+
+    /// The type that attention is computed in.
+    pub(crate) fn kind(self) -> Kind {
+        match self {
+            Self::F32 => Kind::Float,
+            Self::Bf16 => Kind::BFloat16,
+        }
+    }
+}
+
+impl fmt::Display for KvType {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::F32 => "f32",
+            Self::Bf16 => "bf16",
+        })
+    }
+}
+
+/// A name that is no [`KvType`].
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0:?} is not a type of keys and values; f32 and bf16 are")]
+pub struct UnknownKvType(String);
+
+impl FromStr for KvType {
+    type Err = UnknownKvType;
+
+    fn from_str(name: &str) -> Result<Self, Self::Err> {
+        Self::ALL
+            .into_iter()
+            .find(|t| t.to_string() == name)
+            .ok_or_else(|| UnknownKvType(name.to_owned()))
+    }
+}
 
 /// The type a segment's matrices are held in. The residual stream and the norms are f32 whatever
 /// this is.
@@ -15,8 +96,7 @@ pub enum WeightType {
     Bf16,
     /// 8-bit integers, one scale an output.
     Int8,
-    /// 4-bit integers in groups of inputs, each with a scale and an offset. The head of such a model
-    /// is [`WeightType::Int8`].
+    /// 4-bit integers in groups of inputs, each with a scale and an offset.
     Int4(Group),
 }
 
@@ -60,19 +140,11 @@ impl WeightType {
         Self::Int4(Group::G128),
     ];
 
-    /// The type of what is multiplied with the matrices, and of the keys and values made by them.
+    /// The type of what is multiplied with the matrices.
     pub fn kind(self) -> Kind {
         match self {
             Self::F32 | Self::Int8 | Self::Int4(_) => Kind::Float,
             Self::Bf16 => Kind::BFloat16,
-        }
-    }
-
-    /// The type of a head's matrix, which hands its error straight to the probabilities.
-    pub(crate) fn of_head(self) -> Self {
-        match self {
-            Self::Int4(_) => Self::Int8,
-            other => other,
         }
     }
 }
@@ -91,7 +163,7 @@ impl fmt::Display for WeightType {
 }
 
 /// A name that is no [`WeightType`].
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0:?} is not a weight type; f32, bf16, int8, int4, int4:32, int4:64 and int4:128 are")]
 pub struct UnknownWeightType(String);
 
@@ -118,6 +190,10 @@ mod tests {
         for weights in WeightType::ALL {
             assert_eq!(weights.to_string().parse::<WeightType>().unwrap(), weights);
         }
+        for kv in KvType::ALL {
+            assert_eq!(kv.to_string().parse::<KvType>().unwrap(), kv);
+        }
+        assert!("int4".parse::<KvType>().is_err());
         let int4 = "int4".parse::<WeightType>().unwrap();
         assert_eq!(int4, WeightType::Int4(Group::G64));
         for text in ["", "F32", "f16", "int4:16", "int2"] {

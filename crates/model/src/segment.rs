@@ -11,7 +11,7 @@ use crate::layer::Layer;
 use crate::layer_range::LayerRange;
 use crate::linear::{Inputs, Linear, Stored};
 use crate::norm::RmsNorm;
-use crate::precision::WeightType;
+use crate::precision::{Precision, WeightType};
 use tch::{Device, Kind, Tensor};
 
 /// The loaded layers of a model.
@@ -26,7 +26,7 @@ pub struct Segment {
     layers: Vec<Layer>,
     head: Option<Head>,
     inverse_frequencies: Tensor,
-    weights: WeightType,
+    precision: Precision,
     device: Device,
 }
 
@@ -34,6 +34,7 @@ pub struct Segment {
 struct Head {
     norm: RmsNorm,
     matrix: Linear,
+    kind: Kind,
 }
 
 impl Segment {
@@ -43,17 +44,21 @@ impl Segment {
     /// `on_layer` is called after each loaded layer, for progress.
     ///
     /// # Errors
-    /// When a tensor is missing, misshapen or of an unknown type.
+    /// When a tensor is missing, misshapen or of an unknown type, or the precision names a layer
+    /// that is not in the range.
     pub fn load(
         checkpoint: &Checkpoint,
         config: &ModelConfig,
         range: LayerRange,
-        weights: WeightType,
+        precision: &Precision,
         device: Device,
         mut on_layer: impl FnMut(usize),
     ) -> Result<Self> {
+        let scheme = &precision.weights;
+        scheme.check_within(range)?;
         let layers = (range.start()..range.end())
             .map(|number| {
+                let weights = scheme.of_layer(number);
                 let layer = Layer::load(checkpoint, config, number, weights, device)?;
                 on_layer(number);
                 Ok(layer)
@@ -73,11 +78,11 @@ impl Segment {
             },
             layers,
             head: match range.is_last() {
-                true => Some(Head::load(checkpoint, config, weights, device)?),
+                true => Some(Head::load(checkpoint, config, scheme.of_head(), device)?),
                 false => None,
             },
             inverse_frequencies: Tensor::f_from_slice(&frequencies)?.f_to_device(device)?,
-            weights,
+            precision: precision.clone(),
             device,
         })
     }
@@ -116,14 +121,14 @@ impl Segment {
             &self.config,
             range,
             capacity,
-            self.weights.kind(),
+            self.precision.kv(),
             self.device,
         )
     }
 
     /// Bytes of a full cache, see [`Segment::kv_cache`].
     pub fn kv_bytes(&self, range: LayerRange, capacity: usize) -> u64 {
-        KvCache::bytes_for(&self.config, range, capacity, self.weights.kind())
+        KvCache::bytes_for(&self.config, range, capacity, self.precision.kv())
     }
 
     /// Embeds tokens: `[tokens, hidden]` in f32.
@@ -174,7 +179,7 @@ impl Segment {
                 &self.inverse_frequencies,
                 cache.len(),
                 rows,
-                self.weights.kind(),
+                self.precision.kv().kind(),
                 self.device,
             )?;
             for layer in self.layers_of(cache.range()) {
@@ -210,7 +215,7 @@ impl Segment {
         let head = self.head.as_ref().ok_or_else(|| self.lacks("head"))?;
         let rows = hidden.size().first().copied().unwrap_or(0);
         let last = hidden.f_narrow(0, rows - count as i64, count as i64)?;
-        let x = head.norm.forward(&last)?.f_to_kind(self.weights.kind())?;
+        let x = head.norm.forward(&last)?.f_to_kind(head.kind)?;
         Ok(head
             .matrix
             .forward(&x)?
@@ -252,9 +257,10 @@ impl Head {
                     count: config.hidden,
                     importance: &[],
                 },
-                weights.of_head(),
+                weights,
                 device,
             )?,
+            kind: weights.kind(),
         })
     }
 }

@@ -64,7 +64,8 @@ impl Fixture {
     pub(crate) fn segment_in(&self, weights: WeightType, start: usize, end: usize) -> Segment {
         let range = self.range(start, end);
         let (checkpoint, config) = (&self.checkpoint, &self.config);
-        Segment::load(checkpoint, config, range, weights, Device::Cpu, |_| {}).unwrap()
+        let precision = weights.into();
+        Segment::load(checkpoint, config, range, &precision, Device::Cpu, |_| {}).unwrap()
     }
 
     /// The whole model, in f32.

@@ -145,7 +145,8 @@ pub(crate) fn load_in(
 ) -> Result<Segment, ModelError> {
     let checkpoint = Checkpoint::open(directory)?;
     let range = LayerRange::new(layers.start, layers.end, config.layers)?;
-    Segment::load(&checkpoint, config, range, weights, Device::Cpu, |_| {})
+    let precision = weights.into();
+    Segment::load(&checkpoint, config, range, &precision, Device::Cpu, |_| {})
 }
 
 /// A safetensors file by hand: what the library would refuse to write.
