@@ -4,7 +4,8 @@ use crate::checkpoint::Checkpoint;
 use crate::config::ModelConfig;
 use crate::error::Result;
 use crate::kv_cache::KvCache;
-use crate::linear::{Inputs, Linear, Stored};
+use crate::linear::Linear;
+use crate::matrices::Stacked;
 use crate::norm::RmsNorm;
 use crate::precision::WeightType;
 use crate::rope::Rotation;
@@ -53,8 +54,8 @@ impl StepGeometry {
 
 #[derive(Debug)]
 pub(crate) struct Attention {
-    query_key_value: Linear,
-    output: Linear,
+    pub(crate) query_key_value: Linear,
+    pub(crate) output: Linear,
     query_key_norm: Option<(RmsNorm, RmsNorm)>,
     heads: i64,
     kv_heads: i64,
@@ -66,39 +67,25 @@ impl Attention {
         checkpoint: &Checkpoint,
         config: &ModelConfig,
         layer: usize,
-        inputs: Inputs<'_>,
+        importance: &[f32],
         weights: WeightType,
         device: Device,
     ) -> Result<Self> {
-        let at = |part: &str| format!("model.layers.{layer}.self_attn.{part}");
-        let (query, key, value, output) = (at("q_proj"), at("k_proj"), at("v_proj"), at("o_proj"));
-        let inner = config.heads * config.head_dim;
-        let kv_inner = config.kv_heads * config.head_dim;
-        let bias = config.qkv_bias;
-        let stored = |name, rows, bias| Stored { name, rows, bias };
-        let norm = |part| RmsNorm::load(checkpoint, &at(part), config.head_dim, config, device);
+        let norm = |part| {
+            let name = format!("model.layers.{layer}.self_attn.{part}");
+            RmsNorm::load(checkpoint, &name, config.head_dim, config, device)
+        };
+        let query_key_value = Stacked::query_key_value(config, layer);
+        let output = Stacked::attention_output(config, layer);
         Ok(Self {
             query_key_value: Linear::load(
                 checkpoint,
-                &[
-                    stored(&query, inner, bias),
-                    stored(&key, kv_inner, bias),
-                    stored(&value, kv_inner, bias),
-                ],
-                inputs,
+                &query_key_value,
+                importance,
                 weights,
                 device,
             )?,
-            output: Linear::load(
-                checkpoint,
-                &[stored(&output, config.hidden, config.output_bias)],
-                Inputs {
-                    count: inner,
-                    importance: &[],
-                },
-                weights,
-                device,
-            )?,
+            output: Linear::load(checkpoint, &output, &[], weights, device)?,
             query_key_norm: match config.qk_norm {
                 true => Some((norm("q_norm")?, norm("k_norm")?)),
                 false => None,
@@ -109,19 +96,22 @@ impl Attention {
         })
     }
 
-    /// `x`: normalised rows, `[rows, hidden]`. Returns what is added to the residual.
-    pub(crate) fn forward(
+    /// Queries, keys and values of normalised rows, `[rows, hidden]`.
+    pub(crate) fn project(&self, x: &Tensor) -> Result<Tensor> {
+        self.query_key_value.forward(x)
+    }
+
+    /// What rows attend to, `[rows, heads · head_dim]`, by their queries, keys and values.
+    pub(crate) fn attend(
         &self,
-        x: &Tensor,
+        query_key_value: &Tensor,
         layer: usize,
         geometry: &StepGeometry,
         cache: &mut KvCache,
     ) -> Result<Tensor> {
-        let rows = x.size().first().copied().unwrap_or(0);
+        let rows = query_key_value.size().first().copied().unwrap_or(0);
         let (heads, kv_heads, dim) = (self.heads, self.kv_heads, self.head_dim);
-        let all = self
-            .query_key_value
-            .forward(x)?
+        let all = query_key_value
             .f_view([rows, heads + 2 * kv_heads, dim])?
             .f_to_kind(geometry.kind)?;
         let value = all.f_narrow(1, heads + kv_heads, kv_heads)?;
@@ -146,12 +136,11 @@ impl Attention {
             None,
             false,
         )?;
-        let attended = attended
+        Ok(attended
             .f_view([kv_heads, group, rows, dim])?
             .f_permute([2, 0, 1, 3])?
             .f_reshape([rows, heads * dim])?
-            .f_to_kind(x.kind())?;
-        self.output.forward(&attended)
+            .f_to_kind(query_key_value.kind())?)
     }
 
     fn normalised(&self, query_key: &Tensor) -> Result<Tensor> {

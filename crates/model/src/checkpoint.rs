@@ -171,33 +171,56 @@ impl Checkpoint {
     /// # Errors
     /// When it is missing, has another shape, or a type we do not read.
     pub fn tensor(&self, name: &str, shape: &[usize]) -> Result<StoredTensor> {
-        let entry = self.entry(name)?;
-        let file = &self.files[entry.file];
-        if entry.shape != shape {
-            return Err(ModelError::TensorShape {
-                path: file.path.clone(),
-                tensor: name.to_owned(),
-                expected: shape.to_vec(),
-                found: entry.shape.clone(),
-            });
-        }
+        let entry = self.shaped(name, shape)?;
         let kind = match entry.dtype {
             Dtype::F32 => Kind::Float,
             Dtype::F16 => Kind::Half,
             Dtype::BF16 => Kind::BFloat16,
-            other => {
-                return Err(ModelError::TensorType {
-                    path: file.path.clone(),
-                    tensor: name.to_owned(),
-                    found: format!("{other:?}"),
-                });
-            }
+            _ => return Err(self.of_another_type(name, entry)),
         };
         Ok(StoredTensor {
             kind,
             shape: entry.shape.clone(),
-            bytes: MappedBytes::new(&file.file, &file.path, entry.offset, entry.length)?,
+            bytes: self.map(entry)?,
         })
+    }
+
+    /// Maps the bytes of a tensor of one type and shape.
+    ///
+    /// # Errors
+    /// When it is missing, or has others.
+    pub(crate) fn bytes(&self, name: &str, dtype: Dtype, shape: &[usize]) -> Result<MappedBytes> {
+        let entry = self.shaped(name, shape)?;
+        match entry.dtype == dtype {
+            true => self.map(entry),
+            false => Err(self.of_another_type(name, entry)),
+        }
+    }
+
+    fn shaped(&self, name: &str, shape: &[usize]) -> Result<&Entry> {
+        let entry = self.entry(name)?;
+        match entry.shape == shape {
+            true => Ok(entry),
+            false => Err(ModelError::TensorShape {
+                path: self.files[entry.file].path.clone(),
+                tensor: name.to_owned(),
+                expected: shape.to_vec(),
+                found: entry.shape.clone(),
+            }),
+        }
+    }
+
+    fn of_another_type(&self, name: &str, entry: &Entry) -> ModelError {
+        ModelError::TensorType {
+            path: self.files[entry.file].path.clone(),
+            tensor: name.to_owned(),
+            found: format!("{:?}", entry.dtype),
+        }
+    }
+
+    fn map(&self, entry: &Entry) -> Result<MappedBytes> {
+        let file = &self.files[entry.file];
+        MappedBytes::new(&file.file, &file.path, entry.offset, entry.length)
     }
 
     /// The file that holds a tensor.

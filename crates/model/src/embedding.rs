@@ -1,13 +1,15 @@
 //! The token embedding, left in its file: a row costs a page, not the table.
 
-use crate::checkpoint::{Checkpoint, StoredTensor};
+use crate::checkpoint::Checkpoint;
 use crate::error::{ModelError, Result};
+use crate::precision::WeightType;
+use crate::stored_matrix::StoredMatrix;
 use tch::{Device, Tensor};
 
 /// A memory-mapped `[vocabulary, hidden]` table.
 #[derive(Debug)]
 pub struct Embedding {
-    table: StoredTensor,
+    table: StoredMatrix,
     vocabulary: usize,
     hidden: usize,
 }
@@ -22,7 +24,13 @@ impl Embedding {
     /// When it is missing or misshapen.
     pub fn open(checkpoint: &Checkpoint, vocabulary: usize, hidden: usize) -> Result<Self> {
         Ok(Self {
-            table: checkpoint.tensor(EMBEDDING, &[vocabulary, hidden])?,
+            // Floats stay floats; a package may have 8-bit integers.
+            table: StoredMatrix::open(
+                checkpoint,
+                EMBEDDING,
+                [vocabulary, hidden],
+                WeightType::Int8,
+            )?,
             vocabulary,
             hidden,
         })
@@ -41,7 +49,13 @@ impl Embedding {
                     vocabulary: self.vocabulary,
                 });
             }
-            self.table.append_row(id as usize, self.hidden, &mut values);
+            let id = id as usize;
+            match &self.table {
+                StoredMatrix::Floats(table) => table.append_row(id, self.hidden, &mut values),
+                StoredMatrix::Codes(table) => {
+                    table.row(id).append_weights(table.form(), &mut values);
+                }
+            }
         }
         let shape = [tokens.len() as i64, self.hidden as i64];
         Ok(Tensor::f_from_slice(&values)?

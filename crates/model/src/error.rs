@@ -1,5 +1,7 @@
 //! What can go wrong with a model, with the values a person needs to mend it.
 
+use crate::layer_range::LayerRange;
+use crate::precision::WeightType;
 use std::path::PathBuf;
 
 /// An error of this crate.
@@ -106,6 +108,51 @@ pub enum ModelError {
         end: usize,
         /// Layers of the model.
         layers: usize,
+    },
+    /// A package holds a matrix in integers, and others are asked for.
+    #[error("{tensor} is stored in integers, and cannot be held as {asked}")]
+    StoredInIntegers {
+        /// The tensor.
+        tensor: String,
+        /// What is asked for.
+        asked: WeightType,
+    },
+    /// The head is the embedding's table, and that would be integers.
+    #[error(
+        "a head in {head} shares the embedding's rows, which cannot be int8 then: name head=int8"
+    )]
+    TableOfHead {
+        /// The head's type.
+        head: WeightType,
+    },
+    /// The calibration text made values that are no numbers.
+    #[error("the calibration's inputs are not finite: does this model work?")]
+    CalibrationNotFinite,
+    /// A package that cannot be used.
+    #[error("{path}: {problem}")]
+    Package {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// A package lacks layers that are asked for.
+    #[error("the package in {path} holds layers {held}, and {asked} are asked for")]
+    PackageRange {
+        /// Its directory.
+        path: PathBuf,
+        /// What it holds.
+        held: LayerRange,
+        /// What is asked for.
+        asked: LayerRange,
+    },
+    /// A file could not be written.
+    #[error("cannot write {path}: {source}")]
+    Write {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
     },
     /// A weight scheme names what the segment does not hold.
     #[error("{scheme} names {part}, and this segment holds layers {start}..{end}")]

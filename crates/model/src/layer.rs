@@ -5,7 +5,6 @@ use crate::checkpoint::Checkpoint;
 use crate::config::ModelConfig;
 use crate::error::Result;
 use crate::kv_cache::KvCache;
-use crate::linear::Inputs;
 use crate::mlp::Mlp;
 use crate::norm::RmsNorm;
 use crate::precision::WeightType;
@@ -15,9 +14,9 @@ use tch::{Device, Kind, Tensor};
 pub(crate) struct Layer {
     number: usize,
     attention_norm: RmsNorm,
-    attention: Attention,
+    pub(crate) attention: Attention,
     mlp_norm: RmsNorm,
-    mlp: Mlp,
+    pub(crate) mlp: Mlp,
     kind: Kind,
 }
 
@@ -35,21 +34,13 @@ impl Layer {
         };
         let (attention_norm, mlp_norm) = (norm("input")?, norm("post_attention")?);
         // A normalised value is about 1, times the norm's gain.
-        let squares = |norm: &RmsNorm| -> Result<Vec<f32>> {
-            Ok(norm.gains()?.into_iter().map(|g| g * g).collect())
-        };
-        let (before_attention, before_mlp) = (squares(&attention_norm)?, squares(&mlp_norm)?);
-        let inputs = |importance| Inputs {
-            count: config.hidden,
-            importance,
-        };
-        let (of_attention, of_mlp) = (inputs(&before_attention), inputs(&before_mlp));
+        let (of_attention, of_mlp) = (attention_norm.squared_gains()?, mlp_norm.squared_gains()?);
         Ok(Self {
             number,
             attention_norm,
-            attention: Attention::load(checkpoint, config, number, of_attention, weights, device)?,
+            attention: Attention::load(checkpoint, config, number, &of_attention, weights, device)?,
             mlp_norm,
-            mlp: Mlp::load(checkpoint, config, number, of_mlp, weights, device)?,
+            mlp: Mlp::load(checkpoint, config, number, &of_mlp, weights, device)?,
             kind: weights.kind(),
         })
     }
@@ -65,14 +56,28 @@ impl Layer {
         geometry: &StepGeometry,
         cache: &mut KvCache,
     ) -> Result<()> {
-        let x = self
+        let x = self.before_attention(residual)?;
+        let projected = self.attention.project(&x)?;
+        let attended = self
+            .attention
+            .attend(&projected, self.number, geometry, cache)?;
+        let _ = residual.f_add_(&self.attention.output.forward(&attended)?)?;
+        let x = self.before_mlp(residual)?;
+        let gated = self.mlp.gated(&x)?;
+        let _ = residual.f_add_(&self.mlp.down.forward(&gated)?)?;
+        Ok(())
+    }
+
+    /// Normalised rows, as attention's first matrix takes them.
+    pub(crate) fn before_attention(&self, residual: &Tensor) -> Result<Tensor> {
+        Ok(self
             .attention_norm
             .forward(residual)?
-            .f_to_kind(self.kind)?;
-        let attended = self.attention.forward(&x, self.number, geometry, cache)?;
-        let _ = residual.f_add_(&attended)?;
-        let x = self.mlp_norm.forward(residual)?.f_to_kind(self.kind)?;
-        let _ = residual.f_add_(&self.mlp.forward(&x)?)?;
-        Ok(())
+            .f_to_kind(self.kind)?)
+    }
+
+    /// Normalised rows, as the MLP's first matrix takes them.
+    pub(crate) fn before_mlp(&self, residual: &Tensor) -> Result<Tensor> {
+        Ok(self.mlp_norm.forward(residual)?.f_to_kind(self.kind)?)
     }
 }

@@ -39,6 +39,11 @@ impl LayerRange {
         self.end - self.start
     }
 
+    /// Layers of the whole model.
+    pub fn of(self) -> usize {
+        self.layers
+    }
+
     /// True without layers.
     pub fn is_empty(self) -> bool {
         self.start == self.end

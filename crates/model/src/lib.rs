@@ -16,7 +16,9 @@
 //! thread and hold [`no_grad`]'s guard there.
 
 mod attention;
+mod calibrator;
 mod checkpoint;
+mod coded_row;
 mod config;
 mod device;
 mod embedding;
@@ -24,18 +26,26 @@ mod error;
 mod fingerprint;
 #[cfg(target_arch = "x86_64")]
 mod gemm;
+mod gptq;
 mod kv_cache;
 mod layer;
 mod layer_range;
 mod linear;
 mod mapped;
+mod matrices;
 mod mlp;
 mod norm;
+mod package;
+mod pieces;
 mod precision;
+mod prepare;
 mod quantise;
 mod rope;
 mod segment;
+mod stored_matrix;
 mod weight_scheme;
+mod weights_file;
+mod workers;
 
 pub use checkpoint::{Checkpoint, StoredTensor};
 pub use config::{Architecture, ModelConfig};
@@ -45,7 +55,9 @@ pub use error::{ModelError, Result};
 pub use fingerprint::{Fingerprint, weights_fingerprint};
 pub use kv_cache::KvCache;
 pub use layer_range::LayerRange;
+pub use package::{Manifest, Package};
 pub use precision::{Group, KvType, Precision, UnknownKvType, UnknownWeightType, WeightType};
+pub use prepare::{EmbeddingType, Preparation};
 pub use rope::{Rope, RopeScaling};
 pub use segment::Segment;
 pub use tch::{Device, Tensor};

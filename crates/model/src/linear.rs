@@ -1,11 +1,13 @@
 //! A matrix product, in the type its weights are held in.
 
 use crate::checkpoint::Checkpoint;
+use crate::coded_row::{CodedRow, Form};
 use crate::error::{ModelError, Result};
 #[cfg(target_arch = "x86_64")]
 use crate::gemm::Panels;
+use crate::matrices::{Stacked, Stored};
 use crate::precision::WeightType;
-use crate::quantise;
+use crate::stored_matrix::StoredMatrix;
 use tch::{Device, Tensor};
 
 /// Bytes of f32 that are packed at once, and of a file that stay mapped in behind them.
@@ -27,70 +29,41 @@ pub(crate) enum Linear {
     },
 }
 
-/// What a matrix is multiplied with.
-#[derive(Clone, Copy)]
-pub(crate) struct Inputs<'a> {
-    pub(crate) count: usize,
-    /// How large the square of each is on the whole, as far as it is known; else nothing.
-    pub(crate) importance: &'a [f32],
-}
-
-/// A matrix in a checkpoint, and whether it has a bias.
-pub(crate) struct Stored<'a> {
-    pub(crate) name: &'a str,
-    pub(crate) rows: usize,
-    pub(crate) bias: bool,
-}
-
 impl Linear {
     /// Loads matrices that share their inputs as one, stacked: a product saved is
-    /// a call saved, and calls are what small models spend their time on.
+    /// a call saved, and calls are what small models spend their time on. `importance` says how large
+    /// the square of each input is on the whole, as far as it is known; else nothing.
     pub(crate) fn load(
         checkpoint: &Checkpoint,
-        parts: &[Stored<'_>],
-        inputs: Inputs<'_>,
+        matrix: &Stacked,
+        importance: &[f32],
         weights: WeightType,
         device: Device,
     ) -> Result<Self> {
-        let columns = inputs.count;
-        let rows: usize = parts.iter().map(|p| p.rows).sum();
+        let (rows, columns) = (matrix.outputs(), matrix.inputs);
         #[cfg(target_arch = "x86_64")]
         if device == Device::Cpu
             && let Some(panels) = Panels::zeros(rows, columns, weights)?
         {
-            return Self::pack(panels, checkpoint, parts, inputs, weights);
+            return Self::pack(panels, checkpoint, matrix, importance, weights);
         }
         let options = (weights.kind(), device);
         let weight = Tensor::f_empty([rows as i64, columns as i64], options)?;
-        let has_bias = parts.iter().any(|p| p.bias);
         let mut bias = None;
-        if has_bias {
+        if matrix.has_bias() {
             bias = Some(Tensor::f_zeros([rows as i64], options)?);
         }
         let mut row = 0;
-        for part in parts {
-            let (start, count) = (row as i64, part.rows as i64);
-            let stored = checkpoint.tensor(&part.weight(), &[part.rows, columns])?;
-            let values = match weights {
-                WeightType::F32 | WeightType::Bf16 => stored.to_tensor()?,
-                // Here codes save no memory: their weights are what libtorch multiplies with.
-                WeightType::Int8 | WeightType::Int4(_) => {
-                    let mut values = Vec::with_capacity(part.rows * columns);
-                    for row in 0..part.rows {
-                        stored.append_row(row, columns, &mut values);
-                        part.check(checkpoint, weights, &values[row * columns..])?;
-                        quantise::round(weights, inputs.importance, &mut values[row * columns..]);
-                    }
-                    Tensor::f_from_slice(&values)?.f_view([count, columns as i64])?
-                }
-            };
+        for part in &matrix.parts {
+            let (start, count) = (row as i64, part.outputs as i64);
+            let values = part.floats(checkpoint, columns, importance, weights)?;
             weight.f_narrow(0, start, count)?.f_copy_(&values)?;
             if let (true, Some(bias)) = (part.bias, &bias) {
-                let stored = checkpoint.tensor(&part.bias(), &[part.rows])?;
+                let stored = checkpoint.tensor(&part.bias(), &[part.outputs])?;
                 bias.f_narrow(0, start, count)?
                     .f_copy_(&stored.to_tensor()?)?;
             }
-            row += part.rows;
+            row += part.outputs;
         }
         Ok(Self::Torch { weight, bias })
     }
@@ -101,33 +74,73 @@ impl Linear {
     fn pack(
         mut panels: Panels,
         checkpoint: &Checkpoint,
-        parts: &[Stored<'_>],
-        inputs: Inputs<'_>,
+        matrix: &Stacked,
+        importance: &[f32],
         weights: WeightType,
     ) -> Result<Self> {
-        let columns = inputs.count;
+        let columns = matrix.inputs;
         let mut first = 0;
         let at_once = (BATCH_BYTES / (columns * 4).max(1)).max(1);
         let mut values = Vec::with_capacity(at_once * columns);
-        for part in parts {
-            let stored = checkpoint.tensor(&part.weight(), &[part.rows, columns])?;
-            for begin in (0..part.rows).step_by(at_once) {
-                values.clear();
-                let rows = begin..part.rows.min(begin + at_once);
-                rows.for_each(|row| stored.append_row(row, columns, &mut values));
-                part.check(checkpoint, weights, &values)?;
-                panels.set_outputs(first + begin, &values, inputs.importance);
-                stored.release();
+        for part in &matrix.parts {
+            let stored = part.open(checkpoint, columns, weights)?;
+            for begin in (0..part.outputs).step_by(at_once) {
+                let rows = begin..part.outputs.min(begin + at_once);
+                match &stored {
+                    StoredMatrix::Floats(stored) => {
+                        values.clear();
+                        rows.for_each(|row| stored.append_row(row, columns, &mut values));
+                        part.check(checkpoint, weights, &values)?;
+                        panels.set_outputs(first + begin, &values, importance);
+                        stored.release();
+                    }
+                    StoredMatrix::Codes(stored) => {
+                        rows.for_each(|row| panels.set_coded(first + row, &stored.row(row)));
+                        stored.release();
+                    }
+                }
             }
             if part.bias {
-                let stored = checkpoint.tensor(&part.bias(), &[part.rows])?;
-                values.clear();
-                stored.append_row(0, part.rows, &mut values);
-                panels.set_bias(first, &values);
+                panels.set_bias(first, &part.bias_values(checkpoint)?);
             }
-            first += part.rows;
+            first += part.outputs;
         }
         Ok(Self::Packed(panels))
+    }
+
+    /// A matrix of rows that are integers already, and its bias if it has one.
+    pub(crate) fn of_rows(
+        form: Form,
+        weights: WeightType,
+        rows: &[CodedRow],
+        inputs: usize,
+        bias: &[f32],
+        device: Device,
+    ) -> Result<Self> {
+        #[cfg(target_arch = "x86_64")]
+        if device == Device::Cpu
+            && let Some(mut panels) = Panels::zeros(rows.len(), inputs, weights)?
+        {
+            for (output, row) in rows.iter().enumerate() {
+                panels.set_coded(output, row);
+            }
+            panels.set_bias(0, bias);
+            return Ok(Self::Packed(panels));
+        }
+        let mut values = Vec::with_capacity(rows.len() * inputs);
+        for row in rows {
+            row.append_weights(form, &mut values);
+        }
+        let on_device = |values: &[f32]| Tensor::f_from_slice(values)?.f_to_device(device);
+        Ok(Self::Torch {
+            weight: on_device(&values)?
+                .f_view([rows.len() as i64, inputs as i64])?
+                .f_to_kind(weights.kind())?,
+            bias: match bias {
+                [] => None,
+                bias => Some(on_device(bias)?.f_to_kind(weights.kind())?),
+            },
+        })
     }
 
     /// `x`: `[rows, in]` in the weights' type.
@@ -140,17 +153,64 @@ impl Linear {
     }
 }
 
-impl Stored<'_> {
-    fn weight(&self) -> String {
-        format!("{}.weight", self.name)
+impl Stored {
+    /// Maps the matrix, `[outputs, columns]`.
+    pub(crate) fn open(
+        &self,
+        checkpoint: &Checkpoint,
+        columns: usize,
+        weights: WeightType,
+    ) -> Result<StoredMatrix> {
+        StoredMatrix::open(checkpoint, &self.weight(), [self.outputs, columns], weights)
     }
 
-    fn bias(&self) -> String {
-        format!("{}.bias", self.name)
+    /// The bias, in f32.
+    pub(crate) fn bias_values(&self, checkpoint: &Checkpoint) -> Result<Vec<f32>> {
+        let stored = checkpoint.tensor(&self.bias(), &[self.outputs])?;
+        let mut values = Vec::with_capacity(self.outputs);
+        stored.append_row(0, self.outputs, &mut values);
+        Ok(values)
+    }
+
+    /// The matrix in floats, as exact as `weights` would have it: here codes save no memory, their
+    /// weights are what libtorch multiplies with.
+    fn floats(
+        &self,
+        checkpoint: &Checkpoint,
+        columns: usize,
+        importance: &[f32],
+        weights: WeightType,
+    ) -> Result<Tensor> {
+        let mut values = Vec::new();
+        match (self.open(checkpoint, columns, weights)?, Form::of(weights)) {
+            (StoredMatrix::Floats(stored), None) => return stored.to_tensor(),
+            (StoredMatrix::Floats(stored), Some(form)) => {
+                let mut row_values = Vec::with_capacity(columns);
+                for row in 0..self.outputs {
+                    row_values.clear();
+                    stored.append_row(row, columns, &mut row_values);
+                    self.check(checkpoint, weights, &row_values)?;
+                    let row = CodedRow::new(form, &row_values, importance);
+                    row.append_weights(form, &mut values);
+                }
+            }
+            (StoredMatrix::Codes(stored), _) => {
+                for row in 0..self.outputs {
+                    let coded = stored.row(row);
+                    coded.append_weights(stored.form(), &mut values);
+                }
+            }
+        }
+        Ok(Tensor::f_from_slice(&values)?.f_view([self.outputs as i64, columns as i64])?)
     }
 
     /// Refuses to make integers of what is no number: where floats are kept it shows in the logits.
-    fn check(&self, checkpoint: &Checkpoint, weights: WeightType, values: &[f32]) -> Result<()> {
+    pub(crate) fn check(
+        &self,
+        checkpoint: &Checkpoint,
+        weights: WeightType,
+        values: &[f32],
+    ) -> Result<()> {
         let bad = match weights {
             WeightType::F32 | WeightType::Bf16 => None,
             WeightType::Int8 | WeightType::Int4(_) => values.iter().find(|w| !w.is_finite()),
@@ -198,20 +258,18 @@ mod tests {
         file.resize(file.len() + size, 0);
         std::fs::write(directory.path().join("model.safetensors"), file).unwrap();
         let checkpoint = Checkpoint::open(directory.path()).unwrap();
-        let part = Stored {
-            name: "m",
-            rows,
-            bias: false,
-        };
-        let inputs = Inputs {
-            count: columns,
-            importance: &[],
+        let matrix = Stacked {
+            parts: vec![Stored {
+                name: "m".to_owned(),
+                outputs: rows,
+                bias: false,
+            }],
+            inputs: columns,
         };
         // Forgets the peak so far.
         std::fs::write("/proc/self/clear_refs", "5").unwrap();
         let before = peak();
-        let linear =
-            Linear::load(&checkpoint, &[part], inputs, WeightType::F32, Device::Cpu).unwrap();
+        let linear = Linear::load(&checkpoint, &matrix, &[], WeightType::F32, Device::Cpu).unwrap();
         let grown = peak() - before;
         assert!(matches!(linear, Linear::Packed(_)));
         assert!(grown >= size as u64, "{grown} bytes for {size} of weights");

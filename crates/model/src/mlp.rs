@@ -3,14 +3,15 @@
 use crate::checkpoint::Checkpoint;
 use crate::config::ModelConfig;
 use crate::error::Result;
-use crate::linear::{Inputs, Linear, Stored};
+use crate::linear::Linear;
+use crate::matrices::Stacked;
 use crate::precision::WeightType;
 use tch::{Device, Tensor};
 
 #[derive(Debug)]
 pub(crate) struct Mlp {
-    gate_up: Linear,
-    down: Linear,
+    pub(crate) gate_up: Linear,
+    pub(crate) down: Linear,
     intermediate: i64,
 }
 
@@ -19,44 +20,26 @@ impl Mlp {
         checkpoint: &Checkpoint,
         config: &ModelConfig,
         layer: usize,
-        inputs: Inputs<'_>,
+        importance: &[f32],
         weights: WeightType,
         device: Device,
     ) -> Result<Self> {
-        let at = |part: &str| format!("model.layers.{layer}.mlp.{part}_proj");
-        let (gate, up, down) = (at("gate"), at("up"), at("down"));
-        let bias = config.mlp_bias;
-        let stored = |name, rows| Stored { name, rows, bias };
+        let (gate_up, down) = (
+            Stacked::gate_up(config, layer),
+            Stacked::down(config, layer),
+        );
         Ok(Self {
-            gate_up: Linear::load(
-                checkpoint,
-                &[
-                    stored(&gate, config.intermediate),
-                    stored(&up, config.intermediate),
-                ],
-                inputs,
-                weights,
-                device,
-            )?,
-            down: Linear::load(
-                checkpoint,
-                &[stored(&down, config.hidden)],
-                Inputs {
-                    count: config.intermediate,
-                    importance: &[],
-                },
-                weights,
-                device,
-            )?,
+            gate_up: Linear::load(checkpoint, &gate_up, importance, weights, device)?,
+            down: Linear::load(checkpoint, &down, &[], weights, device)?,
             intermediate: config.intermediate as i64,
         })
     }
 
-    /// `x`: normalised rows, `[rows, hidden]`. Returns what is added to the residual.
-    pub(crate) fn forward(&self, x: &Tensor) -> Result<Tensor> {
+    /// The gated values of normalised rows: `[rows, hidden]` to `[rows, intermediate]`.
+    pub(crate) fn gated(&self, x: &Tensor) -> Result<Tensor> {
         let both = self.gate_up.forward(x)?;
         let gate = both.f_narrow(1, 0, self.intermediate)?;
         let up = both.f_narrow(1, self.intermediate, self.intermediate)?;
-        self.down.forward(&gate.f_silu()?.f_mul_(&up)?)
+        Ok(gate.f_silu()?.f_mul_(&up)?)
     }
 }

@@ -33,9 +33,10 @@ impl RmsNorm {
         })
     }
 
-    /// What normalised values are multiplied with, `[size]`.
-    pub(crate) fn gains(&self) -> Result<Vec<f32>> {
-        crate::values(&self.weight)
+    /// The squares of what normalised values are multiplied with, `[size]`.
+    pub(crate) fn squared_gains(&self) -> Result<Vec<f32>> {
+        let gains = crate::values(&self.weight)?;
+        Ok(gains.into_iter().map(|g| g * g).collect())
     }
 
     /// Normalises the last dimension. Returns f32.

@@ -9,7 +9,6 @@
 //! Weights that lie on such a grid already are given back as they were, but for what rounding scale
 //! and offset to 16 bits costs.
 
-use crate::precision::WeightType;
 use half::f16;
 
 /// Codes of four bits.
@@ -183,29 +182,6 @@ pub(crate) fn eight_bits(weights: &[f32], codes: &mut [i8]) -> f32 {
         *code = (weight * inverse).round().clamp(-127.0, 127.0) as i8;
     }
     scale
-}
-
-/// Replaces an output's weights by what their codes stand for.
-pub(crate) fn round(weights: WeightType, importance: &[f32], row: &mut [f32]) {
-    match weights {
-        WeightType::F32 | WeightType::Bf16 => {}
-        WeightType::Int8 => {
-            let mut codes = vec![0; row.len()];
-            let scale = eight_bits(row, &mut codes);
-            let rounded = codes.into_iter().map(|c| f32::from(c) * scale);
-            row.iter_mut().zip(rounded).for_each(|(w, r)| *w = r);
-        }
-        WeightType::Int4(group) => {
-            let mut codes = vec![0; group.inputs()];
-            for (number, row) in row.chunks_mut(group.inputs()).enumerate() {
-                let importance = group.of(importance, number);
-                let grid = four_bits(row, importance, &mut codes[..row.len()]);
-                row.iter_mut()
-                    .zip(&codes)
-                    .for_each(|(w, &c)| *w = grid.weight(c));
-            }
-        }
-    }
 }
 
 #[cfg(test)]

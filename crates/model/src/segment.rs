@@ -4,12 +4,13 @@
 use crate::attention::StepGeometry;
 use crate::checkpoint::Checkpoint;
 use crate::config::ModelConfig;
-use crate::embedding::{EMBEDDING, Embedding};
+use crate::embedding::Embedding;
 use crate::error::{ModelError, Result};
 use crate::kv_cache::KvCache;
 use crate::layer::Layer;
 use crate::layer_range::LayerRange;
-use crate::linear::{Inputs, Linear, Stored};
+use crate::linear::Linear;
+use crate::matrices::Stacked;
 use crate::norm::RmsNorm;
 use crate::precision::{Precision, WeightType};
 use tch::{Device, Kind, Tensor};
@@ -239,27 +240,10 @@ impl Head {
         weights: WeightType,
         device: Device,
     ) -> Result<Self> {
-        let name = match config.tied_head {
-            true => EMBEDDING.trim_end_matches(".weight"),
-            false => "lm_head",
-        };
-        let matrix = Stored {
-            name,
-            rows: config.vocabulary,
-            bias: false,
-        };
+        let matrix = Stacked::head(config, checkpoint);
         Ok(Self {
             norm: RmsNorm::load(checkpoint, "model.norm", config.hidden, config, device)?,
-            matrix: Linear::load(
-                checkpoint,
-                &[matrix],
-                Inputs {
-                    count: config.hidden,
-                    importance: &[],
-                },
-                weights,
-                device,
-            )?,
+            matrix: Linear::load(checkpoint, &matrix, &[], weights, device)?,
             kind: weights.kind(),
         })
     }

@@ -5,8 +5,9 @@
 
 #![allow(unsafe_code)]
 
-use super::codes::{CodePanel, Form};
+use super::codes::CodePanel;
 use super::kernel::{Block, WIDTH};
+use crate::coded_row::Form;
 use std::arch::x86_64::{
     __m256, __m256i, _mm_loadl_epi64, _mm_loadu_si128, _mm256_and_si256, _mm256_cvtepi8_epi32,
     _mm256_cvtepi32_ps, _mm256_cvtepu8_epi32, _mm256_cvtph_ps, _mm256_fmadd_ps, _mm256_loadu_ps,

@@ -7,13 +7,10 @@
 //! row has the same bits either way.
 
 use super::kernel::WIDTH;
-use super::workers::for_each;
+use crate::coded_row::{CodedRow, Form, code_rows};
 use crate::error::{ModelError, Result};
-use crate::precision::{Group, WeightType};
-use crate::quantise::{Grid, eight_bits, four_bits};
 use half::f16;
 use memmap2::MmapMut;
-use std::sync::OnceLock;
 
 /// The codes of a matrix in panels, `[panel][input][output]`.
 pub(super) struct Codes {
@@ -28,39 +25,11 @@ pub(super) struct Codes {
     inputs: usize,
 }
 
-/// How weights are coded.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Form {
-    /// See [`eight_bits`].
-    Eight,
-    /// See [`four_bits`].
-    Four(Group),
-}
-
-impl Form {
-    /// The form of a weight type that has one.
-    pub(super) fn of(weights: WeightType) -> Option<Self> {
-        match weights {
-            WeightType::F32 | WeightType::Bf16 => None,
-            WeightType::Int8 => Some(Self::Eight),
-            WeightType::Int4(group) => Some(Self::Four(group)),
-        }
-    }
-
-    /// Bytes of one input of a panel.
-    pub(super) fn row_bytes(self) -> usize {
-        match self {
-            Self::Eight => WIDTH,
-            Self::Four(_) => WIDTH / 2,
-        }
-    }
-}
-
 /// A part of a panel: inputs from one that begins a group.
 #[derive(Clone, Copy)]
 pub(super) struct CodePanel<'a> {
     pub(super) form: Form,
-    /// `[depth, Form::row_bytes]`.
+    /// `[depth, row_bytes]`.
     pub(super) codes: &'a [u8],
     /// `[groups, 2, WIDTH]`, as many as the inputs begin; empty for 8 bits.
     pub(super) grids: &'a [f16],
@@ -71,7 +40,7 @@ pub(super) struct CodePanel<'a> {
 impl Codes {
     /// Weights of zero for `width` outputs, whole panels.
     pub(super) fn zeros(form: Form, width: usize, inputs: usize) -> Result<Self> {
-        let bytes = (width / WIDTH * inputs * form.row_bytes()).max(1);
+        let bytes = (width / WIDTH * inputs * row_bytes(form)).max(1);
         let codes =
             MmapMut::map_anon(bytes).map_err(|source| ModelError::Memory { bytes, source })?;
         #[cfg(target_os = "linux")]
@@ -99,25 +68,19 @@ impl Codes {
         self.codes.len() + 2 * self.grids.len() + 4 * self.scales.len()
     }
 
-    /// Quantises the weights of the outputs from `first` on, `[outputs, inputs]`. See [`four_bits`]
-    /// about importance.
+    /// Quantises the weights of the outputs from `first` on, `[outputs, inputs]`. See
+    /// [`crate::quantise`] about importance.
     pub(super) fn set_outputs(&mut self, first: usize, weights: &[f32], importance: &[f32]) {
-        let rows: Vec<&[f32]> = weights.chunks_exact(self.inputs.max(1)).collect();
-        let coded: Vec<OnceLock<Coded>> = rows.iter().map(|_| OnceLock::new()).collect();
-        let form = self.form;
-        for_each(rows.len(), &|row| {
-            coded[row].get_or_init(|| Coded::new(form, rows[row], importance));
-        });
-        for (row, coded) in coded.into_iter().enumerate() {
-            if let Some(coded) = coded.into_inner() {
-                self.put(first + row, &coded);
-            }
+        let rows = code_rows(self.form, weights, self.inputs, importance);
+        for (output, row) in (first..).zip(&rows) {
+            self.put(output, row);
         }
     }
 
-    fn put(&mut self, output: usize, coded: &Coded) {
+    /// Sets one output's weights.
+    pub(super) fn put(&mut self, output: usize, coded: &CodedRow) {
         let (panel, column) = (output / WIDTH, output % WIDTH);
-        let bytes = self.form.row_bytes();
+        let bytes = row_bytes(self.form);
         let first = panel * self.inputs * bytes;
         let rows = self.codes[first..].chunks_exact_mut(bytes);
         match self.form {
@@ -145,7 +108,7 @@ impl Codes {
 
     /// A panel's inputs from `from` on, which begins a group.
     pub(super) fn panel(&self, panel: usize, from: usize, depth: usize) -> CodePanel<'_> {
-        let bytes = self.form.row_bytes();
+        let bytes = row_bytes(self.form);
         let first = (panel * self.inputs + from) * bytes;
         let (mut grids, mut scales) = (&self.grids[..0], &self.scales[..0]);
         match self.form {
@@ -166,36 +129,11 @@ impl Codes {
     }
 }
 
-/// One output's weights.
-struct Coded {
-    /// One an input; with 8 bits as two's complement.
-    codes: Vec<u8>,
-    grids: Vec<Grid>,
-    scale: f32,
-}
-
-impl Coded {
-    fn new(form: Form, weights: &[f32], importance: &[f32]) -> Self {
-        let mut coded = Self {
-            codes: vec![0; weights.len()],
-            grids: Vec::new(),
-            scale: 0.0,
-        };
-        match form {
-            Form::Eight => {
-                let codes = bytemuck::cast_slice_mut(&mut coded.codes);
-                coded.scale = eight_bits(weights, codes);
-            }
-            Form::Four(group) => {
-                let codes = coded.codes.chunks_mut(group.inputs());
-                let groups = weights.chunks(group.inputs()).zip(codes).enumerate();
-                let grids = groups.map(|(number, (weights, codes))| {
-                    four_bits(weights, group.of(importance, number), codes)
-                });
-                coded.grids = grids.collect();
-            }
-        }
-        coded
+/// Bytes of one input of a panel.
+pub(super) fn row_bytes(form: Form) -> usize {
+    match form {
+        Form::Eight => WIDTH,
+        Form::Four(_) => WIDTH / 2,
     }
 }
 
@@ -217,7 +155,7 @@ impl CodePanel<'_> {
                 let (byte, upper) = nibble(output);
                 let byte = self.codes[input * WIDTH / 2 + byte];
                 let grid = input / group.inputs() * 2 * WIDTH + output;
-                Grid {
+                crate::quantise::Grid {
                     scale: self.grids[grid],
                     offset: self.grids[grid + WIDTH],
                 }

@@ -23,7 +23,6 @@ mod kernel;
 mod panels;
 mod product;
 mod tensors;
-mod workers;
 
 #[cfg(test)]
 mod tests;

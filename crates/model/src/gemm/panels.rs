@@ -1,8 +1,9 @@
 //! A matrix, packed the way a product reads it.
 
 use super::code_kernel;
-use super::codes::{CodePanel, Codes, Form};
+use super::codes::{CodePanel, Codes};
 use super::kernel::{Kernel, WIDTH};
+use crate::coded_row::{CodedRow, Form};
 use crate::error::{ModelError, Result};
 use crate::precision::WeightType;
 use memmap2::MmapMut;
@@ -129,6 +130,13 @@ impl Panels {
                 }
             }
             Packed::Codes(codes) => codes.set_outputs(first, weights, importance),
+        }
+    }
+
+    /// Sets the matrix' row of one output. Nothing happens to a matrix of floats.
+    pub(crate) fn set_coded(&mut self, output: usize, row: &CodedRow) {
+        if let Packed::Codes(codes) = &mut self.packed {
+            codes.put(output, row);
         }
     }
 

@@ -5,7 +5,7 @@
 use super::code_kernel::{self, MAX_CODE_ROWS};
 use super::kernel::{Block, MAX_ROWS, WIDTH};
 use super::panels::{Panels, Part};
-use super::workers::for_each;
+use crate::workers::for_each;
 use std::mem::MaybeUninit;
 use std::ops::Range;
 

@@ -2,10 +2,10 @@
 
 #![allow(unsafe_code)]
 
-use super::codes::Form;
 use super::kernel::{Kernel, WIDTH};
 use super::panels::{Panels, Part};
 use super::product::DEPTH;
+use crate::coded_row::{Form, code_rows};
 use crate::precision::Group;
 use crate::{ModelError, WeightType};
 use std::mem::MaybeUninit;
@@ -127,10 +127,12 @@ fn codes_are_near_their_weights_and_few_bytes() {
         let bytes = (panels.bytes() - 4 * case.outputs) as f64;
         let found = 8.0 * bytes / case.weights.len() as f64;
         assert!(found < bits, "{weights}: {found} bits");
-        let mut rounded = case.weights.clone();
-        rounded
-            .chunks_mut(case.inputs)
-            .for_each(|row| crate::quantise::round(weights, &[], row));
+        let mut rounded = Vec::new();
+        if let Some(form) = Form::of(weights) {
+            for row in code_rows(form, &case.weights, case.inputs, &[]) {
+                row.append_weights(form, &mut rounded);
+            }
+        }
         let (mut error, mut square) = (0.0, 0.0);
         for (output, row) in rounded.chunks(case.inputs).enumerate() {
             let Part::Codes(codes) = panels.part(output / WIDTH, 0, case.inputs) else {

@@ -1,0 +1,116 @@
+//! The matrices of a model by name, stacked as they are held: those that share their inputs are one.
+
+use crate::checkpoint::Checkpoint;
+use crate::config::ModelConfig;
+use crate::embedding::EMBEDDING;
+use crate::stored_matrix::codes_name;
+
+/// What a head is called that is not the embedding.
+pub(crate) const HEAD: &str = "lm_head";
+
+/// Matrices of a checkpoint that are held as one, since they share their inputs.
+pub(crate) struct Stacked {
+    pub(crate) parts: Vec<Stored>,
+    pub(crate) inputs: usize,
+}
+
+/// A matrix in a checkpoint, and whether it has a bias.
+pub(crate) struct Stored {
+    pub(crate) name: String,
+    pub(crate) outputs: usize,
+    pub(crate) bias: bool,
+}
+
+impl Stacked {
+    /// Queries, keys and values of a layer.
+    pub(crate) fn query_key_value(config: &ModelConfig, layer: usize) -> Self {
+        let kv = config.kv_heads * config.head_dim;
+        let part = |name, outputs| attention(layer, name, outputs, config.qkv_bias);
+        Self {
+            parts: vec![
+                part("q", config.heads * config.head_dim),
+                part("k", kv),
+                part("v", kv),
+            ],
+            inputs: config.hidden,
+        }
+    }
+
+    /// What follows a layer's attention.
+    pub(crate) fn attention_output(config: &ModelConfig, layer: usize) -> Self {
+        Self {
+            parts: vec![attention(layer, "o", config.hidden, config.output_bias)],
+            inputs: config.heads * config.head_dim,
+        }
+    }
+
+    /// Gate and up of a layer's MLP.
+    pub(crate) fn gate_up(config: &ModelConfig, layer: usize) -> Self {
+        let part = |name| mlp(layer, name, config.intermediate, config.mlp_bias);
+        Self {
+            parts: vec![part("gate"), part("up")],
+            inputs: config.hidden,
+        }
+    }
+
+    /// Down of a layer's MLP.
+    pub(crate) fn down(config: &ModelConfig, layer: usize) -> Self {
+        Self {
+            parts: vec![mlp(layer, "down", config.hidden, config.mlp_bias)],
+            inputs: config.intermediate,
+        }
+    }
+
+    /// The head, which may be the embedding. A package has one of its own where it is integers.
+    pub(crate) fn head(config: &ModelConfig, checkpoint: &Checkpoint) -> Self {
+        let own = checkpoint.contains(&codes_name(&format!("{HEAD}.weight")));
+        let name = match config.tied_head && !own {
+            true => EMBEDDING.trim_end_matches(".weight"),
+            false => HEAD,
+        };
+        Self {
+            parts: vec![Stored {
+                name: name.to_owned(),
+                outputs: config.vocabulary,
+                bias: false,
+            }],
+            inputs: config.hidden,
+        }
+    }
+
+    pub(crate) fn outputs(&self) -> usize {
+        self.parts.iter().map(|p| p.outputs).sum()
+    }
+
+    pub(crate) fn has_bias(&self) -> bool {
+        self.parts.iter().any(|p| p.bias)
+    }
+}
+
+impl Stored {
+    /// Name of the matrix.
+    pub(crate) fn weight(&self) -> String {
+        format!("{}.weight", self.name)
+    }
+
+    /// Name of the bias.
+    pub(crate) fn bias(&self) -> String {
+        format!("{}.bias", self.name)
+    }
+}
+
+fn attention(layer: usize, part: &str, outputs: usize, bias: bool) -> Stored {
+    Stored {
+        name: format!("model.layers.{layer}.self_attn.{part}_proj"),
+        outputs,
+        bias,
+    }
+}
+
+fn mlp(layer: usize, part: &str, outputs: usize, bias: bool) -> Stored {
+    Stored {
+        name: format!("model.layers.{layer}.mlp.{part}_proj"),
+        outputs,
+        bias,
+    }
+}

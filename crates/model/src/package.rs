@@ -1,0 +1,239 @@
+//! A package: a part of a model in the types it is run in, with all that its server needs.
+//!
+//! `docs/package.md` specifies it. A package is a model directory of its own that also has a
+//! manifest: which layers it holds and how, the fingerprints of the model that it was made of, and
+//! a hash of every file.
+
+use crate::error::{ModelError, Result};
+use crate::fingerprint::Fingerprint;
+use crate::layer_range::LayerRange;
+use crate::prepare::EmbeddingType;
+use crate::weight_scheme::WeightScheme;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::path::{Component, Path, PathBuf};
+
+/// The manifest's name.
+pub(crate) const MANIFEST: &str = "tandem-package.json";
+/// The format that this code writes, and the only one so far.
+const FORMAT: u32 = 1;
+/// Longer than any manifest.
+const MAX_MANIFEST: u64 = 1 << 20;
+
+/// What a package says of itself.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Manifest {
+    /// Version of the format.
+    pub format: u32,
+    /// What wrote it.
+    pub written_by: String,
+    /// The layers it holds.
+    pub layers: Layers,
+    /// The types its matrices are stored in, as [`WeightScheme`] writes them.
+    pub weights: String,
+    /// The type of the embedding's rows; null without one.
+    pub embedding: Option<EmbeddingType>,
+    /// Tokens that 4-bit codes were calibrated with; 0 for none.
+    pub calibration_tokens: usize,
+    /// The model it was made of.
+    pub source: Source,
+    /// Every other file by its path, `/` between folders.
+    pub files: BTreeMap<String, FileEntry>,
+}
+
+/// Layers `start..end` of a model of `of`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Layers {
+    /// The first.
+    pub start: usize,
+    /// One past the last.
+    pub end: usize,
+    /// Layers of the whole model.
+    pub of: usize,
+}
+
+/// Fingerprints of a model.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Source {
+    /// Its weights', in hexadecimal.
+    pub weights: String,
+    /// Its tokenizer's.
+    pub tokenizer: String,
+}
+
+/// Size and hash of a file.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FileEntry {
+    /// Its bytes.
+    pub bytes: u64,
+    /// BLAKE3 of them, in hexadecimal.
+    pub blake3: String,
+}
+
+/// An opened package, its files as the manifest says.
+#[derive(Debug, Clone)]
+pub struct Package {
+    /// What it says of itself.
+    pub manifest: Manifest,
+    /// The types its matrices are stored in.
+    pub weights: WeightScheme,
+    /// The layers it holds.
+    pub range: LayerRange,
+    /// The weights of the model it was made of.
+    pub fingerprint: Fingerprint,
+    directory: PathBuf,
+}
+
+impl Package {
+    /// Opens a package; none for a directory that has no manifest. Hashes every file: what was
+    /// damaged on its way to a device does not run.
+    ///
+    /// # Errors
+    /// When the manifest is malformed or of a newer format, or a file is not as it says.
+    pub fn open(directory: &Path) -> Result<Option<Self>> {
+        let path = directory.join(MANIFEST);
+        if !path.exists() {
+            return Ok(None);
+        }
+        let bad = |problem: String| ModelError::Package {
+            path: path.clone(),
+            problem,
+        };
+        let unreadable = |source| ModelError::Read {
+            path: path.clone(),
+            source,
+        };
+        let length = path.metadata().map_err(unreadable)?.len();
+        if length > MAX_MANIFEST {
+            return Err(bad(format!("{length} bytes are too many for a manifest")));
+        }
+        let text = std::fs::read(&path).map_err(unreadable)?;
+        let format: FormatOnly = serde_json::from_slice(&text).map_err(|e| bad(e.to_string()))?;
+        if format.format != FORMAT {
+            return Err(bad(format!(
+                "format {} is not one that this version reads ({FORMAT} is)",
+                format.format
+            )));
+        }
+        let manifest: Manifest = serde_json::from_slice(&text).map_err(|e| bad(e.to_string()))?;
+        let Layers { start, end, of } = manifest.layers;
+        let weights: WeightScheme = manifest
+            .weights
+            .parse()
+            .map_err(|e| bad(format!("weights: {e}")))?;
+        let fingerprint = blake3::Hash::from_hex(&manifest.source.weights)
+            .map_err(|e| bad(format!("source.weights: {e}")))?;
+        for (name, entry) in &manifest.files {
+            check_file(directory, name, entry)?;
+        }
+        Ok(Some(Self {
+            range: LayerRange::new(start, end, of)?,
+            weights,
+            fingerprint: Fingerprint(*fingerprint.as_bytes()),
+            manifest,
+            directory: directory.to_owned(),
+        }))
+    }
+
+    /// Refuses layers that are not here.
+    ///
+    /// # Errors
+    /// When `range` is not within the package's.
+    pub fn check_holds(&self, range: LayerRange) -> Result<()> {
+        // A front has no head and a back no embedding, whatever layers it has.
+        let ends = (!range.is_first() || self.range.is_first())
+            && (!range.is_last() || self.range.is_last());
+        match self.range.contains(range) && ends {
+            true => Ok(()),
+            false => Err(ModelError::PackageRange {
+                path: self.directory.clone(),
+                held: self.range,
+                asked: range,
+            }),
+        }
+    }
+}
+
+impl Manifest {
+    /// A manifest of the present format.
+    pub(crate) fn new(range: LayerRange, weights: &WeightScheme, source: Source) -> Self {
+        Self {
+            format: FORMAT,
+            written_by: concat!("tandem ", env!("CARGO_PKG_VERSION")).to_owned(),
+            layers: Layers {
+                start: range.start(),
+                end: range.end(),
+                of: range.of(),
+            },
+            weights: weights.to_string(),
+            embedding: None,
+            calibration_tokens: 0,
+            source,
+            files: BTreeMap::new(),
+        }
+    }
+}
+
+#[derive(Deserialize)]
+struct FormatOnly {
+    format: u32,
+}
+
+impl FileEntry {
+    /// Size and hash of a file there is.
+    pub(crate) fn of(path: &Path) -> Result<Self> {
+        let unreadable = |source| ModelError::Read {
+            path: path.to_owned(),
+            source,
+        };
+        // Reads rather than maps: mapped pages would count as this process's memory.
+        let file = std::fs::File::open(path).map_err(unreadable)?;
+        let mut hasher = blake3::Hasher::new();
+        hasher.update_reader(&file).map_err(unreadable)?;
+        Ok(Self {
+            bytes: file.metadata().map_err(unreadable)?.len(),
+            blake3: hasher.finalize().to_hex().to_string(),
+        })
+    }
+}
+
+fn check_file(directory: &Path, name: &str, entry: &FileEntry) -> Result<()> {
+    let relative = Path::new(name);
+    let inside = relative
+        .components()
+        .all(|part| matches!(part, Component::Normal(_)));
+    let path = directory.join(relative);
+    let bad = |problem: String| ModelError::Package {
+        path: path.clone(),
+        problem,
+    };
+    if !inside || name.is_empty() {
+        return Err(bad("is not a path within the package".to_owned()));
+    }
+    // The size first: what was cut off is told without reading it.
+    let bytes = path
+        .metadata()
+        .map_err(|source| ModelError::Read {
+            path: path.clone(),
+            source,
+        })?
+        .len();
+    if bytes != entry.bytes {
+        return Err(bad(format!(
+            "has {bytes} bytes, its manifest says {}",
+            entry.bytes
+        )));
+    }
+    let found = FileEntry::of(&path)?;
+    match found.blake3 == entry.blake3 {
+        true => Ok(()),
+        false => Err(bad(format!(
+            "is not the file that was packed: its hash is {:.16}…, the manifest says {:.16}…",
+            found.blake3, entry.blake3
+        ))),
+    }
+}

@@ -1,0 +1,112 @@
+//! A matrix as a checkpoint has it: floats, or a package's integers.
+
+use crate::checkpoint::{Checkpoint, StoredTensor};
+use crate::coded_row::{CodedRow, Form};
+use crate::error::{ModelError, Result};
+use crate::mapped::MappedBytes;
+use crate::precision::WeightType;
+use safetensors::Dtype;
+
+/// A matrix `[outputs, inputs]`, mapped while this lives.
+#[derive(Debug)]
+pub(crate) enum StoredMatrix {
+    Floats(StoredTensor),
+    Codes(StoredCodes),
+}
+
+/// A matrix in integers: `NAME.codes` and `NAME.scales`, see `docs/package.md`.
+#[derive(Debug)]
+pub(crate) struct StoredCodes {
+    form: Form,
+    inputs: usize,
+    codes: MappedBytes,
+    scales: MappedBytes,
+}
+
+/// The name of a matrix' codes.
+pub(crate) fn codes_name(name: &str) -> String {
+    format!("{name}.codes")
+}
+
+/// The name of a matrix' scales.
+pub(crate) fn scales_name(name: &str) -> String {
+    format!("{name}.scales")
+}
+
+/// Type and shape of a matrix' codes on disk.
+pub(crate) fn codes_layout(form: Form, outputs: usize, inputs: usize) -> (Dtype, Vec<usize>) {
+    let dtype = match form {
+        Form::Eight => Dtype::I8,
+        Form::Four(_) => Dtype::U8,
+    };
+    (dtype, vec![outputs, form.code_bytes(inputs)])
+}
+
+/// Type and shape of a matrix' scales on disk.
+pub(crate) fn scales_layout(form: Form, outputs: usize, inputs: usize) -> (Dtype, Vec<usize>) {
+    match form {
+        Form::Eight => (Dtype::F32, vec![outputs]),
+        Form::Four(_) => (Dtype::F16, vec![outputs, form.groups(inputs), 2]),
+    }
+}
+
+impl StoredMatrix {
+    /// Maps a matrix that is to be held as `weights`.
+    ///
+    /// # Errors
+    /// When it is missing or misshapen, or stored in integers of another kind.
+    pub(crate) fn open(
+        checkpoint: &Checkpoint,
+        name: &str,
+        [outputs, inputs]: [usize; 2],
+        weights: WeightType,
+    ) -> Result<Self> {
+        let codes = codes_name(name);
+        if !checkpoint.contains(&codes) {
+            let stored = checkpoint.tensor(name, &[outputs, inputs])?;
+            return Ok(Self::Floats(stored));
+        }
+        let form = Form::of(weights).ok_or_else(|| ModelError::StoredInIntegers {
+            tensor: name.to_owned(),
+            asked: weights,
+        })?;
+        let (codes_type, codes_shape) = codes_layout(form, outputs, inputs);
+        let (scales_type, scales_shape) = scales_layout(form, outputs, inputs);
+        Ok(Self::Codes(StoredCodes {
+            form,
+            inputs,
+            codes: checkpoint.bytes(&codes, codes_type, &codes_shape)?,
+            scales: checkpoint.bytes(&scales_name(name), scales_type, &scales_shape)?,
+        }))
+    }
+}
+
+impl StoredCodes {
+    pub(crate) fn form(&self) -> Form {
+        self.form
+    }
+
+    /// One output's weights.
+    ///
+    /// # Panics
+    /// When there are not so many outputs.
+    pub(crate) fn row(&self, output: usize) -> CodedRow {
+        let scales = match self.form {
+            Form::Eight => size_of::<f32>(),
+            Form::Four(_) => 2 * size_of::<half::f16>() * self.form.groups(self.inputs),
+        };
+        let codes = self.form.code_bytes(self.inputs);
+        CodedRow::read(
+            self.form,
+            self.inputs,
+            &self.codes[output * codes..][..codes],
+            &self.scales[output * scales..][..scales],
+        )
+    }
+
+    /// Takes what was read so far out of this process's memory.
+    pub(crate) fn release(&self) {
+        self.codes.release();
+        self.scales.release();
+    }
+}
