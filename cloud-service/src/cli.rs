@@ -3,7 +3,8 @@
 use crate::config::{CloudConfig, DEFAULTS};
 use clap::{Args, Parser, Subcommand};
 use std::path::PathBuf;
-use tandem_service::config::{ByteSize, ConfigError, HumanDuration, Layers};
+use tandem_prepare::PrepareArgs;
+use tandem_service::config::{AutoCount, ByteSize, ConfigError, HumanDuration, Layers};
 
 /// The cloud half of Tandem: back layers and sampling.
 #[derive(Debug, Parser)]
@@ -19,6 +20,9 @@ pub struct Cli {
 pub enum Command {
     /// Serve edges until SIGTERM.
     Serve(Box<ServeArgs>),
+    /// Pack the back of a model: its layers and head in the types they run in, and all that a cloud
+    /// needs besides.
+    Prepare(CloudPrepareArgs),
     /// Exit 0 when a cloud-service serves.
     Health(HealthArgs),
     /// Print every setting with its default.
@@ -43,7 +47,7 @@ pub struct ServeArgs {
     /// cpu, cuda or cuda:N.
     #[arg(long)]
     pub device: Option<String>,
-    /// Type of the weights: f32, bf16, int8 or int4 (int4:32, int4:64, int4:128 by group), with
+    /// Types of the weights: auto (a package's, or f32), f32, bf16, int8 or int4 (int4:32, int4:64, int4:128 by group), with
     /// exceptions for layers and the head: int4,20-29=int8,head=f32.
     #[arg(long)]
     pub weights: Option<String>,
@@ -55,7 +59,7 @@ pub struct ServeArgs {
     pub threads: Option<usize>,
     /// The lowest split served.
     #[arg(long)]
-    pub first_layer: Option<usize>,
+    pub first_layer: Option<AutoCount>,
     /// Sessions open at once.
     #[arg(long)]
     pub max_sessions: Option<usize>,
@@ -77,6 +81,18 @@ pub struct ServeArgs {
     /// text or json.
     #[arg(long)]
     pub log_format: Option<String>,
+}
+
+/// Flags of `prepare`.
+#[derive(Debug, Args)]
+pub struct CloudPrepareArgs {
+    /// The first layer to pack: the lowest split that the cloud can serve. With 0 the package has the
+    /// embedding too.
+    #[arg(long, value_name = "L")]
+    pub first_layer: usize,
+    /// The rest.
+    #[command(flatten)]
+    pub prepare: PrepareArgs,
 }
 
 /// Flags of `health`.

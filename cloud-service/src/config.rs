@@ -5,8 +5,8 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 use tandem_engine::Compute;
-use tandem_model::{DeviceName, KvType, Precision, WeightScheme};
-use tandem_service::config::{ByteSize, HumanDuration, Validate, Violations};
+use tandem_model::{DeviceName, KvType, WeightScheme};
+use tandem_service::config::{AutoCount, ByteSize, HumanDuration, Validate, Violations};
 use tandem_service::grpc::TransportConfig;
 use tandem_service::logging::LogConfig;
 
@@ -41,7 +41,7 @@ pub struct CloudConfig {
     /// Threads that compute; 0 for the processors there are.
     pub threads: usize,
     /// First layer loaded.
-    pub first_layer: usize,
+    pub first_layer: AutoCount,
     /// Sessions.
     pub sessions: SessionsConfig,
     /// Limits.
@@ -85,10 +85,8 @@ impl CloudConfig {
     pub fn compute(&self) -> Compute {
         Compute {
             device: self.device.parse().unwrap_or_default(),
-            precision: Precision {
-                weights: self.weights.parse().unwrap_or_default(),
-                kv: self.kv.parse().ok(),
-            },
+            weights: self.weights.parse().ok(),
+            kv: self.kv.parse().ok(),
         }
     }
 
@@ -119,8 +117,11 @@ impl Validate for CloudConfig {
         if let Err(error) = self.device.parse::<DeviceName>() {
             at.push("device", error.to_string());
         }
-        if let Err(error) = self.weights.parse::<WeightScheme>() {
-            at.push("weights", error.to_string());
+        match self.weights.parse::<WeightScheme>() {
+            Err(error) if self.weights != AUTO => {
+                at.push("weights", format!("{error}, or {AUTO}"));
+            }
+            _ => {}
         }
         match self.kv.parse::<KvType>() {
             Err(error) if self.kv != AUTO => at.push("kv", format!("{error}, or {AUTO}")),

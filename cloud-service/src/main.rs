@@ -4,6 +4,9 @@ use clap::Parser as _;
 use cloud_service::cli::{Cli, Command};
 use cloud_service::config::DEFAULTS;
 use cloud_service::serve::serve;
+use std::io::Write as _;
+use tandem_model::EmbeddingType;
+use tandem_prepare::prepare;
 use tandem_proto::v1::split_service_server::SERVICE_NAME;
 use tandem_service::{health, openmp};
 
@@ -17,6 +20,14 @@ fn main() -> anyhow::Result<()> {
         Command::Health(args) => runtime()?.block_on(async {
             Ok(health::check(&args.address, SERVICE_NAME, args.timeout.get()).await?)
         }),
+        Command::Prepare(args) => {
+            openmp::reexec_with_openmp_settings()?;
+            let embedding = EmbeddingType::default();
+            let first = args.first_layer;
+            let prepared = prepare(&args.prepare, embedding, |layers| first..layers)?;
+            writeln!(std::io::stdout(), "{prepared}")?;
+            Ok(())
+        }
         Command::Serve(args) => {
             openmp::reexec_with_openmp_settings()?;
             let config = args.load()?;

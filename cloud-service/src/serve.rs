@@ -106,7 +106,10 @@ async fn load(config: &CloudConfig, drain: &Drain) -> anyhow::Result<Cloud> {
     );
     let files = Arc::new(files);
     let budget = KvBudget::new(config.sessions.kv_memory.get());
-    let (first_layer, compute) = (config.first_layer, config.compute());
+    let package = files.package().map(|package| package.range.start());
+    let first_layer = config.first_layer.get().or(package).unwrap_or(0);
+    let compute = config.compute();
+    let precision = files.precision(&compute)?;
     let (loading, back_budget) = (Arc::clone(&files), budget.clone());
     let engine = Engine::start("back", config.thread_count(), move || {
         loading.back(first_layer, &compute, back_budget, |_| {})
@@ -116,8 +119,8 @@ async fn load(config: &CloudConfig, drain: &Drain) -> anyhow::Result<Cloud> {
     tracing::info!(
         model = %config.model.display(),
         layers = %format!("{first_layer}..{}", files.config.layers),
-        weights = %config.weights,
-        kv = %config.kv,
+        weights = %precision.weights,
+        kv = %precision.kv(),
         device = %config.device,
         threads = config.thread_count(),
         fingerprint = %format!("{:.16}", files.weights_fingerprint.to_string()),
@@ -128,6 +131,7 @@ async fn load(config: &CloudConfig, drain: &Drain) -> anyhow::Result<Cloud> {
         config,
         model_name(&config.name, &config.model),
         &files,
+        first_layer,
         tokenizer,
         engine,
         budget,

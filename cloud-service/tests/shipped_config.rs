@@ -149,9 +149,9 @@ fn the_shipped_defaults_load_once_a_model_is_named() {
             config.weights.as_str(),
             config.kv.as_str()
         ),
-        ("cpu", "f32", "auto")
+        ("cpu", "auto", "auto")
     );
-    assert_eq!((config.threads, config.first_layer), (0, 0));
+    assert_eq!((config.threads, config.first_layer.get()), (0, None));
     assert_eq!((config.sessions.max, config.sessions.context), (64, 0));
     assert_eq!(config.sessions.kv_memory.get(), 4 << 30);
     assert_eq!(config.sessions.idle_ttl.get(), Duration::from_secs(300));

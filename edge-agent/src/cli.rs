@@ -4,8 +4,9 @@
 use crate::config::{DEFAULTS, EdgeConfig};
 use clap::{Args, Parser, Subcommand};
 use std::path::PathBuf;
+use tandem_prepare::{EmbeddingArg, PrepareArgs};
 use tandem_proto::v1;
-use tandem_service::config::{ByteSize, ConfigError, HumanDuration, Layers};
+use tandem_service::config::{AutoCount, ByteSize, ConfigError, HumanDuration, Layers};
 
 /// The edge half of Tandem: front layers and text.
 #[derive(Debug, Parser)]
@@ -27,6 +28,9 @@ pub enum Command {
     Chat(Box<ChatArgs>),
     /// Ask a running edge-agent and print its answer.
     Ask(AskArgs),
+    /// Pack the front of a model for edges: its layers in the types they run in, and all that an edge
+    /// needs besides.
+    Prepare(EdgePrepareArgs),
     /// Exit 0 when an edge-agent serves.
     Health(HealthArgs),
     /// Print every setting with its default.
@@ -45,9 +49,9 @@ pub struct EdgeArgs {
     /// The cloud-service to work with, such as http://127.0.0.1:50051.
     #[arg(long)]
     pub cloud: Option<String>,
-    /// Layers that run here.
+    /// Layers that run here, or auto: a package's, or a third of a model's.
     #[arg(long)]
-    pub split: Option<usize>,
+    pub split: Option<AutoCount>,
     /// How hidden rows are written: auto, f32, bf16, int8, tabq, high, balanced or economy.
     #[arg(long)]
     pub codec: Option<String>,
@@ -60,7 +64,7 @@ pub struct EdgeArgs {
     /// cpu, cuda or cuda:N.
     #[arg(long)]
     pub device: Option<String>,
-    /// Type of the weights: f32, bf16, int8 or int4 (int4:32, int4:64, int4:128 by group), with
+    /// Types of the weights: auto (a package's, or f32), f32, bf16, int8 or int4 (int4:32, int4:64, int4:128 by group), with
     /// exceptions for layers and the head: int4,0-1=int8,head=f32.
     #[arg(long)]
     pub weights: Option<String>,
@@ -178,6 +182,20 @@ pub struct AskArgs {
     pub sampling: SamplingArgs,
     /// The question.
     pub prompt: String,
+}
+
+/// Flags of `prepare`.
+#[derive(Debug, Args)]
+pub struct EdgePrepareArgs {
+    /// Layers to pack: the largest split that the edge can have.
+    #[arg(long, value_name = "L")]
+    pub split: usize,
+    /// What the embedding's rows are stored in.
+    #[arg(long, default_value = "as-stored", value_enum)]
+    pub embedding: EmbeddingArg,
+    /// The rest.
+    #[command(flatten)]
+    pub prepare: PrepareArgs,
 }
 
 /// Flags of `health`.

@@ -6,8 +6,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 use tandem_codec::Codec;
 use tandem_engine::Compute;
-use tandem_model::{DeviceName, KvType, Precision, WeightScheme};
-use tandem_service::config::{ByteSize, HumanDuration, Validate, Violations};
+use tandem_model::{DeviceName, KvType, WeightScheme};
+use tandem_service::config::{AutoCount, ByteSize, HumanDuration, Validate, Violations};
 use tandem_service::grpc::{TransportConfig, endpoint};
 use tandem_service::logging::LogConfig;
 
@@ -33,8 +33,8 @@ pub struct EdgeConfig {
     pub cloud: String,
     /// How long a connection may take.
     pub connect_timeout: HumanDuration,
-    /// Layers that run here.
-    pub split: usize,
+    /// Layers that run here; `auto` for a package's.
+    pub split: AutoCount,
     /// How rows are written.
     pub codec: String,
     /// Where the layers run.
@@ -84,10 +84,8 @@ impl EdgeConfig {
     pub fn compute(&self) -> Compute {
         Compute {
             device: self.device.parse().unwrap_or_default(),
-            precision: Precision {
-                weights: self.weights.parse().unwrap_or_default(),
-                kv: self.kv.parse().ok(),
-            },
+            weights: self.weights.parse().ok(),
+            kv: self.kv.parse().ok(),
         }
     }
 
@@ -122,8 +120,11 @@ impl Validate for EdgeConfig {
         if let Err(error) = self.device.parse::<DeviceName>() {
             at.push("device", error.to_string());
         }
-        if let Err(error) = self.weights.parse::<WeightScheme>() {
-            at.push("weights", error.to_string());
+        match self.weights.parse::<WeightScheme>() {
+            Err(error) if self.weights != AUTO => {
+                at.push("weights", format!("{error}, or {AUTO}"));
+            }
+            _ => {}
         }
         match self.kv.parse::<KvType>() {
             Err(error) if self.kv != AUTO => at.push("kv", format!("{error}, or {AUTO}")),
@@ -131,7 +132,7 @@ impl Validate for EdgeConfig {
         }
         let least = HumanDuration::from(Duration::from_millis(1));
         at.within("connect_timeout", self.connect_timeout, least..);
-        at.within("split", self.split, ..=4096);
+        at.within("split", self.split.get().unwrap_or(0), ..=4096);
         at.within("threads", self.threads, ..=1024);
         at.nested("sessions", &self.sessions);
         at.nested("prefill", &self.prefill);

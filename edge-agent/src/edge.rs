@@ -65,21 +65,23 @@ impl Edge {
             .await?
             .with_context(|| format!("cannot open the model in {}", config.model.display()))?;
         let layers = files.config.layers;
+        let package = files.package().map(|package| package.range.end());
+        let split = config.split.get().or(package).unwrap_or(layers / 3);
         anyhow::ensure!(
-            config.split <= layers,
-            "split is {}, the model has {layers} layers",
-            config.split
+            split <= layers,
+            "split is {split}, the model has {layers} layers"
         );
-        let profile = files.profiles.of(config.split).cloned();
+        let profile = files.profiles.of(split).cloned();
         let codec = config.codec().unwrap_or(match &profile {
             Some(_) => Codec::High,
             None => Codec::F32,
         });
         let shape = files.config.clone();
         let weights = files.weights_fingerprint;
-        let front = match config.split {
+        let precision = files.precision(&config.compute())?;
+        let front = match split {
             0 => None,
-            split => {
+            _ => {
                 let compute = config.compute();
                 let load = move || files.front(split, &compute, on_layer);
                 let started = Engine::start("front", config.thread_count(), load).await;
@@ -88,8 +90,10 @@ impl Edge {
         };
         tracing::info!(
             model = %config.model.display(),
-            split = config.split,
+            split,
             layers,
+            weights = %precision.weights,
+            kv = %precision.kv(),
             %codec,
             calibrated = profile.is_some(),
             threads = config.thread_count(),
@@ -104,7 +108,7 @@ impl Edge {
             link: Link::new(config)?,
             pool: SessionPool::new(config.sessions.max, config.sessions.idle_ttl.get()),
             config: shape,
-            split: config.split,
+            split,
             codec,
             profile,
             chunk_rows: config.prefill.chunk_rows,

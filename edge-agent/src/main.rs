@@ -7,6 +7,8 @@ use edge_agent::cli::{Cli, Command};
 use edge_agent::config::DEFAULTS;
 use edge_agent::generate::generate;
 use edge_agent::serve::serve;
+use std::io::Write as _;
+use tandem_prepare::prepare;
 use tandem_proto::v1::generation_service_server::SERVICE_NAME;
 use tandem_service::{health, openmp};
 
@@ -14,7 +16,7 @@ fn main() -> anyhow::Result<()> {
     let cli = Cli::parse();
     if matches!(
         cli.command,
-        Command::Serve(_) | Command::Generate(_) | Command::Chat(_)
+        Command::Serve(_) | Command::Generate(_) | Command::Chat(_) | Command::Prepare(_)
     ) {
         openmp::reexec_with_openmp_settings()?;
     }
@@ -29,6 +31,12 @@ fn main() -> anyhow::Result<()> {
                 Ok(health::check(&args.address, SERVICE_NAME, args.timeout.get()).await?)
             }
             Command::Ask(args) => ask(args).await,
+            Command::Prepare(args) => {
+                let embedding = args.embedding.into();
+                let prepared = prepare(&args.prepare, embedding, |_| 0..args.split)?;
+                writeln!(std::io::stdout(), "{prepared}")?;
+                Ok(())
+            }
             Command::Generate(args) => generate(*args).await,
             Command::Chat(args) => chat(*args).await,
             Command::Serve(args) => serve(args.load()?).await,

@@ -154,14 +154,14 @@ fn the_shipped_defaults_load_once_a_model_is_named() {
     assert_eq!(config.metrics_listen.to_string(), "127.0.0.1:9500");
     assert_eq!(config.cloud, "http://127.0.0.1:50051");
     assert_eq!(config.connect_timeout.get(), Duration::from_secs(3));
-    assert_eq!((config.split, config.codec.as_str()), (10, "auto"));
+    assert_eq!((config.split.get(), config.codec.as_str()), (None, "auto"));
     assert_eq!(
         (
             config.device.as_str(),
             config.weights.as_str(),
             config.kv.as_str()
         ),
-        ("cpu", "f32", "auto")
+        ("cpu", "auto", "auto")
     );
     assert_eq!(config.threads, 0);
     assert_eq!((config.sessions.max, config.sessions.context), (16, 0));

@@ -31,7 +31,7 @@ pub use frames::FrameCodec;
 pub use front::{Frame, Front, FrontOutput, FrontSession, FrontStep};
 pub use kv_budget::{KvBudget, Reservation};
 pub use ledger::{Ledger, LedgerError, RowsVerdict};
-pub use model_files::{Compute, ModelFiles, OpenError};
+pub use model_files::{Compute, ModelFiles, OpenError, PackagePlan};
 pub use profiles::{Profiles, ProfilesError};
 pub use run::{FinishReason, RunRequest, RunToken};
 pub use scheduler::{Priority, SessionKey};

@@ -4,10 +4,10 @@ use crate::back::Back;
 use crate::front::Front;
 use crate::kv_budget::KvBudget;
 use crate::profiles::{Profiles, ProfilesError};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use tandem_model::{
-    Checkpoint, DeviceName, Fingerprint, LayerRange, ModelConfig, ModelError, Precision, Segment,
-    weights_fingerprint,
+    Checkpoint, DeviceName, EmbeddingType, Fingerprint, KvType, LayerRange, Manifest, ModelConfig,
+    ModelError, Package, Precision, Preparation, Segment, WeightScheme, weights_fingerprint,
 };
 
 /// The files of a model: its shape is known and its tensors are found, but nothing is loaded.
@@ -20,6 +20,8 @@ pub struct ModelFiles {
     /// The codec profiles beside it.
     pub profiles: Profiles,
     checkpoint: Checkpoint,
+    package: Option<Package>,
+    directory: PathBuf,
 }
 
 /// Why a model directory cannot be used.
@@ -38,20 +40,44 @@ pub enum OpenError {
 pub struct Compute {
     /// Where.
     pub device: DeviceName,
-    /// In which types.
-    pub precision: Precision,
+    /// In which types its matrices are held; none for those of a package, and f32 of a model.
+    pub weights: Option<WeightScheme>,
+    /// In which type keys and values are held; none for that of its products.
+    pub kv: Option<KvType>,
+}
+
+/// What a package is to hold.
+#[derive(Debug)]
+pub struct PackagePlan {
+    /// Its layers.
+    pub layers: std::ops::Range<usize>,
+    /// Types of its matrices.
+    pub weights: WeightScheme,
+    /// The type of the embedding's rows, in a package that begins the model.
+    pub embedding: EmbeddingType,
+    /// Chunks of token ids to calibrate 4-bit codes with, or nothing.
+    pub calibration: Vec<Vec<u32>>,
+    /// The tokenizer's fingerprint.
+    pub tokenizer: Fingerprint,
 }
 
 impl ModelFiles {
-    /// Opens a Hugging Face directory. Hashes its weights when no valid fingerprint is kept there.
+    /// Opens a Hugging Face directory, or a package. Hashes a model's weights when no valid fingerprint
+    /// is kept there.
     ///
     /// # Errors
     /// When a file is missing, malformed, or asks for what is not supported.
     pub fn open(directory: &Path) -> Result<Self, OpenError> {
         let config = ModelConfig::load(directory)?;
+        let package = Package::open(directory)?;
         let checkpoint = Checkpoint::open(directory)?;
-        let weights_fingerprint = weights_fingerprint(directory, &config, &checkpoint)?;
+        let weights_fingerprint = match &package {
+            Some(package) => package.fingerprint,
+            None => weights_fingerprint(directory, &config, &checkpoint)?,
+        };
         Ok(Self {
+            package,
+            directory: directory.to_owned(),
             profiles: Profiles::load(directory, weights_fingerprint)?,
             weights_fingerprint,
             config,
@@ -90,19 +116,122 @@ impl ModelFiles {
         Ok(Back::new(segment, budget))
     }
 
+    /// The package, where the directory is one.
+    pub fn package(&self) -> Option<&Package> {
+        self.package.as_ref()
+    }
+
+    /// What `compute` comes to with these files.
+    ///
+    /// # Errors
+    /// When it names other types than a package has.
+    pub fn precision(&self, compute: &Compute) -> Result<Precision, ModelError> {
+        let stored = self.package.as_ref().map(|p| &p.weights);
+        if let (Some(stored), Some(asked)) = (stored, &compute.weights)
+            && stored != asked
+        {
+            return Err(ModelError::Package {
+                path: self.directory.clone(),
+                problem: format!("holds {stored}, and {asked} is asked for"),
+            });
+        }
+        Ok(Precision {
+            weights: compute
+                .weights
+                .as_ref()
+                .or(stored)
+                .cloned()
+                .unwrap_or_default(),
+            kv: compute.kv,
+        })
+    }
+
+    /// Makes a package of some layers, of their weights in these types: see [`Preparation`].
+    ///
+    /// # Errors
+    /// When this is a package itself, or one cannot be written.
+    pub fn prepare(
+        &self,
+        out: &Path,
+        plan: &PackagePlan,
+        on_layer: impl FnMut(usize),
+    ) -> Result<Manifest, ModelError> {
+        let bad = |problem: &str| ModelError::Package {
+            path: self.directory.clone(),
+            problem: problem.to_owned(),
+        };
+        if self.package.is_some() {
+            return Err(bad(
+                "is a package: make another of the model it was made of",
+            ));
+        }
+        let (start, end) = (plan.layers.start, plan.layers.end);
+        let range = LayerRange::new(start, end, self.config.layers)?;
+        let mut files = companions(&self.directory).map_err(|source| ModelError::Read {
+            path: self.directory.clone(),
+            source,
+        })?;
+        // A front encodes behind its last layer; a back decodes behind any split that it serves.
+        let cuts = self.profiles.iter().map(|p| p.split());
+        let of_use = |&cut: &usize| cut == end || (range.is_last() && cut >= start);
+        let profiles = cuts
+            .filter(of_use)
+            .map(|cut| Profiles::path(Path::new(""), cut));
+        files.extend(profiles.filter(|file| self.directory.join(file).exists()));
+        Preparation {
+            directory: &self.directory,
+            config: &self.config,
+            checkpoint: &self.checkpoint,
+            fingerprints: (self.weights_fingerprint, plan.tokenizer),
+            range,
+            weights: &plan.weights,
+            embedding: plan.embedding,
+            calibration: &plan.calibration,
+            files: &files,
+        }
+        .write(out, on_layer)
+    }
+
     fn segment(
         &self,
         range: LayerRange,
         compute: &Compute,
         on_layer: impl FnMut(usize),
     ) -> Result<Segment, ModelError> {
+        if let Some(package) = &self.package {
+            package.check_holds(range)?;
+        }
+        let precision = self.precision(compute)?;
         Segment::load(
             &self.checkpoint,
             &self.config,
             range,
-            &compute.precision,
+            &precision,
             compute.device.open()?,
             on_layer,
         )
     }
+}
+
+/// The files of a model's directory that its servers and its licence need, but for the weights.
+fn companions(directory: &Path) -> std::io::Result<Vec<PathBuf>> {
+    const MAX_BYTES: u64 = 64 << 20;
+    let mut files = Vec::new();
+    for entry in std::fs::read_dir(directory)? {
+        let entry = entry?;
+        let name = PathBuf::from(entry.file_name());
+        let text = name.to_string_lossy().to_lowercase();
+        let is_read = text.ends_with(".jinja")
+            || (text.ends_with(".json") && !text.ends_with(".safetensors.index.json"));
+        let is_legal = ["licen", "notice", "copying"]
+            .iter()
+            .any(|l| text.starts_with(l));
+        let metadata = std::fs::metadata(entry.path())?;
+        let fits = metadata.is_file() && metadata.len() <= MAX_BYTES && !text.starts_with('.');
+        if fits && (is_read || is_legal) {
+            files.push(name);
+        }
+    }
+    files.sort();
+    Ok(files)
 }

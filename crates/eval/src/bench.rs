@@ -6,14 +6,14 @@
 use crate::bench_run::{FrontOf, Load, Phase, Timed, run};
 use crate::cli::BenchArgs;
 use crate::error::{EvalError, Result};
+use crate::precision::{PrecisionReport, Sides};
 use crate::progress::Progress;
 use crate::summary::Summary;
 use serde::Serialize;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
-use tandem_engine::{Back, Compute, Engine, FrameCodec, Front, KvBudget, ModelFiles};
-use tandem_model::Precision;
+use tandem_engine::{Back, Engine, FrameCodec, Front, KvBudget};
 
 /// What `bench --json` prints.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -26,10 +26,9 @@ pub struct Report {
     pub chunk: usize,
     /// Threads of each engine.
     pub threads: usize,
-    /// Types of the matrices of the back, and of the whole model unsplit.
-    pub back_weights: String,
-    /// Type of the back's keys and values.
-    pub back_kv: String,
+    #[serde(flatten)]
+    #[allow(missing_docs)]
+    pub precision: PrecisionReport,
     /// Measurements.
     pub repeats: usize,
     /// One back that runs the whole model on token ids.
@@ -56,10 +55,6 @@ pub struct Speed {
 pub struct SplitSpeed {
     /// Layers of the front.
     pub layers: usize,
-    /// Types of the front's matrices.
-    pub front_weights: String,
-    /// Type of the front's keys and values.
-    pub front_kv: String,
     /// How rows are encoded.
     pub codec: String,
     /// The pair, one half after the other.
@@ -82,18 +77,19 @@ pub fn bench(args: &BenchArgs) -> Result<Report> {
 }
 
 async fn measure(args: &BenchArgs) -> Result<Report> {
-    let files = Arc::new(ModelFiles::open(&args.model.model)?);
-    let prompt = prompt(args.prompt_tokens.get(), files.config.vocabulary);
+    let sides = Arc::new(Sides::open(&args.model, &args.precision)?);
+    let prompt = prompt(args.prompt_tokens.get(), sides.model.config.vocabulary);
     let load = Load {
         prompt: &prompt,
         chunk: args.chunk.get(),
         decode_tokens: args.decode_tokens.get(),
     };
-    let back = start_back(args, &files).await?;
+    let back = start_back(args, &sides).await?;
     let mut front = None;
     if let Some(split) = args.split {
-        front = Some((split, start_front(args, &files, split).await?));
+        front = Some((split, start_front(args, &sides, split).await?));
     }
+    let profile = args.split.and_then(|split| sides.profile(split));
     let front = front.as_ref().map(|(split, engine)| FrontOf {
         engine,
         split: *split,
@@ -101,7 +97,7 @@ async fn measure(args: &BenchArgs) -> Result<Report> {
             codec: args.codec,
             calibrated: true,
         },
-        profile: files.profiles.of(*split),
+        profile: profile.as_ref(),
     });
 
     let repeats = args.repeats.get();
@@ -121,14 +117,11 @@ async fn measure(args: &BenchArgs) -> Result<Report> {
         decode_tokens: args.decode_tokens.get(),
         chunk: args.chunk.get(),
         threads: args.model.threads(),
-        back_weights: args.precision.back_weights.to_string(),
-        back_kv: args.precision.back().kv().to_string(),
+        precision: sides.report(),
         repeats,
         unsplit: speed(&unsplit, |p| p.total),
         split: front.map(|front| SplitSpeed {
             layers: front.split,
-            front_weights: args.precision.front_weights.to_string(),
-            front_kv: args.precision.front().kv().to_string(),
             codec: front.codec.codec.to_string(),
             pair: speed(&pairs, |p| p.total),
             front: speed(&pairs, |p| p.front),
@@ -137,29 +130,22 @@ async fn measure(args: &BenchArgs) -> Result<Report> {
     })
 }
 
-async fn start_back(args: &BenchArgs, files: &Arc<ModelFiles>) -> Result<Engine<Back>> {
-    let (files, threads) = (Arc::clone(files), args.model.threads());
-    let compute = compute(args, args.precision.back());
-    let load = move || files.back(0, &compute, KvBudget::new(u64::MAX), |_| {});
+async fn start_back(args: &BenchArgs, sides: &Arc<Sides>) -> Result<Engine<Back>> {
+    let (sides, threads) = (Arc::clone(sides), args.model.threads());
+    let load = move || {
+        let (files, compute) = sides.back();
+        files.back(0, compute, KvBudget::new(u64::MAX), |_| {})
+    };
     Ok(Engine::start("back", threads, load).await?)
 }
 
-async fn start_front(
-    args: &BenchArgs,
-    files: &Arc<ModelFiles>,
-    split: usize,
-) -> Result<Engine<Front>> {
-    let (files, threads) = (Arc::clone(files), args.model.threads());
-    let compute = compute(args, args.precision.front());
-    let load = move || files.front(split, &compute, |_| {});
+async fn start_front(args: &BenchArgs, sides: &Arc<Sides>, split: usize) -> Result<Engine<Front>> {
+    let (sides, threads) = (Arc::clone(sides), args.model.threads());
+    let load = move || {
+        let (files, compute) = sides.front();
+        files.front(split, compute, |_| {})
+    };
     Ok(Engine::start("front", threads, load).await?)
-}
-
-fn compute(args: &BenchArgs, precision: Precision) -> Compute {
-    Compute {
-        device: args.model.device,
-        precision,
-    }
 }
 
 /// Tokens from all over the vocabulary: which they are does not matter to the time they take.
@@ -197,7 +183,7 @@ impl fmt::Display for Report {
             self.prompt_tokens,
             self.chunk,
             self.decode_tokens,
-            self.back_weights,
+            self.precision,
             self.threads,
             self.repeats
         )?;
@@ -211,8 +197,7 @@ impl fmt::Display for Report {
             split
                 .pair
                 .line(f, &format!("split at {}, {}", split.layers, split.codec))?;
-            let front = format!("  front {:.10}", split.front_weights);
-            split.front.line(f, &front)?;
+            split.front.line(f, "  its front")?;
             split.back.line(f, "  its back")?;
         }
         Ok(())

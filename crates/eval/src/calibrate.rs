@@ -5,18 +5,18 @@
 //! square of the step, the next guess is nearly right.
 
 use crate::cli::CalibrateArgs;
-use crate::corpus::Corpus;
 use crate::cut::{Cut, Reference};
 use crate::error::{EvalError, Result};
 use crate::pipeline::Framing;
+use crate::precision::Sides;
 use crate::progress::Progress;
 use serde::Serialize;
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 use tandem_codec::{Codec, Profile};
-use tandem_engine::{ModelFiles, Profiles};
-use tandem_text::Tokenizer;
+use tandem_engine::Profiles;
+use tandem_text::{Corpus, Tokenizer};
 
 /// The mean divergence that each codec's step is set for. A little below what is promised of it
 /// (2.2e-4, 9e-4, 7e-3), since another text is not this one.
@@ -76,29 +76,23 @@ pub fn calibrate(args: &CalibrateArgs) -> Result<Report> {
     }
     let _no_grad = tandem_model::no_grad();
     tandem_model::set_threads(args.model.threads());
-    let files = ModelFiles::open(&args.model.model)?;
+    let sides = Sides::open(&args.model, &args.precision)?;
     let chunks: Vec<Vec<u32>> = corpus.chunks().take(needed).collect();
     let mut cuts = Vec::new();
     for &split in &args.split {
-        cuts.push(calibrate_cut(args, &files, split, &chunks)?);
+        cuts.push(calibrate_cut(args, &sides, split, &chunks)?);
     }
     Ok(Report { cuts })
 }
 
 fn calibrate_cut(
     args: &CalibrateArgs,
-    files: &ModelFiles,
+    sides: &Sides,
     split: usize,
     chunks: &[Vec<u32>],
 ) -> Result<CutReport> {
     let at = (split, args.context);
-    let mut cut = Cut::load(
-        &args.model,
-        files,
-        &args.precision,
-        Reference::SameHalves,
-        at,
-    )?;
+    let mut cut = Cut::load(sides, Reference::SameHalves, at)?;
     let (learn, check) = chunks.split_at(args.chunks.get());
     let mut progress = Progress::new("chunk", chunks.len() + check.len() * ROUNDS, chunks.len());
     let mut rows = Vec::new();
@@ -109,7 +103,7 @@ fn calibrate_cut(
     let mut profile = tandem_codec::fit(
         &rows,
         cut.hidden(),
-        files.weights_fingerprint.0,
+        sides.model.weights_fingerprint.0,
         u16::try_from(split).unwrap_or(u16::MAX),
         args.reflections,
     );

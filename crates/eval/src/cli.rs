@@ -6,7 +6,7 @@ use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::thread::available_parallelism;
 use tandem_codec::{Codec, MAX_REFLECTIONS};
-use tandem_model::{DeviceName, KvType, Precision, WeightScheme};
+use tandem_model::{DeviceName, KvType, WeightScheme};
 
 /// Measures a model through the engine that serves it.
 ///
@@ -104,44 +104,32 @@ pub struct CutArgs {
 }
 
 /// What both sides hold their matrices, keys and values in.
-#[derive(Debug, Clone, Args)]
+#[derive(Debug, Clone, Default, Args)]
 pub struct PrecisionArgs {
     /// Types of the front's matrices: f32, bf16, int8, int4, int4:32, int4:64 or int4:128, with
-    /// exceptions: int4,0-1=int8.
-    #[arg(long, value_name = "TYPES", default_value_t, requires = "split")]
-    pub front_weights: WeightScheme,
+    /// exceptions: int4,0-1=int8. Default: f32.
+    #[arg(long, value_name = "TYPES", requires = "split")]
+    pub front_weights: Option<WeightScheme>,
+    /// A package to take the front from (edge-agent prepare).
+    #[arg(
+        long,
+        value_name = "DIR",
+        requires = "split",
+        conflicts_with = "front_weights"
+    )]
+    pub front_package: Option<PathBuf>,
     /// Type of the front's keys and values: f32 or bf16. Default: that of its products.
     #[arg(long, value_name = "TYPE", requires = "split")]
     pub front_kv: Option<KvType>,
-    /// Types of the back's matrices, or of all when the model is not split.
-    #[arg(long, value_name = "TYPES", default_value_t)]
-    pub back_weights: WeightScheme,
+    /// Types of the back's matrices, or of all when the model is not split. Default: f32.
+    #[arg(long, value_name = "TYPES")]
+    pub back_weights: Option<WeightScheme>,
+    /// A package to take the back from (cloud-service prepare), or all when the model is not split.
+    #[arg(long, value_name = "DIR", conflicts_with = "back_weights")]
+    pub back_package: Option<PathBuf>,
     /// Type of the back's keys and values, or of all when the model is not split.
     #[arg(long, value_name = "TYPE")]
     pub back_kv: Option<KvType>,
-}
-
-impl PrecisionArgs {
-    /// The front's.
-    pub fn front(&self) -> Precision {
-        Precision {
-            weights: self.front_weights.clone(),
-            kv: self.front_kv,
-        }
-    }
-
-    /// The back's.
-    pub fn back(&self) -> Precision {
-        Precision {
-            weights: self.back_weights.clone(),
-            kv: self.back_kv,
-        }
-    }
-
-    /// True where both are f32 throughout: the model as it is.
-    pub fn is_exact(&self) -> bool {
-        self.front().is_exact() && self.back().is_exact()
-    }
 }
 
 /// Arguments of `compare`.
@@ -314,11 +302,14 @@ mod tests {
             "--framing decode",
             "--front-weights bf16",
             "--front-kv bf16",
+            "--front-package p",
         ] {
             assert!(refused(&format!("{base} {option}")), "{option}");
             assert!(!refused(&format!("{base} {option} --split 1")), "{option}");
         }
         assert!(!refused(&format!("{base} --back-weights bf16")));
+        let both = "--back-weights bf16 --back-package p";
+        assert!(refused(&format!("{base} {both}")));
     }
 
     #[test]

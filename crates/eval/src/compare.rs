@@ -1,16 +1,14 @@
 //! `tandem-eval compare`: what codecs and precision cost against the model in f32 with exact rows.
 
 use crate::cli::CompareArgs;
-use crate::corpus::Corpus;
 use crate::cut::{Cut, Reference, Way};
 use crate::divergence::Compared;
 use crate::error::{EvalError, Result};
-use crate::precision::PrecisionReport;
+use crate::precision::{PrecisionReport, Sides};
 use crate::progress::Progress;
 use serde::Serialize;
 use std::fmt;
-use tandem_engine::ModelFiles;
-use tandem_text::Tokenizer;
+use tandem_text::{Corpus, Tokenizer};
 
 /// What `compare --json` prints: one of these for one codec, a list for several.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -55,13 +53,13 @@ pub fn compare(args: &CompareArgs) -> Result<Reports> {
         .map_or(corpus.len(), |most| most.get().min(corpus.len()));
     let _no_grad = tandem_model::no_grad();
     tandem_model::set_threads(args.model.threads());
-    let files = ModelFiles::open(&args.model.model)?;
+    let sides = Sides::open(&args.model, &args.precision)?;
     let profile = match args.uncalibrated {
         true => None,
-        false => files.profiles.of(args.split).cloned(),
+        false => sides.profile(args.split),
     };
     let at = (args.split, args.context);
-    let mut cut = Cut::load(&args.model, &files, &args.precision, Reference::Exact, at)?;
+    let mut cut = Cut::load(&sides, Reference::Exact, at)?;
     let mut ways = args
         .codec
         .iter()
@@ -82,7 +80,7 @@ pub fn compare(args: &CompareArgs) -> Result<Reports> {
         calibrated: way.is_calibrated(),
         split: args.split,
         framing: args.framing.to_string(),
-        precision: PrecisionReport::of(&args.precision),
+        precision: sides.report(),
         bits_per_value: way.wire.bits_per_value().unwrap_or(f64::NAN),
         compared: way.divergence.summary(),
     };

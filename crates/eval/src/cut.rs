@@ -2,10 +2,10 @@
 //! codec, and each codec's back session runs on what came out. They are compared with exact rows, or
 //! with the model in f32.
 
-use crate::cli::{ModelArgs, PrecisionArgs};
 use crate::divergence::Divergence;
 use crate::error::{EvalError, Result};
 use crate::pipeline::{Framing, Wire};
+use crate::precision::Sides;
 use crate::progress::Progress;
 use bytes::Bytes;
 use std::sync::Arc;
@@ -14,7 +14,6 @@ use tandem_engine::{
     Back, BackOpen, BackSession, BackStep, Compute, Front, FrontSession, FrontStep, Half as _,
     KvBudget, MERGED_ROWS, ModelFiles, RowsInput,
 };
-use tandem_model::Precision;
 
 /// A model in two halves, several ways across, and what they are compared with.
 #[derive(Debug)]
@@ -73,21 +72,20 @@ impl Cut {
     /// # Errors
     /// When the model cannot be loaded, or cannot attend that far.
     pub fn load(
-        args: &ModelArgs,
-        files: &ModelFiles,
-        precision: &PrecisionArgs,
+        sides: &Sides,
         reference: Reference,
         (split, context): (usize, usize),
     ) -> Result<Self> {
-        let load = |front, back| Halves::load(args, files, front, back, (split, context));
         let exact = match reference {
-            Reference::Exact if !precision.is_exact() => {
-                Some(load(Precision::default(), Precision::default())?)
+            Reference::Exact if !sides.are_exact() => {
+                let (files, compute) = sides.exact();
+                let both = (files, &compute);
+                Some(Halves::load(both, both, (split, context))?)
             }
             _ => None,
         };
         Ok(Self {
-            halves: load(precision.front(), precision.back())?,
+            halves: Halves::load(sides.front(), sides.back(), (split, context))?,
             exact,
             split,
             context,
@@ -242,20 +240,14 @@ impl Cut {
 
 impl Halves {
     fn load(
-        args: &ModelArgs,
-        files: &ModelFiles,
-        front: Precision,
-        back: Precision,
+        (front_files, front): (&ModelFiles, &Compute),
+        (back_files, back): (&ModelFiles, &Compute),
         (split, context): (usize, usize),
     ) -> Result<Self> {
-        let compute = |precision| Compute {
-            device: args.device,
-            precision,
-        };
-        let mut progress = Progress::new("loading layer", files.config.layers, 1);
-        let front = files.front(split, &compute(front), |_| progress.advance(""))?;
+        let mut progress = Progress::new("loading layer", back_files.config.layers, 1);
+        let front = front_files.front(split, front, |_| progress.advance(""))?;
         let unlimited = KvBudget::new(u64::MAX);
-        let back = files.back(split, &compute(back), unlimited, |_| progress.advance(""))?;
+        let back = back_files.back(split, back, unlimited, |_| progress.advance(""))?;
         Ok(Self {
             session: front.session(context)?,
             way: way(&back, Codec::F32, None, Framing::Prefill, (split, context))?,

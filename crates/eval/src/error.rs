@@ -32,6 +32,14 @@ pub enum EvalError {
         /// The line, from 1.
         line: usize,
     },
+    /// A package of another model.
+    #[error("the package {package} was not made of the model {model}")]
+    OtherModel {
+        /// The package.
+        package: PathBuf,
+        /// The model.
+        model: PathBuf,
+    },
     /// Nothing to compare.
     #[error("no codec was named")]
     NoCodec,

@@ -9,13 +9,12 @@ use crate::cut::{Cut, Reference, Way};
 use crate::divergence::likeliest;
 use crate::error::{EvalError, Result};
 use crate::pipeline::Framing;
-use crate::precision::PrecisionReport;
+use crate::precision::{PrecisionReport, Sides};
 use crate::progress::Progress;
 use crate::prompts;
 use crate::summary::Summary;
 use serde::Serialize;
 use std::fmt;
-use tandem_engine::ModelFiles;
 use tandem_text::{ChatMessage, ChatTemplate, RenderOptions, Tokenizer};
 
 /// What `generations --json` prints.
@@ -72,10 +71,10 @@ pub fn generations(args: &GenerationsArgs) -> Result<Report> {
 
     let _no_grad = tandem_model::no_grad();
     tandem_model::set_threads(args.model.threads());
-    let files = ModelFiles::open(&args.model.model)?;
-    let profile = files.profiles.of(args.split).cloned();
+    let sides = Sides::open(&args.model, &args.precision)?;
+    let profile = sides.profile(args.split);
     let at = (args.split, longest + max_tokens);
-    let mut cut = Cut::load(&args.model, &files, &args.precision, Reference::Exact, at)?;
+    let mut cut = Cut::load(&sides, Reference::Exact, at)?;
     let mut ways = args
         .codec
         .iter()
@@ -97,7 +96,7 @@ pub fn generations(args: &GenerationsArgs) -> Result<Report> {
     let codecs = ways.iter().zip(agreed).zip(same);
     Ok(Report {
         split: args.split,
-        precision: PrecisionReport::of(&args.precision),
+        precision: sides.report(),
         prompts: ids.len(),
         max_tokens,
         tokens,

@@ -2,7 +2,7 @@
 //!
 //! [`perplexity`], [`compare`], [`generations`], [`calibrate`] and [`bench`] are the commands.
 //! [`pipeline`] drives both engine halves in one process with the codec between them, frames encoded
-//! and decoded as on the wire; [`corpus`] cuts a text into chunks, [`score`] turns logits into a
+//! and decoded as on the wire; [`score`] turns logits into a
 //! perplexity.
 
 pub mod bench;
@@ -10,7 +10,6 @@ pub mod bench_run;
 pub mod calibrate;
 pub mod cli;
 pub mod compare;
-pub mod corpus;
 pub mod cut;
 pub mod divergence;
 pub mod error;

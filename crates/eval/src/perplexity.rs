@@ -1,16 +1,15 @@
 //! `tandem-eval perplexity`.
 
 use crate::cli::PerplexityArgs;
-use crate::corpus::Corpus;
 use crate::error::{EvalError, Result};
 use crate::pipeline::Pipeline;
-use crate::precision::PrecisionReport;
+use crate::precision::{PrecisionReport, Sides};
 use crate::progress::Progress;
 use crate::score::Score;
 use serde::Serialize;
 use std::fmt;
 use std::time::Instant;
-use tandem_text::Tokenizer;
+use tandem_text::{Corpus, Tokenizer};
 
 /// What `perplexity --json` prints.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -52,7 +51,8 @@ pub fn perplexity(args: &PerplexityArgs) -> Result<Report> {
 
     let _no_grad = tandem_model::no_grad();
     tandem_model::set_threads(args.model.threads());
-    let mut pipeline = Pipeline::load(&args.model, &args.cut, &args.precision, args.context)?;
+    let sides = Sides::open(&args.model, &args.precision)?;
+    let mut pipeline = Pipeline::load(&sides, &args.cut, args.context)?;
 
     let start = Instant::now();
     let mut progress = Progress::new("chunk", chunks, chunks);
@@ -80,7 +80,7 @@ pub fn perplexity(args: &PerplexityArgs) -> Result<Report> {
         context: args.context,
         tokens_scored: score.count(),
         split: args.cut.split,
-        precision: PrecisionReport::of(&args.precision),
+        precision: sides.report(),
         codec: bits_per_value.map(|_| args.cut.codec.to_string()),
         bits_per_value,
         seconds: start.elapsed().as_secs_f64(),

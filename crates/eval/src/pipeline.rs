@@ -1,13 +1,13 @@
 //! Both halves of a model in one process, on the thread that calls: token ids in, logits out.
 
-use crate::cli::{CutArgs, ModelArgs, PrecisionArgs};
+use crate::cli::CutArgs;
 use crate::error::Result;
+use crate::precision::Sides;
 use crate::progress::Progress;
 use tandem_engine::{
-    Back, BackOpen, BackSession, BackStep, Compute, FrameCodec, Front, FrontSession, FrontStep,
-    Half as _, KvBudget, MERGED_ROWS, ModelFiles, RowsInput,
+    Back, BackOpen, BackSession, BackStep, FrameCodec, Front, FrontSession, FrontStep, Half as _,
+    KvBudget, MERGED_ROWS, RowsInput,
 };
-use tandem_model::Precision;
 
 /// How many rows a frame holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
@@ -83,23 +83,13 @@ impl Pipeline {
     ///
     /// # Errors
     /// When the model cannot be loaded, or cannot attend that far.
-    pub fn load(
-        args: &ModelArgs,
-        cut: &CutArgs,
-        precision: &PrecisionArgs,
-        context: usize,
-    ) -> Result<Self> {
-        let files = ModelFiles::open(&args.model)?;
+    pub fn load(sides: &Sides, cut: &CutArgs, context: usize) -> Result<Self> {
         let split = cut.split.unwrap_or(0);
-        let compute = |precision: Precision| Compute {
-            device: args.device,
-            precision,
-        };
-        let mut progress = Progress::new("loading layer", files.config.layers, 1);
+        let mut progress = Progress::new("loading layer", sides.model.config.layers, 1);
         let mut front = None;
         if split > 0 {
-            let compute = compute(precision.front());
-            let loaded = files.front(split, &compute, |_| progress.advance(""))?;
+            let (files, compute) = sides.front();
+            let loaded = files.front(split, compute, |_| progress.advance(""))?;
             front = Some(CutFront {
                 session: loaded.session(context)?,
                 front: loaded,
@@ -111,14 +101,14 @@ impl Pipeline {
             });
         }
         let unlimited = KvBudget::new(u64::MAX);
-        let compute = compute(precision.back());
-        let back = files.back(split, &compute, unlimited, |_| progress.advance(""))?;
+        let (files, compute) = sides.back();
+        let back = files.back(split, compute, unlimited, |_| progress.advance(""))?;
         Ok(Self {
             front,
             session: back.session(BackOpen {
                 split,
                 context,
-                profile: files.profiles.of(split).cloned(),
+                profile: sides.profile(split),
             })?,
             back,
             wire: Wire::default(),

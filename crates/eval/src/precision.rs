@@ -1,8 +1,129 @@
-//! What a result says of the types it was measured in.
+//! The files that both sides are loaded from, and the types they are held in.
 
-use crate::cli::PrecisionArgs;
+use crate::cli::{ModelArgs, PrecisionArgs};
+use crate::error::{EvalError, Result};
 use serde::Serialize;
 use std::fmt;
+use std::path::PathBuf;
+use std::sync::Arc;
+use tandem_codec::Profile;
+use tandem_engine::{Compute, ModelFiles};
+use tandem_model::{DeviceName, Precision};
+
+/// Both sides of a model.
+#[derive(Debug)]
+pub struct Sides {
+    /// The model as it is.
+    pub model: ModelFiles,
+    front: Side,
+    back: Side,
+    device: DeviceName,
+}
+
+/// One of them.
+#[derive(Debug)]
+struct Side {
+    package: Option<ModelFiles>,
+    compute: Compute,
+    precision: Precision,
+}
+
+impl Sides {
+    /// Opens the model, and the packages that take the place of its parts.
+    ///
+    /// # Errors
+    /// When one cannot be opened, or a package was made of another model.
+    pub fn open(args: &ModelArgs, precision: &PrecisionArgs) -> Result<Self> {
+        let model = ModelFiles::open(&args.model)?;
+        let side = |package: &Option<PathBuf>, weights, kv| -> Result<Side> {
+            let package = match package {
+                None => None,
+                Some(directory) => {
+                    let files = ModelFiles::open(directory)?;
+                    if files.weights_fingerprint != model.weights_fingerprint {
+                        return Err(EvalError::OtherModel {
+                            package: directory.clone(),
+                            model: args.model.clone(),
+                        });
+                    }
+                    Some(files)
+                }
+            };
+            let compute = Compute {
+                device: args.device,
+                weights,
+                kv,
+            };
+            Ok(Side {
+                precision: package.as_ref().unwrap_or(&model).precision(&compute)?,
+                package,
+                compute,
+            })
+        };
+        let p = precision;
+        Ok(Self {
+            front: side(&p.front_package, p.front_weights.clone(), p.front_kv)?,
+            back: side(&p.back_package, p.back_weights.clone(), p.back_kv)?,
+            model,
+            device: args.device,
+        })
+    }
+
+    /// What to load the front from, and how.
+    pub fn front(&self) -> (&ModelFiles, &Compute) {
+        (self.front.files(&self.model), &self.front.compute)
+    }
+
+    /// What to load the back from, and how.
+    pub fn back(&self) -> (&ModelFiles, &Compute) {
+        (self.back.files(&self.model), &self.back.compute)
+    }
+
+    /// The model as it is, in f32.
+    pub fn exact(&self) -> (&ModelFiles, Compute) {
+        let device = self.device;
+        let compute = Compute {
+            device,
+            ..Compute::default()
+        };
+        (&self.model, compute)
+    }
+
+    /// The profile that the front encodes by at a cut.
+    pub fn profile(&self, split: usize) -> Option<Arc<Profile>> {
+        self.front().0.profiles.of(split).cloned()
+    }
+
+    /// True where both sides are f32 throughout.
+    pub fn are_exact(&self) -> bool {
+        self.front.precision.is_exact() && self.back.precision.is_exact()
+    }
+
+    /// What results say of them.
+    pub fn report(&self) -> PrecisionReport {
+        PrecisionReport {
+            front_weights: self.front.weights(),
+            front_kv: self.front.precision.kv().to_string(),
+            back_weights: self.back.weights(),
+            back_kv: self.back.precision.kv().to_string(),
+        }
+    }
+}
+
+impl Side {
+    fn files<'a>(&'a self, model: &'a ModelFiles) -> &'a ModelFiles {
+        self.package.as_ref().unwrap_or(model)
+    }
+
+    fn weights(&self) -> String {
+        let package = self.package.as_ref().and_then(ModelFiles::package);
+        let scheme = &self.precision.weights;
+        match package.map(|package| package.manifest.calibration_tokens) {
+            None | Some(0) => scheme.to_string(),
+            Some(tokens) => format!("{scheme} calibrated on {tokens} tokens"),
+        }
+    }
+}
 
 /// The types of both sides, as they are named on the command line. Without a front the back's are
 /// those of the whole model.
@@ -16,19 +137,6 @@ pub struct PrecisionReport {
     pub back_weights: String,
     /// The back's keys and values.
     pub back_kv: String,
-}
-
-impl PrecisionReport {
-    /// What was asked for, and what followed from it.
-    pub fn of(args: &PrecisionArgs) -> Self {
-        let (front, back) = (args.front(), args.back());
-        Self {
-            front_kv: front.kv().to_string(),
-            front_weights: front.weights.to_string(),
-            back_kv: back.kv().to_string(),
-            back_weights: back.weights.to_string(),
-        }
-    }
 }
 
 impl fmt::Display for PrecisionReport {

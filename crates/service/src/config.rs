@@ -11,6 +11,7 @@
 //!
 //! YAML itself stays behind this module: no other code names the library that parses it.
 
+mod auto_count;
 mod byte_size;
 mod error;
 mod human_duration;
@@ -19,6 +20,7 @@ mod line;
 mod path;
 mod validate;
 
+pub use auto_count::{AutoCount, AutoCountError};
 pub use byte_size::{ByteSize, ByteSizeError};
 pub use error::{ConfigError, Misfit, Origin};
 pub use human_duration::{HumanDuration, HumanDurationError};

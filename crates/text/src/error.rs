@@ -47,6 +47,15 @@ pub enum TextError {
         detail: String,
     },
 
+    /// A text does not fill one chunk.
+    #[error("the text has {found} tokens, one chunk takes {needed}")]
+    TooShort {
+        /// Tokens of the text.
+        found: usize,
+        /// Tokens of a chunk.
+        needed: usize,
+    },
+
     /// A special token that the model needs is not in its vocabulary.
     #[error("the {role} token `{token}` of {} is not in the tokenizer's vocabulary", dir.display())]
     UnknownSpecialToken {

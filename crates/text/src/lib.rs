@@ -16,6 +16,7 @@
 //!   and has a [fingerprint](Tokenizer::fingerprint) that both halves compare
 //!   before they pair.
 //! - [`Detokenizer`] turns ids into text as they arrive and never splits a character.
+//! - [`Corpus`] cuts a long text into chunks of ids, for measuring and calibrating.
 //! - [`StopStrings`] and its [`StopMatcher`] end an answer at a string, without
 //!   letting a part of one through.
 //!
@@ -56,6 +57,7 @@
 
 mod chat_template;
 mod clock;
+mod corpus;
 mod detokenizer;
 mod error;
 mod fingerprint;
@@ -71,6 +73,7 @@ mod tokenizer;
 
 pub use chat_template::{ChatMessage, ChatTemplate, RenderOptions};
 pub use clock::Clock;
+pub use corpus::Corpus;
 pub use detokenizer::Detokenizer;
 pub use error::{Result, TextError};
 pub use special_tokens::SpecialTokens;

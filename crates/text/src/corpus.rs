@@ -1,8 +1,8 @@
 //! A text as chunks of tokens, cut as llama.cpp's perplexity tool cuts it.
 
-use crate::error::{EvalError, Result};
+use crate::error::TextError;
+use crate::tokenizer::Tokenizer;
 use std::path::Path;
-use tandem_text::Tokenizer;
 
 /// The tokens of a text, in chunks that each start afresh.
 #[derive(Debug)]
@@ -18,8 +18,8 @@ impl Corpus {
     ///
     /// # Errors
     /// When the file cannot be read or spelled, or does not fill one chunk.
-    pub fn read(path: &Path, tokenizer: &Tokenizer, context: usize) -> Result<Self> {
-        let text = std::fs::read_to_string(path).map_err(|source| EvalError::Text {
+    pub fn read(path: &Path, tokenizer: &Tokenizer, context: usize) -> Result<Self, TextError> {
+        let text = std::fs::read_to_string(path).map_err(|source| TextError::Read {
             path: path.to_owned(),
             source,
         })?;
@@ -29,9 +29,9 @@ impl Corpus {
         Self::new(tokens, bos, context)
     }
 
-    fn new(tokens: Vec<u32>, bos: Option<u32>, context: usize) -> Result<Self> {
+    fn new(tokens: Vec<u32>, bos: Option<u32>, context: usize) -> Result<Self, TextError> {
         if tokens.len() < context {
-            return Err(EvalError::ShortText {
+            return Err(TextError::TooShort {
                 found: tokens.len(),
                 needed: context,
             });
@@ -67,7 +67,7 @@ impl Corpus {
 }
 
 /// The first token of an empty text, if it is the model's BOS.
-fn bos_added_by(tokenizer: &Tokenizer) -> Result<Option<u32>> {
+fn bos_added_by(tokenizer: &Tokenizer) -> Result<Option<u32>, TextError> {
     let named = tokenizer.bos_token().and_then(|t| tokenizer.token_to_id(t));
     let first = tokenizer.encode("", true)?.first().copied();
     Ok(first.filter(|_| first == named))
@@ -96,7 +96,7 @@ mod tests {
     fn a_text_shorter_than_a_chunk_is_refused() {
         assert!(matches!(
             Corpus::new(vec![1, 2], None, 3),
-            Err(EvalError::ShortText {
+            Err(TextError::TooShort {
                 found: 2,
                 needed: 3
             })
