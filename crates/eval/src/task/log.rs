@@ -1,17 +1,16 @@
 //! The log of a run: JSON lines, the first one with its settings, then one an item in the order of
 //! the data. A run that was stopped goes on behind the last whole line.
 
+mod lines;
+
 use crate::error::Result;
 use crate::task::item::Item;
 use crate::task::outcome::Outcome;
 use crate::task::settings::Settings;
-use serde::{Deserialize, Serialize};
+use lines::{header_line, line_of, parse, whole_lines};
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
 use std::path::{Path, PathBuf};
-
-/// Names the format of a log in its first line.
-const FORMAT: &str = "tandem-eval task 1";
 
 /// What can be wrong with a log.
 #[derive(Debug, thiserror::Error)]
@@ -70,13 +69,6 @@ pub enum LogError {
     },
 }
 
-#[derive(Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Header {
-    format: String,
-    settings: Settings,
-}
-
 /// A log that is being written. It is locked while this lives.
 #[derive(Debug)]
 pub(crate) struct ItemLog {
@@ -115,11 +107,7 @@ impl ItemLog {
         let mut bytes = Vec::new();
         log.file.read_to_end(&mut bytes).map_err(failed)?;
         let whole = whole_lines(&bytes);
-        let header = Header {
-            format: FORMAT.to_owned(),
-            settings: settings.clone(),
-        };
-        let header = line_of(path, &header)?;
+        let header = header_line(path, settings)?;
         let outcomes = match whole {
             [] if header.as_bytes().starts_with(&bytes) => Vec::new(),
             _ => {
@@ -193,43 +181,6 @@ pub(crate) fn read(
         }
         .into()),
     }
-}
-
-/// A line of the log, with its end.
-fn line_of(path: &Path, value: &impl Serialize) -> std::result::Result<String, LogError> {
-    let line = serde_json::to_string(value).map_err(|error| LogError::Io {
-        path: path.to_owned(),
-        source: error.into(),
-    })?;
-    Ok(line + "\n")
-}
-
-fn whole_lines(bytes: &[u8]) -> &[u8] {
-    let end = bytes.iter().rposition(|&b| b == b'\n');
-    &bytes[..end.map_or(0, |end| end + 1)]
-}
-
-fn parse(path: &Path, lines: &[u8]) -> std::result::Result<(Settings, Vec<Outcome>), LogError> {
-    let bad = |line: usize, detail: String| LogError::Line {
-        path: path.to_owned(),
-        line,
-        detail,
-    };
-    let mut lines = lines.split_inclusive(|&b| b == b'\n').zip(1..);
-    let (header, _) = lines
-        .next()
-        .ok_or_else(|| bad(1, "there is none".to_owned()))?;
-    let header: Header = serde_json::from_slice(header).map_err(|e| bad(1, e.to_string()))?;
-    if header.format != FORMAT {
-        let detail = format!("its format is {:?}, not {FORMAT:?}", header.format);
-        return Err(bad(1, detail));
-    }
-    let outcomes = lines
-        .map(|(line, number)| serde_json::from_slice(line).map_err(|e| bad(number, e.to_string())));
-    Ok((
-        header.settings,
-        outcomes.collect::<std::result::Result<_, _>>()?,
-    ))
 }
 
 /// Those of the outcomes that are of the items, once it is sure that they are.
