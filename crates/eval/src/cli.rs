@@ -1,6 +1,7 @@
 //! The command line.
 
 use crate::pipeline::Framing;
+use crate::task::name::TaskName;
 use clap::{Args, Parser, Subcommand};
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
@@ -31,6 +32,9 @@ pub enum Command {
     Compare(CompareArgs),
     /// How many tokens of greedy answers are the same with a codec as with exact rows.
     Generations(GenerationsArgs),
+    /// How often a model finds the right answer of a benchmark likeliest: the prompts and the rules of
+    /// lm-evaluation-harness, without examples before them.
+    Task(TaskArgs),
     /// Learns a codec profile for each cut and writes it beside the model, into
     /// codec/cut-NNN.profile.
     Calibrate(CalibrateArgs),
@@ -192,6 +196,42 @@ pub struct GenerationsArgs {
     #[command(flatten)]
     #[allow(missing_docs)]
     pub precision: PrecisionArgs,
+    /// Print one JSON document.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Arguments of `task`.
+#[derive(Debug, Args)]
+pub struct TaskArgs {
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub model: ModelArgs,
+    /// Which benchmark.
+    #[arg(long, value_name = "NAME", value_enum)]
+    pub task: TaskName,
+    /// Its items, one JSON object a line, as the data set has them or scripts/fetch-tasks writes them.
+    #[arg(long, value_name = "FILE")]
+    pub data: PathBuf,
+    /// PIQA's labels, one a line, where the items have none.
+    #[arg(long, value_name = "FILE")]
+    pub labels: Option<PathBuf>,
+    /// Take the first N items.
+    #[arg(long, value_name = "N")]
+    pub limit: Option<NonZeroUsize>,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub cut: CutArgs,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub precision: PrecisionArgs,
+    /// Write each item's likelihoods to this file as they come. Where it exists, its items are taken
+    /// from it, and the run goes on behind them.
+    #[arg(long, value_name = "FILE")]
+    pub log: Option<PathBuf>,
+    /// Compare with another run on the same items: the file that it wrote with --log.
+    #[arg(long, value_name = "FILE")]
+    pub reference: Option<PathBuf>,
     /// Print one JSON document.
     #[arg(long)]
     pub json: bool,

@@ -118,8 +118,11 @@ pub(crate) fn likeliest(logits: &[f32]) -> usize {
     best
 }
 
-fn wilson(successes: f64, count: f64) -> [f64; 2] {
-    const Z: f64 = 1.959_964;
+/// The standard normal distribution's quantile that 95% lie within, on both sides of 0.
+pub(crate) const Z: f64 = 1.959_964;
+
+/// The 95% confidence interval of a share (Wilson 1927).
+pub(crate) fn wilson(successes: f64, count: f64) -> [f64; 2] {
     let share = successes / count;
     let scale = 1.0 + Z * Z / count;
     let middle = (share + Z * Z / (2.0 * count)) / scale;

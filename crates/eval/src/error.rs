@@ -1,5 +1,7 @@
 //! What can go wrong in an evaluation, with the values a person needs to mend it.
 
+use crate::task::log::LogError;
+use crate::task::name::TaskName;
 use std::path::PathBuf;
 use tandem_engine::{EngineError, OpenError, StartError};
 use tandem_model::ModelError;
@@ -40,6 +42,61 @@ pub enum EvalError {
         /// The model.
         model: PathBuf,
     },
+    /// A line of a task's data is no item.
+    #[error("{path}, line {line}: expected {expected}: {detail}")]
+    TaskLine {
+        /// The file.
+        path: PathBuf,
+        /// The line, from 1.
+        line: usize,
+        /// What a line should be.
+        expected: &'static str,
+        /// What is wrong with it.
+        detail: String,
+    },
+    /// A task's data are empty.
+    #[error("{path} has no items")]
+    NoItems {
+        /// The file.
+        path: PathBuf,
+    },
+    /// Labels for a task that has them in its data.
+    #[error("--labels is for piqa; the labels of {task} are in its data")]
+    LabelsUnused {
+        /// The task.
+        task: TaskName,
+    },
+    /// A choice that adds no token to its context.
+    #[error("choice {choice} of item {item} has no tokens of its own")]
+    NothingScored {
+        /// Number of the item, from 0.
+        item: usize,
+        /// Number of the choice, from 0.
+        choice: usize,
+    },
+    /// A choice that is longer than the model can attend.
+    #[error("choice {choice} of item {item} has {found} tokens, the model has {most} positions")]
+    LongChoice {
+        /// Number of the item, from 0.
+        item: usize,
+        /// Number of the choice, from 0.
+        choice: usize,
+        /// Its tokens.
+        found: usize,
+        /// Positions of the model.
+        most: usize,
+    },
+    /// The model gives a choice no likelihood.
+    #[error("the likelihood of choice {choice} of item {item} is not finite")]
+    Likelihood {
+        /// Number of the item, from 0.
+        item: usize,
+        /// Number of the choice, from 0.
+        choice: usize,
+    },
+    /// A log of items cannot be read or written.
+    #[error(transparent)]
+    Log(#[from] LogError),
     /// Nothing to compare.
     #[error("no codec was named")]
     NoCodec,

@@ -1,6 +1,6 @@
 //! Measures a model through the engine that serves it: what is evaluated is what is served.
 //!
-//! [`perplexity`], [`compare`], [`generations`], [`calibrate`] and [`bench`] are the commands.
+//! [`perplexity`], [`compare`], [`generations`], [`task`], [`calibrate`] and [`bench`] are the commands.
 //! [`pipeline`] drives both engine halves in one process with the codec between them, frames encoded
 //! and decoded as on the wire; [`score`] turns logits into a
 //! perplexity.
@@ -21,5 +21,6 @@ pub mod progress;
 pub mod prompts;
 pub mod score;
 pub mod summary;
+pub mod task;
 
 pub use error::EvalError;

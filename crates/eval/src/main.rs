@@ -5,7 +5,7 @@ use serde::Serialize;
 use std::fmt::Display;
 use std::io::Write as _;
 use tandem_eval::cli::{Cli, Command};
-use tandem_eval::{bench, calibrate, compare, generations, perplexity};
+use tandem_eval::{bench, calibrate, compare, generations, perplexity, task};
 use tandem_service::openmp;
 
 fn main() -> anyhow::Result<()> {
@@ -19,6 +19,7 @@ fn main() -> anyhow::Result<()> {
         Command::Perplexity(args) => print(&perplexity::perplexity(&args)?, args.json),
         Command::Compare(args) => print(&compare::compare(&args)?, args.json),
         Command::Generations(args) => print(&generations::generations(&args)?, args.json),
+        Command::Task(args) => print(&task::task(&args)?, args.json),
         Command::Calibrate(args) => print(&calibrate::calibrate(&args)?, args.json),
         Command::Bench(args) => print(&bench::bench(&args)?, args.json),
     }

@@ -4,6 +4,8 @@ use crate::cli::CutArgs;
 use crate::error::Result;
 use crate::precision::Sides;
 use crate::progress::Progress;
+use serde::{Deserialize, Serialize};
+use std::ops::AddAssign;
 use tandem_engine::{
     Back, BackOpen, BackSession, BackStep, FrameCodec, Front, FrontSession, FrontStep, Half as _,
     KvBudget, MERGED_ROWS, RowsInput,
@@ -44,6 +46,8 @@ pub struct Pipeline {
     front: Option<CutFront>,
     back: Back,
     session: BackSession,
+    /// Rows that both halves hold.
+    position: usize,
     wire: Wire,
 }
 
@@ -56,7 +60,7 @@ struct CutFront {
 }
 
 /// What crossed the cut.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Wire {
     /// Bytes of all frames, without the protocol's envelope.
     pub bytes: u64,
@@ -71,9 +75,24 @@ impl Wire {
         self.values += values as u64;
     }
 
+    /// What has crossed since this was `earlier`.
+    pub(crate) fn since(&self, earlier: Self) -> Self {
+        Self {
+            bytes: self.bytes - earlier.bytes,
+            values: self.values - earlier.values,
+        }
+    }
+
     /// Bits a value, headers included; none where nothing crossed.
     pub fn bits_per_value(&self) -> Option<f64> {
         (self.values > 0).then(|| 8.0 * self.bytes as f64 / self.values as f64)
+    }
+}
+
+impl AddAssign for Wire {
+    fn add_assign(&mut self, other: Self) {
+        self.bytes += other.bytes;
+        self.values += other.values;
     }
 }
 
@@ -111,6 +130,7 @@ impl Pipeline {
                 profile: sides.profile(split),
             })?,
             back,
+            position: 0,
             wire: Wire::default(),
         })
     }
@@ -124,14 +144,30 @@ impl Pipeline {
         &mut self,
         tokens: &[u32],
         first: usize,
+        on_logits: impl FnMut(usize, &[f32]) -> Result<()>,
+    ) -> Result<()> {
+        self.truncate(0)?;
+        self.append(tokens, first, on_logits)
+    }
+
+    /// Runs further tokens behind those that both halves hold, as [`Pipeline::run`] does. `first`
+    /// counts from position 0.
+    ///
+    /// # Errors
+    /// When a step fails. What is held beyond the last whole chunk is not known then:
+    /// [`Pipeline::truncate`] before going on.
+    pub fn append(
+        &mut self,
+        tokens: &[u32],
+        first: usize,
         mut on_logits: impl FnMut(usize, &[f32]) -> Result<()>,
     ) -> Result<()> {
-        self.restart()?;
-        let mut start = 0;
         for chunk in tokens.chunks(MERGED_ROWS) {
             let input = self.input(chunk)?;
             let residual = self.back.forward(&mut self.session, &input, 0)?;
+            let start = self.position;
             let end = start + chunk.len();
+            self.position = end;
             if end > first {
                 let count = end - first.max(start);
                 let logits = self.back.logits(&residual, count)?;
@@ -141,7 +177,6 @@ impl Pipeline {
                     on_logits(end - count + i, row)?;
                 }
             }
-            start = end;
         }
         Ok(())
     }
@@ -151,13 +186,19 @@ impl Pipeline {
         self.wire
     }
 
-    fn restart(&mut self) -> Result<()> {
+    /// Forgets, in both halves, the rows from `position` on.
+    ///
+    /// # Errors
+    /// When a step fails.
+    pub fn truncate(&mut self, position: usize) -> Result<()> {
+        let position = position.min(self.position);
         if let Some(cut) = &mut self.front {
-            let step = FrontStep::Truncate { position: 0 };
+            let step = FrontStep::Truncate { position };
             cut.front.step(&mut cut.session, step)?;
         }
-        let step = BackStep::Truncate { position: 0 };
+        let step = BackStep::Truncate { position };
         self.back.step(&mut self.session, step)?;
+        self.position = position;
         Ok(())
     }
 

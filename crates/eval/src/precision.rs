@@ -2,7 +2,7 @@
 
 use crate::cli::{ModelArgs, PrecisionArgs};
 use crate::error::{EvalError, Result};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -118,16 +118,17 @@ impl Side {
     fn weights(&self) -> String {
         let package = self.package.as_ref().and_then(ModelFiles::package);
         let scheme = &self.precision.weights;
-        match package.map(|package| package.manifest.calibration_tokens) {
-            None | Some(0) => scheme.to_string(),
-            Some(tokens) => format!("{scheme} calibrated on {tokens} tokens"),
+        match package {
+            None => scheme.to_string(),
+            Some(package) => format!("{scheme} of package {:.8}", package.hash()),
         }
     }
 }
 
 /// The types of both sides, as they are named on the command line. Without a front the back's are
 /// those of the whole model.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct PrecisionReport {
     /// The front's matrices.
     pub front_weights: String,

@@ -15,6 +15,8 @@ use std::path::{Component, Path, PathBuf};
 
 /// The manifest's name.
 pub(crate) const MANIFEST: &str = "tandem-package.json";
+/// The weights' file.
+pub(crate) const WEIGHTS: &str = "model.safetensors";
 /// The format that this code writes, and the only one so far.
 const FORMAT: u32 = 1;
 /// Longer than any manifest.
@@ -127,6 +129,9 @@ impl Package {
             .map_err(|e| bad(format!("weights: {e}")))?;
         let fingerprint = blake3::Hash::from_hex(&manifest.source.weights)
             .map_err(|e| bad(format!("source.weights: {e}")))?;
+        if !manifest.files.contains_key(WEIGHTS) {
+            return Err(bad(format!("files does not have {WEIGHTS}")));
+        }
         for (name, entry) in &manifest.files {
             check_file(directory, name, entry)?;
         }
@@ -137,6 +142,12 @@ impl Package {
             manifest,
             directory: directory.to_owned(),
         }))
+    }
+
+    /// The hash of its weights' file, in hexadecimal: what tells it from another of the same model.
+    pub fn hash(&self) -> &str {
+        let weights = self.manifest.files.get(WEIGHTS);
+        weights.map_or("", |file| &file.blake3)
     }
 
     /// Refuses layers that are not here.

@@ -6,15 +6,12 @@ use crate::config::ModelConfig;
 use crate::error::{ModelError, Result};
 use crate::fingerprint::Fingerprint;
 use crate::layer_range::LayerRange;
-use crate::package::{FileEntry, MANIFEST, Manifest, Source};
+use crate::package::{FileEntry, MANIFEST, Manifest, Source, WEIGHTS};
 use crate::pieces::pieces;
 use crate::weight_scheme::WeightScheme;
 use crate::weights_file::{Planned, WeightsFile};
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
-
-/// The weights' file in a package.
-const WEIGHTS: &str = "model.safetensors";
 
 /// What the embedding's rows are stored in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]

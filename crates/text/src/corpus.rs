@@ -67,7 +67,10 @@ impl Corpus {
 }
 
 /// The first token of an empty text, if it is the model's BOS.
-fn bos_added_by(tokenizer: &Tokenizer) -> Result<Option<u32>, TextError> {
+///
+/// # Errors
+/// When the tokenizer fails.
+pub fn bos_added_by(tokenizer: &Tokenizer) -> Result<Option<u32>, TextError> {
     let named = tokenizer.bos_token().and_then(|t| tokenizer.token_to_id(t));
     let first = tokenizer.encode("", true)?.first().copied();
     Ok(first.filter(|_| first == named))

@@ -73,7 +73,7 @@ mod tokenizer;
 
 pub use chat_template::{ChatMessage, ChatTemplate, RenderOptions};
 pub use clock::Clock;
-pub use corpus::Corpus;
+pub use corpus::{Corpus, bos_added_by};
 pub use detokenizer::Detokenizer;
 pub use error::{Result, TextError};
 pub use special_tokens::SpecialTokens;
