@@ -60,6 +60,7 @@ VARIANTS: dict[str, Values] = {
         "edge": {"service": {"type": "NodePort", "nodePort": 30050}},
     },
     "with a GPU": {"cloud": {"gpu": {"count": 2}}},
+    "weights by layer": {"edge": {"config": {"weights": "int4,0-1=int8,head=f32", "kv": "f32"}}},
     "IPv6 only": {"bindAddress": "[::]"},
     "nothing optional": {
         "networkPolicy": {"enabled": False},
