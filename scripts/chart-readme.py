@@ -16,9 +16,7 @@ import yaml
 CHART = Path(__file__).resolve().parents[1] / "charts" / "tandem"
 BEGIN, END = "<!-- values: written by scripts/chart-readme.py -->\n", "<!-- end of values -->"
 # Maps that are one value to whoever sets them.
-WHOLE = re.compile(
-    r"(resources|behavior|labels|rollingUpdate|strategy|updateStrategy|podSecurityContext)$"
-)
+WHOLE = re.compile(r"(resources|behavior|labels|rollingUpdate|strategy|updateStrategy|podSecurityContext)$")
 
 
 def rows(text: str) -> list[tuple[str, str, str]]:

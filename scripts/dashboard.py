@@ -263,10 +263,18 @@ def at(x: int, y: int, w: int, h: int) -> dict[str, int]:
 def as_json(panel: Panel, x: int, y: int, sentences: dict[str, str]) -> dict[str, Any]:
     named = sorted(set().union(*(metrics(query) for query, _ in panel.queries)))
     steps = [{"value": value, "color": colour} for value, colour in panel.steps or [(None, "green")]]
-    defaults: dict[str, Any] = {"unit": panel.unit, "min": 0, "thresholds": {"mode": "absolute", "steps": steps}}
+    defaults: dict[str, Any] = {
+        "unit": panel.unit,
+        "min": 0,
+        "thresholds": {"mode": "absolute", "steps": steps},
+    }
     if panel.kind == "timeseries":
         stacking = {"mode": "normal" if panel.stacked else "none", "group": "A"}
-        defaults["custom"] = {"fillOpacity": 20 if panel.stacked else 0, "stacking": stacking, "showPoints": "never"}
+        defaults["custom"] = {
+            "fillOpacity": 20 if panel.stacked else 0,
+            "stacking": stacking,
+            "showPoints": "never",
+        }
         options: dict[str, Any] = {
             "legend": {"displayMode": "list", "placement": "bottom", "showLegend": True},
             "tooltip": {"mode": "multi", "sort": "desc"},
@@ -296,7 +304,13 @@ def as_json(panel: Panel, x: int, y: int, sentences: dict[str, str]) -> dict[str
 def variables() -> list[dict[str, Any]]:
     any_server = '{__name__=~"tandem_(edge|cloud)_sessions"'
     return [
-        {"name": "datasource", "label": "Prometheus", "type": "datasource", "query": "prometheus", "current": {}},
+        {
+            "name": "datasource",
+            "label": "Prometheus",
+            "type": "datasource",
+            "query": "prometheus",
+            "current": {},
+        },
         # Outside Kubernetes there is no such label, and "All" takes that too.
         label("namespace", f"label_values({any_server}}}, namespace)"),
         label("job", f'label_values({any_server},namespace=~"$namespace"}}, job)'),

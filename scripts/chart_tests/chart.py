@@ -47,9 +47,7 @@ VARIANTS: dict[str, Values] = {
         }
     },
     "two models' places": {"edge": {"model": {"source": "hostPath", "hostPath": "/models/m"}}},
-    "autoscaled by CPU and sessions": {
-        "cloud": {"autoscaling": {"enabled": True, "sessions": 40}}
-    },
+    "autoscaled by CPU and sessions": {"cloud": {"autoscaling": {"enabled": True, "sessions": 40}}},
     "recreated": {
         "cloud": {"strategy": {"type": "Recreate"}},
         "edge": {"kind": "DaemonSet", "updateStrategy": {"type": "OnDelete"}},

@@ -1,10 +1,12 @@
 """Helm takes the chart, as it is and with every example."""
 
+import re
+import tomllib
 import unittest
 
 import helm_python
 
-from chart_tests.chart import CHART, EXAMPLES, cases, notes, of_kind, render
+from chart_tests.chart import CHART, EXAMPLES, ROOT, cases, notes, of_kind, render
 
 
 class Engine(unittest.TestCase):
@@ -44,6 +46,14 @@ class Engine(unittest.TestCase):
             with self.subTest(name):
                 names = [(m["kind"], m["metadata"]["name"]) for m in render(values)]
                 self.assertEqual(len(names), len(set(names)))
+
+    def test_the_images_tag_is_the_workspaces_version_everywhere(self) -> None:
+        workspace = tomllib.loads((ROOT / "Cargo.toml").read_text())["workspace"]
+        version = workspace["package"]["version"]
+        self.assertEqual(helm_python.Chart.load(CHART).metadata["appVersion"], version)
+        for file in ("docker/Dockerfile", "docker/compose.yaml"):
+            found = re.findall(r"VERSION(?::-|=)([0-9][^}\s]*)", (ROOT / file).read_text())
+            self.assertEqual(set(found), {version}, file)
 
     def test_a_packaged_chart_has_what_it_needs_and_no_more(self) -> None:
         names = {file["name"] for file in helm_python.Chart.load(CHART).files}

@@ -44,7 +44,11 @@ class Server(http.server.SimpleHTTPRequestHandler):
 
 @unittest.skipUnless(shutil.which("curl"), "curl is missing (Debian: sudo apt install curl)")
 class FetchModel(unittest.TestCase):
-    FILES = {"config.json": b"{}", "model.safetensors": bytes(range(256)) * 400, "codec/cut-010.profile": b"p"}
+    FILES = {
+        "config.json": b"{}",
+        "model.safetensors": bytes(range(256)) * 400,
+        "codec/cut-010.profile": b"p",
+    }
 
     def setUp(self) -> None:
         self.home = Path(self.enterContext(tempfile.TemporaryDirectory()))

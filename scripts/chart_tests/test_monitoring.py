@@ -19,7 +19,11 @@ class Monitoring(unittest.TestCase):
         self.assertEqual(rule["spec"], {"groups": written})
 
     def test_the_config_map_has_the_dashboards(self) -> None:
-        maps = [m for m in of_kind(render(MONITORED), "ConfigMap") if "grafana_dashboard" in m["metadata"]["labels"]]
+        maps = [
+            m
+            for m in of_kind(render(MONITORED), "ConfigMap")
+            if "grafana_dashboard" in m["metadata"]["labels"]
+        ]
         self.assertEqual(len(maps), 1)
         self.assertEqual(
             {name: json.loads(text) for name, text in maps[0]["data"].items()},

@@ -76,9 +76,7 @@ class References(unittest.TestCase):
             for pod_name, pod in pods(manifests):
                 with self.subTest(name, pod=pod_name):
                     volumes = {v["name"]: v for v in pod["spec"].get("volumes", [])}
-                    mounted = {
-                        m["name"] for c in containers(pod) for m in c.get("volumeMounts", [])
-                    }
+                    mounted = {m["name"] for c in containers(pod) for m in c.get("volumeMounts", [])}
                     self.assertEqual(mounted, set(volumes))
                     for volume in volumes.values():
                         if "configMap" in volume:
@@ -189,7 +187,9 @@ class Policies(unittest.TestCase):
 
     def test_the_clouds_data_port_is_for_edges_and_named_clients(self) -> None:
         client = {"ipBlock": {"cidr": "10.0.0.0/8"}}
-        peers = self.admitted(self.policy("cloud", {"cloud": {"networkPolicy": {"clients": [client]}}}), 50051)
+        peers = self.admitted(
+            self.policy("cloud", {"cloud": {"networkPolicy": {"clients": [client]}}}), 50051
+        )
         self.assertEqual(self.components(peers), {"edge-agent", "test"})
         self.assertIn(client, peers)
         self.assertEqual(len(peers), 3)

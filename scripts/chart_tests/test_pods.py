@@ -180,7 +180,4 @@ class Servers(unittest.TestCase):
     @staticmethod
     def annotations(values: Values) -> dict[str, dict]:
         workloads = of_kind(render(values), "Deployment", "DaemonSet")
-        return {
-            w["metadata"]["name"]: w["spec"]["template"]["metadata"]["annotations"]
-            for w in workloads
-        }
+        return {w["metadata"]["name"]: w["spec"]["template"]["metadata"]["annotations"] for w in workloads}

@@ -70,6 +70,7 @@ REFUSED: list[tuple[Values, str]] = [
     # These the schema cannot see.
     ({"cloud": {"enabled": False}, "edge": {"enabled": False}}, "both false"),
     ({"cloud": {"enabled": False}}, "edge.cloud is empty"),
+    ({"edge": {"hostPort": 50050}}, "needs edge.kind DaemonSet"),
     ({"model": {"claim": {"name": ""}}}, "claim.name is empty"),
     ({"model": {"source": "image"}}, "image.reference is empty"),
     ({"model": {"source": "hostPath"}}, "hostPath is empty"),

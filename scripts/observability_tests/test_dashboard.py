@@ -79,5 +79,7 @@ class Dashboard(unittest.TestCase):
         with tempfile.NamedTemporaryFile("w", suffix=".yaml") as file:
             json.dump({"groups": [{"name": "dashboard", "rules": recorded}]}, file)
             file.flush()
-            checked = subprocess.run(["promtool", "check", "rules", file.name], capture_output=True, text=True)
+            checked = subprocess.run(
+                ["promtool", "check", "rules", file.name], capture_output=True, text=True
+            )
         self.assertEqual(checked.returncode, 0, checked.stdout + checked.stderr)

@@ -47,7 +47,9 @@ class Live(unittest.TestCase):
         cls.start_prometheus()
         for binary, port in ((CLOUD, admin), (EDGE, edge_admin)):
             health = [binary, "health", "--address", local(port)]
-            wait_for(lambda: subprocess.run(health, capture_output=True).returncode == 0, f"{binary.name} to serve")
+            wait_for(
+                lambda: subprocess.run(health, capture_output=True).returncode == 0, f"{binary.name} to serve"
+            )
         # Counters must be seen before they count, or there is no rate.
         wait_for(lambda: len(cls.ask("up == 1")) == 2, "both targets to be scraped")
         for answers in range(1, 4):
@@ -114,7 +116,9 @@ class Live(unittest.TestCase):
     def test_promtool_finds_nothing_wrong_with_the_metrics(self) -> None:
         for job, port in self.admin.items():
             with self.subTest(job), urllib.request.urlopen(f"http://{local(port)}/metrics") as page:
-                checked = subprocess.run(["promtool", "check", "metrics"], input=page.read(), capture_output=True)
+                checked = subprocess.run(
+                    ["promtool", "check", "metrics"], input=page.read(), capture_output=True
+                )
                 found = (checked.stdout + checked.stderr).decode().splitlines()
                 # Bits a value is what the field calls it, and a ratio rather than an amount of data.
                 self.assertEqual([line for line in found if "_bits_per_value use base unit" not in line], [])

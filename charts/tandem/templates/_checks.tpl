@@ -11,6 +11,10 @@
 {{- include "tandem.checkModel" (dict "root" . "values" .Values.cloud "at" "cloud") -}}
 {{- end -}}
 {{- if .Values.edge.enabled -}}
+{{- if and .Values.edge.hostPort (ne .Values.edge.kind "DaemonSet") -}}
+{{- /* A second pod on the node, as in an upgrade, would wait for the port for ever. */ -}}
+{{- fail "edge.hostPort needs edge.kind DaemonSet" -}}
+{{- end -}}
 {{- include "tandem.checkModel" (dict "root" . "values" .Values.edge "at" "edge") -}}
 {{- end -}}
 {{- end }}
