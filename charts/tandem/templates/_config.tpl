@@ -1,0 +1,43 @@
+{{/* The server's configuration file. Takes root, component, values. */}}
+{{- define "tandem.config" -}}
+{{- $ports := include "tandem.ports" . | fromYaml -}}
+{{- $address := .root.Values.bindAddress -}}
+{{- $model := include "tandem.model" . | fromYaml -}}
+{{- $set := dict "listen" (printf "%s:%v" $address $ports.grpc)
+  "metrics_listen" (printf "%s:%v" $address $ports.admin)
+  "model" (printf "/models/%s" $model.name) "name" $model.name -}}
+{{- if eq .component "edge-agent" -}}
+{{- $_ := set $set "cloud" (include "tandem.cloudUrl" .root) -}}
+{{- end -}}
+{{- if and (eq .component "cloud-service") (gt (int .values.gpu.count) 0) (not .values.config.device) -}}
+{{- $_ := set $set "device" "cuda" -}}
+{{- end -}}
+{{- mergeOverwrite (deepCopy .values.config) $set | toYaml -}}
+{{- end }}
+
+{{/* Ports within the pods: those of the shipped configuration. */}}
+{{- define "tandem.ports" -}}
+{{- if eq .component "cloud-service" -}}
+grpc: 50051
+admin: 9501
+{{- else -}}
+grpc: 50050
+admin: 9500
+{{- end -}}
+{{- end }}
+
+{{/* The Service with an address of its own, not the headless one: an edge opens one connection, and the
+     C library's order of a name's addresses would favour some pods. */}}
+{{- define "tandem.cloudUrl" -}}
+{{- if .Values.edge.cloud -}}
+{{- .Values.edge.cloud -}}
+{{- else -}}
+{{- printf "http://%s-cloud:%v" (include "tandem.fullname" .) .Values.cloud.service.port -}}
+{{- end -}}
+{{- end }}
+
+{{/* Time for a drain: the endpoint's removal, the drain, what follows it. */}}
+{{- define "tandem.gracePeriod" -}}
+{{- $drain := include "tandem.seconds" (.values.config.drain_deadline | default "30s") | int -}}
+{{- add (int .values.preStopSeconds) $drain 10 -}}
+{{- end }}

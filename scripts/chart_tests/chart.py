@@ -1,0 +1,166 @@
+"""The chart, rendered by Helm's own engine."""
+
+from __future__ import annotations
+
+import copy
+import functools
+import json
+from pathlib import Path
+from typing import Any, Iterator
+
+import helm_python
+import yaml
+
+ROOT = Path(__file__).resolve().parents[2]
+CHART = ROOT / "charts" / "tandem"
+EXAMPLES = {path.stem: path for path in sorted((CHART / "examples").glob("*.yaml"))}
+
+Values = dict[str, Any]
+Manifest = dict[str, Any]
+
+GIGABYTES = {
+    "path": "model.safetensors",
+    "url": "https://models.example.internal/model.safetensors",
+    "sha256": "0" * 64,
+}
+MONITORED: Values = {
+    "monitoring": {
+        "serviceMonitor": {"enabled": True},
+        "prometheusRule": {"enabled": True},
+        "dashboard": {"enabled": True},
+    }
+}
+
+# Ways to use the chart beyond the examples, each the shortest that gets there.
+VARIANTS: dict[str, Values] = {
+    "default": {},
+    "monitored": MONITORED,
+    "cloud only": {"edge": {"enabled": False}},
+    "edge only": {"cloud": {"enabled": False}, "edge": {"cloud": "http://cloud:50051"}},
+    "model in a claim's directory": {"model": {"claim": {"subPath": "a/b"}}},
+    "model in an image": {"model": {"source": "image", "image": {"reference": "models/m:1"}}},
+    "model fetched": {"model": {"source": "download", "download": {"files": [GIGABYTES]}}},
+    "model fetched once": {
+        "model": {
+            "source": "download",
+            "download": {"files": [GIGABYTES], "claim": "c", "headerSecret": {"name": "s"}},
+        }
+    },
+    "two models' places": {"edge": {"model": {"source": "hostPath", "hostPath": "/models/m"}}},
+    "autoscaled by CPU and sessions": {"cloud": {"autoscaling": {"enabled": True, "sessions": 40}}},
+    "recreated": {
+        "cloud": {"strategy": {"type": "Recreate"}},
+        "edge": {"kind": "DaemonSet", "updateStrategy": {"type": "OnDelete"}},
+    },
+    "agents on every node's port": {"edge": {"kind": "DaemonSet", "hostPort": 50050}},
+    "open to the outside": {
+        "cloud": {"service": {"type": "LoadBalancer"}},
+        "edge": {"service": {"type": "NodePort", "nodePort": 30050}},
+    },
+    "with a GPU": {"cloud": {"gpu": {"count": 2}}},
+    "weights by layer": {"edge": {"config": {"weights": "int4,0-1=int8,head=f32", "kv": "f32"}}},
+    "IPv6 only": {"bindAddress": "[::]"},
+    "nothing optional": {
+        "networkPolicy": {"enabled": False},
+        "cloud": {
+            "preStopSeconds": 0,
+            "podDisruptionBudget": {"enabled": False},
+            "topologySpreadConstraints": [],
+        },
+        "edge": {"podDisruptionBudget": {"enabled": False}, "topologySpreadConstraints": []},
+    },
+    "everything optional": {
+        "imagePullSecrets": [{"name": "registry"}],
+        "networkPolicy": {"kubelet": ["10.0.0.0/24", "fd00::/64"]},
+        "cloud": {
+            "env": [{"name": "RUST_LOG", "value": "debug"}],
+            "image": {"digest": "sha256:" + "a" * 64},
+            "podLabels": {"team": "a", "app.kubernetes.io/name": "mine"},
+            "podAnnotations": {"a": "b"},
+            "serviceAccount": {"annotations": {"a": "b"}},
+            "nodeSelector": {"a": "b"},
+            "tolerations": [{"key": "a", "operator": "Exists"}],
+            "affinity": {"nodeAffinity": {}},
+            "priorityClassName": "high",
+            "runtimeClassName": "gvisor",
+        },
+    },
+}
+
+
+def cases() -> Iterator[tuple[str, Values]]:
+    """Every variant and every example, with its name."""
+    yield from VARIANTS.items()
+    for name, path in EXAMPLES.items():
+        yield name, yaml.safe_load(path.read_text())
+
+
+@functools.cache
+def chart() -> helm_python.Chart:
+    return helm_python.Chart.load(CHART)
+
+
+def render(values: Values, *, name: str = "demo") -> list[Manifest]:
+    """The manifests, hooks included, as Helm would send them to a cluster."""
+    return copy.deepcopy(_render(json.dumps(values), name))
+
+
+@functools.cache
+def _render(values: str, name: str) -> list[Manifest]:
+    files = chart().render(json.loads(values), name=name, namespace="place")
+    manifests: list[Manifest] = []
+    for path, text in files.items():
+        if path.endswith((".yaml", ".yml")):
+            manifests += [document for document in yaml.load_all(text, NoTwins) if document]
+    return manifests
+
+
+def notes(values: Values) -> str:
+    files = chart().render(values, name="demo", namespace="place")
+    return next(text for path, text in files.items() if path.endswith("NOTES.txt"))
+
+
+def refusal(values: Values) -> str | None:
+    """What Helm says against these values; None if it takes them."""
+    try:
+        chart().validate_schema(values)
+        chart().render(values, name="demo", namespace="place")
+    except helm_python.HelmError as error:
+        return str(error)
+    return None
+
+
+def of_kind(manifests: list[Manifest], *kinds: str) -> list[Manifest]:
+    return [manifest for manifest in manifests if manifest["kind"] in kinds]
+
+
+def named(manifests: list[Manifest], kind: str, name: str) -> Manifest:
+    found = [m for m in of_kind(manifests, kind) if m["metadata"]["name"] == name]
+    if len(found) != 1:
+        raise AssertionError(f"{len(found)} of kind {kind} are called {name}")
+    return found[0]
+
+
+def pods(manifests: list[Manifest]) -> Iterator[tuple[str, Manifest]]:
+    """The name and the pod (metadata, spec) of everything that becomes one."""
+    for manifest in manifests:
+        name = f"{manifest['kind']}/{manifest['metadata']['name']}"
+        if manifest["kind"] in ("Deployment", "DaemonSet"):
+            yield name, manifest["spec"]["template"]
+        elif manifest["kind"] == "Pod":
+            yield name, manifest
+
+
+def containers(pod: Manifest) -> list[Manifest]:
+    return pod["spec"].get("initContainers", []) + pod["spec"]["containers"]
+
+
+class NoTwins(yaml.SafeLoader):
+    """YAML in which no key comes twice: Kubernetes would take the last one without a word."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
+        twins = {key for key in keys if keys.count(key) > 1}
+        if twins:
+            raise yaml.constructor.ConstructorError(None, None, f"twice: {twins}", node.start_mark)
+        return super().construct_mapping(node, deep)
