@@ -106,6 +106,16 @@ impl Back {
         }
     }
 
+    /// Bytes that its matrices take.
+    pub fn weight_bytes(&self) -> u64 {
+        self.segment.weight_bytes()
+    }
+
+    /// Bytes of a session's keys and values a position.
+    pub fn kv_bytes_per_position(&self) -> u64 {
+        self.segment.kv_bytes(self.segment.range(), 1)
+    }
+
     /// The model's shape.
     pub fn config(&self) -> &ModelConfig {
         self.segment.config()

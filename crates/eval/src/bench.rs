@@ -7,13 +7,13 @@ use crate::bench_run::{FrontOf, Load, Phase, Timed, run};
 use crate::cli::BenchArgs;
 use crate::error::{EvalError, Result};
 use crate::precision::{PrecisionReport, Sides};
-use crate::progress::Progress;
 use crate::summary::Summary;
 use serde::Serialize;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 use tandem_engine::{Back, Engine, FrameCodec, Front, KvBudget};
+use tandem_service::progress::Progress;
 
 /// What `bench --json` prints.
 #[derive(Debug, Clone, PartialEq, Serialize)]

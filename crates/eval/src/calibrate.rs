@@ -9,13 +9,14 @@ use crate::cut::{Cut, Reference};
 use crate::error::{EvalError, Result};
 use crate::pipeline::Framing;
 use crate::precision::Sides;
-use crate::progress::Progress;
+use crate::sensitivity::{self, Sensitivity, sensitivity};
 use serde::Serialize;
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 use tandem_codec::{Codec, Profile};
 use tandem_engine::Profiles;
+use tandem_service::progress::Progress;
 use tandem_text::{Corpus, Tokenizer};
 
 /// The mean divergence that each codec's step is set for. A little below what is promised of it
@@ -32,6 +33,8 @@ const TARGETS: [(Codec, f64); 4] = [
 pub struct Report {
     /// One entry a cut.
     pub cuts: Vec<CutReport>,
+    /// What each layer costs alone; null unless asked for.
+    pub sensitivity: Option<Sensitivity>,
 }
 
 /// A calibrated cut.
@@ -82,7 +85,18 @@ pub fn calibrate(args: &CalibrateArgs) -> Result<Report> {
     for &split in &args.split {
         cuts.push(calibrate_cut(args, &sides, split, &chunks)?);
     }
-    Ok(Report { cuts })
+    let mut found = None;
+    if !args.sensitivity.is_empty() {
+        let (_, check) = chunks.split_at(args.chunks.get());
+        let measured = sensitivity(args, &sides, check)?;
+        let json = serde_json::to_vec_pretty(&measured).map_err(EvalError::Json)?;
+        write(&sensitivity::path(&args.model), &json)?;
+        found = Some(measured);
+    }
+    Ok(Report {
+        cuts,
+        sensitivity: found,
+    })
 }
 
 fn calibrate_cut(
@@ -202,6 +216,12 @@ impl fmt::Display for Report {
                 )?;
             }
         }
-        Ok(())
+        let Some(sensitivity) = &self.sensitivity else {
+            return Ok(());
+        };
+        if !self.cuts.is_empty() {
+            writeln!(f, "\n")?;
+        }
+        write!(f, "{sensitivity}")
     }
 }

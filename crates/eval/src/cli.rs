@@ -7,7 +7,7 @@ use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::thread::available_parallelism;
 use tandem_codec::{Codec, MAX_REFLECTIONS};
-use tandem_model::{DeviceName, KvType, WeightScheme};
+use tandem_model::{DeviceName, KvType, WeightScheme, WeightType};
 
 /// Measures a model through the engine that serves it.
 ///
@@ -36,7 +36,7 @@ pub enum Command {
     /// lm-evaluation-harness, without examples before them.
     Task(TaskArgs),
     /// Learns a codec profile for each cut and writes it beside the model, into
-    /// codec/cut-NNN.profile.
+    /// codec/cut-NNN.profile; or measures what each layer costs in fewer bits.
     Calibrate(CalibrateArgs),
     /// How fast a model decodes and prefills, unsplit and as two halves, through the engine
     /// threads that serve it.
@@ -246,9 +246,18 @@ pub struct CalibrateArgs {
     /// The text to learn from, UTF-8. Not one that results are reported on.
     #[arg(long, value_name = "FILE")]
     pub text: PathBuf,
-    /// Layers before each cut, separated by commas.
-    #[arg(long, value_name = "L", value_delimiter = ',', required = true)]
+    /// Learn profiles for these cuts: layers before each, separated by commas.
+    #[arg(
+        long,
+        value_name = "L",
+        value_delimiter = ',',
+        required_unless_present = "sensitivity"
+    )]
     pub split: Vec<usize>,
+    /// Measure what each layer costs alone in these types, separated by commas, and write it into
+    /// codec/sensitivity.json.
+    #[arg(long, value_name = "TYPE", value_delimiter = ',')]
+    pub sensitivity: Vec<WeightType>,
     #[command(flatten)]
     #[allow(missing_docs)]
     pub precision: PrecisionArgs,
@@ -258,7 +267,7 @@ pub struct CalibrateArgs {
     /// Chunks that rows are learnt from.
     #[arg(long, value_name = "K", default_value = "16")]
     pub chunks: NonZeroUsize,
-    /// Further chunks that steps are set on.
+    /// Further chunks that steps are set on, and layers are measured on.
     #[arg(long, value_name = "K", default_value = "4")]
     pub check_chunks: NonZeroUsize,
     /// Reflections of the transform, each 2 multiply-adds a value: at most 64, 0 for none.

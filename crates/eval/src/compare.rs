@@ -5,9 +5,9 @@ use crate::cut::{Cut, Reference, Way};
 use crate::divergence::Compared;
 use crate::error::{EvalError, Result};
 use crate::precision::{PrecisionReport, Sides};
-use crate::progress::Progress;
 use serde::Serialize;
 use std::fmt;
+use tandem_service::progress::Progress;
 use tandem_text::{Corpus, Tokenizer};
 
 /// What `compare --json` prints: one of these for one codec, a list for several.
@@ -24,6 +24,10 @@ pub struct Report {
     #[serde(flatten)]
     #[allow(missing_docs)]
     pub precision: PrecisionReport,
+    /// Bytes of the front's matrices in memory.
+    pub front_weight_bytes: u64,
+    /// Bytes of the front's keys and values a position.
+    pub front_kv_bytes_per_position: u64,
     /// Bits a value of the rows, frame headers included.
     pub bits_per_value: f64,
     #[serde(flatten)]
@@ -81,6 +85,8 @@ pub fn compare(args: &CompareArgs) -> Result<Reports> {
         split: args.split,
         framing: args.framing.to_string(),
         precision: sides.report(),
+        front_weight_bytes: cut.front().weight_bytes(),
+        front_kv_bytes_per_position: cut.front().kv_bytes_per_position(),
         bits_per_value: way.wire.bits_per_value().unwrap_or(f64::NAN),
         compared: way.divergence.summary(),
     };

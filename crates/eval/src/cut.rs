@@ -6,7 +6,6 @@ use crate::divergence::Divergence;
 use crate::error::{EvalError, Result};
 use crate::pipeline::{Framing, Wire};
 use crate::precision::Sides;
-use crate::progress::Progress;
 use bytes::Bytes;
 use std::sync::Arc;
 use tandem_codec::{Codec, Encoder, Profile};
@@ -14,6 +13,7 @@ use tandem_engine::{
     Back, BackOpen, BackSession, BackStep, Compute, Front, FrontSession, FrontStep, Half as _,
     KvBudget, MERGED_ROWS, ModelFiles, RowsInput,
 };
+use tandem_service::progress::Progress;
 
 /// A model in two halves, several ways across, and what they are compared with.
 #[derive(Debug)]
@@ -104,6 +104,11 @@ impl Cut {
     ) -> Result<Way> {
         let at = (self.split, self.context);
         way(&self.halves.back, codec, profile, framing, at)
+    }
+
+    /// The front that is measured.
+    pub fn front(&self) -> &Front {
+        &self.halves.front
     }
 
     /// Values a row.

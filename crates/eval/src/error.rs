@@ -34,6 +34,9 @@ pub enum EvalError {
         /// The line, from 1.
         line: usize,
     },
+    /// A result could not be written as JSON.
+    #[error("a result cannot be written as JSON: {0}")]
+    Json(serde_json::Error),
     /// A package of another model.
     #[error("the package {package} was not made of the model {model}")]
     OtherModel {

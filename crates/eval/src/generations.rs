@@ -10,11 +10,11 @@ use crate::divergence::likeliest;
 use crate::error::{EvalError, Result};
 use crate::pipeline::Framing;
 use crate::precision::{PrecisionReport, Sides};
-use crate::progress::Progress;
 use crate::prompts;
 use crate::summary::Summary;
 use serde::Serialize;
 use std::fmt;
+use tandem_service::progress::Progress;
 use tandem_text::{ChatMessage, ChatTemplate, RenderOptions, Tokenizer};
 
 /// What `generations --json` prints.

@@ -1,6 +1,6 @@
 //! Measures a model through the engine that serves it: what is evaluated is what is served.
 //!
-//! [`perplexity`], [`compare`], [`generations`], [`task`], [`calibrate`] and [`bench`] are the commands.
+//! [`perplexity`], [`compare`], [`generations`], [`task`], [`calibrate`], [`task`] and [`bench`] are the commands.
 //! [`pipeline`] drives both engine halves in one process with the codec between them, frames encoded
 //! and decoded as on the wire; [`score`] turns logits into a
 //! perplexity.
@@ -17,9 +17,9 @@ pub mod generations;
 pub mod perplexity;
 pub mod pipeline;
 pub mod precision;
-pub mod progress;
 pub mod prompts;
 pub mod score;
+pub mod sensitivity;
 pub mod summary;
 pub mod task;
 

@@ -4,11 +4,11 @@ use crate::cli::PerplexityArgs;
 use crate::error::{EvalError, Result};
 use crate::pipeline::Pipeline;
 use crate::precision::{PrecisionReport, Sides};
-use crate::progress::Progress;
 use crate::score::Score;
 use serde::Serialize;
 use std::fmt;
 use std::time::Instant;
+use tandem_service::progress::Progress;
 use tandem_text::{Corpus, Tokenizer};
 
 /// What `perplexity --json` prints.

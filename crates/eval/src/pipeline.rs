@@ -3,13 +3,13 @@
 use crate::cli::CutArgs;
 use crate::error::Result;
 use crate::precision::Sides;
-use crate::progress::Progress;
 use serde::{Deserialize, Serialize};
 use std::ops::AddAssign;
 use tandem_engine::{
     Back, BackOpen, BackSession, BackStep, FrameCodec, Front, FrontSession, FrontStep, Half as _,
     KvBudget, MERGED_ROWS, RowsInput,
 };
+use tandem_service::progress::Progress;
 
 /// How many rows a frame holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]

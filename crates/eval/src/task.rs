@@ -22,7 +22,6 @@ use crate::cli::TaskArgs;
 use crate::error::Result;
 use crate::pipeline::Pipeline;
 use crate::precision::Sides;
-use crate::progress::Progress;
 use encode::{EncodedChoice, encode};
 use item::Item;
 use log::ItemLog;
@@ -30,6 +29,7 @@ use outcome::Outcome;
 use report::{Comparison, Report};
 use settings::Settings;
 use std::time::Instant;
+use tandem_service::progress::Progress;
 use tandem_text::Tokenizer;
 
 /// Lines that progress takes where there is no terminal.

@@ -5,6 +5,7 @@ use crate::checkpoint::Checkpoint;
 use crate::config::ModelConfig;
 use crate::error::Result;
 use crate::kv_cache::KvCache;
+use crate::linear::Linear;
 use crate::mlp::Mlp;
 use crate::norm::RmsNorm;
 use crate::precision::WeightType;
@@ -66,6 +67,18 @@ impl Layer {
         let gated = self.mlp.gated(&x)?;
         let _ = residual.f_add_(&self.mlp.down.forward(&gated)?)?;
         Ok(())
+    }
+
+    /// Bytes of its matrices.
+    pub(crate) fn bytes(&self) -> u64 {
+        let (attention, mlp) = (&self.attention, &self.mlp);
+        let matrices = [
+            &attention.query_key_value,
+            &attention.output,
+            &mlp.gate_up,
+            &mlp.down,
+        ];
+        matrices.into_iter().map(Linear::bytes).sum()
     }
 
     /// Normalised rows, as attention's first matrix takes them.

@@ -143,6 +143,18 @@ impl Linear {
         })
     }
 
+    /// Bytes it takes in memory.
+    pub(crate) fn bytes(&self) -> u64 {
+        match self {
+            #[cfg(target_arch = "x86_64")]
+            Self::Packed(panels) => panels.bytes() as u64,
+            Self::Torch { weight, bias } => {
+                let bytes = |t: &Tensor| t.numel() * t.kind().elt_size_in_bytes();
+                (bytes(weight) + bias.as_ref().map_or(0, bytes)) as u64
+            }
+        }
+    }
+
     /// `x`: `[rows, in]` in the weights' type.
     pub(crate) fn forward(&self, x: &Tensor) -> Result<Tensor> {
         match self {

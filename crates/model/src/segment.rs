@@ -98,6 +98,12 @@ impl Segment {
         self.range
     }
 
+    /// Bytes that its matrices take. Norms are little, and the embedding is not in memory but mapped.
+    pub fn weight_bytes(&self) -> u64 {
+        let head = self.head.as_ref().map_or(0, |head| head.matrix.bytes());
+        self.layers.iter().map(Layer::bytes).sum::<u64>() + head
+    }
+
     /// A cache for `capacity` positions of the layers in `range`, which must lie within this
     /// segment's: a cloud that holds a whole model allocates only what a session's split needs.
     ///

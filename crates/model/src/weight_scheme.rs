@@ -60,6 +60,13 @@ impl WeightScheme {
         self
     }
 
+    /// The same with another type for the head.
+    #[must_use]
+    pub fn with_head(mut self, weights: WeightType) -> Self {
+        self.head = Some(weights);
+        self
+    }
+
     /// Refuses exceptions for what a segment does not hold: they would do nothing.
     pub(crate) fn check_within(&self, range: LayerRange) -> Result<()> {
         let held = range.start()..range.end();

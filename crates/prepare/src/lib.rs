@@ -3,7 +3,6 @@
 
 use anyhow::Context as _;
 use clap::{Args, ValueEnum};
-use indicatif::{ProgressBar, ProgressStyle};
 use std::fmt;
 use std::num::NonZeroUsize;
 use std::ops::Range;
@@ -11,6 +10,7 @@ use std::path::PathBuf;
 use std::time::Instant;
 use tandem_engine::{ModelFiles, PackagePlan};
 use tandem_model::{EmbeddingType, Fingerprint, Manifest, WeightScheme};
+use tandem_service::progress::Progress;
 use tandem_text::{Corpus, Tokenizer};
 
 /// Flags that both servers' commands have.
@@ -105,13 +105,9 @@ pub fn prepare(
         .threads
         .or_else(|| std::thread::available_parallelism().ok());
     tandem_model::set_threads(threads.map_or(1, NonZeroUsize::get));
-    let bar = ProgressBar::new(plan.layers.len() as u64).with_style(
-        ProgressStyle::with_template("packing [{bar:30}] layer {pos}/{len} ({eta} left)")
-            .unwrap_or_else(|_| ProgressStyle::default_bar()),
-    );
-    bar.tick();
-    let manifest = files.prepare(&args.out, &plan, |_| bar.inc(1))?;
-    bar.finish_and_clear();
+    let mut progress = Progress::new("packing layer", plan.layers.len(), plan.layers.len());
+    let manifest = files.prepare(&args.out, &plan, |_| progress.advance(""))?;
+    drop(progress);
     Ok(Prepared {
         manifest,
         out: args.out.clone(),

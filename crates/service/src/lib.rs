@@ -5,7 +5,7 @@
 //! installs the recorder for a catalogue of metrics, [`health`] says what is ready, [`admin`]
 //! serves both of these on a listener of their own, [`grpc`] holds the transport's settings,
 //! [`timeout`] and [`status`] read a caller's deadline and answer with details, and [`drain`] ends
-//! it all within a deadline.
+//! it all within a deadline. Commands show how far they are by [`progress`].
 
 pub mod admin;
 pub mod config;
@@ -15,5 +15,6 @@ pub mod health;
 pub mod logging;
 pub mod metrics;
 pub mod openmp;
+pub mod progress;
 pub mod status;
 pub mod timeout;

@@ -63,7 +63,6 @@ impl Codes {
     }
 
     /// Bytes that the weights take.
-    #[cfg(test)]
     pub(super) fn bytes(&self) -> usize {
         self.codes.len() + 2 * self.grids.len() + 4 * self.scales.len()
     }

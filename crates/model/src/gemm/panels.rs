@@ -95,8 +95,7 @@ impl Panels {
     }
 
     /// Bytes that weights and bias take.
-    #[cfg(test)]
-    pub(super) fn bytes(&self) -> usize {
+    pub(crate) fn bytes(&self) -> usize {
         let weights = match &self.packed {
             Packed::Floats(floats) => floats.len(),
             Packed::Codes(codes) => codes.bytes(),

@@ -14,6 +14,7 @@ mod fingerprints;
 mod integers;
 mod memory;
 mod mutations;
+mod packages;
 mod prefill_and_decode;
 mod refusals;
 mod sharded_checkpoints;

@@ -94,6 +94,11 @@ impl<'a> Pipeline<'a> {
         &self.stages.last().unwrap().output
     }
 
+    /// The logits, `[positions, vocabulary]`.
+    pub(crate) fn logits(&self) -> &[f32] {
+        &self.logits
+    }
+
     /// Compares all positions with the reference, whose tokens must be those that were run.
     pub(crate) fn errors(&self, reference: &Reference) -> Errors {
         let config = self.stages[0].segment.config();
