@@ -35,7 +35,7 @@ pub struct ServeArgs {
     /// A configuration file; see `cloud-service config`.
     #[arg(long)]
     pub config: Option<PathBuf>,
-    /// The model: a Hugging Face directory.
+    /// The model: a Hugging Face directory, or a package that `prepare` made.
     #[arg(long)]
     pub model: Option<PathBuf>,
     /// Where edges connect.
@@ -47,8 +47,8 @@ pub struct ServeArgs {
     /// cpu, cuda or cuda:N.
     #[arg(long)]
     pub device: Option<String>,
-    /// Types of the weights: auto (a package's, or f32), f32, bf16, int8 or int4 (int4:32, int4:64, int4:128 by group), with
-    /// exceptions for layers and the head: int4,20-29=int8,head=f32.
+    /// Types of the weights: auto (a package's, or f32), f32, bf16, int8 or int4 (int4:32, int4:64,
+    /// int4:128 by group), with exceptions for layers and the head: int4,20-29=int8,head=f32.
     #[arg(long)]
     pub weights: Option<String>,
     /// Type of keys and values: auto (that of the weights' products), f32 or bf16.

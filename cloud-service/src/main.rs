@@ -6,7 +6,7 @@ use cloud_service::config::DEFAULTS;
 use cloud_service::serve::serve;
 use std::io::Write as _;
 use tandem_model::EmbeddingType;
-use tandem_prepare::prepare;
+use tandem_prepare::{Part, prepare};
 use tandem_proto::v1::split_service_server::SERVICE_NAME;
 use tandem_service::{health, openmp};
 
@@ -24,7 +24,10 @@ fn main() -> anyhow::Result<()> {
             openmp::reexec_with_openmp_settings()?;
             let embedding = EmbeddingType::default();
             let first = args.first_layer;
-            let prepared = prepare(&args.prepare, embedding, |layers| first..layers)?;
+            let prepared = prepare(&args.prepare, embedding, |layers| Part {
+                layers: first..layers,
+                head: true,
+            })?;
             writeln!(std::io::stdout(), "{prepared}")?;
             Ok(())
         }

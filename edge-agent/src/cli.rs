@@ -43,7 +43,7 @@ pub struct EdgeArgs {
     /// A configuration file; see `edge-agent config`.
     #[arg(long)]
     pub config: Option<PathBuf>,
-    /// The model: a Hugging Face directory.
+    /// The model: a Hugging Face directory, or a package that `prepare` made.
     #[arg(long)]
     pub model: Option<PathBuf>,
     /// The cloud-service to work with, such as http://127.0.0.1:50051.
@@ -64,8 +64,8 @@ pub struct EdgeArgs {
     /// cpu, cuda or cuda:N.
     #[arg(long)]
     pub device: Option<String>,
-    /// Types of the weights: auto (a package's, or f32), f32, bf16, int8 or int4 (int4:32, int4:64, int4:128 by group), with
-    /// exceptions for layers and the head: int4,0-1=int8,head=f32.
+    /// Types of the weights: auto (a package's, or f32), f32, bf16, int8 or int4 (int4:32, int4:64,
+    /// int4:128 by group), with exceptions for layers and the head: int4,0-1=int8,head=f32.
     #[arg(long)]
     pub weights: Option<String>,
     /// Type of keys and values: auto (that of the weights' products), f32 or bf16.

@@ -8,7 +8,7 @@ use edge_agent::config::DEFAULTS;
 use edge_agent::generate::generate;
 use edge_agent::serve::serve;
 use std::io::Write as _;
-use tandem_prepare::prepare;
+use tandem_prepare::{Part, prepare};
 use tandem_proto::v1::generation_service_server::SERVICE_NAME;
 use tandem_service::{health, openmp};
 
@@ -33,7 +33,10 @@ fn main() -> anyhow::Result<()> {
             Command::Ask(args) => ask(args).await,
             Command::Prepare(args) => {
                 let embedding = args.embedding.into();
-                let prepared = prepare(&args.prepare, embedding, |_| 0..args.split)?;
+                let prepared = prepare(&args.prepare, embedding, |_| Part {
+                    layers: 0..args.split,
+                    head: false,
+                })?;
                 writeln!(std::io::stdout(), "{prepared}")?;
                 Ok(())
             }

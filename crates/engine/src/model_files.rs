@@ -51,6 +51,8 @@ pub struct Compute {
 pub struct PackagePlan {
     /// Its layers.
     pub layers: std::ops::Range<usize>,
+    /// Whether it has norm and head, if the layers end the model.
+    pub head: bool,
     /// Types of its matrices.
     pub weights: WeightScheme,
     /// The type of the embedding's rows, in a package that begins the model.
@@ -68,9 +70,25 @@ impl ModelFiles {
     /// # Errors
     /// When a file is missing, malformed, or asks for what is not supported.
     pub fn open(directory: &Path) -> Result<Self, OpenError> {
-        let config = ModelConfig::load(directory)?;
+        // First: what is damaged is not the model's fault.
         let package = Package::open(directory)?;
-        let checkpoint = Checkpoint::open(directory)?;
+        let config = ModelConfig::load(directory)?;
+        let checkpoint = match &package {
+            Some(package) => package.checkpoint()?,
+            None => Checkpoint::open(directory)?,
+        };
+        if let Some(package) = &package
+            && package.range.of() != config.layers
+        {
+            return Err(OpenError::Model(ModelError::Package {
+                path: directory.to_owned(),
+                problem: format!(
+                    "is of a model of {} layers, its config.json of one of {}",
+                    package.range.of(),
+                    config.layers
+                ),
+            }));
+        }
         let weights_fingerprint = match &package {
             Some(package) => package.fingerprint,
             None => weights_fingerprint(directory, &config, &checkpoint)?,
@@ -95,7 +113,7 @@ impl ModelFiles {
         compute: &Compute,
         on_layer: impl FnMut(usize),
     ) -> Result<Front, ModelError> {
-        let range = LayerRange::new(0, split, self.config.layers)?;
+        let range = LayerRange::new(0, split, self.config.layers)?.without_head();
         let segment = self.segment(range, compute, on_layer)?;
         Ok(Front::new(segment, self.profiles.of(split).cloned()))
     }
@@ -114,6 +132,11 @@ impl ModelFiles {
         let range = LayerRange::new(first_layer, self.config.layers, self.config.layers)?;
         let segment = self.segment(range, compute, on_layer)?;
         Ok(Back::new(segment, budget))
+    }
+
+    /// Where they lie.
+    pub fn directory(&self) -> &Path {
+        &self.directory
     }
 
     /// The package, where the directory is one.
@@ -166,14 +189,15 @@ impl ModelFiles {
             ));
         }
         let (start, end) = (plan.layers.start, plan.layers.end);
-        let range = LayerRange::new(start, end, self.config.layers)?;
-        let mut files = companions(&self.directory).map_err(|source| ModelError::Read {
-            path: self.directory.clone(),
-            source,
-        })?;
+        let mut range = LayerRange::new(start, end, self.config.layers)?;
+        if !plan.head {
+            range = range.without_head();
+        }
+        let mut files = companions(&self.directory)?;
         // A front encodes behind its last layer; a back decodes behind any split that it serves.
         let cuts = self.profiles.iter().map(|p| p.split());
-        let of_use = |&cut: &usize| cut == end || (range.is_last() && cut >= start);
+        let of_use =
+            |&cut: &usize| (range.is_first() && cut <= end) || (range.is_last() && cut >= start);
         let profiles = cuts
             .filter(of_use)
             .map(|cut| Profiles::path(Path::new(""), cut));
@@ -198,10 +222,11 @@ impl ModelFiles {
         compute: &Compute,
         on_layer: impl FnMut(usize),
     ) -> Result<Segment, ModelError> {
+        let mut precision = self.precision(compute)?;
         if let Some(package) = &self.package {
             package.check_holds(range)?;
+            precision.weights = precision.weights.within(range);
         }
-        let precision = self.precision(compute)?;
         Segment::load(
             &self.checkpoint,
             &self.config,
@@ -213,23 +238,35 @@ impl ModelFiles {
     }
 }
 
-/// The files of a model's directory that its servers and its licence need, but for the weights.
-fn companions(directory: &Path) -> std::io::Result<Vec<PathBuf>> {
-    const MAX_BYTES: u64 = 64 << 20;
+/// The files of a model's directory that its servers read and its licence asks for, but for the
+/// weights.
+fn companions(directory: &Path) -> Result<Vec<PathBuf>, ModelError> {
+    const READ: [&str; 7] = [
+        "config.json",
+        "generation_config.json",
+        "tokenizer.json",
+        "tokenizer_config.json",
+        "special_tokens_map.json",
+        "added_tokens.json",
+        "chat_template.jinja",
+    ];
+    const LEGAL: [&str; 4] = ["licen", "notice", "copying", "use_policy"];
+    let unreadable = |source| ModelError::Read {
+        path: directory.to_owned(),
+        source,
+    };
     let mut files = Vec::new();
-    for entry in std::fs::read_dir(directory)? {
-        let entry = entry?;
-        let name = PathBuf::from(entry.file_name());
-        let text = name.to_string_lossy().to_lowercase();
-        let is_read = text.ends_with(".jinja")
-            || (text.ends_with(".json") && !text.ends_with(".safetensors.index.json"));
-        let is_legal = ["licen", "notice", "copying"]
-            .iter()
-            .any(|l| text.starts_with(l));
-        let metadata = std::fs::metadata(entry.path())?;
-        let fits = metadata.is_file() && metadata.len() <= MAX_BYTES && !text.starts_with('.');
-        if fits && (is_read || is_legal) {
-            files.push(name);
+    for entry in std::fs::read_dir(directory).map_err(unreadable)? {
+        let entry = entry.map_err(unreadable)?;
+        // Names that no manifest can hold are none of these.
+        let Ok(name) = entry.file_name().into_string() else {
+            continue;
+        };
+        let lower = name.to_lowercase();
+        let is_legal = LEGAL.iter().any(|legal| lower.starts_with(legal));
+        // Links are followed; one that leads nowhere is no file.
+        if (READ.contains(&&*name) || is_legal) && entry.path().is_file() {
+            files.push(PathBuf::from(name));
         }
     }
     files.sort();

@@ -151,7 +151,7 @@ fn calibrate_cut(
             profile = next_guess(profile, &codecs);
         }
     }
-    let path = Profiles::path(&args.model.model, split);
+    let path = Profiles::path(sides.front().0.directory(), split);
     let bytes = profile.to_bytes();
     write(&path, &bytes)?;
     Ok(CutReport {

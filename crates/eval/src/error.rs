@@ -37,6 +37,11 @@ pub enum EvalError {
     /// A result could not be written as JSON.
     #[error("a result cannot be written as JSON: {0}")]
     Json(serde_json::Error),
+    /// A package where the model it is compared with belongs.
+    #[error(
+        "{0} is a package: name its model, and the package by --front-package or --back-package"
+    )]
+    PackageAsModel(PathBuf),
     /// A package of another model.
     #[error("the package {package} was not made of the model {model}")]
     OtherModel {

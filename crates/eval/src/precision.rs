@@ -35,6 +35,9 @@ impl Sides {
     /// When one cannot be opened, or a package was made of another model.
     pub fn open(args: &ModelArgs, precision: &PrecisionArgs) -> Result<Self> {
         let model = ModelFiles::open(&args.model)?;
+        if model.package().is_some() {
+            return Err(EvalError::PackageAsModel(args.model.clone()));
+        }
         let side = |package: &Option<PathBuf>, weights, kv| -> Result<Side> {
             let package = match package {
                 None => None,
@@ -96,7 +99,9 @@ impl Sides {
 
     /// True where both sides are f32 throughout.
     pub fn are_exact(&self) -> bool {
-        self.front.precision.is_exact() && self.back.precision.is_exact()
+        [&self.front, &self.back]
+            .iter()
+            .all(|side| side.package.is_none() && side.precision.is_exact())
     }
 
     /// What results say of them.

@@ -63,16 +63,14 @@ impl Checkpoint {
     /// When a file is missing, malformed, or shorter than its header says.
     pub fn open(directory: &Path) -> Result<Self> {
         let index = directory.join(INDEX);
+        if !index.exists() {
+            return Self::open_file(&directory.join(SINGLE));
+        }
         let mut checkpoint = Self {
             files: Vec::new(),
             tensors: BTreeMap::new(),
             origin: index.clone(),
         };
-        if !index.exists() {
-            checkpoint.origin = directory.join(SINGLE);
-            checkpoint.add_file(&directory.join(SINGLE), None)?;
-            return Ok(checkpoint);
-        }
         let text = std::fs::read(&index).map_err(|source| ModelError::Read {
             path: index.clone(),
             source,
@@ -97,6 +95,20 @@ impl Checkpoint {
                 });
             }
         }
+        Ok(checkpoint)
+    }
+
+    /// Reads the header of one file, whatever else is beside it.
+    ///
+    /// # Errors
+    /// As [`Checkpoint::open`].
+    pub fn open_file(path: &Path) -> Result<Self> {
+        let mut checkpoint = Self {
+            files: Vec::new(),
+            tensors: BTreeMap::new(),
+            origin: path.to_owned(),
+        };
+        checkpoint.add_file(path, None)?;
         Ok(checkpoint)
     }
 
@@ -176,7 +188,7 @@ impl Checkpoint {
             Dtype::F32 => Kind::Float,
             Dtype::F16 => Kind::Half,
             Dtype::BF16 => Kind::BFloat16,
-            _ => return Err(self.of_another_type(name, entry)),
+            _ => return Err(self.of_another_type(name, entry, "F32, F16 or BF16")),
         };
         Ok(StoredTensor {
             kind,
@@ -193,7 +205,7 @@ impl Checkpoint {
         let entry = self.shaped(name, shape)?;
         match entry.dtype == dtype {
             true => self.map(entry),
-            false => Err(self.of_another_type(name, entry)),
+            false => Err(self.of_another_type(name, entry, &format!("{dtype:?}"))),
         }
     }
 
@@ -210,11 +222,12 @@ impl Checkpoint {
         }
     }
 
-    fn of_another_type(&self, name: &str, entry: &Entry) -> ModelError {
+    fn of_another_type(&self, name: &str, entry: &Entry, expected: &str) -> ModelError {
         ModelError::TensorType {
             path: self.files[entry.file].path.clone(),
             tensor: name.to_owned(),
             found: format!("{:?}", entry.dtype),
+            expected: expected.to_owned(),
         }
     }
 

@@ -68,7 +68,7 @@ pub enum ModelError {
         found: Vec<usize>,
     },
     /// A tensor is stored in a type we do not read.
-    #[error("{path}: tensor {tensor} is stored as {found}; F32, F16 and BF16 are read")]
+    #[error("{path}: tensor {tensor} is stored as {found}; {expected} is read")]
     TensorType {
         /// The checkpoint file.
         path: PathBuf,
@@ -76,6 +76,8 @@ pub enum ModelError {
         tensor: String,
         /// Its type.
         found: String,
+        /// What it may be.
+        expected: String,
     },
     /// A weight that is to become an integer is NaN or infinite.
     #[error("{path}: tensor {tensor} holds {value}, which no integer stands for")]
@@ -124,6 +126,12 @@ pub enum ModelError {
     TableOfHead {
         /// The head's type.
         head: WeightType,
+    },
+    /// Calibration chooses 4-bit codes, and there are none.
+    #[error("there are no 4-bit codes to calibrate in {scheme}")]
+    NothingToCalibrate {
+        /// The scheme.
+        scheme: String,
     },
     /// The calibration text made values that are no numbers.
     #[error("the calibration's inputs are not finite: does this model work?")]

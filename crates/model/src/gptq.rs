@@ -53,7 +53,7 @@ impl Moments {
 
     /// # Errors
     /// When an input was not finite.
-    pub(crate) fn factor(&self) -> Result<Factor> {
+    pub(crate) fn factor(self) -> Result<Factor> {
         let diagonal = self.sum.f_diagonal(0, 0, 1)?;
         let mean = f64::try_from(diagonal.f_mean(Kind::Double)?)?;
         if !mean.is_finite() {
@@ -64,13 +64,20 @@ impl Moments {
             true => DAMPING * mean,
             false => 1.0,
         };
-        let damped = self.sum.f_add(&diagonal.f_full_like(added)?.f_diag(0)?)?;
-        let inverse = damped.f_linalg_cholesky(false)?.f_cholesky_inverse(false)?;
-        let upper = inverse.f_linalg_cholesky(true)?;
-        let scale = f64::try_from(upper.f_diagonal(0, 0, 1)?.f_max()?)?;
-        // Only ratios within a row count, and those of costs: kept in f32's range.
-        let upper = crate::values(&upper.f_div_scalar(scale)?.f_to_kind(Kind::Float)?)?;
+        // In place, and each step's result dropped in the next: there may be gigabytes of it.
         let inputs = diagonal.numel();
+        let _ = self.sum.f_diagonal(0, 0, 1)?.f_add_scalar_(added)?;
+        drop(diagonal);
+        let lower = self.sum.f_linalg_cholesky(false)?;
+        drop(self);
+        let inverse = lower.f_cholesky_inverse(false)?;
+        drop(lower);
+        let mut upper = inverse.f_linalg_cholesky(true)?;
+        drop(inverse);
+        // Only ratios within a row count, and those of costs: kept in f32's range.
+        let scale = f64::try_from(upper.f_diagonal(0, 0, 1)?.f_max()?)?;
+        let _ = upper.f_div_scalar_(scale)?;
+        let upper = crate::values(&upper.f_to_kind(Kind::Float)?)?;
         let importance = (0..inputs).map(|j| upper[j * inputs + j].powi(-2));
         Ok(Factor {
             importance: importance.collect(),

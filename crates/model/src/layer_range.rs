@@ -10,6 +10,7 @@ pub struct LayerRange {
     start: usize,
     end: usize,
     layers: usize,
+    has_head: bool,
 }
 
 impl LayerRange {
@@ -21,7 +22,12 @@ impl LayerRange {
         if start > end || end > layers {
             return Err(ModelError::LayerRange { start, end, layers });
         }
-        Ok(Self { start, end, layers })
+        Ok(Self {
+            start,
+            end,
+            layers,
+            has_head: end == layers,
+        })
     }
 
     /// First layer.
@@ -56,7 +62,16 @@ impl LayerRange {
 
     /// True when it ends the model: the segment then has norm and head.
     pub fn is_last(self) -> bool {
-        self.end == self.layers
+        self.has_head
+    }
+
+    /// The same layers without norm and head: a front hands its rows on even behind the last layer.
+    #[must_use]
+    pub fn without_head(self) -> Self {
+        Self {
+            has_head: false,
+            ..self
+        }
     }
 
     /// True when `other` lies within.

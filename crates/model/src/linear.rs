@@ -223,10 +223,13 @@ impl Stored {
         weights: WeightType,
         values: &[f32],
     ) -> Result<()> {
-        let bad = match weights {
-            WeightType::F32 | WeightType::Bf16 => None,
-            WeightType::Int8 | WeightType::Int4(_) => values.iter().find(|w| !w.is_finite()),
+        let most = match weights {
+            WeightType::F32 | WeightType::Bf16 => return Ok(()),
+            WeightType::Int8 => f32::MAX,
+            // Scale and offset are binary16.
+            WeightType::Int4(_) => half::f16::MAX.to_f32(),
         };
+        let bad = values.iter().find(|w| !(w.abs() <= most));
         match bad {
             None => Ok(()),
             Some(&value) => {

@@ -4,6 +4,7 @@
 //! manifest: which layers it holds and how, the fingerprints of the model that it was made of, and
 //! a hash of every file.
 
+use crate::checkpoint::Checkpoint;
 use crate::error::{ModelError, Result};
 use crate::fingerprint::Fingerprint;
 use crate::layer_range::LayerRange;
@@ -11,6 +12,7 @@ use crate::prepare::EmbeddingType;
 use crate::weight_scheme::WeightScheme;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
+use std::io::Read as _;
 use std::path::{Component, Path, PathBuf};
 
 /// The manifest's name.
@@ -54,6 +56,8 @@ pub struct Layers {
     pub end: usize,
     /// Layers of the whole model.
     pub of: usize,
+    /// Whether norm and head are there too.
+    pub head: bool,
 }
 
 /// Fingerprints of a model.
@@ -83,7 +87,7 @@ pub struct Package {
     pub manifest: Manifest,
     /// The types its matrices are stored in.
     pub weights: WeightScheme,
-    /// The layers it holds.
+    /// The layers it holds, and whether norm and head.
     pub range: LayerRange,
     /// The weights of the model it was made of.
     pub fingerprint: Fingerprint,
@@ -122,21 +126,39 @@ impl Package {
             )));
         }
         let manifest: Manifest = serde_json::from_slice(&text).map_err(|e| bad(e.to_string()))?;
-        let Layers { start, end, of } = manifest.layers;
+        let Layers {
+            start,
+            end,
+            of,
+            head,
+        } = manifest.layers;
+        let range = match (LayerRange::new(start, end, of), head) {
+            (Ok(range), true) if range.is_last() => range,
+            (Ok(range), false) => range.without_head(),
+            _ => {
+                return Err(bad(format!(
+                    "layers {start} to {end} of {of} cannot be, or have no head"
+                )));
+            }
+        };
         let weights: WeightScheme = manifest
             .weights
             .parse()
             .map_err(|e| bad(format!("weights: {e}")))?;
         let fingerprint = blake3::Hash::from_hex(&manifest.source.weights)
             .map_err(|e| bad(format!("source.weights: {e}")))?;
-        if !manifest.files.contains_key(WEIGHTS) {
-            return Err(bad(format!("files does not have {WEIGHTS}")));
+        weights.check_within(range)?;
+        for needed in [WEIGHTS, "config.json", "tokenizer.json"] {
+            if !manifest.files.contains_key(needed) {
+                return Err(bad(format!("files does not have {needed}")));
+            }
         }
         for (name, entry) in &manifest.files {
             check_file(directory, name, entry)?;
         }
+        check_strangers(directory, &manifest)?;
         Ok(Some(Self {
-            range: LayerRange::new(start, end, of)?,
+            range,
             weights,
             fingerprint: Fingerprint(*fingerprint.as_bytes()),
             manifest,
@@ -150,12 +172,19 @@ impl Package {
         weights.map_or("", |file| &file.blake3)
     }
 
+    /// Its weights.
+    ///
+    /// # Errors
+    /// When the file is malformed.
+    pub fn checkpoint(&self) -> Result<Checkpoint> {
+        Checkpoint::open_file(&self.directory.join(WEIGHTS))
+    }
+
     /// Refuses layers that are not here.
     ///
     /// # Errors
     /// When `range` is not within the package's.
     pub fn check_holds(&self, range: LayerRange) -> Result<()> {
-        // A front has no head and a back no embedding, whatever layers it has.
         let ends = (!range.is_first() || self.range.is_first())
             && (!range.is_last() || self.range.is_last());
         match self.range.contains(range) && ends {
@@ -179,6 +208,7 @@ impl Manifest {
                 start: range.start(),
                 end: range.end(),
                 of: range.of(),
+                head: range.is_last(),
             },
             weights: weights.to_string(),
             embedding: None,
@@ -195,8 +225,8 @@ struct FormatOnly {
 }
 
 impl FileEntry {
-    /// Size and hash of a file there is.
-    pub(crate) fn of(path: &Path) -> Result<Self> {
+    /// Size and hash of a file there is, of which no more than `most` bytes are read.
+    pub(crate) fn of(path: &Path, most: u64) -> Result<Self> {
         let unreadable = |source| ModelError::Read {
             path: path.to_owned(),
             source,
@@ -204,12 +234,38 @@ impl FileEntry {
         // Reads rather than maps: mapped pages would count as this process's memory.
         let file = std::fs::File::open(path).map_err(unreadable)?;
         let mut hasher = blake3::Hasher::new();
-        hasher.update_reader(&file).map_err(unreadable)?;
+        hasher
+            .update_reader((&file).take(most))
+            .map_err(unreadable)?;
         Ok(Self {
             bytes: file.metadata().map_err(unreadable)?.len(),
             blake3: hasher.finalize().to_hex().to_string(),
         })
     }
+}
+
+/// Refuses files that would be read and are not in the manifest. Profiles have a check of their own, and
+/// may be added later.
+fn check_strangers(directory: &Path, manifest: &Manifest) -> Result<()> {
+    let unreadable = |source| ModelError::Read {
+        path: directory.to_owned(),
+        source,
+    };
+    for entry in std::fs::read_dir(directory).map_err(unreadable)? {
+        let name = entry.map_err(unreadable)?.file_name();
+        let name = name.to_string_lossy();
+        let is_read = [".json", ".jinja", ".safetensors"]
+            .iter()
+            .any(|end| name.ends_with(end));
+        let is_known = name == MANIFEST || manifest.files.contains_key(&*name);
+        if is_read && !is_known && !name.starts_with('.') {
+            return Err(ModelError::Package {
+                path: directory.join(&*name),
+                problem: "is not in the package's manifest".to_owned(),
+            });
+        }
+    }
+    Ok(())
 }
 
 fn check_file(directory: &Path, name: &str, entry: &FileEntry) -> Result<()> {
@@ -226,20 +282,21 @@ fn check_file(directory: &Path, name: &str, entry: &FileEntry) -> Result<()> {
         return Err(bad("is not a path within the package".to_owned()));
     }
     // The size first: what was cut off is told without reading it.
-    let bytes = path
-        .metadata()
-        .map_err(|source| ModelError::Read {
-            path: path.clone(),
-            source,
-        })?
-        .len();
+    let metadata = path.metadata().map_err(|source| ModelError::Read {
+        path: path.clone(),
+        source,
+    })?;
+    if !metadata.is_file() {
+        return Err(bad("is not a file".to_owned()));
+    }
+    let bytes = metadata.len();
     if bytes != entry.bytes {
         return Err(bad(format!(
             "has {bytes} bytes, its manifest says {}",
             entry.bytes
         )));
     }
-    let found = FileEntry::of(&path)?;
+    let found = FileEntry::of(&path, bytes)?;
     match found.blake3 == entry.blake3 {
         true => Ok(()),
         false => Err(bad(format!(

@@ -7,11 +7,16 @@ use crate::error::{ModelError, Result};
 use crate::fingerprint::Fingerprint;
 use crate::layer_range::LayerRange;
 use crate::package::{FileEntry, MANIFEST, Manifest, Source, WEIGHTS};
-use crate::pieces::pieces;
+use crate::package_tensors::package_tensors;
 use crate::weight_scheme::WeightScheme;
 use crate::weights_file::{Planned, WeightsFile};
 use serde::{Deserialize, Serialize};
+use std::fs::File;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
+
+/// Where a model's codec profiles lie.
+const PROFILES: &str = "codec";
 
 /// What the embedding's rows are stored in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -48,8 +53,8 @@ pub struct Preparation<'a> {
 }
 
 impl Preparation<'_> {
-    /// Writes the package. It is whole or not there: an interrupted run leaves a directory of another
-    /// name behind. Call it on a thread that holds [`crate::no_grad`]'s guard.
+    /// Writes the package. It is whole or not there: a run that is killed leaves a directory of another
+    /// name behind, `.tandem-package-…`. Call it on a thread that holds [`crate::no_grad`]'s guard.
     ///
     /// # Errors
     /// When `out` is there already, the model cannot be read or a file written.
@@ -59,17 +64,30 @@ impl Preparation<'_> {
             let path = path.to_owned();
             move |source| ModelError::Write { path, source }
         };
-        if out.exists() {
+        if out.symlink_metadata().is_ok() {
             return Err(ModelError::Package {
                 path: out.to_owned(),
                 problem: "is there already".to_owned(),
             });
         }
-        let mut name = out.file_name().unwrap_or_default().to_owned();
-        name.push(format!(".partial-{}", std::process::id()));
-        let partial = out.with_file_name(name);
-        std::fs::create_dir_all(&partial).map_err(failed(&partial))?;
-        self.write_weights(&partial.join(WEIGHTS), on_layer)?;
+        if !self.calibration.is_empty() && !self.weights.has_int4(self.range) {
+            return Err(ModelError::NothingToCalibrate {
+                scheme: self.weights.to_string(),
+            });
+        }
+        let parent = match out.parent() {
+            Some(parent) if !parent.as_os_str().is_empty() => parent,
+            _ => Path::new("."),
+        };
+        std::fs::create_dir_all(parent).map_err(failed(parent))?;
+        // Goes when this fails.
+        let partial = tempfile::Builder::new()
+            .prefix(".tandem-package-")
+            .permissions(std::fs::Permissions::from_mode(0o755))
+            .tempdir_in(parent)
+            .map_err(failed(parent))?;
+        let into = partial.path();
+        self.write_weights(&into.join(WEIGHTS), on_layer)?;
         let mut manifest = Manifest::new(
             self.range,
             self.weights,
@@ -83,34 +101,38 @@ impl Preparation<'_> {
         }
         manifest.calibration_tokens = self.calibration.iter().map(Vec::len).sum();
         for file in self.files {
-            let (from, to) = (self.directory.join(file), partial.join(file));
+            let (from, to) = (self.directory.join(file), into.join(file));
             if let Some(folder) = to.parent() {
                 std::fs::create_dir_all(folder).map_err(failed(folder))?;
             }
             std::fs::copy(&from, &to).map_err(failed(&to))?;
+            sync(&to).map_err(failed(&to))?;
         }
-        for file in self
-            .files
-            .iter()
-            .map(PathBuf::as_path)
-            .chain([Path::new(WEIGHTS)])
-        {
-            let parts: Vec<_> = file.iter().map(|part| part.to_string_lossy()).collect();
-            let entry = FileEntry::of(&partial.join(file))?;
-            manifest.files.insert(parts.join("/"), entry);
+        let files = self.files.iter().map(PathBuf::as_path);
+        for file in files.chain([Path::new(WEIGHTS)]) {
+            // Profiles have a check of their own, and may be added or made anew.
+            if !file.starts_with(PROFILES) {
+                let entry = FileEntry::of(&into.join(file), u64::MAX)?;
+                manifest.files.insert(file.to_string_lossy().into(), entry);
+            }
         }
-        let path = partial.join(MANIFEST);
+        let path = into.join(MANIFEST);
         let text = serde_json::to_vec_pretty(&manifest).map_err(|e| ModelError::Package {
             path: path.clone(),
             problem: e.to_string(),
         })?;
-        std::fs::write(&path, text).map_err(failed(&path))?;
-        std::fs::rename(&partial, out).map_err(failed(out))?;
+        std::fs::write(&path, text)
+            .and_then(|()| sync(&path))
+            .map_err(failed(&path))?;
+        std::fs::rename(into, out).map_err(failed(out))?;
+        // Nothing is there to go any more.
+        drop(partial.keep());
+        sync(parent).map_err(failed(parent))?;
         Ok(manifest)
     }
 
     fn write_weights(&self, path: &Path, mut on_layer: impl FnMut(usize)) -> Result<()> {
-        let pieces = pieces(self)?;
+        let pieces = package_tensors(self)?;
         let planned = pieces.iter().map(|p| p.planned(self.checkpoint));
         let planned: Vec<Vec<Planned>> = planned.collect::<Result<_>>()?;
         let mut file = WeightsFile::create(path, planned.concat())?;
@@ -139,4 +161,9 @@ impl Preparation<'_> {
         }
         file.finish()
     }
+}
+
+/// A file's or folder's content on disk.
+fn sync(path: &Path) -> std::io::Result<()> {
+    File::open(path)?.sync_all()
 }

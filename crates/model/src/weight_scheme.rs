@@ -47,10 +47,7 @@ impl WeightScheme {
     /// The type of the head's matrix. 4 bits are 8 there unless it is named: it hands its error
     /// straight to the probabilities.
     pub fn of_head(&self) -> WeightType {
-        self.head.unwrap_or(match self.all {
-            WeightType::Int4(_) => WeightType::Int8,
-            other => other,
-        })
+        self.head.unwrap_or(head_of(self.all))
     }
 
     /// The same with another type for one layer.
@@ -65,6 +62,22 @@ impl WeightScheme {
     pub fn with_head(mut self, weights: WeightType) -> Self {
         self.head = Some(weights);
         self
+    }
+
+    /// What is left of it for a part of what it was made for.
+    #[must_use]
+    pub fn within(&self, range: LayerRange) -> Self {
+        let mut own = self.clone();
+        own.layers
+            .retain(|layer, _| (range.start()..range.end()).contains(layer));
+        own.head = own.head.filter(|_| range.is_last());
+        own
+    }
+
+    /// True where some matrices of a range's layers have four bits.
+    pub(crate) fn has_int4(&self, range: LayerRange) -> bool {
+        let mut layers = range.start()..range.end();
+        layers.any(|layer| matches!(self.of_layer(layer), WeightType::Int4(_)))
     }
 
     /// Refuses exceptions for what a segment does not hold: they would do nothing.
@@ -82,6 +95,13 @@ impl WeightScheme {
             start: range.start(),
             end: range.end(),
         })
+    }
+}
+
+fn head_of(all: WeightType) -> WeightType {
+    match all {
+        WeightType::Int4(_) => WeightType::Int8,
+        other => other,
     }
 }
 
@@ -129,7 +149,10 @@ impl FromStr for WeightScheme {
                 "head" => scheme.head.replace(weights).is_none(),
                 _ => {
                     let (first, last) = what.split_once('-').unwrap_or((what, what));
-                    let number = |text: &str| text.parse::<usize>().map_err(|_| bad());
+                    let number = |text: &str| match text.bytes().all(|b| b.is_ascii_digit()) {
+                        true => text.parse::<usize>().map_err(|_| bad()),
+                        false => Err(bad()),
+                    };
                     let (first, last) = (number(first)?, number(last)?);
                     if first > last || last >= MOST_LAYERS {
                         return Err(bad());
@@ -141,6 +164,10 @@ impl FromStr for WeightScheme {
                 return Err(InvalidScheme::Twice(part.to_owned()));
             }
         }
+        // What is no exception is not kept: equal schemes are equal.
+        let all = scheme.all;
+        scheme.layers.retain(|_, weights| *weights != all);
+        scheme.head = scheme.head.filter(|head| *head != head_of(all));
         Ok(scheme)
     }
 }
@@ -160,6 +187,8 @@ mod tests {
             let scheme: WeightScheme = text.parse().unwrap();
             assert_eq!(scheme.to_string(), text);
         }
+        let same: WeightScheme = "int4,2=int4,head=int8".parse().unwrap();
+        assert_eq!(same, "int4".parse().unwrap());
         let scheme: WeightScheme = "int4,0-1=int8,head=f32".parse().unwrap();
         assert_eq!(scheme.of_layer(1), WeightType::Int8);
         assert_eq!(scheme.of_layer(2), WeightType::Int4(Group::G64));
@@ -178,6 +207,7 @@ mod tests {
             ("int4,3", "\"3\""),
             ("int4,3=int9", "\"int9\""),
             ("int4,5-3=int8", "\"5-3=int8\""),
+            ("int4,+3=int8", "\"+3=int8\""),
             ("int4,0-99999=int8", "\"0-99999=int8\""),
             ("int4,tail=int8", "\"tail=int8\""),
             ("int4,1-3=int8,3=f32", "\"3=f32\""),
@@ -197,7 +227,13 @@ mod tests {
             let message = scheme.check_within(held).unwrap_err().to_string();
             assert!(message.contains("layer 3"), "{message}");
         }
+        assert_eq!(scheme.within(range(0, 3)).to_string(), "int4:64");
+        assert_eq!(scheme.within(range(3, 6)), scheme);
         let head: WeightScheme = "int4,head=f32".parse().unwrap();
+        assert_eq!(
+            head.within(range(3, 6).without_head()).to_string(),
+            "int4:64"
+        );
         assert!(head.check_within(range(3, 6)).is_ok());
         assert!(head.check_within(range(0, 5)).is_err());
     }

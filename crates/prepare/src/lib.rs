@@ -1,5 +1,5 @@
 //! The command `prepare` of both servers: a part of a model becomes a package that its server loads
-//! without the rest, and without ever holding its weights in floats.
+//! without the rest.
 
 use anyhow::Context as _;
 use clap::{Args, ValueEnum};
@@ -60,6 +60,15 @@ impl From<EmbeddingArg> for EmbeddingType {
     }
 }
 
+/// Which part of a model is packed.
+#[derive(Debug)]
+pub struct Part {
+    /// Its layers.
+    pub layers: Range<usize>,
+    /// Whether it has norm and head, if the layers end the model.
+    pub head: bool,
+}
+
 /// What was written.
 #[derive(Debug)]
 pub struct Prepared {
@@ -68,16 +77,22 @@ pub struct Prepared {
     seconds: f64,
 }
 
-/// Makes a package of layers that are known once the model's number of them is, on this thread.
+/// Makes a package of a part that is known once the model's number of layers is, on this thread.
 ///
 /// # Errors
 /// When model or text cannot be read, or the package cannot be written.
 pub fn prepare(
     args: &PrepareArgs,
     embedding: EmbeddingType,
-    layers: impl FnOnce(usize) -> Range<usize>,
+    part: impl FnOnce(usize) -> Part,
 ) -> anyhow::Result<Prepared> {
     let started = Instant::now();
+    // Before minutes are spent.
+    anyhow::ensure!(
+        args.out.symlink_metadata().is_err(),
+        "{} is there already",
+        args.out.display()
+    );
     let files = ModelFiles::open(&args.model)
         .with_context(|| format!("cannot open the model in {}", args.model.display()))?;
     let tokenizer = Tokenizer::load(&args.model)?;
@@ -88,13 +103,20 @@ pub fn prepare(
             .get()
             .min(files.config.max_context());
         let corpus = Corpus::read(text, &tokenizer, context)?;
-        calibration = corpus
-            .chunks()
-            .take(args.calibration_chunks.get())
-            .collect();
+        let chunks = args.calibration_chunks.get();
+        anyhow::ensure!(
+            corpus.len() >= chunks,
+            "{} fills {} chunks of {context} tokens, {chunks} are asked for: take a longer text, or \
+             fewer by --calibration-chunks",
+            text.display(),
+            corpus.len()
+        );
+        calibration = corpus.chunks().take(chunks).collect();
     }
+    let part = part(files.config.layers);
     let plan = PackagePlan {
-        layers: layers(files.config.layers),
+        layers: part.layers,
+        head: part.head,
         weights: args.weights.clone(),
         embedding,
         calibration,

@@ -41,7 +41,7 @@ impl<'a> Plan<'a> {
             weights: &weights,
             embedding: self.embedding,
             calibration: self.calibration,
-            files: &["config.json".into()],
+            files: &["chat.json", "config.json", "tokenizer.json"].map(Into::into),
         }
         .write(out, |_| {})
     }
@@ -51,10 +51,10 @@ fn load(directory: &Path, fixture: &Fixture, range: LayerRange) -> Result<Segmen
     let package = Package::open(directory)?.unwrap();
     package.check_holds(range)?;
     let precision = tandem_model::Precision {
-        weights: package.weights.clone(),
+        weights: package.weights.within(range),
         kv: None,
     };
-    let checkpoint = Checkpoint::open(directory)?;
+    let checkpoint = package.checkpoint()?;
     let device = Device::Cpu;
     Segment::load(
         &checkpoint,
@@ -231,6 +231,71 @@ fn layers_that_are_not_there_are_named() {
     says(there.unwrap_err(), &["is there already"]);
 }
 
+/// An exception for a layer that is packed is none for the layers of a lower split.
+#[test]
+fn a_front_may_run_fewer_layers_than_its_package_has() {
+    let fixture = Fixture::open("llama-gqa-llama3-tied");
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("front");
+    let weights = "int4:32,1=int8";
+    Plan::new(&fixture, 0, 2, weights)
+        .write(&fixture, &out)
+        .unwrap();
+    let back = fixture.segment(1, fixture.config.layers);
+    let range = fixture.range(0, 1);
+    let found = outcome(&fixture, &load(&out, &fixture, range).unwrap(), &back);
+    assert!(found == outcome(&fixture, &in_memory(&fixture, range, "int4:32"), &back));
+}
+
+/// A front behind which nothing follows still hands rows on.
+#[test]
+fn a_front_of_all_layers_has_no_head() {
+    let fixture = Fixture::open("llama-gqa-llama3-tied");
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("front");
+    let layers = fixture.config.layers;
+    let plan = Plan {
+        range: fixture.range(0, layers).without_head(),
+        ..Plan::new(&fixture, 0, layers, "int8")
+    };
+    assert!(!plan.write(&fixture, &out).unwrap().layers.head);
+    let front = load(&out, &fixture, plan.range).unwrap();
+    let rows = front.embed(&[1]).unwrap();
+    assert!(front.logits(&rows, 1).is_err());
+    says(
+        load(&out, &fixture, fixture.range(0, layers)).unwrap_err(),
+        &["the package"],
+    );
+}
+
+#[test]
+fn a_run_that_fails_leaves_nothing_behind() {
+    let fixture = Fixture::open("llama-gqa-llama3-tied");
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("deep").join("package");
+    let beyond = Plan::new(&fixture, 0, 1, "int4,2=int8").write(&fixture, &out);
+    says(beyond.unwrap_err(), &["layer 2"]);
+    let chunks = [vec![1, 2, 3]];
+    let plan = Plan {
+        calibration: &chunks,
+        ..Plan::new(&fixture, 0, 1, "int8")
+    };
+    says(
+        plan.write(&fixture, &out).unwrap_err(),
+        &["no 4-bit codes", "int8"],
+    );
+    let strange = [vec![1, u32::MAX]];
+    let plan = Plan {
+        calibration: &strange,
+        ..Plan::new(&fixture, 0, 1, "int4")
+    };
+    says(plan.write(&fixture, &out).unwrap_err(), &["token id"]);
+    let left: Vec<_> = std::fs::read_dir(folder.path().join("deep"))
+        .unwrap()
+        .collect();
+    assert!(left.is_empty(), "{left:?}");
+}
+
 #[test]
 fn a_damaged_package_is_refused_by_name() {
     let fixture = Fixture::open("llama-gqa-llama3-tied");
@@ -268,7 +333,9 @@ fn a_damaged_package_is_refused_by_name() {
             "other.safetensors",
             "model.safetensors",
         ),
-        ("config.json", "../config.json", "../config.json"),
+        ("\"config.json\"", "\"../config.json\"", "config.json"),
+        ("\"chat.json\"", "\"../chat.json\"", "../chat.json"),
+        ("\"head\": false", "\"head\": true", "have no head"),
         ("\"of\"", "\"off\"", "off"),
     ] {
         assert!(manifest.contains(from), "{from}");
@@ -276,8 +343,14 @@ fn a_damaged_package_is_refused_by_name() {
         std::fs::write(out.join("tandem-package.json"), changed).unwrap();
         says(Package::open(&out).unwrap_err(), &[named]);
     }
-    std::fs::remove_file(&weights).unwrap();
     std::fs::write(out.join("tandem-package.json"), &manifest).unwrap();
+    for stranger in ["model.safetensors.index.json", "chat_template.jinja"] {
+        std::fs::write(out.join(stranger), "{}").unwrap();
+        says(Package::open(&out).unwrap_err(), &[stranger, "manifest"]);
+        std::fs::remove_file(out.join(stranger)).unwrap();
+    }
+    assert!(Package::open(&out).unwrap().is_some());
+    std::fs::remove_file(&weights).unwrap();
     says(
         Package::open(&out).unwrap_err(),
         &["model.safetensors", "cannot read"],

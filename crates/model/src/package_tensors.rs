@@ -39,7 +39,7 @@ enum What {
 }
 
 /// Everything that is written, in order.
-pub(crate) fn pieces(preparation: &Preparation<'_>) -> Result<Vec<Piece>> {
+pub(crate) fn package_tensors(preparation: &Preparation<'_>) -> Result<Vec<Piece>> {
     let (config, range) = (preparation.config, preparation.range);
     let head = preparation.weights.of_head();
     let int8 = preparation.embedding == EmbeddingType::Int8;
