@@ -1,0 +1,148 @@
+// Streams a chat answer from an edge-agent.
+
+import { readFileSync } from 'node:fs';
+import { fileURLToPath } from 'node:url';
+import { parseArgs } from 'node:util';
+import grpc from '@grpc/grpc-js';
+import protoLoader from '@grpc/proto-loader';
+
+const USAGE = `usage: node chat.js [option...] PROMPT
+  --edge HOST:PORT   default: 127.0.0.1:50050
+  --max-tokens N     the most tokens of the answer
+  --temperature T    0, the default, is greedy
+  --top-p P          keep the most likely tokens up to this probability
+  --timeout SECONDS  how long the whole answer may take; default: 120
+  --ca FILE          use TLS, and trust servers of this PEM file's authorities
+  --cert FILE        with --ca and --key: the client's own certificate, PEM
+  --key FILE         its private key, PEM`;
+
+const here = (path) => fileURLToPath(new URL(path, import.meta.url));
+const definitions = protoLoader.loadSync(['tandem/v1/generation.proto', 'status.proto'], {
+  includeDirs: [here('../../proto'), here('.')],
+  longs: Number,
+  enums: String,
+  defaults: true,
+  oneofs: true,
+  json: true, // Unpacks google.protobuf.Any, in which error details travel.
+});
+const { GenerationService } = grpc.loadPackageDefinition(definitions).tandem.v1;
+
+function options() {
+  const string = { type: 'string' };
+  const { values, positionals } = parseArgs({
+    allowPositionals: true,
+    options: {
+      edge: { ...string, default: '127.0.0.1:50050' },
+      timeout: { ...string, default: '120' },
+      'max-tokens': string,
+      temperature: string,
+      'top-p': string,
+      ca: string,
+      cert: string,
+      key: string,
+    },
+  });
+  if (positionals.length !== 1) {
+    throw new TypeError('one PROMPT is needed');
+  }
+  if (Boolean(values.cert) !== Boolean(values.key) || (values.cert && !values.ca)) {
+    throw new TypeError('--cert and --key belong together, and to --ca');
+  }
+  const number = (name) => {
+    const value = values[name] === undefined ? undefined : Number(values[name]);
+    if (Number.isNaN(value)) {
+      throw new TypeError(`--${name} is no number: ${values[name]}`);
+    }
+    return value;
+  };
+  return {
+    ...values,
+    prompt: positionals[0],
+    timeout: number('timeout'),
+    maxTokens: number('max-tokens'),
+    temperature: number('temperature'),
+    topP: number('top-p'),
+  };
+}
+
+function credentials({ ca, cert, key }) {
+  if (!ca) {
+    return grpc.credentials.createInsecure();
+  }
+  const read = (file) => (file ? readFileSync(file) : null);
+  return grpc.credentials.createSsl(read(ca), read(key), read(cert));
+}
+
+// The answer's events. Aborting the signal cancels the call, which frees its session on edge and
+// cloud. The deadline travels with the call: the edge stops computing when it passes.
+function chat(client, given, signal) {
+  const request = {
+    // For the next turn, send all messages so far.
+    messages: [{ role: 'user', content: given.prompt }],
+    sampling: { temperature: given.temperature, topP: given.topP },
+    maxTokens: given.maxTokens,
+  };
+  const call = client.chat(request, { deadline: Date.now() + given.timeout * 1000 });
+  signal.addEventListener('abort', () => call.cancel(), { once: true });
+  return call;
+}
+
+// A status with what its google.rpc details say: reason, fields, when to try again.
+function describe(error) {
+  const lines = [`${grpc.status[error.code]}: ${error.details}`];
+  // None when gRPC itself made the status, as for a server that cannot be reached.
+  const [trailer] = error.metadata.get('grpc-status-details-bin');
+  const details = trailer ? definitions['google.rpc.Status'].deserialize(trailer).details : [];
+  for (const detail of details) {
+    const type = detail['@type'].split('/').pop();
+    if (type === 'google.rpc.ErrorInfo') {
+      lines.push(`  reason: ${detail.reason}`);
+    } else if (type === 'google.rpc.BadRequest') {
+      lines.push(...detail.fieldViolations.map((v) => `  field ${v.field}: ${v.description}`));
+    } else if (type === 'google.rpc.RetryInfo') {
+      const { seconds, nanos } = detail.retryDelay;
+      lines.push(`  retry after: ${seconds + nanos / 1e9} s`);
+    }
+  }
+  return lines.join('\n');
+}
+
+async function main() {
+  let given;
+  try {
+    given = options();
+  } catch (error) {
+    console.error(`${error.message}\n${USAGE}`);
+    return 2;
+  }
+  const controller = new AbortController();
+  process.once('SIGINT', () => controller.abort());
+  const client = new GenerationService(given.edge, credentials(given));
+  try {
+    for await (const event of chat(client, given, controller.signal)) {
+      if (event.delta) {
+        process.stdout.write(event.delta.text);
+      } else if (event.finished) {
+        const { completionTokens, timings, finishReason } = event.finished;
+        const speed = timings.tokensPerSecond.toFixed(1);
+        process.stdout.write('\n');
+        console.error(`${completionTokens} tokens, ${speed} a second, ${finishReason}`);
+      }
+    }
+    return 0;
+  } catch (error) {
+    if (!(error.metadata instanceof grpc.Metadata)) {
+      throw error;
+    }
+    if (controller.signal.aborted) {
+      console.error('\ncancelled');
+      return 130;
+    }
+    console.error(`\n${describe(error)}`);
+    return 1;
+  } finally {
+    client.close();
+  }
+}
+
+process.exitCode = await main();

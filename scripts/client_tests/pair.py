@@ -1,0 +1,105 @@
+"""The real pair on loopback: one for all tests, started by the first that asks for it."""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import functools
+import os
+import re
+import socket
+import subprocess
+import tempfile
+import time
+import urllib.request
+from pathlib import Path
+from typing import Any, Callable
+
+BINARIES = Path(os.environ["TANDEM_BINARIES"])
+MODEL = Path(os.environ["TANDEM_MODEL"])
+EDGE, CLOUD = BINARIES / "edge-agent", BINARIES / "cloud-service"
+
+WAIT_SECONDS = 60
+# f32, or a profile beside the model would decide what an answer is.
+SPLIT = ["--split", "10", "--codec", "f32"]
+
+
+class Pair:
+    """An edge-agent with its cloud-service, and another edge-agent whose cloud is not there."""
+
+    def __init__(self) -> None:
+        ports = iter(free_ports(7))
+        self.cloud, self.cloud_admin = next(ports), next(ports)
+        self.edge, self.edge_admin = next(ports), next(ports)
+        self.lonely, lonely_admin, nobody = next(ports), next(ports), next(ports)
+        with contextlib.ExitStack() as stack:
+            self._home = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+            self._start(stack, CLOUD, self.cloud, self.cloud_admin)
+            self._start(stack, EDGE, self.edge, self.edge_admin, *SPLIT, "--cloud", url(self.cloud))
+            self._start(stack, EDGE, self.lonely, lonely_admin, *SPLIT, "--cloud", url(nobody))
+            for binary, admin in ((CLOUD, self.cloud_admin), (EDGE, self.edge_admin), (EDGE, lonely_admin)):
+                health = [binary, "health", "--address", local(admin)]
+                wait_for(
+                    lambda: subprocess.run(health, capture_output=True).returncode == 0,
+                    f"{binary.name} to serve",
+                )
+            # All of them serve: they stay until the tests have ended.
+            atexit.register(stack.pop_all().close)
+
+    def _start(self, stack: contextlib.ExitStack, binary: Path, data: int, admin: int, *options: str) -> None:
+        listening = ["--listen", local(data), "--metrics-listen", local(admin)]
+        command = ["nice", binary, "serve", "--model", MODEL, "--threads", "1", *listening, *options]
+        with (self._home / f"{binary.name}-{data}.log").open("w") as log:
+            process = subprocess.Popen(command, stdout=log, stderr=log)
+        stack.callback(stop, process)
+
+    @functools.cache
+    def greedy(self, prompt: str, tokens: int) -> str:
+        """What an edge-agent prints that runs without a server in between."""
+        edge = ["--model", MODEL, "--threads", "1", *SPLIT, "--cloud", url(self.cloud)]
+        command = [EDGE, "generate", *edge, "--chat", "--max-tokens", str(tokens), prompt]
+        done = subprocess.run(command, check=True, capture_output=True, text=True, timeout=WAIT_SECONDS)
+        return done.stdout
+
+    def running_sessions(self) -> int:
+        """The cloud's gauge of sessions in which an answer is made."""
+        with urllib.request.urlopen(f"{url(self.cloud_admin)}/metrics", timeout=5) as page:
+            gauge = re.search(rb'^tandem_cloud_sessions\{state="running"\} (\d+)', page.read(), re.MULTILINE)
+        return int(gauge[1])
+
+
+@functools.cache
+def running_pair() -> Pair:
+    """The pair of this process; it ends with it."""
+    return Pair()
+
+
+def local(port: int) -> str:
+    return f"127.0.0.1:{port}"
+
+
+def url(port: int) -> str:
+    return f"http://{local(port)}"
+
+
+def free_ports(count: int) -> list[int]:
+    with contextlib.ExitStack() as stack:
+        sockets = [stack.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(count)]
+        return [held.getsockname()[1] for held in sockets]
+
+
+def wait_for(condition: Callable[[], Any], what: str, seconds: float = WAIT_SECONDS) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > end:
+            raise TimeoutError(f"waited {seconds} s for {what}")
+        time.sleep(0.05)
+
+
+def stop(process: subprocess.Popen) -> None:
+    process.terminate()
+    try:
+        process.wait(15)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()

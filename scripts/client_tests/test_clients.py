@@ -1,0 +1,152 @@
+"""Every client of examples/ keeps the same promises against the real pair."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import unittest
+from pathlib import Path
+from typing import Any
+
+from client_tests.pair import WAIT_SECONDS, local, running_pair, wait_for
+from client_tests.terminator import Authority, Terminator
+
+EXAMPLES = Path(os.environ["TANDEM_CLIENTS"]) / "examples"
+PROMPT = "Why is the sky blue?"
+# Takes longer than any test waits.
+LONG = "Write a very long story about a dragon."
+TOKENS = 16
+
+
+class Promises:
+    """What each client is tested for. A subclass says how it is called."""
+
+    command: list[Any]
+    # The unit behind the number of --timeout.
+    seconds = ""
+
+    @classmethod
+    def setUpClass(cls) -> None:
+        cls.pair = running_pair()
+        cls.folder = Path(cls.enterClassContext(tempfile.TemporaryDirectory()))
+
+    def setUp(self) -> None:
+        wait_for(lambda: self.pair.running_sessions() == 0, "earlier answers to end")
+
+    def words(self, port: int, *options: Any) -> list[str]:
+        return [str(word) for word in (*self.command, "--edge", local(port), *options)]
+
+    def run_client(self, port: int, *options: Any) -> subprocess.CompletedProcess:
+        words = self.words(port, *options)
+        return subprocess.run(words, capture_output=True, text=True, timeout=WAIT_SECONDS)
+
+    def chat(self, port: int, *options: Any) -> subprocess.CompletedProcess:
+        return self.run_client(port, *options, "--max-tokens", TOKENS, PROMPT)
+
+    def assert_status(self, done: subprocess.CompletedProcess, status: str, *lines: str) -> None:
+        # Go spells codes in its own way: DeadlineExceeded.
+        said = done.stderr.upper().replace("_", "")
+        self.assertIn(f"{status.replace('_', '')}: ", said, done.stdout)
+        for line in lines:
+            self.assertIn(line, done.stderr.splitlines())
+        self.assertEqual(done.returncode, 1)
+
+    def assert_answered(self, done: subprocess.CompletedProcess) -> None:
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertEqual(done.stdout, self.pair.greedy(PROMPT, TOKENS))
+        self.assertIn(f"{TOKENS} tokens, ", done.stderr)
+
+    def test_an_answer_is_what_the_edge_itself_would_print(self) -> None:
+        self.assert_answered(self.chat(self.pair.edge))
+
+    def test_a_deadline_ends_the_answer_everywhere(self) -> None:
+        done = self.run_client(self.pair.edge, "--timeout", f"0.7{self.seconds}", LONG)
+        self.assert_status(done, "DEADLINE_EXCEEDED")
+        wait_for(lambda: self.pair.running_sessions() == 0, "the cloud to free the session", 5)
+
+    def test_ctrl_c_in_the_middle_of_an_answer_frees_the_clouds_session(self) -> None:
+        words = self.words(self.pair.edge, LONG)
+        client = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        self.addCleanup(client.communicate)
+        self.addCleanup(client.kill)
+        # The text is streamed: some of it is here while the answer runs.
+        self.assertEqual(client.stdout.read(9), b"Once upon")
+        self.assertEqual(self.pair.running_sessions(), 1)
+        client.send_signal(signal.SIGINT)
+        wait_for(lambda: self.pair.running_sessions() == 0, "the cloud to free the session", 5)
+        _, errors = client.communicate(timeout=WAIT_SECONDS)
+        self.assertEqual(client.returncode, 130, errors)
+        self.assertIn(b"cancelled", errors)
+
+    def test_refused_parameters_are_named(self) -> None:
+        done = self.chat(self.pair.edge, "--temperature", 101, "--top-p", 2)
+        self.assert_status(
+            done,
+            "INVALID_ARGUMENT",
+            "  reason: SAMPLING",
+            "  field sampling.temperature: must be in [0, 100], is 101",
+            "  field sampling.top_p: must be in (0, 1], is 2",
+        )
+        self.assertEqual(done.stdout, "")
+
+    def test_an_edge_without_its_cloud_says_when_to_try_again(self) -> None:
+        done = self.chat(self.pair.lonely)
+        self.assert_status(done, "UNAVAILABLE", "  reason: CLOUD_UNREACHABLE", "  retry after: 1 s")
+
+    def test_an_edge_that_is_not_there_is_a_status_too(self) -> None:
+        self.assert_status(self.chat(1), "UNAVAILABLE")
+
+    def test_tls_with_the_right_authority(self) -> None:
+        authority = Authority(self.folder, "authority")
+        terminator = self.terminator(*authority.issue("server"))
+        self.assert_answered(self.chat(terminator.port, "--ca", authority.pem))
+
+    def test_tls_with_a_certificate_of_the_client(self) -> None:
+        authority = Authority(self.folder, "authority")
+        terminator = self.terminator(*authority.issue("server"), authority.pem)
+        certificate, key = authority.issue("client")
+        own = ["--ca", authority.pem, "--cert", certificate, "--key", key]
+        self.assert_answered(self.chat(terminator.port, *own))
+        with self.subTest("without one"):
+            self.assert_status(self.chat(terminator.port, "--ca", authority.pem), "UNAVAILABLE")
+
+    def test_a_server_of_another_authority_gets_no_prompt(self) -> None:
+        server = Authority(self.folder, "authority").issue("server")
+        other = Authority(self.folder, "other")
+        terminator = self.terminator(*server)
+        done = self.chat(terminator.port, "--ca", other.pem)
+        self.assert_status(done, "UNAVAILABLE")
+        self.assertIn("certificate", done.stderr.lower())
+        self.assertEqual(done.stdout, "")
+
+    def terminator(self, *identity: Path) -> Terminator:
+        terminator = Terminator(self.pair.edge, *identity)
+        self.addCleanup(terminator.stop)
+        return terminator
+
+
+class Python(Promises, unittest.TestCase):
+    command = [sys.executable, "-B", EXAMPLES / "python/chat.py"]
+
+
+class PythonAsyncio(Promises, unittest.TestCase):
+    command = [sys.executable, "-B", EXAMPLES / "python/chat_async.py"]
+
+
+@unittest.skipUnless((EXAMPLES / "node/node_modules").exists(), "NOT CHECKED: Node")
+class Node(Promises, unittest.TestCase):
+    command = ["node", EXAMPLES / "node/chat.js"]
+
+
+@unittest.skipUnless((EXAMPLES / "go/chat").exists(), "NOT CHECKED: Go")
+class Go(Promises, unittest.TestCase):
+    command = [EXAMPLES / "go/chat"]
+    seconds = "s"
+
+
+def setUpModule() -> None:
+    # In a shell's background SIGINT is ignored, and children would inherit that.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
