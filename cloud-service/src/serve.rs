@@ -15,7 +15,7 @@ use tandem_proto::v1::split_service_server::{SERVICE_NAME, SplitServiceServer};
 use tandem_service::drain::Drain;
 use tandem_service::health::Health;
 use tandem_service::metrics::Upkeep;
-use tandem_service::{admin, grpc, logging, metrics};
+use tandem_service::{admin, grpc, logging, metrics, reflection};
 use tandem_text::Tokenizer;
 use tokio::net::TcpListener;
 
@@ -63,14 +63,12 @@ async fn serve_loaded(
     let gauges = publish_gauges(cloud.budget.clone());
     let split = SplitServiceServer::new(Split(cloud))
         .max_decoding_message_size(config.transport.max_message.as_usize());
-    let reflection = tonic_reflection::server::Builder::configure()
-        .register_encoded_file_descriptor_set(FILE_DESCRIPTOR_SET)
-        .build_v1()?;
     let address = listener.local_addr()?;
     let serving = grpc::server_builder(&config.transport)
         .add_service(split)
         .add_service(health.server())
-        .add_service(reflection)
+        .add_service(reflection::v1(FILE_DESCRIPTOR_SET, SERVICE_NAME)?)
+        .add_service(reflection::v1alpha(FILE_DESCRIPTOR_SET, SERVICE_NAME)?)
         .serve_with_incoming_shutdown(grpc::incoming(listener), drain.signal().closing());
     health.set_all_serving();
     tracing::info!(%address, metrics = %config.metrics_listen, "serving");

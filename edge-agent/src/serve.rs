@@ -11,7 +11,7 @@ use tandem_proto::v1::generation_service_server::{GenerationServiceServer, SERVI
 use tandem_service::drain::Drain;
 use tandem_service::health::Health;
 use tandem_service::metrics::Upkeep;
-use tandem_service::{admin, grpc, logging, metrics};
+use tandem_service::{admin, grpc, logging, metrics, reflection};
 use tokio::net::TcpListener;
 
 /// How often idle sessions are looked after and gauges published.
@@ -60,14 +60,12 @@ async fn serve_loaded(
         drain: drain.signal(),
     })
     .max_decoding_message_size(config.transport.max_message.as_usize());
-    let reflection = tonic_reflection::server::Builder::configure()
-        .register_encoded_file_descriptor_set(FILE_DESCRIPTOR_SET)
-        .build_v1()?;
     let address = listener.local_addr()?;
     let serving = grpc::server_builder(&config.transport)
         .add_service(generation)
         .add_service(health.server())
-        .add_service(reflection)
+        .add_service(reflection::v1(FILE_DESCRIPTOR_SET, SERVICE_NAME)?)
+        .add_service(reflection::v1alpha(FILE_DESCRIPTOR_SET, SERVICE_NAME)?)
         .serve_with_incoming_shutdown(grpc::incoming(listener), drain.signal().closing());
     health.set_all_serving();
     tracing::info!(%address, metrics = %config.metrics_listen, cloud = %config.cloud, "serving");

@@ -3,7 +3,8 @@
 //! In the order in which a server meets them: [`openmp`] sets what libgomp reads before `main`,
 //! [`config`] loads the one typed tree of settings, [`logging`] starts the logs, [`metrics`]
 //! installs the recorder for a catalogue of metrics, [`health`] says what is ready, [`admin`]
-//! serves both of these on a listener of their own, [`grpc`] holds the transport's settings,
+//! serves both of these on a listener of their own, [`grpc`] holds the transport's settings, [`reflection`] describes
+//! the services,
 //! [`timeout`] and [`status`] read a caller's deadline and answer with details, and [`drain`] ends
 //! it all within a deadline. Commands show how far they are by [`progress`].
 
@@ -16,5 +17,6 @@ pub mod logging;
 pub mod metrics;
 pub mod openmp;
 pub mod progress;
+pub mod reflection;
 pub mod status;
 pub mod timeout;
