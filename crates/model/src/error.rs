@@ -165,6 +165,9 @@ pub enum ModelError {
         /// "embedding" or "head".
         part: &'static str,
     },
+    /// A step and the cache it runs over were made for different ways to attend.
+    #[error("this step cannot attend to this cache")]
+    OtherCache,
     /// A device that is not there.
     #[error("device {device} is not available: {why}")]
     Device {

@@ -28,4 +28,7 @@ mod workers;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use kernel::Kernel;
 pub(crate) use panels::Panels;
+pub(crate) use tensors::floats;
+pub(crate) use workers::for_each;

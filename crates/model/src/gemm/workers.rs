@@ -29,7 +29,7 @@ struct Loop<'a> {
 /// done. A thread takes the next number when it is done with one, so that one that loses its
 /// processor to another process does not hold the others up. When `work` panics, some numbers may
 /// be left out and the panic goes on here.
-pub(super) fn for_each(items: usize, work: &(dyn Fn(usize) + Sync)) {
+pub(crate) fn for_each(items: usize, work: &(dyn Fn(usize) + Sync)) {
     let state = Loop {
         next: AtomicUsize::new(0),
         items,
