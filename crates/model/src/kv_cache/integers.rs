@@ -52,3 +52,64 @@ fn ends(numbers: &[f32]) -> (f32, f32) {
     }
     (least + nothing, greatest + nothing)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn numbers(seed: usize) -> Vec<f32> {
+        let number = |i: usize| ((i * i * 31 + seed * 7) % 199) as f32 / 20.0 - 3.0;
+        (0..32).map(number).collect()
+    }
+
+    #[test]
+    fn eight_bits_are_within_half_a_step() {
+        for seed in 0..50 {
+            let numbers = numbers(seed);
+            let mut codes = [0; 32];
+            let scale = eight_bits(&numbers, &mut codes);
+            assert!(codes.iter().any(|c| c.unsigned_abs() == 127));
+            for (code, number) in codes.iter().zip(&numbers) {
+                let error = (f32::from(*code) * scale - number).abs();
+                assert!(error <= 0.501 * scale, "{number}: {code}");
+            }
+        }
+    }
+
+    #[test]
+    fn four_bits_are_within_half_a_step_and_what_16_bits_round() {
+        for seed in 0..50 {
+            let numbers = numbers(seed);
+            let mut codes = [0; 32];
+            let [scale, offset] = four_bits(&numbers, &mut codes).map(bf16::to_f32);
+            for (code, number) in codes.iter().zip(&numbers) {
+                let error = (f32::from(*code) * scale + offset - number).abs();
+                assert!(error <= 0.58 * scale, "{number}: {code}");
+            }
+        }
+    }
+
+    #[test]
+    fn numbers_that_are_alike_or_tiny_stay_numbers() {
+        for number in [0.0, -0.0, 2.5, -7.0, 1e-40, f32::MIN_POSITIVE, 1e38] {
+            let numbers = [number; 32];
+            let (mut eight, mut four) = ([0; 32], [0; 32]);
+            let scale = eight_bits(&numbers, &mut eight);
+            assert!((f32::from(eight[3]) * scale - number).abs() <= 0.01 * number.abs() + 1e-37);
+            let [scale, offset] = four_bits(&numbers, &mut four).map(bf16::to_f32);
+            let found = f32::from(four[3]) * scale + offset;
+            assert!((found - number).abs() <= 0.01 * number.abs() + 1e-37);
+        }
+    }
+
+    #[test]
+    fn what_is_no_number_makes_no_numbers() {
+        for bad in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
+            let mut numbers = numbers(1);
+            numbers[9] = bad;
+            assert!(eight_bits(&numbers, &mut [1; 32]).is_nan());
+            let [scale, _] = four_bits(&numbers, &mut [1; 32]);
+            assert!(scale.is_nan());
+        }
+    }
+}
