@@ -110,13 +110,13 @@ pub struct PrecisionArgs {
     /// exceptions: int4,0-1=int8.
     #[arg(long, value_name = "TYPES", default_value_t, requires = "split")]
     pub front_weights: WeightScheme,
-    /// Type of the front's keys and values: f32 or bf16. Default: that of its products.
+    /// Type of the front's keys and values: f32, bf16, int8 or int4. Default: that of its products.
     #[arg(long, value_name = "TYPE", requires = "split")]
     pub front_kv: Option<KvType>,
     /// Types of the back's matrices, or of all when the model is not split.
     #[arg(long, value_name = "TYPES", default_value_t)]
     pub back_weights: WeightScheme,
-    /// Type of the back's keys and values, or of all when the model is not split.
+    /// Type of the back's keys and values, or of all when the model is not split: as the front's.
     #[arg(long, value_name = "TYPE")]
     pub back_kv: Option<KvType>,
 }
