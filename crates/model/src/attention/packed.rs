@@ -18,6 +18,11 @@ use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
 /// The most rows of queries that share a panel of floats.
 const TILE_ROWS: usize = 192;
+/// The most rows of queries whose threads share out blocks of positions: what each block gathers is
+/// held until all are done.
+const SPLIT_ROWS: usize = 32;
+/// Work items that more rows are cut into at least, so that threads end together.
+const ITEMS: usize = 8;
 /// Multiplications that are done before other threads are awake.
 const WORTH_A_THREAD: usize = 1 << 15;
 
@@ -52,7 +57,9 @@ impl Step<'_> {
         drop(writers);
 
         let group = self.heads / kv_heads;
-        let positions = (TILE_ROWS / group).max(1);
+        let few = count * group <= SPLIT_ROWS;
+        let least = if few { 1 } else { ITEMS.div_ceil(kv_heads) };
+        let positions = (TILE_ROWS / group).min(count.div_ceil(least)).max(1);
         let tiles = count.div_ceil(positions);
         let kv = &*kv;
         let tile = |item: usize| {
@@ -73,7 +80,7 @@ impl Step<'_> {
             places[head * tiles + row / positions].push(place);
         }
         let blocks = tile(0).blocks();
-        if tiles == 1 && blocks > 1 {
+        if few && blocks > 1 {
             let sums: Vec<OnceLock<Sums>> =
                 (0..kv_heads * blocks).map(|_| OnceLock::new()).collect();
             each(kv_heads * blocks, &|item| {

@@ -1,5 +1,7 @@
 //! Attention over codes against plain loops over what the codes stand for.
 
+mod speed;
+
 use super::forms::{Bytes, Floats, Halves, Nibbles};
 use super::packed::Step;
 use super::softmax::Sums;
@@ -64,19 +66,25 @@ impl Case {
         PackedKv::new(kv, kv_heads as usize, dim as usize, self.positions()).unwrap()
     }
 
+    /// One step behind `past` positions.
+    fn step(&self, qkv: &[f32], angles: &Angles, past: usize, kv: &mut PackedKv) -> Vec<f32> {
+        let heads = self.heads.heads as usize;
+        let step = Step {
+            qkv,
+            heads,
+            angles,
+            past,
+        };
+        step.attend(kv, Vectors::available().unwrap())
+    }
+
     /// All positions from `past` on, in steps of `rows`.
     fn run(&self, kv: &mut PackedKv, past: usize, rows: usize) -> Vec<f32> {
-        let vectors = Vectors::available().unwrap();
         let mut out = Vec::new();
         for first in (past..self.positions()).step_by(rows) {
             let count = rows.min(self.positions() - first);
-            let step = Step {
-                qkv: &self.qkv[first * self.row()..][..count * self.row()],
-                heads: self.heads.heads as usize,
-                angles: &self.angles(first, count),
-                past: first,
-            };
-            out.extend(step.attend(kv, vectors));
+            let qkv = &self.qkv[first * self.row()..][..count * self.row()];
+            out.extend(self.step(qkv, &self.angles(first, count), first, kv));
         }
         out
     }
