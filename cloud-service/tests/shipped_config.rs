@@ -35,7 +35,7 @@ const FLAGS: &[Flag] = &[
     }),
     ("--device", "device", "cuda:3", |c| c.device.clone()),
     ("--weights", "weights", "int4,0=int8", |c| c.weights.clone()),
-    ("--kv", "kv", "bf16", |c| c.kv.clone()),
+    ("--kv", "kv", "int8", |c| c.kv.clone()),
     ("--threads", "threads", "5", |c| c.threads.to_string()),
     ("--first-layer", "first_layer", "6", |c| {
         c.first_layer.to_string()

@@ -38,7 +38,7 @@ const FLAGS: &[Flag] = &[
     }),
     ("--device", "device", "cuda:3", |c| c.device.clone()),
     ("--weights", "weights", "int4,0=int8", |c| c.weights.clone()),
-    ("--kv", "kv", "bf16", |c| c.kv.clone()),
+    ("--kv", "kv", "int8", |c| c.kv.clone()),
     ("--threads", "threads", "5", |c| c.threads.to_string()),
     ("--max-sessions", "sessions.max", "7", |c| {
         c.sessions.max.to_string()

@@ -10,8 +10,12 @@ fn prompt(vocabulary: u32) -> Vec<u32> {
 }
 
 async fn equal_at_every_cut(model: &str, layers: u32, weights: &str) {
+    equal_in(model, layers, weights, "auto").await;
+}
+
+async fn equal_in(model: &str, layers: u32, weights: &str, kv: &str) {
     let model = fixtures().join("models").join(model);
-    let options = ServerOptions::default().args(["--weights", weights]);
+    let options = ServerOptions::default().args(["--weights", weights, "--kv", kv]);
     let cloud = Server::cloud(&model, options).await.unwrap();
     let prompt = prompt(300);
     let mut unsplit = None;
@@ -23,6 +27,8 @@ async fn equal_at_every_cut(model: &str, layers: u32, weights: &str) {
             "2KiB",
             "--weights",
             weights,
+            "--kv",
+            kv,
         ]);
         let edge = Server::edge(&model, &cloud.url(), split, options)
             .await
@@ -65,6 +71,16 @@ async fn llama_in_8_bits_is_the_same_at_every_cut() {
 #[tokio::test]
 async fn qwen2_in_4_bits_is_the_same_at_every_cut() {
     equal_at_every_cut("qwen2-bias", 3, "int4:32").await;
+}
+
+#[tokio::test]
+async fn llama_with_keys_and_values_in_8_bits_is_the_same_at_every_cut() {
+    equal_in("llama-gqa-llama3-tied", 3, "f32", "int8").await;
+}
+
+#[tokio::test]
+async fn qwen3_with_keys_and_values_in_4_bits_is_the_same_at_every_cut() {
+    equal_in("qwen3-qknorm", 3, "int8", "int4").await;
 }
 
 const PROMPT: &str = "The history of the Roman Empire begins with";

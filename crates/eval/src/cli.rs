@@ -122,7 +122,7 @@ pub struct PrecisionArgs {
         conflicts_with = "front_weights"
     )]
     pub front_package: Option<PathBuf>,
-    /// Type of the front's keys and values: f32 or bf16. Default: that of its products.
+    /// Type of the front's keys and values: f32, bf16, int8 or int4. Default: that of its products.
     #[arg(long, value_name = "TYPE", requires = "split")]
     pub front_kv: Option<KvType>,
     /// Types of the back's matrices, or of all when the model is not split. Default: f32.
@@ -131,7 +131,7 @@ pub struct PrecisionArgs {
     /// A package to take the back from (cloud-service prepare), or all when the model is not split.
     #[arg(long, value_name = "DIR", conflicts_with = "back_weights")]
     pub back_package: Option<PathBuf>,
-    /// Type of the back's keys and values, or of all when the model is not split.
+    /// Type of the back's keys and values, or of all when the model is not split: as the front's.
     #[arg(long, value_name = "TYPE")]
     pub back_kv: Option<KvType>,
 }

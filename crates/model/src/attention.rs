@@ -1,54 +1,90 @@
 //! Grouped-query attention (arXiv 2305.13245) over a session's cache.
 
+#[cfg(target_arch = "x86_64")]
+mod forms;
+#[cfg(target_arch = "x86_64")]
+mod packed;
+#[cfg(target_arch = "x86_64")]
+mod softmax;
+#[cfg(target_arch = "x86_64")]
+mod tile;
+mod torch;
+#[cfg(target_arch = "x86_64")]
+mod vectors;
+
+#[cfg(test)]
+#[cfg(target_arch = "x86_64")]
+mod tests;
+
 use crate::checkpoint::Checkpoint;
 use crate::config::ModelConfig;
+#[cfg(target_arch = "x86_64")]
+use crate::error::ModelError;
 use crate::error::Result;
-use crate::kv_cache::KvCache;
+#[cfg(target_arch = "x86_64")]
+use crate::gemm::floats;
+use crate::kv_cache::{KvCache, LayerKv};
 use crate::linear::Linear;
 use crate::matrices::Stacked;
 use crate::norm::RmsNorm;
 use crate::precision::WeightType;
-use crate::rope::Rotation;
+#[cfg(target_arch = "x86_64")]
+use crate::rope::{Angles, Rotation};
+#[cfg(target_arch = "x86_64")]
+use packed::Step;
 use tch::{Device, Kind, Tensor};
+use torch::TorchStep;
+#[cfg(target_arch = "x86_64")]
+pub(crate) use vectors::Vectors;
 
 /// What all layers of a step share.
 #[derive(Debug)]
-pub(crate) struct StepGeometry {
-    pub(crate) rotation: Rotation,
-    /// `[group · rows, keys]`, 0 where a row attends and −∞ where it must not. A single row
-    /// attends to everything and has none.
-    pub(crate) mask: Option<Tensor>,
-    /// The type that attention is computed in.
-    pub(crate) kind: Kind,
+pub(crate) enum StepGeometry {
+    /// Over a cache in plain memory.
+    #[cfg(target_arch = "x86_64")]
+    Packed {
+        angles: Angles,
+        past: usize,
+        vectors: Vectors,
+    },
+    /// Over a cache of tensors.
+    Torch(TorchStep),
+}
+
+/// The shape of queries, keys and values.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Heads {
+    /// Of queries.
+    pub(crate) heads: i64,
+    /// Of keys, and of values.
+    pub(crate) kv_heads: i64,
+    /// Of a head.
+    pub(crate) dim: i64,
 }
 
 impl StepGeometry {
-    /// The geometry of `rows` new positions behind `past` old ones.
+    /// The geometry of `rows` new positions behind those in `cache`.
     pub(crate) fn new(
         config: &ModelConfig,
         inverse_frequencies: &Tensor,
-        past: usize,
+        cache: &KvCache,
         rows: usize,
-        kind: Kind,
         device: Device,
     ) -> Result<Self> {
-        let mask = match rows {
-            1 => None,
-            _ => Some(
-                Tensor::f_full(
-                    [rows as i64, (past + rows) as i64],
-                    f64::NEG_INFINITY,
-                    (kind, device),
-                )?
-                .f_triu_(past as i64 + 1)?
-                .f_repeat([config.group() as i64, 1])?,
-            ),
-        };
-        Ok(Self {
-            rotation: Rotation::new(inverse_frequencies, past, rows, kind, device)?,
-            mask,
-            kind,
-        })
+        let past = cache.len();
+        #[cfg(target_arch = "x86_64")]
+        if let Some(vectors) = cache.vectors() {
+            let kind = Kind::Float;
+            let rotation = Rotation::new(inverse_frequencies, past, rows, kind, device)?;
+            return Ok(Self::Packed {
+                angles: rotation.angles()?,
+                past,
+                vectors,
+            });
+        }
+        let (group, kind) = (config.group(), cache.kv_type().kind());
+        let step = TorchStep::new(group, inverse_frequencies, past, rows, kind, device)?;
+        Ok(Self::Torch(step))
     }
 }
 
@@ -57,9 +93,7 @@ pub(crate) struct Attention {
     pub(crate) query_key_value: Linear,
     pub(crate) output: Linear,
     query_key_norm: Option<(RmsNorm, RmsNorm)>,
-    heads: i64,
-    kv_heads: i64,
-    head_dim: i64,
+    heads: Heads,
 }
 
 impl Attention {
@@ -90,65 +124,78 @@ impl Attention {
                 true => Some((norm("q_norm")?, norm("k_norm")?)),
                 false => None,
             },
-            heads: config.heads as i64,
-            kv_heads: config.kv_heads as i64,
-            head_dim: config.head_dim as i64,
+            heads: Heads {
+                heads: config.heads as i64,
+                kv_heads: config.kv_heads as i64,
+                dim: config.head_dim as i64,
+            },
         })
     }
 
-    /// Queries, keys and values of normalised rows, `[rows, hidden]`.
+    /// Queries, keys and values of normalised rows, `[rows, hidden]`: `[rows, heads + 2 · kv_heads, dim]`.
     pub(crate) fn project(&self, x: &Tensor) -> Result<Tensor> {
-        self.query_key_value.forward(x)
+        let rows = x.size().first().copied().unwrap_or(0);
+        let Heads {
+            heads,
+            kv_heads,
+            dim,
+        } = self.heads;
+        let projected = self.query_key_value.forward(x)?;
+        Ok(projected.f_view([rows, heads + 2 * kv_heads, dim])?)
     }
 
-    /// What rows attend to, `[rows, heads · head_dim]`, by their queries, keys and values.
+    /// What the rows attend to, `[rows, heads · dim]`, from what [`Attention::project`] returned.
     pub(crate) fn attend(
         &self,
-        query_key_value: &Tensor,
+        qkv: &Tensor,
         layer: usize,
         geometry: &StepGeometry,
         cache: &mut KvCache,
     ) -> Result<Tensor> {
-        let rows = query_key_value.size().first().copied().unwrap_or(0);
-        let (heads, kv_heads, dim) = (self.heads, self.kv_heads, self.head_dim);
-        let all = query_key_value
-            .f_view([rows, heads + 2 * kv_heads, dim])?
-            .f_to_kind(geometry.kind)?;
-        let value = all.f_narrow(1, heads + kv_heads, kv_heads)?;
-        let query_key = self.normalised(&all.f_narrow(1, 0, heads + kv_heads)?)?;
-        let rotated = geometry.rotation.apply(&query_key)?;
-        let query = rotated.f_narrow(1, 0, heads)?;
-        let key = rotated.f_narrow(1, heads, kv_heads)?;
-        let (keys, values) = cache.extend(layer, &key, &value)?;
-        // The query heads of a group become rows of their key head, so that no key is repeated.
-        let group = heads / kv_heads;
-        let query = query
-            .f_view([rows, kv_heads, group, dim])?
-            .f_permute([1, 2, 0, 3])?
-            .f_reshape([1, kv_heads, group * rows, dim])?;
-        let attended = Tensor::f_scaled_dot_product_attention(
-            &query,
-            &keys,
-            &values,
-            geometry.mask.as_ref(),
-            0.0,
-            false,
-            None,
-            false,
-        )?;
-        Ok(attended
-            .f_view([kv_heads, group, rows, dim])?
-            .f_permute([2, 0, 1, 3])?
-            .f_reshape([rows, heads * dim])?
-            .f_to_kind(query_key_value.kind())?)
+        let qkv = self.normalised(qkv)?;
+        match (geometry, cache.layer(layer)) {
+            #[cfg(target_arch = "x86_64")]
+            (
+                StepGeometry::Packed {
+                    angles,
+                    past,
+                    vectors,
+                },
+                LayerKv::Packed(kv),
+            ) => {
+                let qkv = qkv.f_to_kind(Kind::Float)?.f_contiguous()?;
+                let step = Step {
+                    qkv: floats(&qkv).ok_or(ModelError::OtherCache)?,
+                    heads: self.heads.heads as usize,
+                    angles,
+                    past: *past,
+                };
+                let attended = step.attend(kv, *vectors);
+                let rows = qkv.size().first().copied().unwrap_or(0);
+                Ok(Tensor::f_from_slice(&attended)?
+                    .f_view([rows, self.heads.heads * self.heads.dim])?)
+            }
+            (StepGeometry::Torch(step), LayerKv::Tensors(kv)) => step.attend(&qkv, self.heads, kv),
+            #[cfg(target_arch = "x86_64")]
+            (StepGeometry::Packed { .. }, LayerKv::Tensors(_))
+            | (StepGeometry::Torch(_), LayerKv::Packed(_)) => Err(ModelError::OtherCache),
+        }
     }
 
-    fn normalised(&self, query_key: &Tensor) -> Result<Tensor> {
+    /// Queries and keys normalised, where the model does that.
+    fn normalised(&self, qkv: &Tensor) -> Result<Tensor> {
         let Some((query_norm, key_norm)) = &self.query_key_norm else {
-            return Ok(query_key.shallow_clone());
+            return Ok(qkv.shallow_clone());
         };
-        let query = query_norm.forward(&query_key.f_narrow(1, 0, self.heads)?)?;
-        let key = key_norm.forward(&query_key.f_narrow(1, self.heads, self.kv_heads)?)?;
-        Ok(Tensor::f_cat(&[query, key], 1)?.f_to_kind(query_key.kind())?)
+        let Heads {
+            heads, kv_heads, ..
+        } = self.heads;
+        let query = query_norm.forward(&qkv.f_narrow(1, 0, heads)?)?;
+        let key = key_norm.forward(&qkv.f_narrow(1, heads, kv_heads)?)?;
+        let value = qkv.f_narrow(1, heads + kv_heads, kv_heads)?;
+        Ok(Tensor::f_cat(
+            &[query, key, value.f_to_kind(Kind::Float)?],
+            1,
+        )?)
     }
 }

@@ -17,7 +17,7 @@ use crate::matrices::Stacked;
 use crate::precision::{Group, KvType, WeightType};
 use crate::stored_matrix::StoredMatrix;
 use std::collections::HashMap;
-use tch::{Device, Kind, Tensor};
+use tch::{Device, Tensor};
 
 /// The state of all calibration chunks before a layer.
 pub(crate) struct Calibrator<'a> {
@@ -166,9 +166,8 @@ impl Attending {
             _ => StepGeometry::new(
                 &self.config,
                 &self.inverse_frequencies,
-                0,
+                &self.cache,
                 rows,
-                Kind::Float,
                 Device::Cpu,
             )?,
         };

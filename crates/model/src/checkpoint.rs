@@ -188,7 +188,7 @@ impl Checkpoint {
             Dtype::F32 => Kind::Float,
             Dtype::F16 => Kind::Half,
             Dtype::BF16 => Kind::BFloat16,
-            _ => return Err(self.of_another_type(name, entry, "F32, F16 or BF16")),
+            _ => return Err(self.of_another_type(name, entry, "one of F32, F16 and BF16")),
         };
         Ok(StoredTensor {
             kind,

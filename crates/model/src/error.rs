@@ -68,7 +68,7 @@ pub enum ModelError {
         found: Vec<usize>,
     },
     /// A tensor is stored in a type we do not read.
-    #[error("{path}: tensor {tensor} is stored as {found}; {expected} is read")]
+    #[error("{path}: tensor {tensor} is stored as {found}, not as {expected}")]
     TensorType {
         /// The checkpoint file.
         path: PathBuf,
@@ -220,6 +220,9 @@ pub enum ModelError {
         /// "embedding" or "head".
         part: &'static str,
     },
+    /// A step and the cache it runs over were made for different ways to attend.
+    #[error("this step cannot attend to this cache")]
+    OtherCache,
     /// A device that is not there.
     #[error("device {device} is not available: {why}")]
     Device {

@@ -1,26 +1,46 @@
 //! Keys and values of the positions a session has run, for the layers of one segment.
 
+#[cfg(target_arch = "x86_64")]
+mod integers;
+mod layout;
+#[cfg(target_arch = "x86_64")]
+mod packed;
+mod tensors;
+
+#[cfg(target_arch = "x86_64")]
+use crate::attention::Vectors;
 use crate::config::ModelConfig;
 use crate::error::{ModelError, Result};
 use crate::layer_range::LayerRange;
 use crate::precision::KvType;
-use tch::{Device, Tensor};
+pub(crate) use layout::{GROUP, PANEL};
+#[cfg(target_arch = "x86_64")]
+pub(crate) use packed::{HeadRows, HeadRowsMut, PackedKv};
+use tch::Device;
+pub(crate) use tensors::TensorKv;
 
 /// A session's keys and values. Allocated whole; a page becomes resident when it is written.
 #[derive(Debug)]
 pub struct KvCache {
     range: LayerRange,
     layers: Vec<LayerKv>,
+    kv: KvType,
+    /// The loops that attend to it, where its layers are in plain memory.
+    #[cfg(target_arch = "x86_64")]
+    vectors: Option<Vectors>,
     capacity: usize,
     length: usize,
     bytes: u64,
 }
 
-/// One layer's keys and values, `[1, kv_heads, capacity, head_dim]` each.
+/// One layer's keys and values.
 #[derive(Debug)]
-struct LayerKv {
-    keys: Tensor,
-    values: Tensor,
+pub(crate) enum LayerKv {
+    /// On a processor whose vectors [`crate::attention`] knows.
+    #[cfg(target_arch = "x86_64")]
+    Packed(PackedKv),
+    /// Everywhere else.
+    Tensors(TensorKv),
 }
 
 impl KvCache {
@@ -32,33 +52,37 @@ impl KvCache {
         kv: KvType,
         device: Device,
     ) -> Result<Self> {
-        let shape = [
-            1,
-            config.kv_heads as i64,
-            capacity as i64,
-            config.head_dim as i64,
-        ];
-        let layers = (0..range.len())
-            .map(|_| {
-                Ok(LayerKv {
-                    keys: Tensor::f_empty(shape, (kv.kind(), device))?,
-                    values: Tensor::f_empty(shape, (kv.kind(), device))?,
-                })
-            })
-            .collect::<Result<_>>()?;
+        let (heads, dim) = (config.kv_heads, config.head_dim);
+        #[cfg(target_arch = "x86_64")]
+        let vectors = match device {
+            Device::Cpu if dim % 8 == 0 => Vectors::available(),
+            _ => None,
+        };
+        let layer = |_| {
+            #[cfg(target_arch = "x86_64")]
+            if vectors.is_some() {
+                return Ok(LayerKv::Packed(PackedKv::new(kv, heads, dim, capacity)?));
+            }
+            let tensors = TensorKv::new(kv, heads, dim, capacity, device)?;
+            Ok(LayerKv::Tensors(tensors))
+        };
+        let layers = (0..range.len()).map(layer).collect::<Result<_>>()?;
         Ok(Self {
             range,
             layers,
+            kv,
+            #[cfg(target_arch = "x86_64")]
+            vectors,
             capacity,
             length: 0,
             bytes: Self::bytes_for(config, range, capacity, kv),
         })
     }
 
-    /// Bytes that a cache of this size takes once it is full.
+    /// Bytes that a cache of this size takes once it is full: room is made for 32 positions at a time.
     pub fn bytes_for(config: &ModelConfig, range: LayerRange, capacity: usize, kv: KvType) -> u64 {
-        let row = config.kv_heads as u64 * config.head_dim as u64;
-        2 * range.len() as u64 * capacity as u64 * row * kv.kind().elt_size_in_bytes() as u64
+        let rows = capacity.next_multiple_of(PANEL) as u64 * config.kv_heads as u64;
+        2 * range.len() as u64 * rows * kv.row_bytes(config.head_dim) as u64
     }
 
     /// The layers this holds.
@@ -103,25 +127,21 @@ impl KvCache {
         Ok(())
     }
 
-    /// Writes `keys` and `values`, `[count, kv_heads, head_dim]`, behind what layer `layer` (of
-    /// the model) holds, and returns all of its keys and values, `[1, kv_heads, len + count,
-    /// head_dim]`. [`KvCache::advance`] makes them part of the cache, once for all layers.
-    pub(crate) fn extend(
-        &mut self,
-        layer: usize,
-        keys: &Tensor,
-        values: &Tensor,
-    ) -> Result<(Tensor, Tensor)> {
-        let count = keys.size().first().copied().unwrap_or(0);
-        let start = self.length as i64;
-        let kv = &mut self.layers[layer - self.range.start()];
-        let write = |cache: &Tensor, rows: &Tensor| -> Result<Tensor> {
-            cache
-                .f_narrow(2, start, count)?
-                .f_copy_(&rows.f_transpose(0, 1)?.f_unsqueeze(0)?)?;
-            Ok(cache.f_narrow(2, 0, start + count)?)
-        };
-        Ok((write(&kv.keys, keys)?, write(&kv.values, values)?))
+    /// What keys and values are held in.
+    pub(crate) fn kv_type(&self) -> KvType {
+        self.kv
+    }
+
+    /// The loops that attend to it; none where libtorch does.
+    #[cfg(target_arch = "x86_64")]
+    pub(crate) fn vectors(&self) -> Option<Vectors> {
+        self.vectors
+    }
+
+    /// What layer `layer` (of the model) holds. Positions written behind the cache's become part
+    /// of it by [`KvCache::advance`], once for all layers.
+    pub(crate) fn layer(&mut self, layer: usize) -> &mut LayerKv {
+        &mut self.layers[layer - self.range.start()]
     }
 
     /// Makes `count` positions written by every layer part of the cache.

@@ -62,7 +62,12 @@ impl Layer {
         let attended = self
             .attention
             .attend(&projected, self.number, geometry, cache)?;
-        let _ = residual.f_add_(&self.attention.output.forward(&attended)?)?;
+        let _ = residual.f_add_(
+            &self
+                .attention
+                .output
+                .forward(&attended.f_to_kind(self.kind)?)?,
+        )?;
         let x = self.before_mlp(residual)?;
         let gated = self.mlp.gated(&x)?;
         let _ = residual.f_add_(&self.mlp.down.forward(&gated)?)?;

@@ -45,16 +45,20 @@ pub enum KvType {
     F32,
     /// bfloat16: half the memory.
     Bf16,
+    /// 8-bit integers, a scale for each position's key and value of a head: about a quarter.
+    Int8,
+    /// 4-bit integers in groups of 32 dimensions, each with a scale and an offset: 5 bits a number.
+    Int4,
 }
 
 impl KvType {
     /// Every type, for help texts.
-    pub const ALL: [Self; 2] = [Self::F32, Self::Bf16];
+    pub const ALL: [Self; 4] = [Self::F32, Self::Bf16, Self::Int8, Self::Int4];
 
-    /// The type that attention is computed in.
+    /// The type that libtorch computes attention in.
     pub(crate) fn kind(self) -> Kind {
         match self {
-            Self::F32 => Kind::Float,
+            Self::F32 | Self::Int8 | Self::Int4 => Kind::Float,
             Self::Bf16 => Kind::BFloat16,
         }
     }
@@ -65,13 +69,15 @@ impl fmt::Display for KvType {
         f.write_str(match self {
             Self::F32 => "f32",
             Self::Bf16 => "bf16",
+            Self::Int8 => "int8",
+            Self::Int4 => "int4",
         })
     }
 }
 
 /// A name that is no [`KvType`].
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{0:?} is not a type of keys and values; f32 and bf16 are")]
+#[error("{0:?} is not a type of keys and values; f32, bf16, int8 and int4 are")]
 pub struct UnknownKvType(String);
 
 impl FromStr for KvType {
@@ -193,7 +199,7 @@ mod tests {
         for kv in KvType::ALL {
             assert_eq!(kv.to_string().parse::<KvType>().unwrap(), kv);
         }
-        assert!("int4".parse::<KvType>().is_err());
+        assert!("int4:32".parse::<KvType>().is_err());
         let int4 = "int4".parse::<WeightType>().unwrap();
         assert_eq!(int4, WeightType::Int4(Group::G64));
         for text in ["", "F32", "f16", "int4:16", "int2"] {

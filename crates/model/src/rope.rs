@@ -127,6 +127,57 @@ impl Rotation {
     }
 }
 
+/// The same in plain memory.
+#[cfg(target_arch = "x86_64")]
+#[derive(Debug)]
+pub(crate) struct Angles {
+    /// `[positions, head_dim / 2]`.
+    cos: Vec<f32>,
+    sin: Vec<f32>,
+    positions: usize,
+}
+
+#[cfg(target_arch = "x86_64")]
+impl Rotation {
+    /// Copies the values out.
+    ///
+    /// # Errors
+    /// When this is not in f32.
+    pub(crate) fn angles(&self) -> Result<Angles> {
+        let size = self.cos.size();
+        let half = size[2] / 2;
+        let second = |t: &Tensor| crate::values(&t.f_narrow(-1, half, half)?);
+        Ok(Angles {
+            cos: second(&self.cos)?,
+            sin: second(&self.signed_sin)?,
+            positions: size[0] as usize,
+        })
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+impl Angles {
+    /// Positions there are.
+    pub(crate) fn count(&self) -> usize {
+        self.positions
+    }
+
+    /// Rotates one head of the step's position number `position`, `[head_dim]`.
+    pub(crate) fn rotate(&self, position: usize, head: &[f32], out: &mut [f32]) {
+        let half = head.len() / 2;
+        let angles = position * half..(position + 1) * half;
+        let angles = self.cos[angles.clone()].iter().zip(&self.sin[angles]);
+        let (first, second) = head.split_at(half);
+        let (to_first, to_second) = out.split_at_mut(half);
+        let from = first.iter().zip(second);
+        let to = to_first.iter_mut().zip(to_second);
+        for (((a, b), (to_a, to_b)), (cos, sin)) in from.zip(to).zip(angles) {
+            *to_a = a * cos - b * sin;
+            *to_b = b * cos + a * sin;
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -184,9 +184,8 @@ impl Segment {
             let geometry = StepGeometry::new(
                 &self.config,
                 &self.inverse_frequencies,
-                cache.len(),
+                cache,
                 rows,
-                self.precision.kv().kind(),
                 self.device,
             )?;
             for layer in self.layers_of(cache.range()) {

@@ -37,15 +37,15 @@ pub(super) struct Block {
 pub(super) type Loop = unsafe fn(&Block);
 
 /// The loops for one kind of vectors.
-#[derive(Clone, Copy)]
-pub(super) struct Kernel {
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Kernel {
     /// The loops for 1, 2, 3, … rows.
     loops: &'static [Loop],
 }
 
 impl Kernel {
     /// What this processor has, the best first.
-    pub(super) fn available() -> impl Iterator<Item = Self> {
+    pub(crate) fn available() -> impl Iterator<Item = Self> {
         let avx512 = is_x86_feature_detected!("avx512f");
         let avx2 = is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma");
         let kernels = [(avx512, &avx512::LOOPS[..]), (avx2, &avx2::LOOPS[..])];
@@ -56,6 +56,41 @@ impl Kernel {
     /// The most rows of a block, at most [`MAX_ROWS`].
     pub(super) fn rows(self) -> usize {
         self.loops.len()
+    }
+
+    /// `out[i][j] = Σ_p x[i][p] · panel[p][j]` for `rows` rows of x and out, these many values apart,
+    /// with a panel `[depth, WIDTH]`. Each sum is in the order of `p`, not rounded in between.
+    pub(crate) fn multiply(
+        self,
+        x: &[f32],
+        x_stride: usize,
+        panel: &[f32],
+        out: &mut [f32],
+        out_stride: usize,
+        rows: usize,
+    ) {
+        static ZEROS: [f32; WIDTH] = [0.0; WIDTH];
+        let depth = panel.len() / WIDTH;
+        let blocks = rows.div_ceil(self.rows());
+        let row = |block: usize| rows * block / blocks;
+        for block in 0..blocks {
+            let (first, count) = (row(block), row(block + 1) - row(block));
+            let x = &x[first * x_stride..][..(count - 1) * x_stride + depth];
+            let out = &mut out[first * out_stride..][..(count - 1) * out_stride + WIDTH];
+            let block = Block {
+                x: x.as_ptr(),
+                x_stride,
+                panel: panel.as_ptr(),
+                depth,
+                seed: ZEROS.as_ptr(),
+                seed_stride: 0,
+                out: out.as_mut_ptr(),
+                out_stride,
+            };
+            // SAFETY: the loops are for this processor. The slices begin with the first row's first
+            // value and end with the last row's last one.
+            unsafe { self.of(count)(&block) }
+        }
     }
 
     /// The loop for `rows` rows, from 1 to [`Kernel::rows`].

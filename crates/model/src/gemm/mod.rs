@@ -27,4 +27,6 @@ mod tensors;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use kernel::Kernel;
 pub(crate) use panels::Panels;
+pub(crate) use tensors::floats;

@@ -42,6 +42,17 @@ impl Panels {
     }
 }
 
+/// The values of a tensor where they lie; none where it is not f32 on the CPU and contiguous.
+pub(crate) fn floats(tensor: &Tensor) -> Option<&[f32]> {
+    let plain = tensor.device() == Device::Cpu
+        && tensor.f_kind().ok()? == Kind::Float
+        && tensor.is_contiguous();
+    // SAFETY: there are as many values as `numel` says, for as long as the tensor is borrowed. No
+    // one writes to them meanwhile: one thread makes all libtorch calls, and ours write to what they
+    // made themselves.
+    plain.then(|| unsafe { slice::from_raw_parts(start(tensor).cast_const(), tensor.numel()) })
+}
+
 /// The address of a tensor's first value. An empty one has none.
 fn start(tensor: &Tensor) -> *mut f32 {
     match tensor.numel() {

@@ -61,7 +61,7 @@ fn keys_and_values_in_bf16_take_half_the_memory() {
         assert_eq!(cache.bytes(), segment.kv_bytes(segment.range(), 100));
         cache.bytes()
     };
-    // 2 layers, keys and values, 100 positions, 3 heads of 8 values.
-    assert_eq!(bytes(WeightType::Bf16), 2 * 2 * 100 * 3 * 8 * 2);
-    assert_eq!(bytes(WeightType::F32), 2 * 2 * 100 * 3 * 8 * 4);
+    // 2 layers, keys and values, 100 positions rounded up, 3 heads of 8 values.
+    assert_eq!(bytes(WeightType::Bf16), 2 * 2 * 128 * 3 * 8 * 2);
+    assert_eq!(bytes(WeightType::F32), 2 * 2 * 128 * 3 * 8 * 4);
 }

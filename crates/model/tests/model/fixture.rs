@@ -2,7 +2,9 @@
 
 use safetensors::SafeTensors;
 use std::path::{Path, PathBuf};
-use tandem_model::{Checkpoint, Device, LayerRange, ModelConfig, Segment, WeightType};
+use tandem_model::{
+    Checkpoint, Device, KvType, LayerRange, ModelConfig, Precision, Segment, WeightType,
+};
 
 /// The largest error allowed in f32, in every row of every hidden state and of the logits.
 pub(crate) const BOUND: f64 = 1e-4;
@@ -62,9 +64,19 @@ impl Fixture {
     }
 
     pub(crate) fn segment_in(&self, weights: WeightType, start: usize, end: usize) -> Segment {
+        self.segment_with(weights.into(), start, end)
+    }
+
+    /// The layers `start..end`, in f32 but for keys and values.
+    pub(crate) fn segment_with_kv(&self, kv: KvType, start: usize, end: usize) -> Segment {
+        let mut precision = Precision::from(WeightType::F32);
+        precision.kv = Some(kv);
+        self.segment_with(precision, start, end)
+    }
+
+    fn segment_with(&self, precision: Precision, start: usize, end: usize) -> Segment {
         let range = self.range(start, end);
         let (checkpoint, config) = (&self.checkpoint, &self.config);
-        let precision = weights.into();
         Segment::load(checkpoint, config, range, &precision, Device::Cpu, |_| {}).unwrap()
     }
 

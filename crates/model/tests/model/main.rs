@@ -12,6 +12,7 @@ mod bf16;
 mod damaged_checkpoints;
 mod fingerprints;
 mod integers;
+mod keys_and_values;
 mod memory;
 mod mutations;
 mod packages;

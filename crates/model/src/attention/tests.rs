@@ -1,0 +1,322 @@
+//! Attention over codes against plain loops over what the codes stand for.
+
+mod speed;
+
+use super::forms::{Bytes, Floats, Halves, Nibbles};
+use super::packed::Step;
+use super::softmax::Sums;
+use super::tile::{Scratch, Tile};
+use super::torch::TorchStep;
+use super::{Heads, Vectors};
+use crate::gemm::Kernel;
+use crate::kv_cache::{GROUP, HeadRows, PANEL, PackedKv, TensorKv};
+use crate::precision::KvType;
+use crate::rope::{Angles, Rotation};
+use half::bf16;
+use proptest::prelude::*;
+use tch::{Device, Kind, Tensor};
+
+/// Queries, keys and values of some positions.
+#[derive(Debug, Clone)]
+struct Case {
+    heads: Heads,
+    /// `[positions, heads + 2 · kv_heads, dim]`.
+    qkv: Vec<f32>,
+}
+
+impl Case {
+    fn new(kv_heads: usize, group: usize, dim: usize, positions: usize) -> Self {
+        let mut state = (dim * 31 + positions) as u32;
+        let mut next = || {
+            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            f32::from((state >> 16) as i16) / 16384.0
+        };
+        let width = (kv_heads * group + 2 * kv_heads) * dim;
+        Self {
+            heads: Heads {
+                heads: (kv_heads * group) as i64,
+                kv_heads: kv_heads as i64,
+                dim: dim as i64,
+            },
+            qkv: (0..positions * width).map(|_| next()).collect(),
+        }
+    }
+
+    fn row(&self) -> usize {
+        ((self.heads.heads + 2 * self.heads.kv_heads) * self.heads.dim) as usize
+    }
+
+    fn positions(&self) -> usize {
+        self.qkv.len() / self.row()
+    }
+
+    fn frequencies(&self) -> Tensor {
+        let half = self.heads.dim / 2;
+        let each: Vec<f32> = (0..half).map(|i| 0.5f32.powi(i as i32)).collect();
+        Tensor::from_slice(&each)
+    }
+
+    fn angles(&self, past: usize, count: usize) -> Angles {
+        let rotation = Rotation::new(&self.frequencies(), past, count, Kind::Float, Device::Cpu);
+        rotation.unwrap().angles().unwrap()
+    }
+
+    fn cache(&self, kv: KvType) -> PackedKv {
+        let Heads { kv_heads, dim, .. } = self.heads;
+        PackedKv::new(kv, kv_heads as usize, dim as usize, self.positions()).unwrap()
+    }
+
+    /// One step behind `past` positions.
+    fn step(&self, qkv: &[f32], angles: &Angles, past: usize, kv: &mut PackedKv) -> Vec<f32> {
+        let heads = self.heads.heads as usize;
+        let step = Step {
+            qkv,
+            heads,
+            angles,
+            past,
+        };
+        step.attend(kv, Vectors::available().unwrap())
+    }
+
+    /// All positions from `past` on, in steps of `rows`.
+    fn run(&self, kv: &mut PackedKv, past: usize, rows: usize) -> Vec<f32> {
+        let mut out = Vec::new();
+        for first in (past..self.positions()).step_by(rows) {
+            let count = rows.min(self.positions() - first);
+            let qkv = &self.qkv[first * self.row()..][..count * self.row()];
+            out.extend(self.step(qkv, &self.angles(first, count), first, kv));
+        }
+        out
+    }
+
+    /// What every position attends to, by plain loops in f64 over what is in `kv`.
+    fn expected(&self, kv: &PackedKv) -> Vec<f64> {
+        let Heads {
+            heads,
+            kv_heads,
+            dim,
+        } = self.heads;
+        let dim = dim as usize;
+        let angles = self.angles(0, self.positions());
+        let mut out = Vec::new();
+        for position in 0..self.positions() {
+            for head in 0..heads as usize {
+                let mut query = vec![0.0; dim];
+                let found = &self.qkv[position * self.row() + head * dim..][..dim];
+                angles.rotate(position, found, &mut query);
+                let rows = kv.head(head / (heads / kv_heads) as usize);
+                let score = |p: usize| -> f64 {
+                    let number = |d| f64::from(key(kv.form(), rows, dim, p, d));
+                    let products = (0..dim).map(|d| f64::from(query[d]) * number(d));
+                    products.sum::<f64>() / (dim as f64).sqrt()
+                };
+                let scores: Vec<f64> = (0..=position).map(score).collect();
+                let greatest = scores.iter().copied().fold(f64::MIN, f64::max);
+                let weights: Vec<f64> = scores.iter().map(|s| (s - greatest).exp()).collect();
+                let all: f64 = weights.iter().sum();
+                out.extend((0..dim).map(|d| {
+                    let number = |p| f64::from(value(kv.form(), rows, dim, p, d));
+                    let each = weights.iter().enumerate();
+                    each.map(|(p, w)| w * number(p)).sum::<f64>() / all
+                }));
+            }
+        }
+        out
+    }
+}
+
+fn code(form: KvType, codes: &[u8], at: usize) -> f32 {
+    match form {
+        KvType::F32 => f32::from_ne_bytes(codes[4 * at..][..4].try_into().unwrap()),
+        KvType::Bf16 => bf16::from_ne_bytes(codes[2 * at..][..2].try_into().unwrap()).to_f32(),
+        KvType::Int8 => f32::from(codes[at].cast_signed()),
+        KvType::Int4 => f32::from(codes[at / 2] >> (4 * (at % 2)) & 15),
+    }
+}
+
+/// A number of a key, the way the layout is written down.
+fn key(form: KvType, rows: HeadRows<'_>, dim: usize, position: usize, d: usize) -> f32 {
+    let (panel, column) = (position / PANEL, position % PANEL);
+    let code = code(form, rows.keys, (panel * dim + d) * PANEL + column);
+    match form {
+        KvType::F32 | KvType::Bf16 => code,
+        KvType::Int8 => code * rows.key_scales()[position],
+        KvType::Int4 => {
+            let at = (panel * dim.div_ceil(GROUP) + d / GROUP) * 2 * PANEL + column;
+            let grid = |at: usize| bf16::from_bits(rows.key_grids()[at]).to_f32();
+            code * grid(at) + grid(at + PANEL)
+        }
+    }
+}
+
+/// A number of a value.
+fn value(form: KvType, rows: HeadRows<'_>, dim: usize, position: usize, d: usize) -> f32 {
+    let code = code(form, rows.values, position * dim + d);
+    match form {
+        KvType::F32 | KvType::Bf16 => code,
+        KvType::Int8 => code * rows.value_scales()[position],
+        KvType::Int4 => {
+            let at = (position * dim.div_ceil(GROUP) + d / GROUP) * 2;
+            let grid = |at: usize| bf16::from_bits(rows.value_grids()[at]).to_f32();
+            code * grid(at) + grid(at + 1)
+        }
+    }
+}
+
+/// The largest difference, against the largest number.
+fn difference(found: &[f32], expected: &[f64]) -> f64 {
+    assert_eq!(found.len(), expected.len());
+    let largest = expected.iter().fold(0.0f64, |m, v| m.max(v.abs()));
+    let each = found.iter().zip(expected);
+    let error = |(f, e): (&f32, &f64)| match f.is_finite() {
+        true => (f64::from(*f) - e).abs(),
+        false => f64::INFINITY,
+    };
+    each.map(error).fold(0.0, f64::max) / largest
+}
+
+fn case() -> impl Strategy<Value = (Case, usize)> {
+    let dims = prop::sample::select(vec![8usize, 16, 24, 32, 64, 80]);
+    let shape = (1usize..4, 1usize..6, dims, 1usize..300);
+    shape.prop_flat_map(|(kv_heads, group, dim, positions)| {
+        let case = Case::new(kv_heads, group, dim, positions);
+        (Just(case), 1..=positions)
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(40))]
+
+    /// Also: a row has the same bits whichever rows run with it.
+    #[test]
+    fn attention_is_its_safe_twin((case, rows) in case()) {
+        for form in KvType::ALL {
+            let mut kv = case.cache(form);
+            let at_once = case.run(&mut kv, 0, case.positions());
+            let error = difference(&at_once, &case.expected(&kv));
+            prop_assert!(error < 2e-6, "{form}: {error}");
+            prop_assert!(case.run(&mut case.cache(form), 0, rows) == at_once, "{form}");
+            // A truncation to the middle, and the rest one by one.
+            let past = case.positions() / 2;
+            let width = at_once.len() / case.positions();
+            prop_assert!(case.run(&mut kv, past, 1) == at_once[past * width..], "{form}");
+        }
+    }
+}
+
+/// The same text compiled for any processor has the same bits.
+#[test]
+fn vectors_are_plain_floats() {
+    let vectors = Vectors::available().unwrap();
+    let kernel = Kernel::available().next().unwrap();
+    for (group, dim) in [(1, 8), (2, 24), (3, 64), (5, 80)] {
+        let case = Case::new(1, group, dim, 150);
+        for form in KvType::ALL {
+            let mut kv = case.cache(form);
+            let _ = case.run(&mut kv, 0, 150);
+            for (past, rows) in [(149, 1), (140, 10), (100, 3), (0, 150)] {
+                let queries = Case::new(1, group, dim, rows);
+                let tile = Tile {
+                    head: kv.head(0),
+                    dim,
+                    queries: queries.qkv[..rows * group * dim].to_vec(),
+                    group,
+                    past,
+                };
+                let (mut one, mut two) = (Scratch::of(&tile), Scratch::of(&tile));
+                let (mut sums, mut plain) = (one.sums.clone(), two.sums.clone());
+                for block in 0..tile.blocks() {
+                    vectors.gather(form, &tile, block, &mut one);
+                    vectors.add(&mut sums, &one.sums, tile.first_row(block));
+                    match form {
+                        KvType::F32 => tile.gather::<Floats>(block, kernel, &mut two),
+                        KvType::Bf16 => tile.gather::<Halves>(block, kernel, &mut two),
+                        KvType::Int8 => tile.gather::<Bytes>(block, kernel, &mut two),
+                        KvType::Int4 => tile.gather::<Nibbles>(block, kernel, &mut two),
+                    }
+                    plain.add(&two.sums, tile.first_row(block));
+                }
+                let bits = |s: &Sums| -> Vec<u32> {
+                    let all = s.greatest.iter().chain(&s.weights).chain(&s.values);
+                    all.map(|v| v.to_bits()).collect()
+                };
+                assert!(
+                    bits(&sums) == bits(&plain),
+                    "{form}: {rows} rows behind {past}"
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn threads_do_not_change_a_bit() {
+    let case = Case::new(3, 3, 64, 400);
+    for form in KvType::ALL {
+        let mut all = Vec::new();
+        for threads in [1, 2, 3] {
+            crate::set_threads(threads);
+            let mut kv = case.cache(form);
+            let out = [case.run(&mut kv, 0, 400), case.run(&mut kv, 390, 1)].concat();
+            all.push(out);
+        }
+        assert!(all[0] == all[1] && all[0] == all[2], "{form}");
+    }
+}
+
+/// What other devices do is the same but for rounding.
+#[test]
+fn libtorch_attends_to_the_same() {
+    for (group, dim) in [(1, 8), (2, 24), (3, 64), (2, 80)] {
+        let case = Case::new(2, group, dim, 150);
+        for (form, bound) in [
+            (KvType::F32, 2e-6),
+            (KvType::Bf16, 2e-2),
+            (KvType::Int8, 4e-3),
+            (KvType::Int4, 8e-2),
+        ] {
+            let mut packed = case.cache(form);
+            let _ = case.run(&mut packed, 0, 150);
+            let mut kv = TensorKv::new(form, 2, dim, 150, Device::Cpu).unwrap();
+            let mut found = Vec::new();
+            for (past, rows) in [(0, 100), (100, 1), (101, 49)] {
+                let frequencies = case.frequencies();
+                let kind = form.kind();
+                let step =
+                    TorchStep::new(group, &frequencies, past, rows, kind, Device::Cpu).unwrap();
+                let rows = &case.qkv[past * case.row()..][..rows * case.row()];
+                let rows = Tensor::from_slice(rows).view([-1, case.heads.heads + 4, dim as i64]);
+                let out = step.attend(&rows, case.heads, &mut kv).unwrap();
+                found.extend(crate::values(&out.to_kind(Kind::Float)).unwrap());
+            }
+            let error = difference(&found, &case.expected(&packed));
+            println!("{form} of {dim}: {error:.1e}");
+            assert!(error < bound, "{form} of {dim}: {error}");
+        }
+    }
+}
+
+/// A broken model is seen as one, and nothing panics. Rows before the broken one are sound where
+/// they ran before it.
+#[test]
+fn a_number_that_is_none_stays_behind_its_position() {
+    for form in KvType::ALL {
+        for bad in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
+            for part in 0..3 {
+                let mut case = Case::new(2, 2, 16, 60);
+                let sound = case.run(&mut case.cache(form), 0, 60);
+                let at = 40 * case.row() + [0, 4 * 16, 6 * 16][part] + 3;
+                case.qkv[at] = bad;
+                let found = case.run(&mut case.cache(form), 0, 1);
+                let width = 4 * 16;
+                assert!(found[..40 * width] == sound[..40 * width], "{form}");
+                let row = &found[40 * width..][..width];
+                assert!(
+                    row.iter().any(|v| !v.is_finite()),
+                    "{form}: {bad} in {part}"
+                );
+                let _ = case.run(&mut case.cache(form), 0, 60);
+            }
+        }
+    }
+}

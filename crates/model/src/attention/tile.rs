@@ -1,0 +1,244 @@
+//! Some rows' queries with a block of one head's positions.
+//!
+//! A few rows, as in decoding, are multiplied with codes that become floats in registers. Many rows
+//! pay for a panel of floats, which stays in a cache for all of them and is multiplied with as a
+//! matrix is (see [`crate::gemm`]). Sums are the same either way: a row has the same bits whichever
+//! rows run with it.
+
+use super::forms::{Form, KeyPanel, ValueRows, WIDTH, Wide};
+use super::softmax::{LANES, Sums, soften};
+use crate::gemm::Kernel;
+use crate::kv_cache::{GROUP, HeadRows};
+
+/// Positions of a block: what a row gathers from them is added up apart from the other blocks'.
+pub(super) const BLOCK: usize = 128;
+/// The most rows that are multiplied with codes.
+const FEW_ROWS: usize = 8;
+/// Rows that are multiplied with codes at once: four vectors of sums each leave four of 16
+/// registers.
+const AT_ONCE: usize = 3;
+
+/// Rows that attend to one head of keys and values.
+pub(super) struct Tile<'a> {
+    pub(super) head: HeadRows<'a>,
+    pub(super) dim: usize,
+    /// `[rows, dim]`, rotated and scaled: those of a position's query heads, position after
+    /// position.
+    pub(super) queries: Vec<f32>,
+    /// Query heads of a position.
+    pub(super) group: usize,
+    /// Positions before the first row's own.
+    pub(super) past: usize,
+}
+
+/// What a block is worked on in.
+pub(super) struct Scratch {
+    /// `[rows, BLOCK]`.
+    scores: Vec<f32>,
+    panel: Vec<f32>,
+    /// What the rows gathered from the last block.
+    pub(super) sums: Sums,
+}
+
+impl Scratch {
+    pub(super) fn of(tile: &Tile<'_>) -> Self {
+        let rows = tile.rows();
+        let panel = match rows > FEW_ROWS {
+            true => WIDTH * tile.dim.max(BLOCK),
+            false => 0,
+        };
+        Self {
+            scores: vec![0.0; rows * BLOCK],
+            panel: vec![0.0; panel],
+            sums: Sums::nothing(rows, tile.width()),
+        }
+    }
+}
+
+impl Tile<'_> {
+    pub(super) fn rows(&self) -> usize {
+        self.queries.len() / self.dim
+    }
+
+    /// Values of a row of [`Sums`]: whole panels.
+    pub(super) fn width(&self) -> usize {
+        self.dim.next_multiple_of(WIDTH)
+    }
+
+    /// Blocks that the last row sees a part of.
+    pub(super) fn blocks(&self) -> usize {
+        (self.past + self.rows().div_ceil(self.group)).div_ceil(BLOCK)
+    }
+
+    /// The first row that sees a part of a block.
+    pub(super) fn first_row(&self, block: usize) -> usize {
+        (block * BLOCK).saturating_sub(self.past) * self.group
+    }
+
+    /// Positions of a block that a row sees: those before it and its own.
+    fn visible(&self, row: usize, block: usize) -> usize {
+        let all = self.past + row / self.group + 1;
+        all.saturating_sub(block * BLOCK).min(BLOCK)
+    }
+
+    /// Gathers into `scratch.sums` what the rows that see a part of this block see there.
+    #[inline(always)]
+    pub(super) fn gather<F: Form>(&self, block: usize, kernel: Kernel, scratch: &mut Scratch) {
+        let rows = self.first_row(block)..self.rows();
+        let seen = self.visible(rows.end - 1, block);
+        let panels = seen.div_ceil(WIDTH);
+        for panel in 0..panels {
+            let keys = self.keys::<F>(block * (BLOCK / WIDTH) + panel);
+            let mut first = rows.start;
+            if rows.len() > FEW_ROWS {
+                let floats = match F::FLOATS {
+                    true => bytemuck::cast_slice(keys.codes),
+                    false => {
+                        keys.expand::<F>(&mut scratch.panel);
+                        &scratch.panel[..self.dim * WIDTH]
+                    }
+                };
+                kernel.multiply(
+                    &self.queries[first * self.dim..],
+                    self.dim,
+                    floats,
+                    &mut scratch.scores[first * BLOCK + panel * WIDTH..],
+                    BLOCK,
+                    rows.len(),
+                );
+                first = rows.end;
+            }
+            while first < rows.end {
+                let scores = &mut scratch.scores[first * BLOCK + panel * WIDTH..];
+                first += match rows.end - first {
+                    1 => self.score::<F, 1>(keys, first, scores),
+                    2 => self.score::<F, 2>(keys, first, scores),
+                    _ => self.score::<F, AT_ONCE>(keys, first, scores),
+                };
+            }
+        }
+        for row in rows.clone() {
+            let scores = &mut scratch.scores[row * BLOCK..][..panels * WIDTH];
+            let visible = self.visible(row, block);
+            if F::SCALED {
+                scale(scores, &self.head.key_scales()[block * BLOCK..]);
+            }
+            let (greatest, sum) = soften(scores, visible);
+            scratch.sums.greatest[row] = greatest;
+            scratch.sums.weights[row] = sum;
+            if F::SCALED {
+                let scales = &self.head.value_scales()[block * BLOCK..];
+                scale(&mut scores[..visible], scales);
+            }
+        }
+        let values = self.values::<F>(block * BLOCK, seen);
+        let width = self.width();
+        for dim in (0..self.dim).step_by(WIDTH) {
+            let mut first = rows.start;
+            if rows.len() > FEW_ROWS {
+                values.expand::<F>(dim, &mut scratch.panel);
+                kernel.multiply(
+                    &scratch.scores[first * BLOCK..],
+                    BLOCK,
+                    &scratch.panel[..seen * WIDTH],
+                    &mut scratch.sums.values[first * width + dim..],
+                    width,
+                    rows.len(),
+                );
+                first = rows.end;
+            }
+            while first < rows.end {
+                let weights = &scratch.scores[first * BLOCK..];
+                let out = &mut scratch.sums.values[first * width + dim..];
+                first += match rows.end - first {
+                    1 => self.weigh::<F, 1>(values, dim, weights, out),
+                    2 => self.weigh::<F, 2>(values, dim, weights, out),
+                    _ => self.weigh::<F, AT_ONCE>(values, dim, weights, out),
+                };
+            }
+        }
+    }
+
+    /// The scores of `ROWS` rows from `first` on with a panel, [`BLOCK`] apart. Returns `ROWS`.
+    #[inline(always)]
+    fn score<F: Form, const ROWS: usize>(
+        &self,
+        keys: KeyPanel<'_>,
+        first: usize,
+        scores: &mut [f32],
+    ) -> usize {
+        let mut queries = [&self.queries[..]; ROWS];
+        for (row, query) in queries.iter_mut().enumerate() {
+            *query = &self.queries[(first + row) * self.dim..][..self.dim];
+        }
+        let sums: [Wide; ROWS] = keys.scores::<F, ROWS>(queries);
+        for (sums, scores) in sums.iter().zip(scores.chunks_mut(BLOCK)) {
+            scores[..WIDTH].copy_from_slice(sums.as_flattened());
+        }
+        ROWS
+    }
+
+    /// The values from dimension `dim` on, weighted, of `ROWS` rows. Returns `ROWS`.
+    #[inline(always)]
+    fn weigh<F: Form, const ROWS: usize>(
+        &self,
+        values: ValueRows<'_>,
+        dim: usize,
+        weights: &[f32],
+        out: &mut [f32],
+    ) -> usize {
+        let mut each = [weights; ROWS];
+        for (row, each) in each.iter_mut().enumerate() {
+            *each = &weights[row * BLOCK..][..BLOCK];
+        }
+        let width = self.width();
+        if self.dim - dim >= WIDTH {
+            let sums = values.weighted::<F, ROWS, 4>(dim, each);
+            for (sums, out) in sums.iter().zip(out.chunks_mut(width)) {
+                out[..WIDTH].copy_from_slice(sums.as_flattened());
+            }
+        } else {
+            for unit in (0..self.dim - dim).step_by(LANES) {
+                let sums = values.weighted::<F, ROWS, 1>(dim + unit, each);
+                for (sums, out) in sums.iter().zip(out.chunks_mut(width)) {
+                    out[unit..][..LANES].copy_from_slice(sums.as_flattened());
+                }
+            }
+        }
+        ROWS
+    }
+
+    #[inline(always)]
+    fn keys<F: Form>(&self, panel: usize) -> KeyPanel<'_> {
+        let bytes = self.dim * 4 * F::BYTES;
+        let grids = match F::GRIDS {
+            true => self.dim.div_ceil(GROUP) * 2 * WIDTH,
+            false => 0,
+        };
+        KeyPanel {
+            codes: &self.head.keys[panel * bytes..][..bytes],
+            grids: &self.head.key_grids()[panel * grids..][..grids],
+        }
+    }
+
+    #[inline(always)]
+    fn values<F: Form>(&self, first: usize, count: usize) -> ValueRows<'_> {
+        let bytes = self.dim / LANES * F::BYTES;
+        let grids = match F::GRIDS {
+            true => self.dim.div_ceil(GROUP) * 2,
+            false => 0,
+        };
+        ValueRows {
+            codes: &self.head.values[first * bytes..][..count * bytes],
+            grids: &self.head.value_grids()[first * grids..][..count * grids],
+            dim: self.dim,
+        }
+    }
+}
+
+#[inline(always)]
+fn scale(values: &mut [f32], scales: &[f32]) {
+    for (value, scale) in values.iter_mut().zip(scales) {
+        *value *= scale;
+    }
+}

@@ -1,0 +1,58 @@
+//! [`Tile::gather`] for processors with AVX2 and FMA.
+//!
+//! What it does is written in plain Rust over arrays of eight floats; compiled for these
+//! instructions, an array is a register. The same text compiled for any processor is the safe twin
+//! that the tests compare it with.
+
+#![allow(unsafe_code)]
+
+use super::forms::{Bytes, Floats, Form, Halves, Nibbles};
+use super::softmax::Sums;
+use super::tile::{Scratch, Tile};
+use crate::gemm::Kernel;
+use crate::precision::KvType;
+
+/// The loops for this processor. Made only where it has AVX2 and FMA.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Vectors {
+    kernel: Kernel,
+}
+
+impl Vectors {
+    /// None where the processor has other instructions.
+    pub(crate) fn available() -> Option<Self> {
+        let there = is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma");
+        let kernel = Kernel::available().next().filter(|_| there)?;
+        Some(Self { kernel })
+    }
+
+    /// [`Tile::gather`] for keys and values in this type.
+    pub(super) fn gather(self, kv: KvType, tile: &Tile<'_>, block: usize, scratch: &mut Scratch) {
+        let kernel = self.kernel;
+        // SAFETY: the processor has the instructions, see `available`.
+        unsafe {
+            match kv {
+                KvType::F32 => gather::<Floats>(tile, block, kernel, scratch),
+                KvType::Bf16 => gather::<Halves>(tile, block, kernel, scratch),
+                KvType::Int8 => gather::<Bytes>(tile, block, kernel, scratch),
+                KvType::Int4 => gather::<Nibbles>(tile, block, kernel, scratch),
+            }
+        }
+    }
+
+    /// [`Sums::add`].
+    pub(super) fn add(self, sums: &mut Sums, further: &Sums, first: usize) {
+        // SAFETY: the processor has the instructions, see `available`.
+        unsafe { add(sums, further, first) }
+    }
+}
+
+#[target_feature(enable = "avx2,fma")]
+fn gather<F: Form>(tile: &Tile<'_>, block: usize, kernel: Kernel, scratch: &mut Scratch) {
+    tile.gather::<F>(block, kernel, scratch);
+}
+
+#[target_feature(enable = "avx2,fma")]
+fn add(sums: &mut Sums, further: &Sums, first: usize) {
+    sums.add(further, first);
+}

@@ -1,0 +1,143 @@
+//! One layer's keys and values as libtorch's tensors, for devices and processors that have no loops
+//! of ours. Integers become floats for a layer at a time, where they are attended to.
+
+use super::layout::{GROUP, PANEL};
+use crate::error::Result;
+use crate::precision::KvType;
+use tch::{Device, Kind, Tensor};
+
+/// Keys and values, `[1, kv_heads, capacity, …]` each.
+#[derive(Debug)]
+pub(crate) struct TensorKv {
+    form: KvType,
+    head_dim: i64,
+    keys: Stored,
+    values: Stored,
+}
+
+/// Numbers or their codes, and what makes numbers of codes.
+#[derive(Debug)]
+struct Stored {
+    /// `[1, kv_heads, capacity, head_dim]`; two 4-bit codes are one byte, the first in its lower half.
+    codes: Tensor,
+    /// 8 bits: `[1, kv_heads, capacity, 1]` in f32. 4 bits: `[1, kv_heads, capacity, groups, 2]` in
+    /// bf16, scales and offsets.
+    scales: Option<Tensor>,
+}
+
+impl TensorKv {
+    pub(crate) fn new(
+        form: KvType,
+        kv_heads: usize,
+        head_dim: usize,
+        capacity: usize,
+        device: Device,
+    ) -> Result<Self> {
+        let at = [1, kv_heads as i64, capacity.next_multiple_of(PANEL) as i64];
+        let dim = head_dim as i64;
+        let groups = head_dim.div_ceil(GROUP) as i64;
+        let empty = |rest: &[i64], kind| Tensor::f_empty([&at, rest].concat(), (kind, device));
+        let stored = || -> Result<Stored> {
+            Ok(match form {
+                KvType::F32 | KvType::Bf16 => Stored {
+                    codes: empty(&[dim], form.kind())?,
+                    scales: None,
+                },
+                KvType::Int8 => Stored {
+                    codes: empty(&[dim], Kind::Int8)?,
+                    scales: Some(empty(&[1], Kind::Float)?),
+                },
+                KvType::Int4 => Stored {
+                    codes: empty(&[dim / 2], Kind::Uint8)?,
+                    scales: Some(empty(&[groups, 2], Kind::BFloat16)?),
+                },
+            })
+        };
+        Ok(Self {
+            form,
+            head_dim: dim,
+            keys: stored()?,
+            values: stored()?,
+        })
+    }
+
+    /// Writes `keys` and `values`, `[count, kv_heads, head_dim]`, from position `start` on, and
+    /// returns those of all positions so far, `[1, kv_heads, start + count, head_dim]`, in the type
+    /// that attention is computed in.
+    pub(crate) fn extend(
+        &self,
+        start: usize,
+        keys: &Tensor,
+        values: &Tensor,
+    ) -> Result<(Tensor, Tensor)> {
+        Ok((
+            self.write(&self.keys, start as i64, keys)?,
+            self.write(&self.values, start as i64, values)?,
+        ))
+    }
+
+    fn write(&self, stored: &Stored, start: i64, rows: &Tensor) -> Result<Tensor> {
+        let rows = rows.f_transpose(0, 1)?.f_unsqueeze(0)?;
+        let count = rows.size()[2];
+        let (codes, scales) = self.coded(&rows)?;
+        let put = |place: &Tensor, new: &Tensor| -> Result<Tensor> {
+            place.f_narrow(2, start, count)?.f_copy_(new)?;
+            Ok(place.f_narrow(2, 0, start + count)?)
+        };
+        let codes = put(&stored.codes, &codes)?;
+        match (&stored.scales, scales) {
+            (Some(place), Some(new)) => self.numbers(&codes, &put(place, &new)?),
+            _ => Ok(codes),
+        }
+    }
+
+    /// Codes of rows `[1, kv_heads, count, head_dim]`, and their scales.
+    fn coded(&self, rows: &Tensor) -> Result<(Tensor, Option<Tensor>)> {
+        let rows = match self.form {
+            KvType::F32 | KvType::Bf16 => return Ok((rows.shallow_clone(), None)),
+            KvType::Int8 | KvType::Int4 => rows.f_to_kind(Kind::Float)?,
+        };
+        if self.form == KvType::Int8 {
+            let scales = rows.f_abs()?.f_amax([-1], true)?.f_div_scalar(127.0)?;
+            let codes = rows.f_div(&scales)?.f_round()?;
+            let codes = codes.f_nan_to_num(0.0, 0.0, 0.0)?.f_clamp(-127.0, 127.0)?;
+            return Ok((codes.f_to_kind(Kind::Int8)?, Some(scales)));
+        }
+        let (mut codes, mut grids) = (Vec::new(), Vec::new());
+        for first in (0..self.head_dim).step_by(GROUP) {
+            let group = rows.f_narrow(-1, first, (self.head_dim - first).min(GROUP as i64))?;
+            let offset = group.f_amin([-1], true)?.f_to_kind(Kind::BFloat16)?;
+            let range = group.f_amax([-1], true)?.f_sub(&offset)?;
+            let scale = range.f_div_scalar(15.0)?.f_to_kind(Kind::BFloat16)?;
+            let code = group.f_sub(&offset)?.f_div(&scale)?.f_round()?;
+            codes.push(code.f_nan_to_num(0.0, 0.0, 0.0)?.f_clamp(0.0, 15.0)?);
+            grids.push(Tensor::f_cat(&[scale, offset], -1)?);
+        }
+        let codes = Tensor::f_cat(&codes, -1)?;
+        let half = |from| codes.f_slice(-1, from, None, 2);
+        let bytes = half(1)?.f_mul_scalar(16.0)?.f_add(&half(0)?)?;
+        Ok((
+            bytes.f_to_kind(Kind::Uint8)?,
+            Some(Tensor::f_stack(&grids, -2)?),
+        ))
+    }
+
+    /// What codes stand for.
+    fn numbers(&self, codes: &Tensor, scales: &Tensor) -> Result<Tensor> {
+        if self.form == KvType::Int8 {
+            return Ok(codes.f_to_kind(self.form.kind())?.f_mul(scales)?);
+        }
+        let lower = codes.f_bitwise_and(15)?;
+        let upper = codes.f_floor_divide_scalar(16)?;
+        let codes = Tensor::f_stack(&[lower, upper], -1)?
+            .f_flatten(-2, -1)?
+            .f_to_kind(self.form.kind())?;
+        let grids = scales.f_to_kind(self.form.kind())?;
+        let each = |which: i64| -> Result<Tensor> {
+            let grid = grids.f_narrow(-1, which, 1)?;
+            let spread = grid.f_repeat_interleave_self_int(GROUP as i64, -1, None)?;
+            Ok(spread.f_flatten(-2, -1)?.f_narrow(-1, 0, self.head_dim)?)
+        };
+        Ok(codes.f_mul(&each(0)?)?.f_add(&each(1)?)?)
+    }
+}
