@@ -163,9 +163,16 @@ impl Attention {
                 },
                 LayerKv::Packed(kv),
             ) => {
-                let qkv = qkv.f_to_kind(Kind::Float)?.f_contiguous()?;
+                let converted;
+                let qkv = match floats(&qkv) {
+                    Some(_) => &qkv,
+                    None => {
+                        converted = qkv.f_to_kind(Kind::Float)?.f_contiguous()?;
+                        &converted
+                    }
+                };
                 let step = Step {
-                    qkv: floats(&qkv).ok_or(ModelError::OtherCache)?,
+                    qkv: floats(qkv).ok_or(ModelError::OtherCache)?,
                     heads: self.heads.heads as usize,
                     angles,
                     past: *past,

@@ -62,12 +62,7 @@ impl Layer {
         let attended = self
             .attention
             .attend(&projected, self.number, geometry, cache)?;
-        let _ = residual.f_add_(
-            &self
-                .attention
-                .output
-                .forward(&attended.f_to_kind(self.kind)?)?,
-        )?;
+        let _ = residual.f_add_(&self.attention.output.forward(&self.in_kind(attended)?)?)?;
         let x = self.before_mlp(residual)?;
         let gated = self.mlp.gated(&x)?;
         let _ = residual.f_add_(&self.mlp.down.forward(&gated)?)?;
@@ -88,14 +83,20 @@ impl Layer {
 
     /// Normalised rows, as attention's first matrix takes them.
     pub(crate) fn before_attention(&self, residual: &Tensor) -> Result<Tensor> {
-        Ok(self
-            .attention_norm
-            .forward(residual)?
-            .f_to_kind(self.kind)?)
+        self.in_kind(self.attention_norm.forward(residual)?)
     }
 
     /// Normalised rows, as the MLP's first matrix takes them.
     pub(crate) fn before_mlp(&self, residual: &Tensor) -> Result<Tensor> {
-        Ok(self.mlp_norm.forward(residual)?.f_to_kind(self.kind)?)
+        self.in_kind(self.mlp_norm.forward(residual)?)
+    }
+
+    /// A tensor in the type this layer's products take. A call of libtorch's that changes nothing still
+    /// takes its microseconds.
+    fn in_kind(&self, x: Tensor) -> Result<Tensor> {
+        match x.f_kind()? == self.kind {
+            true => Ok(x),
+            false => Ok(x.f_to_kind(self.kind)?),
+        }
     }
 }

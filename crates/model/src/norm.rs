@@ -41,7 +41,14 @@ impl RmsNorm {
 
     /// Normalises the last dimension. Returns f32.
     pub(crate) fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        let x = x.f_to_kind(Kind::Float)?;
+        let converted;
+        let x = match x.f_kind()? {
+            Kind::Float => x,
+            _ => {
+                converted = x.f_to_kind(Kind::Float)?;
+                &converted
+            }
+        };
         let (normalised, _) =
             x.f_internal_fused_rms_norm([self.size], Some(&self.weight), self.eps)?;
         Ok(normalised)
