@@ -36,7 +36,7 @@ REFUSED: list[tuple[Values, str]] = [
     ({"cloud": {"config": {"device": "gpu"}}}, "device"),
     ({"cloud": {"config": {"weights": "int3"}}}, "weights"),
     ({"cloud": {"config": {"weights": "int4,all=f32"}}}, "weights"),
-    ({"cloud": {"config": {"kv": "int8"}}}, "kv"),
+    ({"cloud": {"config": {"kv": "int3"}}}, "kv"),
     ({"cloud": {"config": {"log": {"format": "xml"}}}}, "format"),
     ({"cloud": {"resources": {"limits": {"cpu": None, "memory": "4Gi"}}}}, "cpu"),
     ({"cloud": {"resources": {"limits": {"cpu": "1", "memory": "4GiB"}}}}, "memory"),
