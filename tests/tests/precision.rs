@@ -67,6 +67,13 @@ fn the_front_alone_pays_for_its_bits() {
     assert!(number(&kv, "kl_mean") > 0.0);
     let bytes = "front_kv_bytes_per_position";
     assert_eq!(2.0 * number(&kv, bytes), number(&exact, bytes));
+    // Keys and values of 2 layers, of 4 bytes each.
+    let config = std::fs::read(model.join("config.json")).unwrap();
+    let config: Value = serde_json::from_slice(&config).unwrap();
+    let size = |key: &str| config[key].as_u64().unwrap();
+    let head_dim = size("hidden_size") / size("num_attention_heads");
+    let expected = 2 * 2 * 4 * size("num_key_value_heads") * head_dim;
+    assert_eq!(exact[bytes], expected);
 }
 
 #[test]

@@ -79,7 +79,9 @@ impl Front {
 
     /// Bytes of a session's keys and values a position.
     pub fn kv_bytes_per_position(&self) -> u64 {
-        self.segment.kv_bytes(self.segment.range(), 1)
+        // Of many: room is made for some positions at once.
+        const POSITIONS: usize = 1024;
+        self.segment.kv_bytes(self.segment.range(), POSITIONS) / POSITIONS as u64
     }
 
     /// The model's shape.
