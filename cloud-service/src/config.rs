@@ -4,7 +4,7 @@ use serde::Deserialize;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
-use tandem_engine::Compute;
+use tandem_engine::{Compute, ModelFiles};
 use tandem_model::{DeviceName, KvType, WeightScheme};
 use tandem_service::config::{AutoCount, ByteSize, HumanDuration, Validate, Violations};
 use tandem_service::grpc::TransportConfig;
@@ -88,6 +88,12 @@ impl CloudConfig {
             weights: self.weights.parse().ok(),
             kv: self.kv.parse().ok(),
         }
+    }
+
+    /// The first layer loaded: what is said, a package's, or 0.
+    pub fn first_layer(&self, files: &ModelFiles) -> usize {
+        let package = files.package().map(|package| package.range.start());
+        self.first_layer.get().or(package).unwrap_or(0)
     }
 
     /// Threads that compute.

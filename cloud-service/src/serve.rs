@@ -104,8 +104,7 @@ async fn load(config: &CloudConfig, drain: &Drain) -> anyhow::Result<Cloud> {
     );
     let files = Arc::new(files);
     let budget = KvBudget::new(config.sessions.kv_memory.get());
-    let package = files.package().map(|package| package.range.start());
-    let first_layer = config.first_layer.get().or(package).unwrap_or(0);
+    let first_layer = config.first_layer(&files);
     let compute = config.compute();
     let precision = files.precision(&compute)?;
     let (loading, back_budget) = (Arc::clone(&files), budget.clone());
@@ -129,7 +128,6 @@ async fn load(config: &CloudConfig, drain: &Drain) -> anyhow::Result<Cloud> {
         config,
         model_name(&config.name, &config.model),
         &files,
-        first_layer,
         tokenizer,
         engine,
         budget,

@@ -229,7 +229,7 @@ impl Stored {
             // Scale and offset are binary16.
             WeightType::Int4(_) => half::f16::MAX.to_f32(),
         };
-        let bad = values.iter().find(|w| !(w.abs() <= most));
+        let bad = values.iter().find(|w| w.is_nan() || w.abs() > most);
         match bad {
             None => Ok(()),
             Some(&value) => {
