@@ -5,7 +5,6 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 use tandem_engine::{Compute, ModelFiles};
-use tandem_model::{DeviceName, KvType, WeightScheme};
 use tandem_service::config::{AutoCount, ByteSize, HumanDuration, Validate, Violations};
 use tandem_service::grpc::TransportConfig;
 use tandem_service::logging::LogConfig;
@@ -16,9 +15,6 @@ pub const DEFAULTS: &str = include_str!("../cloud.yaml");
 /// The longest context granted where the configuration leaves it open: memory for it is reserved
 /// when a session opens, and few conversations need more.
 const OPEN_CONTEXT: usize = 8192;
-
-/// What is chosen by another setting.
-const AUTO: &str = "auto";
 
 /// The configuration.
 #[derive(Debug, Clone, Deserialize)]
@@ -83,11 +79,8 @@ pub struct LimitsConfig {
 impl CloudConfig {
     /// Where and in which types to compute.
     pub fn compute(&self) -> Compute {
-        Compute {
-            device: self.device.parse().unwrap_or_default(),
-            weights: self.weights.parse().ok(),
-            kv: self.kv.parse().ok(),
-        }
+        // Refused while the configuration was read, had it been otherwise.
+        Compute::configured(&self.device, &self.weights, &self.kv).unwrap_or_default()
     }
 
     /// The first layer loaded: what is said, a package's, or 0.
@@ -120,18 +113,8 @@ impl Validate for CloudConfig {
             !self.model.as_os_str().is_empty(),
             "is empty, must be a model directory",
         );
-        if let Err(error) = self.device.parse::<DeviceName>() {
-            at.push("device", error.to_string());
-        }
-        match self.weights.parse::<WeightScheme>() {
-            Err(error) if self.weights != AUTO => {
-                at.push("weights", format!("{error}, or {AUTO}"));
-            }
-            _ => {}
-        }
-        match self.kv.parse::<KvType>() {
-            Err(error) if self.kv != AUTO => at.push("kv", format!("{error}, or {AUTO}")),
-            _ => {}
+        if let Err(bad) = Compute::configured(&self.device, &self.weights, &self.kv) {
+            bad.into_iter().for_each(|(key, why)| at.push(key, why));
         }
         at.within("threads", self.threads, ..=1024);
         at.nested("sessions", &self.sessions);

@@ -6,7 +6,6 @@ use std::path::PathBuf;
 use std::time::Duration;
 use tandem_codec::Codec;
 use tandem_engine::Compute;
-use tandem_model::{DeviceName, KvType, WeightScheme};
 use tandem_service::config::{AutoCount, ByteSize, HumanDuration, Validate, Violations};
 use tandem_service::grpc::{TransportConfig, endpoint};
 use tandem_service::logging::LogConfig;
@@ -14,7 +13,7 @@ use tandem_service::logging::LogConfig;
 /// Every default, commented.
 pub const DEFAULTS: &str = include_str!("../edge.yaml");
 
-/// What is chosen by what has been calibrated, or by another setting.
+/// The codec that is chosen by what has been calibrated.
 const AUTO: &str = "auto";
 
 /// The configuration.
@@ -82,11 +81,8 @@ pub struct PrefillConfig {
 impl EdgeConfig {
     /// Where and in which types to compute.
     pub fn compute(&self) -> Compute {
-        Compute {
-            device: self.device.parse().unwrap_or_default(),
-            weights: self.weights.parse().ok(),
-            kv: self.kv.parse().ok(),
-        }
+        // Refused while the configuration was read, had it been otherwise.
+        Compute::configured(&self.device, &self.weights, &self.kv).unwrap_or_default()
     }
 
     /// How rows are written; `None` leaves it to what has been calibrated.
@@ -117,18 +113,8 @@ impl Validate for EdgeConfig {
             Err(error) if self.codec != AUTO => at.push("codec", format!("{error}, or {AUTO}")),
             _ => {}
         }
-        if let Err(error) = self.device.parse::<DeviceName>() {
-            at.push("device", error.to_string());
-        }
-        match self.weights.parse::<WeightScheme>() {
-            Err(error) if self.weights != AUTO => {
-                at.push("weights", format!("{error}, or {AUTO}"));
-            }
-            _ => {}
-        }
-        match self.kv.parse::<KvType>() {
-            Err(error) if self.kv != AUTO => at.push("kv", format!("{error}, or {AUTO}")),
-            _ => {}
+        if let Err(bad) = Compute::configured(&self.device, &self.weights, &self.kv) {
+            bad.into_iter().for_each(|(key, why)| at.push(key, why));
         }
         let least = HumanDuration::from(Duration::from_millis(1));
         at.within("connect_timeout", self.connect_timeout, least..);

@@ -20,6 +20,15 @@ fn main() -> anyhow::Result<()> {
     ) {
         openmp::reexec_with_openmp_settings()?;
     }
+    if let Command::Prepare(args) = &cli.command {
+        let part = Part {
+            layers: 0..args.split,
+            head: false,
+        };
+        let prepared = prepare(&args.prepare, args.embedding.into(), |_| part)?;
+        writeln!(std::io::stdout(), "{prepared}")?;
+        return Ok(());
+    }
     let runtime = runtime()?;
     let ended = runtime.block_on(async {
         match cli.command {
@@ -31,15 +40,8 @@ fn main() -> anyhow::Result<()> {
                 Ok(health::check(&args.address, SERVICE_NAME, args.timeout.get()).await?)
             }
             Command::Ask(args) => ask(args).await,
-            Command::Prepare(args) => {
-                let embedding = args.embedding.into();
-                let prepared = prepare(&args.prepare, embedding, |_| Part {
-                    layers: 0..args.split,
-                    head: false,
-                })?;
-                writeln!(std::io::stdout(), "{prepared}")?;
-                Ok(())
-            }
+            // Done above: it has nothing to wait for.
+            Command::Prepare(_) => Ok(()),
             Command::Generate(args) => generate(*args).await,
             Command::Chat(args) => chat(*args).await,
             Command::Serve(args) => serve(args.load()?).await,

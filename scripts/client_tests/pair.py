@@ -7,19 +7,17 @@ import contextlib
 import functools
 import os
 import re
-import socket
 import subprocess
 import tempfile
-import time
 import urllib.request
 from pathlib import Path
-from typing import Any, Callable
+
+from processes import WAIT_SECONDS, free_ports, local, stop, wait_for
 
 BINARIES = Path(os.environ["TANDEM_BINARIES"])
 MODEL = Path(os.environ["TANDEM_MODEL"])
 EDGE, CLOUD = BINARIES / "edge-agent", BINARIES / "cloud-service"
 
-WAIT_SECONDS = 60
 # f32, or a profile beside the model would decide what an answer is.
 SPLIT = ["--split", "10", "--codec", "f32"]
 
@@ -74,32 +72,5 @@ def running_pair() -> Pair:
     return Pair()
 
 
-def local(port: int) -> str:
-    return f"127.0.0.1:{port}"
-
-
 def url(port: int) -> str:
     return f"http://{local(port)}"
-
-
-def free_ports(count: int) -> list[int]:
-    with contextlib.ExitStack() as stack:
-        sockets = [stack.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(count)]
-        return [held.getsockname()[1] for held in sockets]
-
-
-def wait_for(condition: Callable[[], Any], what: str, seconds: float = WAIT_SECONDS) -> None:
-    end = time.monotonic() + seconds
-    while not condition():
-        if time.monotonic() > end:
-            raise TimeoutError(f"waited {seconds} s for {what}")
-        time.sleep(0.05)
-
-
-def stop(process: subprocess.Popen) -> None:
-    process.terminate()
-    try:
-        process.wait(15)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait()

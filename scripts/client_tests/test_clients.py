@@ -11,7 +11,8 @@ import unittest
 from pathlib import Path
 from typing import Any
 
-from client_tests.pair import WAIT_SECONDS, local, running_pair, wait_for
+from client_tests.pair import running_pair
+from processes import WAIT_SECONDS, local, wait_for
 from client_tests.terminator import Authority, Terminator
 
 EXAMPLES = Path(os.environ["TANDEM_CLIENTS"]) / "examples"

@@ -9,7 +9,8 @@ import grpc
 from google.protobuf import descriptor_pool, json_format, message_factory
 from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoReflectionDescriptorDatabase
 
-from client_tests.pair import local, running_pair
+from client_tests.pair import running_pair
+from processes import local
 
 
 class Reflection(unittest.TestCase):

@@ -1,22 +1,20 @@
 """A real Prometheus scrapes the real pair: every panel has something to show, and no alert fires."""
 
-import contextlib
 import json
 import os
-import socket
 import subprocess
 import tempfile
-import time
 import unittest
 import urllib.parse
 import urllib.request
 from pathlib import Path
-from typing import Any, Callable
+from typing import Any
 
 import yaml
 
 from observability_tests.sources import ROOT, RULES, filled
 from observability_tests.test_dashboard import queries
+from processes import WAIT_SECONDS, free_ports, local, stop, wait_for
 
 TARGET = Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target"))
 BINARIES = Path(os.environ.get("TANDEM_BINARIES", TARGET / "release"))
@@ -24,7 +22,6 @@ MODEL = Path(os.environ.get("TANDEM_MODEL", ROOT / ".tandem/models/smollm2-135m-
 EDGE, CLOUD = BINARIES / "edge-agent", BINARIES / "cloud-service"
 THERE = EDGE.exists() and CLOUD.exists() and MODEL.exists()
 
-WAIT_SECONDS = 60
 # What promtool returns when it has only style to remark upon.
 LINTED = 3
 
@@ -123,30 +120,3 @@ class Live(unittest.TestCase):
                 # Bits a value is what the field calls it, and a ratio rather than an amount of data.
                 self.assertEqual([line for line in found if "_bits_per_value use base unit" not in line], [])
                 self.assertIn(checked.returncode, (0, LINTED))
-
-
-def local(port: int) -> str:
-    return f"127.0.0.1:{port}"
-
-
-def free_ports(count: int) -> list[int]:
-    with contextlib.ExitStack() as stack:
-        sockets = [stack.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(count)]
-        return [held.getsockname()[1] for held in sockets]
-
-
-def wait_for(condition: Callable[[], Any], what: str) -> None:
-    end = time.monotonic() + WAIT_SECONDS
-    while not condition():
-        if time.monotonic() > end:
-            raise TimeoutError(f"waited {WAIT_SECONDS} s for {what}")
-        time.sleep(0.2)
-
-
-def stop(process: subprocess.Popen) -> None:
-    process.terminate()
-    try:
-        process.wait(15)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait()

@@ -133,7 +133,7 @@ fn calibration_says_what_it_lacks() {
     };
     let short = refused(&["--split", "1", "--calibrate", text]);
     assert!(
-        short.contains("--calibration-chunks") || short.contains("chunk"),
+        short.contains("are asked for: take a longer text"),
         "{short}"
     );
     let few = ["--calibration-chunks", "2", "--calibration-context", "64"];

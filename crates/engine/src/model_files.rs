@@ -4,10 +4,13 @@ use crate::back::Back;
 use crate::front::Front;
 use crate::kv_budget::KvBudget;
 use crate::profiles::{Profiles, ProfilesError};
+use std::fmt::Display;
 use std::path::{Path, PathBuf};
+use std::str::FromStr;
 use tandem_model::{
     Checkpoint, DeviceName, EmbeddingType, Fingerprint, KvType, LayerRange, Manifest, ModelConfig,
-    ModelError, Package, Precision, Preparation, Segment, WeightScheme, weights_fingerprint,
+    ModelError, Package, Precision, Preparation, Segment, UnknownDevice, WeightScheme,
+    weights_fingerprint,
 };
 
 /// The files of a model: its shape is known and its tensors are found, but nothing is loaded.
@@ -44,6 +47,46 @@ pub struct Compute {
     pub weights: Option<WeightScheme>,
     /// In which type keys and values are held; none for that of its products.
     pub kv: Option<KvType>,
+}
+
+impl Compute {
+    /// What the configuration keys `device`, `weights` and `kv` say; the last two may be `auto`.
+    ///
+    /// # Errors
+    /// Each key whose value cannot be, and why.
+    pub fn configured(
+        device: &str,
+        weights: &str,
+        kv: &str,
+    ) -> Result<Self, Vec<(&'static str, String)>> {
+        let mut bad = Vec::new();
+        let compute = Self {
+            device: device
+                .parse()
+                .map_err(|error: UnknownDevice| bad.push(("device", error.to_string())))
+                .unwrap_or_default(),
+            weights: unless_auto("weights", weights, &mut bad),
+            kv: unless_auto("kv", kv, &mut bad),
+        };
+        match bad.is_empty() {
+            true => Ok(compute),
+            false => Err(bad),
+        }
+    }
+}
+
+/// A key's value; none for `auto`, and for what it cannot be, which `bad` then says.
+fn unless_auto<T: FromStr<Err: Display>>(
+    key: &'static str,
+    value: &str,
+    bad: &mut Vec<(&'static str, String)>,
+) -> Option<T> {
+    const AUTO: &str = "auto";
+    if value == AUTO {
+        return None;
+    }
+    let refused = |error: T::Err| bad.push((key, format!("{error}, or {AUTO}")));
+    value.parse().map_err(refused).ok()
 }
 
 /// What a package is to hold.

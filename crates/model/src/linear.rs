@@ -248,6 +248,7 @@ impl Stored {
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
 mod tests {
     use super::*;
+    use crate::precision::Group;
 
     fn peak() -> u64 {
         let status = std::fs::read_to_string("/proc/self/status").unwrap();
@@ -257,40 +258,69 @@ mod tests {
     }
 
     /// 64 MiB that are neither copied nor kept mapped in while they are packed.
-    #[test]
-    fn packing_takes_little_more_memory_than_what_is_packed() {
-        if Panels::zeros(1, 1, WeightType::F32).unwrap().is_none() {
-            return;
-        }
-        let (rows, columns) = (1 << 14, 1 << 10);
-        let size = rows * columns * 4;
-        let header = format!(
-            r#"{{"m.weight":{{"dtype":"F32","shape":[{rows},{columns}],"data_offsets":[0,{size}]}}}}"#
-        );
+    /// By how much the peak of this process's memory grows when a matrix of zeros is loaded, stored as
+    /// these tensors: name, type, shape and bytes of each.
+    fn growth(
+        tensors: &[(&str, &str, &str, usize)],
+        shape: [usize; 2],
+        weights: WeightType,
+    ) -> u64 {
+        let mut begin = 0;
+        let entry = |&(name, dtype, shape, bytes): &(&str, &str, &str, usize)| {
+            let end = begin + bytes;
+            let offsets = format!("[{begin},{end}]");
+            begin = end;
+            format!(r#""{name}":{{"dtype":"{dtype}","shape":{shape},"data_offsets":{offsets}}}"#)
+        };
+        let entries: Vec<String> = tensors.iter().map(entry).collect();
+        let header = format!("{{{}}}", entries.join(","));
         let directory = tempfile::tempdir().unwrap();
         let mut file = (header.len() as u64).to_le_bytes().to_vec();
         file.extend(header.as_bytes());
-        file.resize(file.len() + size, 0);
+        file.resize(file.len() + begin, 0);
         std::fs::write(directory.path().join("model.safetensors"), file).unwrap();
         let checkpoint = Checkpoint::open(directory.path()).unwrap();
         let matrix = Stacked {
             parts: vec![Stored {
                 name: "m".to_owned(),
-                outputs: rows,
+                outputs: shape[0],
                 bias: false,
             }],
-            inputs: columns,
+            inputs: shape[1],
         };
         // Forgets the peak so far.
         std::fs::write("/proc/self/clear_refs", "5").unwrap();
         let before = peak();
-        let linear = Linear::load(&checkpoint, &matrix, &[], WeightType::F32, Device::Cpu).unwrap();
+        let linear = Linear::load(&checkpoint, &matrix, &[], weights, Device::Cpu).unwrap();
         let grown = peak() - before;
         assert!(matches!(linear, Linear::Packed(_)));
-        assert!(grown >= size as u64, "{grown} bytes for {size} of weights");
-        assert!(
-            grown < size as u64 + (16 << 20),
-            "{grown} bytes for {size} of weights"
-        );
+        grown
+    }
+
+    /// From a package too: its integers never are floats.
+    #[test]
+    fn packing_takes_little_more_memory_than_what_is_packed() {
+        let int4 = WeightType::Int4(Group::G64);
+        let known = |weights| Panels::zeros(1, 1, weights).unwrap().is_some();
+        if !(known(WeightType::F32) && known(int4)) {
+            return;
+        }
+        let (floats, codes, scales) = (1 << 26, 1 << 25, 1 << 22);
+        let stored = [("m.weight", "F32", "[16384,1024]", floats)];
+        let grown = growth(&stored, [1 << 14, 1 << 10], WeightType::F32);
+        let within = |grown: u64, size: usize| {
+            let size = size as u64;
+            assert!(
+                (size..size + (16 << 20)).contains(&grown),
+                "{grown} bytes for {size} of weights"
+            );
+        };
+        within(grown, floats);
+        let stored = [
+            ("m.weight.codes", "U8", "[65536,512]", codes),
+            ("m.weight.scales", "F16", "[65536,16,2]", scales),
+        ];
+        let grown = growth(&stored, [1 << 16, 1 << 10], int4);
+        within(grown, codes);
     }
 }
