@@ -68,7 +68,11 @@ def describe(error: grpc.RpcError) -> str:
     """A status with what its google.rpc details say: reason, fields, when to try again."""
     lines = [f"{error.code().name}: {error.details()}"]
     # None when gRPC itself made the status, as for a server that cannot be reached.
-    status = rpc_status.from_call(error)
+    try:
+        status = rpc_status.from_call(error)
+    except ValueError:
+        # grpc.aio may leave the message percent-encoded, which is then not that of the details.
+        status = None
     for detail in status.details if status else ():
         if detail.Is(error_details_pb2.ErrorInfo.DESCRIPTOR):
             info = error_details_pb2.ErrorInfo()
