@@ -9,13 +9,14 @@ use crate::cut::{Cut, Reference};
 use crate::error::{EvalError, Result};
 use crate::pipeline::Framing;
 use crate::precision::Sides;
-use crate::sensitivity::{self, Sensitivity, sensitivity};
+use crate::sensitivity::{self, Tables, sensitivity};
 use serde::Serialize;
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 use tandem_codec::{Codec, Profile};
 use tandem_engine::Profiles;
+use tandem_planner::Sensitivity;
 use tandem_service::progress::Progress;
 use tandem_text::{Corpus, Tokenizer};
 
@@ -222,6 +223,6 @@ impl fmt::Display for Report {
         if !self.cuts.is_empty() {
             writeln!(f, "\n")?;
         }
-        write!(f, "{sensitivity}")
+        write!(f, "{}", Tables(sensitivity))
     }
 }

@@ -1,5 +1,5 @@
-//! What each layer costs alone: the divergence that it adds when it is held in fewer bits and all
-//! else is f32.
+//! What precision costs, part by part: the divergence that a layer adds when it alone is held in fewer
+//! bits, that keys and values add, and that a codec adds at each cut, all else in f32.
 //!
 //! The rows before a layer are exact, so the layers before it need no second run: the back from that
 //! layer on is loaded once for each type, and its predictions are compared with the exact ones.
@@ -9,45 +9,25 @@ use crate::divergence::Divergence;
 use crate::error::{EvalError, Result};
 use crate::precision::Sides;
 use bytes::Bytes;
-use serde::Serialize;
 use std::fmt;
 use std::path::PathBuf;
-use tandem_codec::Codec;
+use std::sync::Arc;
+use tandem_codec::{Codec, Encoder, Profile};
 use tandem_engine::{
-    Back, BackOpen, Compute, FrameCodec, FrontStep, Half as _, KvBudget, MERGED_ROWS, ModelFiles,
-    RowsInput,
+    Back, BackOpen, Compute, FrontStep, Half as _, KvBudget, MERGED_ROWS, ModelFiles, RowsInput,
 };
-use tandem_model::WeightScheme;
+use tandem_model::{KvType, ModelConfig, WeightScheme};
+use tandem_planner::{
+    CodecSensitivity, CutSensitivity, KvSensitivity, Sensitivity, TypeSensitivity,
+};
 use tandem_service::progress::Progress;
-
-/// What `calibrate` writes into `codec/sensitivity.json` beside the model.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Sensitivity {
-    /// The model's weights.
-    pub weights_fingerprint: String,
-    /// Tokens whose predictions were compared.
-    pub tokens: usize,
-    /// One a type.
-    pub types: Vec<TypeSensitivity>,
-}
-
-/// What a type costs, layer by layer.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct TypeSensitivity {
-    /// The type of the matrices.
-    pub weights: String,
-    /// Mean Kullback-Leibler divergence in nats with one layer held so and the others in f32.
-    pub layer_kl: Vec<f64>,
-    /// The same for the head.
-    pub head_kl: f64,
-}
 
 /// Where it lies in a model's directory.
 pub fn path(model: &ModelArgs) -> PathBuf {
     model.model.join("codec").join("sensitivity.json")
 }
 
-/// Measures all layers and the head on chunks of tokens.
+/// Measures all layers and the head, keys and values, and codecs, on chunks of tokens.
 ///
 /// # Errors
 /// When the model cannot be loaded or fails.
@@ -59,13 +39,29 @@ pub fn sensitivity(
     let files = &sides.model;
     let layers = files.config.layers;
     let mut progress = Progress::new("layer", layers + 1, layers + 1);
-    let exact = back(args, files, 0, WeightScheme::default())?;
+    let exact = back(args, files, 0, Compute::default())?;
     let mut references = Vec::new();
     for (number, chunk) in chunks.iter().enumerate() {
-        let input = |part: &[u32]| Ok(RowsInput::Tokens(part.to_vec()));
-        references.push(logits(&exact, 0, (number, chunk), input)?);
+        references.push(logits(&exact, 0, None, (number, chunk), ids)?);
     }
     drop(exact);
+    let measured = Measured {
+        chunks,
+        references,
+        vocabulary: files.config.vocabulary,
+    };
+    let mut kv = Vec::new();
+    for kind in KvType::ALL {
+        let compute = Compute {
+            kv: Some(kind),
+            ..Compute::default()
+        };
+        let back = back(args, files, 0, compute)?;
+        kv.push(KvSensitivity {
+            kv: kind.to_string(),
+            kl: measured.against(|at| logits(&back, 0, None, at, ids))?,
+        });
+    }
     let mut types: Vec<TypeSensitivity> = args
         .sensitivity
         .iter()
@@ -75,6 +71,8 @@ pub fn sensitivity(
             head_kl: 0.0,
         })
         .collect();
+    let mut codecs: Vec<(Codec, Vec<CutSensitivity>)> =
+        Codec::ALL.map(|codec| (codec, Vec::new())).into();
     for layer in 0..=layers {
         let rows = inputs(args, files, layer, chunks)?;
         for (found, &weights) in types.iter_mut().zip(&args.sensitivity) {
@@ -82,33 +80,40 @@ pub fn sensitivity(
                 true => WeightScheme::default().with_head(weights),
                 false => WeightScheme::default().with_layer(layer, weights),
             };
-            let back = back(args, files, layer, scheme)?;
-            let mut divergence = Divergence::default();
-            for (number, (chunk, rows)) in chunks.iter().zip(&rows).enumerate() {
-                let mut parts = rows.iter();
+            let compute = Compute {
+                weights: Some(scheme),
+                ..Compute::default()
+            };
+            let back = back(args, files, layer, compute)?;
+            let kl = measured.against(|at| {
+                let mut parts = rows[at.0].iter();
                 let input = |_: &[u32]| {
-                    let frames = parts.next().cloned().unwrap_or_default();
-                    Ok(RowsInput::Frames(frames))
+                    let part = parts.next().map(Vec::as_slice).unwrap_or_default();
+                    encoded(&mut Encoder::new(Codec::F32, None), part, &files.config)
                 };
-                let own = logits(&back, layer, (number, chunk), input)?;
-                let vocabulary = files.config.vocabulary;
-                let first = chunk.len() / 2;
-                let pairs = references[number]
-                    .chunks_exact(vocabulary)
-                    .zip(own.chunks_exact(vocabulary));
-                for (i, (exact, own)) in pairs.enumerate() {
-                    let position = first + i;
-                    if !divergence.add(exact, own, chunk[position + 1]) {
-                        return Err(EvalError::NotFinite {
-                            chunk: number,
-                            position,
-                        });
-                    }
-                }
-            }
+                logits(&back, layer, None, at, input)
+            })?;
             match layer == layers {
-                true => found.head_kl = divergence.mean(),
-                false => found.layer_kl.push(divergence.mean()),
+                true => found.head_kl = kl,
+                false => found.layer_kl.push(kl),
+            }
+        }
+        if (1..layers).contains(&layer) {
+            let back = back(args, files, layer, Compute::default())?;
+            let profile = files.profiles.of(layer);
+            for (codec, cuts) in &mut codecs {
+                let profile = profile.filter(|_| codec.uses_profile());
+                let kl = measured.against(|at| {
+                    let mut parts = rows[at.0].iter();
+                    let mut encoder = Encoder::new(*codec, profile);
+                    let input = |_: &[u32]| {
+                        let part = parts.next().map(Vec::as_slice).unwrap_or_default();
+                        encoded(&mut encoder, part, &files.config)
+                    };
+                    logits(&back, layer, profile, at, input)
+                })?;
+                let profile = profile.map(|p| hex(&p.fingerprint()));
+                cuts.push(CutSensitivity { profile, kl });
             }
         }
         let last = |t: &TypeSensitivity| t.layer_kl.last().copied().unwrap_or(0.0);
@@ -122,7 +127,69 @@ pub fn sensitivity(
         weights_fingerprint: files.weights_fingerprint.to_string(),
         tokens: chunks.iter().map(|c| scored(c)).sum(),
         types,
+        kv,
+        codecs: codecs
+            .into_iter()
+            .map(|(codec, cuts)| CodecSensitivity {
+                codec: codec.to_string(),
+                cuts,
+            })
+            .collect(),
     })
+}
+
+/// A profile's fingerprint as people and files write it.
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|b| format!("{b:02x}")).collect()
+}
+
+/// What predictions are compared with.
+struct Measured<'a> {
+    chunks: &'a [Vec<u32>],
+    /// The exact logits of each chunk.
+    references: Vec<Vec<f32>>,
+    vocabulary: usize,
+}
+
+impl Measured<'_> {
+    /// The mean divergence of what `own` makes of each chunk.
+    fn against(&self, mut own: impl FnMut((usize, &[u32])) -> Result<Vec<f32>>) -> Result<f64> {
+        let mut divergence = Divergence::default();
+        for (number, chunk) in self.chunks.iter().enumerate() {
+            let own = own((number, chunk))?;
+            let first = chunk.len() / 2;
+            let pairs = self.references[number]
+                .chunks_exact(self.vocabulary)
+                .zip(own.chunks_exact(self.vocabulary));
+            for (i, (exact, own)) in pairs.enumerate() {
+                let position = first + i;
+                if !divergence.add(exact, own, chunk[position + 1]) {
+                    return Err(EvalError::NotFinite {
+                        chunk: number,
+                        position,
+                    });
+                }
+            }
+        }
+        Ok(divergence.mean())
+    }
+}
+
+/// A part's tokens as they are, for a back that runs the whole model.
+fn ids(part: &[u32]) -> Result<RowsInput> {
+    Ok(RowsInput::Tokens(part.to_vec()))
+}
+
+/// A part's rows, one a frame as when tokens are decoded.
+fn encoded(encoder: &mut Encoder, rows: &[f32], config: &ModelConfig) -> Result<RowsInput> {
+    let mut frames = Vec::new();
+    for row in rows.chunks(config.hidden) {
+        let mut frame = Vec::new();
+        let encoded = encoder.encode(row, config.hidden, &mut frame);
+        encoded.map_err(tandem_engine::EngineError::from)?;
+        frames.push(Bytes::from(frame));
+    }
+    Ok(RowsInput::Frames(frames))
 }
 
 /// Predictions compared of a chunk: its second half but for the last row, as perplexity scores it.
@@ -130,16 +197,11 @@ fn scored(chunk: &[u32]) -> usize {
     chunk.len() - 1 - chunk.len() / 2
 }
 
-fn back(
-    args: &CalibrateArgs,
-    files: &ModelFiles,
-    first: usize,
-    weights: WeightScheme,
-) -> Result<Back> {
+fn back(args: &CalibrateArgs, files: &ModelFiles, first: usize, compute: Compute) -> Result<Back> {
     let compute = Compute {
         device: args.model.device,
-        weights: Some(weights),
-        kv: None,
+        weights: Some(compute.weights.unwrap_or_default()),
+        ..compute
     };
     Ok(files.back(first, &compute, KvBudget::new(u64::MAX), |_| {})?)
 }
@@ -148,13 +210,14 @@ fn back(
 fn logits(
     back: &Back,
     split: usize,
+    profile: Option<&Arc<Profile>>,
     (number, chunk): (usize, &[u32]),
     mut input: impl FnMut(&[u32]) -> Result<RowsInput>,
 ) -> Result<Vec<f32>> {
     let mut session = back.session(BackOpen {
         split,
         context: chunk.len(),
-        profile: None,
+        profile: profile.cloned(),
     })?;
     let rows = &chunk[..chunk.len() - 1];
     let first = chunk.len() / 2;
@@ -178,13 +241,13 @@ fn logits(
     }
 }
 
-/// The exact rows before a layer, in frames of the parts that a back is given.
+/// The exact rows before a layer, `[rows, hidden]` for each part that a back is given of each chunk.
 fn inputs(
     args: &CalibrateArgs,
     files: &ModelFiles,
     layer: usize,
     chunks: &[Vec<u32>],
-) -> Result<Vec<Vec<Vec<Bytes>>>> {
+) -> Result<Vec<Vec<Vec<f32>>>> {
     let compute = Compute {
         device: args.model.device,
         ..Compute::default()
@@ -197,39 +260,60 @@ fn inputs(
         front.step(&mut session, FrontStep::Truncate { position: 0 })?;
         let mut parts = Vec::new();
         for part in chunk[..chunk.len() - 1].chunks(MERGED_ROWS) {
-            let step = FrontStep::Tokens {
-                tokens: part.to_vec(),
-                codec: FrameCodec::uncalibrated(Codec::F32),
-                frame_bytes: usize::MAX,
-            };
-            let output = front.step(&mut session, step)?;
-            parts.push(output.frames.into_iter().map(|f| f.bytes).collect());
+            parts.push(front.rows(&mut session, part)?);
         }
         all.push(parts);
     }
     Ok(all)
 }
 
-impl fmt::Display for Sensitivity {
+/// The tables as a person reads them.
+#[derive(Debug)]
+pub struct Tables<'a>(pub &'a Sensitivity);
+
+impl fmt::Display for Tables<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "mean KL of one layer alone, {} tokens\n", self.tokens)?;
-        let row =
-            |f: &mut fmt::Formatter<'_>, cells: Vec<String>| write!(f, "| {} |", cells.join(" | "));
-        let names = self.types.iter().map(|t| t.weights.clone());
-        row(f, ["layer".to_owned()].into_iter().chain(names).collect())?;
-        writeln!(f)?;
-        row(f, vec!["---".to_owned(); self.types.len() + 1])?;
-        let layers = self.types.first().map_or(0, |t| t.layer_kl.len());
+        let found = self.0;
+        writeln!(f, "mean KL of one layer alone, {} tokens\n", found.tokens)?;
+        let names = found.types.iter().map(|t| t.weights.clone());
+        row(f, ["layer".to_owned()].into_iter().chain(names))?;
+        row(f, vec!["---".to_owned(); found.types.len() + 1])?;
+        let layers = found.types.first().map_or(0, |t| t.layer_kl.len());
         for layer in 0..layers {
-            let costs = self
-                .types
-                .iter()
-                .map(|t| format!("{:.2e}", t.layer_kl[layer]));
-            writeln!(f)?;
-            row(f, [layer.to_string()].into_iter().chain(costs).collect())?;
+            let costs = found.types.iter().map(|t| t.layer_kl[layer]);
+            row(f, [layer.to_string()].into_iter().chain(costs.map(kl)))?;
         }
-        let heads = self.types.iter().map(|t| format!("{:.2e}", t.head_kl));
-        writeln!(f)?;
-        row(f, ["head".to_owned()].into_iter().chain(heads).collect())
+        let heads = found.types.iter().map(|t| kl(t.head_kl));
+        row(f, ["head".to_owned()].into_iter().chain(heads))?;
+        writeln!(f, "\nmean KL of the keys and values of all layers\n")?;
+        row(f, found.kv.iter().map(|k| k.kv.clone()))?;
+        row(f, found.kv.iter().map(|_| "---".to_owned()))?;
+        row(f, found.kv.iter().map(|k| kl(k.kl)))?;
+        writeln!(
+            f,
+            "\nmean KL of a codec at a cut; c: by a calibrated profile\n"
+        )?;
+        let names = found.codecs.iter().map(|c| c.codec.clone());
+        row(f, ["after layer".to_owned()].into_iter().chain(names))?;
+        row(f, vec!["---".to_owned(); found.codecs.len() + 1])?;
+        let cuts = found.codecs.first().map_or(0, |c| c.cuts.len());
+        for cut in 0..cuts {
+            let cost = |c: &CodecSensitivity| {
+                let at = &c.cuts[cut];
+                kl(at.kl) + if at.profile.is_some() { " c" } else { "" }
+            };
+            let costs = found.codecs.iter().map(cost);
+            row(f, [(cut + 1).to_string()].into_iter().chain(costs))?;
+        }
+        Ok(())
     }
+}
+
+fn kl(value: f64) -> String {
+    format!("{value:.2e}")
+}
+
+fn row(f: &mut fmt::Formatter<'_>, cells: impl IntoIterator<Item = String>) -> fmt::Result {
+    let cells: Vec<String> = cells.into_iter().collect();
+    writeln!(f, "| {} |", cells.join(" | "))
 }
