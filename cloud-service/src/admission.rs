@@ -85,6 +85,13 @@ impl Admission {
         }
     }
 
+    /// Sessions that make an answer now, and the most there may be of all.
+    pub fn running(&self) -> (usize, usize) {
+        let open = self.lock();
+        let running = open.values().filter(|e| e.idle_since.is_none()).count();
+        (running, self.max)
+    }
+
     fn take_place(&self, id: SessionId) -> Result<Place, Status> {
         let mut open = self.lock();
         if open.contains_key(&id) {

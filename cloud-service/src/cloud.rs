@@ -1,13 +1,15 @@
 //! What all streams share: the engine, and what it serves.
 
 use crate::admission::Admission;
+use crate::back_profile::{BackTimes, RecentWaits};
 use crate::config::CloudConfig;
 use std::time::Duration;
 use tandem_codec::Codec;
 use tandem_engine::{Back, Engine, KvBudget, ModelFiles, Profiles};
-use tandem_model::{Fingerprint, ModelConfig};
+use tandem_model::{Fingerprint, ModelConfig, ModelError};
 use tandem_proto::v1;
 use tandem_service::drain::DrainSignal;
+use tandem_service::machine;
 use tandem_wire::PROTOCOL_VERSION;
 
 /// A loaded back and its terms.
@@ -43,11 +45,24 @@ pub struct Cloud {
     pub drain_deadline: Duration,
     /// How long a stream may take to open its session.
     pub open_timeout: Duration,
+    /// What steps take, once that was asked for.
+    pub times: BackTimes,
+    /// How long steps waited lately.
+    pub waits: RecentWaits,
+    /// What the layers run on.
+    pub machine: v1::Machine,
+    /// Types of the weights.
+    pub weight_types: String,
+    /// Type of keys and values.
+    pub kv_type: String,
     name: String,
 }
 
 impl Cloud {
     /// Gathers what streams need.
+    ///
+    /// # Errors
+    /// When the configured types cannot be those of the files.
     pub fn new(
         config: &CloudConfig,
         name: String,
@@ -56,8 +71,9 @@ impl Cloud {
         engine: Engine<Back>,
         budget: KvBudget,
         drain: DrainSignal,
-    ) -> Self {
-        Self {
+    ) -> Result<Self, ModelError> {
+        let precision = files.precision(&config.compute())?;
+        Ok(Self {
             engine,
             admission: Admission::new(&config.sessions),
             budget,
@@ -73,8 +89,18 @@ impl Cloud {
             drain_deadline: config.drain_deadline.get(),
             open_timeout: config.sessions.open_timeout.get(),
             config: files.config.clone(),
+            times: BackTimes::default(),
+            waits: RecentWaits::default(),
+            machine: v1::Machine {
+                processor: machine::processor(),
+                device: config.device.clone(),
+                threads: u32::try_from(config.thread_count()).unwrap_or(u32::MAX),
+                libtorch: tandem_model::libtorch_version().to_owned(),
+            },
+            weight_types: precision.weights.to_string(),
+            kv_type: precision.kv().to_string(),
             name,
-        }
+        })
     }
 
     /// Names of the codecs decoded.

@@ -6,6 +6,7 @@
 //! down the stream. [`cloud`] is what all streams share; [`serve`] starts and ends it all.
 
 pub mod admission;
+pub mod back_profile;
 pub mod cli;
 pub mod cloud;
 pub mod config;

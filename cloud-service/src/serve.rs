@@ -132,7 +132,7 @@ async fn load(config: &CloudConfig, drain: &Drain) -> anyhow::Result<Cloud> {
         engine,
         budget,
         drain.signal(),
-    ))
+    )?)
 }
 
 fn model_name(configured: &str, directory: &Path) -> String {

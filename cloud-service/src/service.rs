@@ -1,5 +1,6 @@
 //! The split API over gRPC.
 
+use crate::back_profile;
 use crate::cloud::Cloud;
 use crate::metrics::{KV_BUDGET_BYTES, KV_BYTES};
 use crate::record::Record;
@@ -27,6 +28,17 @@ impl SplitService for Split {
         _: Request<v1::DescribeBackRequest>,
     ) -> Result<Response<v1::DescribeBackResponse>, Status> {
         Ok(Response::new(self.0.describe()))
+    }
+
+    async fn profile_back(
+        &self,
+        _: Request<v1::ProfileBackRequest>,
+    ) -> Result<Response<v1::ProfileBackResponse>, Status> {
+        let Ok(_work) = self.0.drain.work() else {
+            return Err(stream::draining());
+        };
+        let profile = back_profile::profile(&self.0).await;
+        profile.map(Response::new).inspect_err(Record::failure)
     }
 
     /// Returns the stream before it reads: a client waits for the response's headers before it

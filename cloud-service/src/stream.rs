@@ -181,8 +181,17 @@ impl Session<'_> {
             infer_request::Message::Ping(ping) if ping.padding.len() > MAX_PING_PADDING => Err(
                 bad_request("PING", [("ping.padding", "is longer than 64 KiB")]),
             ),
+            infer_request::Message::Ping(ping) if ping.reply_bytes as usize > MAX_PING_PADDING => {
+                Err(bad_request(
+                    "PING",
+                    [("ping.reply_bytes", "is more than 64 KiB")],
+                ))
+            }
             infer_request::Message::Ping(ping) => {
-                let pong = v1::Pong { nonce: ping.nonce };
+                let pong = v1::Pong {
+                    nonce: ping.nonce,
+                    padding: vec![0; ping.reply_bytes as usize],
+                };
                 self.send(infer_response::Message::Pong(pong)).await
             }
             // Handled before: it ends the loop.
@@ -303,6 +312,7 @@ impl Session<'_> {
             return Ok(());
         };
         let decode = completed.output.decode;
+        self.cloud.waits.note(completed.queue);
         self.record
             .step(rows, completed.queue, completed.compute, decode);
         let Some(token) = completed.output.token else {

@@ -51,6 +51,35 @@ fn model() -> v1::ModelDescription {
     }
 }
 
+fn profiled() -> v1::ProfileBackResponse {
+    v1::ProfileBackResponse {
+        machine: Some(v1::Machine {
+            processor: "2 × p".into(),
+            device: "cpu".into(),
+            threads: 2,
+            libtorch: "2.13.0".into(),
+        }),
+        weights: "f32".into(),
+        kv: "int8".into(),
+        layers: 30,
+        merged_rows: 128,
+        steps: vec![v1::StepTime {
+            layers: 30,
+            rows: 1,
+            position: 512,
+            seconds: 0.25,
+        }],
+        head_seconds: 0.125,
+        load: Some(v1::BackLoad {
+            running_sessions: 1,
+            max_sessions: 64,
+            kv_bytes: 300,
+            kv_budget_bytes: 1 << 30,
+            queue_seconds: 0.5,
+        }),
+    }
+}
+
 /// Every message with every field set.
 fn messages() -> Vec<(&'static str, Vec<u8>)> {
     let versions = Some(v1::VersionRange { min: 1, max: 2 });
@@ -203,6 +232,7 @@ fn messages() -> Vec<(&'static str, Vec<u8>)> {
             request(up::Message::Ping(v1::Ping {
                 nonce: 5,
                 padding: vec![0; 2],
+                ..v1::Ping::default()
             })),
         ),
         ("close", request(up::Message::Close(v1::Close {}))),
@@ -215,7 +245,13 @@ fn messages() -> Vec<(&'static str, Vec<u8>)> {
                 deadline_millis: 30_000,
             })),
         ),
-        ("pong", response(down::Message::Pong(v1::Pong { nonce: 5 }))),
+        (
+            "pong",
+            response(down::Message::Pong(v1::Pong {
+                nonce: 5,
+                ..v1::Pong::default()
+            })),
+        ),
         ("described", described.encode_to_vec()),
         ("generate", generate.encode_to_vec()),
         ("chat", chat.encode_to_vec()),
@@ -233,6 +269,22 @@ fn messages() -> Vec<(&'static str, Vec<u8>)> {
             request(up::Message::Open(open_calibrated)),
         ),
         ("described_profiles", described_profiles.encode_to_vec()),
+        (
+            "ping_wanting_filler",
+            request(up::Message::Ping(v1::Ping {
+                nonce: 5,
+                padding: vec![],
+                reply_bytes: 300,
+            })),
+        ),
+        (
+            "pong_with_filler",
+            response(down::Message::Pong(v1::Pong {
+                nonce: 5,
+                padding: vec![0; 2],
+            })),
+        ),
+        ("profiled", profiled().encode_to_vec()),
     ]
 }
 

@@ -93,13 +93,18 @@ async fn a_session_answers_repeats_and_truncates_as_specified() {
         .send(Message::Ping(v1::Ping {
             nonce: 42,
             padding: vec![0; 1000],
+            reply_bytes: 77,
         }))
         .await
         .unwrap();
-    assert!(matches!(
+    let pong = v1::Pong {
+        nonce: 42,
+        padding: vec![0; 77],
+    };
+    assert_eq!(
         session.receive().await.unwrap(),
-        infer_response::Message::Pong(v1::Pong { nonce: 42 })
-    ));
+        infer_response::Message::Pong(pong)
+    );
     session.send(Message::Close(v1::Close {})).await.unwrap();
     assert_eq!(session.end().await.code(), Code::Ok);
 }
@@ -212,8 +217,16 @@ async fn messages_that_do_not_fit_end_the_stream_with_their_reason() {
         ),
         (
             after_open(vec![Message::Ping(v1::Ping {
-                nonce: 0,
                 padding: vec![0; 70_000],
+                ..v1::Ping::default()
+            })]),
+            invalid,
+            "PING",
+        ),
+        (
+            after_open(vec![Message::Ping(v1::Ping {
+                reply_bytes: 70_000,
+                ..v1::Ping::default()
             })]),
             invalid,
             "PING",

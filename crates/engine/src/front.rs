@@ -119,6 +119,23 @@ impl Front {
         Ok(tandem_model::values(&hidden)?)
     }
 
+    /// The hidden rows of some tokens from position 0 on behind each of its layers, first to last:
+    /// `[tokens, hidden]` row-major each.
+    ///
+    /// # Errors
+    /// For ids outside the vocabulary, too many of them, or a libtorch failure.
+    pub fn rows_by_cut(&self, tokens: &[u32]) -> Result<Vec<Vec<f32>>, EngineError> {
+        let mut hidden = self.segment.embed(tokens)?;
+        let mut cuts = Vec::new();
+        for layer in self.range().start()..self.range().end() {
+            let range = LayerRange::new(layer, layer + 1, self.config().layers)?;
+            let mut cache = self.segment.kv_cache(range, tokens.len())?;
+            hidden = self.segment.forward(hidden, &mut cache)?;
+            cuts.push(tandem_model::values(&hidden)?);
+        }
+        Ok(cuts)
+    }
+
     fn frames(
         &mut self,
         session: &mut FrontSession,

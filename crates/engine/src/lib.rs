@@ -21,6 +21,7 @@ mod profiles;
 mod run;
 pub mod sampler;
 mod scheduler;
+mod step_timer;
 
 pub use back::{
     Back, BackOpen, BackOutput, BackSession, BackStep, MERGED_ROWS, RowsInput, RowsStep,
@@ -35,3 +36,4 @@ pub use model_files::{Compute, ModelFiles, OpenError, PackagePlan};
 pub use profiles::{Profiles, ProfilesError};
 pub use run::{FinishReason, RunRequest, RunToken};
 pub use scheduler::{Priority, SessionKey};
+pub use step_timer::{StepTime, TimedSteps, time_back, time_front, time_head};

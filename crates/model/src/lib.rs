@@ -73,6 +73,11 @@ pub fn set_threads(threads: usize) {
     tch::set_num_threads(i32::try_from(threads).unwrap_or(i32::MAX).max(1));
 }
 
+/// The version of the libtorch that this was built for, or `unknown`.
+pub fn libtorch_version() -> &'static str {
+    option_env!("TANDEM_LIBTORCH_VERSION").unwrap_or("unknown")
+}
+
 /// Copies a tensor's values out, row by row.
 ///
 /// # Errors

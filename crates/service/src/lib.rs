@@ -6,7 +6,8 @@
 //! serves both of these on a listener of their own, [`grpc`] holds the transport's settings, [`reflection`] describes
 //! the services,
 //! [`timeout`] and [`status`] read a caller's deadline and answer with details, and [`drain`] ends
-//! it all within a deadline. Commands show how far they are by [`progress`].
+//! it all within a deadline. Commands show how far they are by [`progress`]; [`machine`] names what
+//! figures were measured on.
 
 pub mod admin;
 pub mod config;
@@ -14,6 +15,7 @@ pub mod drain;
 pub mod grpc;
 pub mod health;
 pub mod logging;
+pub mod machine;
 pub mod metrics;
 pub mod openmp;
 pub mod progress;
