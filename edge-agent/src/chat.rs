@@ -4,6 +4,7 @@ use crate::answer::AnswerEvent;
 use crate::cli::ChatArgs;
 use crate::edge::Edge;
 use crate::generate::{Collected, readable, run, terms, user};
+use crate::plan::start::{Patience, planned};
 use crate::request::{Terms, answer_request, chat_ids};
 use rustyline::error::ReadlineError;
 use std::io::Write as _;
@@ -26,6 +27,7 @@ Ctrl-C stops an answer.";
 pub async fn chat(args: ChatArgs) -> anyhow::Result<()> {
     let config = args.edge.load_quiet()?;
     logging::init(&config.log)?;
+    let config = planned(config, Patience::Fail).await?;
     let edge = Edge::load(&config, |_| {}).await?;
     let cloud = edge.link.describe().await.map_err(readable)?;
     println!(

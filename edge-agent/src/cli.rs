@@ -4,6 +4,7 @@
 use crate::config::{DEFAULTS, EdgeConfig};
 use clap::{Args, Parser, Subcommand};
 use std::path::PathBuf;
+use tandem_planner::Objective;
 use tandem_prepare::{EmbeddingArg, PrepareArgs};
 use tandem_proto::v1;
 use tandem_service::config::{AutoCount, ByteSize, ConfigError, HumanDuration, Layers};
@@ -28,6 +29,8 @@ pub enum Command {
     Chat(Box<ChatArgs>),
     /// Ask a running edge-agent and print its answer.
     Ask(AskArgs),
+    /// Measure this machine, the link and the cloud, and say what to deploy and what to expect of it.
+    Plan(Box<PlanArgs>),
     /// Pack the front of a model for edges: its layers in the types they run in, and all that an edge
     /// needs besides.
     Prepare(EdgePrepareArgs),
@@ -49,7 +52,7 @@ pub struct EdgeArgs {
     /// The cloud-service to work with, such as http://127.0.0.1:50051.
     #[arg(long)]
     pub cloud: Option<String>,
-    /// Layers that run here, or auto: a package's, or a third of a model's.
+    /// Layers that run here, or auto: what the plan says.
     #[arg(long)]
     pub split: Option<AutoCount>,
     /// How hidden rows are written: auto, f32, bf16, int8, tabq, high, balanced or economy.
@@ -98,6 +101,70 @@ pub struct EdgeArgs {
     /// text or json.
     #[arg(long)]
     pub log_format: Option<String>,
+}
+
+/// Flags of `plan`. What `split`, `weights`, `kv` and `codec` are set to is taken as given.
+#[derive(Debug, Args)]
+pub struct PlanArgs {
+    /// The edge.
+    #[command(flatten)]
+    pub edge: EdgeArgs,
+    /// What the plan has to hold.
+    #[command(flatten)]
+    pub limits: PlanLimits,
+    /// Measure again what was measured before.
+    #[arg(long)]
+    pub fresh: bool,
+    /// Show where time, memory and quality go.
+    #[arg(long)]
+    pub explain: bool,
+    /// Print one JSON document instead of the table.
+    #[arg(long)]
+    pub json: bool,
+    /// Write a configuration for `serve` that deploys the plan.
+    #[arg(long, value_name = "FILE")]
+    pub out: Option<PathBuf>,
+    /// Draw the plans that no other beats, as SVG.
+    #[arg(long, value_name = "FILE")]
+    pub plot: Option<PathBuf>,
+}
+
+/// Flags over the section `plan` of the configuration.
+#[derive(Debug, Default, Args)]
+pub struct PlanLimits {
+    /// What is best: cloud-seconds, latency, edge-memory or quality.
+    #[arg(long)]
+    pub objective: Option<Objective>,
+    /// Memory that the edge may take, such as 512MiB; 0B for what there is.
+    #[arg(long)]
+    pub memory: Option<ByteSize>,
+    /// The longest that a token may take, such as 120ms; 0s for no limit.
+    #[arg(long)]
+    pub deadline: Option<HumanDuration>,
+    /// The longest that the first token may take; 0s for no limit.
+    #[arg(long)]
+    pub first_token: Option<HumanDuration>,
+    /// Positions that a session must have room for.
+    #[arg(long)]
+    pub max_context: Option<usize>,
+    /// Divergence from the exact model in nats; 0 for no limit.
+    #[arg(long)]
+    pub max_kl: Option<f64>,
+    /// How often the link may be worse than what deadlines are held on.
+    #[arg(long)]
+    pub outage: Option<f64>,
+    /// Tokens of a typical prompt.
+    #[arg(long)]
+    pub prompt_tokens: Option<usize>,
+    /// Tokens of a typical answer.
+    #[arg(long)]
+    pub output_tokens: Option<usize>,
+    /// Conversations held at once.
+    #[arg(long)]
+    pub plan_sessions: Option<usize>,
+    /// Where figures and plans are kept.
+    #[arg(long, value_name = "DIR")]
+    pub plan_cache: Option<PathBuf>,
 }
 
 /// How tokens are chosen.
@@ -226,11 +293,15 @@ impl EdgeArgs {
         self.load_over(Layers::new(DEFAULTS).set("log.level", "warn"))
     }
 
-    fn load_over(self, mut layers: Layers) -> Result<EdgeConfig, ConfigError> {
+    fn load_over(self, layers: Layers) -> Result<EdgeConfig, ConfigError> {
+        self.layers_over(layers)?.build()
+    }
+
+    fn layers_over(self, mut layers: Layers) -> Result<Layers, ConfigError> {
         if let Some(file) = &self.config {
             layers = layers.file(file)?;
         }
-        layers
+        Ok(layers
             .flag("--model", "model", self.model)
             .flag("--cloud", "cloud", self.cloud)
             .flag("--split", "split", self.split)
@@ -248,7 +319,37 @@ impl EdgeArgs {
             .flag("--frame", "prefill.frame", self.frame)
             .flag("--drain-deadline", "drain_deadline", self.drain_deadline)
             .flag("--log-level", "log.level", self.log_level)
-            .flag("--log-format", "log.format", self.log_format)
+            .flag("--log-format", "log.format", self.log_format))
+    }
+}
+
+impl PlanArgs {
+    /// The configuration, with the limits over it.
+    ///
+    /// # Errors
+    /// When a file or a value cannot be.
+    pub fn load_quiet(edge: EdgeArgs, limits: PlanLimits) -> Result<EdgeConfig, ConfigError> {
+        let quiet = Layers::new(DEFAULTS).set("log.level", "warn");
+        edge.layers_over(quiet)?
+            .flag("--objective", "plan.objective", limits.objective)
+            .flag("--memory", "plan.memory", limits.memory)
+            .flag("--deadline", "plan.deadline", limits.deadline)
+            .flag("--first-token", "plan.first_token", limits.first_token)
+            .flag("--max-context", "plan.context", limits.max_context)
+            .flag("--max-kl", "plan.max_kl", limits.max_kl)
+            .flag("--outage", "plan.outage", limits.outage)
+            .flag(
+                "--prompt-tokens",
+                "plan.prompt_tokens",
+                limits.prompt_tokens,
+            )
+            .flag(
+                "--output-tokens",
+                "plan.output_tokens",
+                limits.output_tokens,
+            )
+            .flag("--plan-sessions", "plan.sessions", limits.plan_sessions)
+            .flag("--plan-cache", "plan.cache", limits.plan_cache)
             .build()
     }
 }

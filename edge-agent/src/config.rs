@@ -1,11 +1,12 @@
 //! The configuration of edge-agent. `edge.yaml` has every default.
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 use tandem_codec::Codec;
 use tandem_engine::Compute;
+use tandem_planner::Objective;
 use tandem_service::config::{AutoCount, ByteSize, HumanDuration, Validate, Violations};
 use tandem_service::grpc::{TransportConfig, endpoint};
 use tandem_service::logging::LogConfig;
@@ -32,7 +33,7 @@ pub struct EdgeConfig {
     pub cloud: String,
     /// How long a connection may take.
     pub connect_timeout: HumanDuration,
-    /// Layers that run here; `auto` for a package's.
+    /// Layers that run here; `auto` to plan them.
     pub split: AutoCount,
     /// How rows are written.
     pub codec: String,
@@ -48,6 +49,8 @@ pub struct EdgeConfig {
     pub sessions: SessionsConfig,
     /// How prompts go up.
     pub prefill: PrefillConfig,
+    /// What `split: auto` plans for.
+    pub plan: PlanConfig,
     /// How long a drain may take.
     pub drain_deadline: HumanDuration,
     /// Logs.
@@ -76,6 +79,34 @@ pub struct PrefillConfig {
     pub chunk_rows: usize,
     /// About how large a frame gets.
     pub frame: ByteSize,
+}
+
+/// What a plan has to hold, and what it is to be best at.
+#[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct PlanConfig {
+    /// What is best.
+    pub objective: Objective,
+    /// Memory of this process; 0 for what there is.
+    pub memory: ByteSize,
+    /// Time of a token; 0 for no limit.
+    pub deadline: HumanDuration,
+    /// Time to the first token; 0 for no limit.
+    pub first_token: HumanDuration,
+    /// Positions that a session must have room for.
+    pub context: usize,
+    /// Divergence from the exact model in nats; 0 for no limit.
+    pub max_kl: f64,
+    /// How often a link may be worse than what deadlines are held on.
+    pub outage: f64,
+    /// Tokens of a typical prompt.
+    pub prompt_tokens: usize,
+    /// Tokens of a typical answer.
+    pub output_tokens: usize,
+    /// Sessions at once.
+    pub sessions: usize,
+    /// Where figures and plans are kept; empty for beside the model.
+    pub cache: PathBuf,
 }
 
 impl EdgeConfig {
@@ -122,6 +153,7 @@ impl Validate for EdgeConfig {
         at.within("threads", self.threads, ..=1024);
         at.nested("sessions", &self.sessions);
         at.nested("prefill", &self.prefill);
+        at.nested("plan", &self.plan);
         at.nested("log", &self.log);
         at.nested("transport", &self.transport);
         at.under("prefill", |at| {
@@ -134,6 +166,33 @@ impl Validate for SessionsConfig {
     fn validate(&self, at: &mut Violations) {
         at.within("max", self.max, 1..=65_536);
         at.within("context", self.context, ..=1 << 24);
+    }
+}
+
+impl Validate for PlanConfig {
+    fn validate(&self, at: &mut Violations) {
+        at.within("context", self.context, 1..=1 << 24);
+        at.within("prompt_tokens", self.prompt_tokens, 1..=1 << 20);
+        at.within("output_tokens", self.output_tokens, 1..=1 << 20);
+        at.within("sessions", self.sessions, 1..=65_536);
+        at.check(
+            "context",
+            self.context >= self.prompt_tokens.saturating_add(self.output_tokens),
+            format!(
+                "is {}, must have room for prompt_tokens and output_tokens, {} and {}",
+                self.context, self.prompt_tokens, self.output_tokens
+            ),
+        );
+        at.check(
+            "max_kl",
+            (0.0..=100.0).contains(&self.max_kl),
+            format!("is {}, must be between 0 and 100", self.max_kl),
+        );
+        at.check(
+            "outage",
+            (0.0..=0.5).contains(&self.outage),
+            format!("is {}, must be between 0 and 0.5", self.outage),
+        );
     }
 }
 

@@ -3,6 +3,7 @@
 use crate::answer::{AnswerEvent, AnswerRequest, answer};
 use crate::cli::{GenerateArgs, SamplingArgs};
 use crate::edge::Edge;
+use crate::plan::start::{Patience, planned};
 use crate::request::{Terms, answer_request, chat_ids, text_ids};
 use serde::Serialize;
 use std::io::Write as _;
@@ -64,6 +65,7 @@ pub async fn generate(args: GenerateArgs) -> anyhow::Result<()> {
     } = args;
     let config = edge.load_quiet()?;
     logging::init(&config.log)?;
+    let config = planned(config, Patience::Fail).await?;
     let edge = Edge::load(&config, |_| {}).await?;
     let began = Instant::now();
     let ids = match chat {

@@ -4,7 +4,7 @@
 //! [`answer`] drives it, [`pool`] finds the conversation it goes on with, [`session`] keeps both
 //! halves in step, [`split_stream`] is the session's stream to the cloud, [`uplink`] decides when
 //! a frame may go, and [`link`] is the connection under all of them. [`edge`] is what all answers
-//! share; [`serve`] starts and ends it all; [`generate`], [`chat`] and [`ask`] are commands.
+//! share; [`plan`] says how to deploy them and [`serve`] starts and ends it all; [`generate`], [`chat`] and [`ask`] are commands.
 
 pub mod answer;
 pub mod ask;
@@ -15,6 +15,7 @@ pub mod edge;
 pub mod generate;
 pub mod link;
 pub mod metrics;
+pub mod plan;
 pub mod pool;
 pub mod request;
 pub mod serve;

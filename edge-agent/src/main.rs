@@ -6,6 +6,7 @@ use edge_agent::chat::chat;
 use edge_agent::cli::{Cli, Command};
 use edge_agent::config::DEFAULTS;
 use edge_agent::generate::generate;
+use edge_agent::plan::plan;
 use edge_agent::serve::serve;
 use std::io::Write as _;
 use tandem_prepare::{Part, prepare};
@@ -16,7 +17,11 @@ fn main() -> anyhow::Result<()> {
     let cli = Cli::parse();
     if matches!(
         cli.command,
-        Command::Serve(_) | Command::Generate(_) | Command::Chat(_) | Command::Prepare(_)
+        Command::Serve(_)
+            | Command::Generate(_)
+            | Command::Chat(_)
+            | Command::Plan(_)
+            | Command::Prepare(_)
     ) {
         openmp::reexec_with_openmp_settings()?;
     }
@@ -44,6 +49,7 @@ fn main() -> anyhow::Result<()> {
             Command::Prepare(_) => Ok(()),
             Command::Generate(args) => generate(*args).await,
             Command::Chat(args) => chat(*args).await,
+            Command::Plan(args) => plan(*args).await,
             Command::Serve(args) => serve(args.load()?).await,
         }
     });

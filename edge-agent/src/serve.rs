@@ -3,6 +3,7 @@
 use crate::config::EdgeConfig;
 use crate::edge::Edge;
 use crate::metrics::{CATALOGUE, UPLINK_BYTES};
+use crate::plan::start::{Patience, planned};
 use crate::service::Generation;
 use std::sync::Arc;
 use std::time::Duration;
@@ -38,14 +39,22 @@ pub async fn serve(config: EdgeConfig) -> anyhow::Result<()> {
         drain.signal().closing(),
     )?;
     tokio::select! {
-        loaded = Edge::load(&config, |_| {}) => {
-            serve_loaded(&config, loaded?.shared(), &drain, &health, listener).await?;
+        loaded = load(config) => {
+            let (config, edge) = loaded?;
+            serve_loaded(&config, edge.shared(), &drain, &health, listener).await?;
         }
         () = drain.signal().closing() => {}
         _ = drain.finished() => {}
     }
     admin.ended().await?;
     Ok(())
+}
+
+/// Plans where that is asked for, and loads.
+async fn load(config: EdgeConfig) -> anyhow::Result<(EdgeConfig, Edge)> {
+    let config = planned(config, Patience::Wait).await?;
+    let edge = Edge::load(&config, |_| {}).await?;
+    Ok((config, edge))
 }
 
 async fn serve_loaded(

@@ -8,7 +8,7 @@
 )]
 
 use clap::{CommandFactory as _, Parser as _};
-use edge_agent::cli::{Cli, Command, EdgeArgs};
+use edge_agent::cli::{Cli, Command, EdgeArgs, PlanArgs};
 use edge_agent::config::{DEFAULTS, EdgeConfig};
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -106,6 +106,17 @@ const OUT_OF_RANGE: &[(&str, &str)] = &[
         "{prefill: {frame: 60KiB}, transport: {max_message: 64KiB}}",
     ),
     ("log.level", "log: {level: 'info,h2=loud'}"),
+    (
+        "plan.context",
+        "plan: {context: 0, prompt_tokens: 1, output_tokens: 1}",
+    ),
+    ("plan.context", "plan: {context: 300}"),
+    ("plan.prompt_tokens", "plan: {prompt_tokens: 0}"),
+    ("plan.output_tokens", "plan: {output_tokens: 0}"),
+    ("plan.sessions", "plan: {sessions: 0}"),
+    ("plan.max_kl", "plan: {max_kl: -0.1}"),
+    ("plan.max_kl", "plan: {max_kl: .nan}"),
+    ("plan.outage", "plan: {outage: 0.6}"),
 ];
 
 /// Keys that nobody knows, one in each section.
@@ -115,7 +126,65 @@ const UNKNOWN: &[(&str, &str)] = &[
     ("prefill.rows", "prefill: {rows: 3}"),
     ("log.file", "log: {file: /tmp/log}"),
     ("transport.tls", "transport: {tls: true}"),
+    ("plan.latency", "plan: {latency: 1s}"),
 ];
+
+/// Flags of `plan` alone, the keys they set, and what they set them to.
+const PLAN_FLAGS: &[(&str, &str, &str, fn(&EdgeConfig) -> String)] = &[
+    ("--objective", "plan.objective", "edge-memory", |c| {
+        c.plan.objective.to_string()
+    }),
+    ("--memory", "plan.memory", "7MiB", |c| {
+        c.plan.memory.to_string()
+    }),
+    ("--deadline", "plan.deadline", "9ms", |c| {
+        c.plan.deadline.to_string()
+    }),
+    ("--first-token", "plan.first_token", "3s", |c| {
+        c.plan.first_token.to_string()
+    }),
+    ("--max-context", "plan.context", "4096", |c| {
+        c.plan.context.to_string()
+    }),
+    ("--max-kl", "plan.max_kl", "0.25", |c| {
+        c.plan.max_kl.to_string()
+    }),
+    ("--outage", "plan.outage", "0.25", |c| {
+        c.plan.outage.to_string()
+    }),
+    ("--prompt-tokens", "plan.prompt_tokens", "12", |c| {
+        c.plan.prompt_tokens.to_string()
+    }),
+    ("--output-tokens", "plan.output_tokens", "13", |c| {
+        c.plan.output_tokens.to_string()
+    }),
+    ("--plan-sessions", "plan.sessions", "3", |c| {
+        c.plan.sessions.to_string()
+    }),
+    ("--plan-cache", "plan.cache", "/tmp/plans", |c| {
+        c.plan.cache.display().to_string()
+    }),
+];
+
+#[test]
+fn every_key_of_the_plan_has_a_flag_that_wins() {
+    let keys = PLAN_FLAGS
+        .iter()
+        .filter_map(|flag| flag.1.strip_prefix("plan."));
+    let keys: BTreeSet<&str> = keys.collect();
+    let defaults: serde_yaml::Value = serde_yaml::from_str(DEFAULTS).unwrap();
+    let section = defaults["plan"].as_mapping().unwrap();
+    let shipped: BTreeSet<&str> = section.keys().filter_map(|key| key.as_str()).collect();
+    assert_eq!(keys, shipped);
+    for (flag, key, value, read) in PLAN_FLAGS {
+        let line = ["edge-agent", "plan", "--model", "/models/m", flag, value];
+        let Command::Plan(args) = Cli::try_parse_from(line).unwrap().command else {
+            panic!("{flag} is no flag of plan");
+        };
+        let config = PlanArgs::load_quiet(args.edge, args.limits).unwrap();
+        assert_eq!(read(&config), *value, "{flag} over {key}");
+    }
+}
 
 fn serve_args(arguments: &[&str]) -> Box<EdgeArgs> {
     let line = ["edge-agent", "serve"].iter().chain(arguments);

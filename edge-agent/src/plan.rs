@@ -1,0 +1,256 @@
+//! What to deploy: measures this edge, the link and the cloud, and searches for the best split.
+//!
+//! ```text
+//! measure        this edge, once, kept   ┐
+//! cloud_profile  the cloud, by itself    ├─► assemble ─► tandem_planner::search ─► report, plot, deploy
+//! link_probe     the way between them    ┘
+//! ```
+
+pub mod assemble;
+pub mod cache;
+pub mod cloud_profile;
+pub mod codec_costs;
+pub mod deploy;
+pub mod link_probe;
+pub mod measure;
+pub mod measured;
+pub mod plot;
+pub mod report;
+pub mod start;
+
+use crate::cli::PlanArgs;
+use crate::config::EdgeConfig;
+use crate::link::Link;
+use anyhow::Context as _;
+use cache::Cache;
+use measure::Choices;
+use measured::MeasuredEdge;
+use report::Report;
+use std::io::Write as _;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use tandem_engine::ModelFiles;
+use tandem_planner::{LinkProfile, Outcome, Problem, Sensitivity, search};
+use tandem_proto::v1;
+use tandem_service::logging;
+use tandem_text::Tokenizer;
+
+/// Figures of this edge, kept between starts.
+const EDGE_FILE: &str = "edge-profile.json";
+
+/// A model, and what is known of it for planning.
+#[derive(Debug)]
+pub struct Subject {
+    files: Arc<ModelFiles>,
+    tokenizer: Tokenizer,
+    sensitivity: Option<Sensitivity>,
+    choices: Choices,
+    cache: Cache,
+}
+
+/// A solved problem.
+#[derive(Debug)]
+pub struct Solved {
+    /// What was asked.
+    pub problem: Problem,
+    /// What was found.
+    pub outcome: Outcome,
+    /// Whether precision's cost in quality is known.
+    pub quality_known: bool,
+    /// How long measuring took, and the search.
+    pub took: (Duration, Duration),
+}
+
+/// Runs the command.
+///
+/// # Errors
+/// When something cannot be measured, and when no plan holds the limits: the report is printed first.
+pub async fn plan(args: PlanArgs) -> anyhow::Result<()> {
+    let PlanArgs {
+        edge,
+        limits,
+        fresh,
+        explain,
+        json,
+        out,
+        plot,
+    } = args;
+    let config = PlanArgs::load_quiet(edge, limits)?;
+    logging::init(&config.log)?;
+    let began = Instant::now();
+    let subject = Subject::open(&config).await?;
+    let edge = subject.edge(&config, fresh).await?;
+    let link = Link::new(&config)?;
+    let cloud = Cloud::ask(&link, &subject).await?;
+    let way = cloud.probe(&link).await?;
+    let solved = subject.solve(&config, &edge, &cloud, way, began.elapsed())?;
+    let report = Report::new(&solved);
+    let mut stdout = std::io::stdout().lock();
+    match json {
+        true => writeln!(stdout, "{}", serde_json::to_string_pretty(&report)?)?,
+        false => write!(stdout, "{}", report.text(explain))?,
+    }
+    drop(stdout);
+    if let Some(path) = plot {
+        plot::draw(&solved, &path).with_context(|| format!("cannot draw {}", path.display()))?;
+    }
+    let Some(chosen) = &solved.outcome.chosen else {
+        anyhow::bail!("no plan holds the limits");
+    };
+    if let Some(path) = out {
+        let yaml = deploy::Deployment::of(&solved.problem, chosen, &config).yaml(&config)?;
+        std::fs::write(&path, yaml).with_context(|| format!("cannot write {}", path.display()))?;
+    }
+    Ok(())
+}
+
+impl Subject {
+    /// Opens the model.
+    ///
+    /// # Errors
+    /// When it cannot be used, or the configuration does not fit it.
+    pub async fn open(config: &EdgeConfig) -> anyhow::Result<Self> {
+        let directory = config.model.clone();
+        let opened = tokio::task::spawn_blocking(move || {
+            let files = ModelFiles::open(&directory)?;
+            let tokenizer = Tokenizer::load(&directory)?;
+            anyhow::Ok((files, tokenizer))
+        });
+        let (files, tokenizer) = opened
+            .await?
+            .with_context(|| format!("cannot open the model in {}", config.model.display()))?;
+        if let Some(split) = config.split.get() {
+            let layers = files.config.layers;
+            anyhow::ensure!(
+                split < layers,
+                "split is {split}; a plan leaves the cloud at least one of {layers} layers"
+            );
+        }
+        let fingerprint = files.weights_fingerprint.to_string();
+        let sensitivity = read_sensitivity(config, &fingerprint)?;
+        let choices = assemble::choices(config, &files, sensitivity.as_ref())?;
+        Ok(Self {
+            cache: Cache::new(&config.plan.cache, &config.model, &fingerprint),
+            files: Arc::new(files),
+            tokenizer,
+            sensitivity,
+            choices,
+        })
+    }
+
+    /// Figures of this edge: those kept, if they still hold and nobody wants fresh ones, or new ones.
+    ///
+    /// # Errors
+    /// When a step fails.
+    pub async fn edge(&self, config: &EdgeConfig, fresh: bool) -> anyhow::Result<MeasuredEdge> {
+        let identity = measure::identity(config, &self.files, &self.choices);
+        let kept: Option<MeasuredEdge> = match fresh {
+            true => None,
+            false => self.cache.read(EDGE_FILE),
+        };
+        if let Some(kept) = kept {
+            if kept.identity == identity {
+                return Ok(kept);
+            }
+            tracing::info!("measuring this edge again: what was measured no longer fits it");
+        }
+        let files = Arc::clone(&self.files);
+        let measured = measure::measure(config, files, &self.tokenizer, &self.choices).await?;
+        if self.cache.write(EDGE_FILE, &measured).is_none() {
+            tracing::warn!(
+                "what was measured cannot be kept: set plan.cache to a folder that can be written to"
+            );
+        }
+        Ok(measured)
+    }
+
+    /// Searches.
+    ///
+    /// # Errors
+    /// When figures make no sense.
+    pub fn solve(
+        &self,
+        config: &EdgeConfig,
+        edge: &MeasuredEdge,
+        cloud: &Cloud,
+        way: LinkProfile,
+        measuring: Duration,
+    ) -> anyhow::Result<Solved> {
+        let inputs = assemble::Inputs {
+            config,
+            files: &self.files,
+            sensitivity: self.sensitivity.as_ref(),
+            choices: &self.choices,
+            edge,
+            described: &cloud.described,
+        };
+        let profile = cloud_profile::profile(&cloud.described, &cloud.profile)?;
+        let problem = assemble::problem(&inputs, profile, way)?;
+        let began = Instant::now();
+        let outcome = search(&problem);
+        Ok(Solved {
+            quality_known: self.sensitivity.is_some(),
+            took: (measuring, began.elapsed()),
+            problem,
+            outcome,
+        })
+    }
+}
+
+fn read_sensitivity(config: &EdgeConfig, fingerprint: &str) -> anyhow::Result<Option<Sensitivity>> {
+    let path = config.model.join("codec").join("sensitivity.json");
+    let text = match std::fs::read(&path) {
+        Ok(text) => text,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(error).with_context(|| path.display().to_string()),
+    };
+    let found: Sensitivity =
+        serde_json::from_slice(&text).with_context(|| format!("{} is damaged", path.display()))?;
+    if found.weights_fingerprint != fingerprint {
+        tracing::warn!(path = %path.display(), "not used: measured on other weights than this model's");
+        return Ok(None);
+    }
+    Ok(Some(found))
+}
+
+/// A cloud that has said what it serves and what its steps take.
+#[derive(Debug)]
+pub struct Cloud {
+    described: Arc<v1::DescribeBackResponse>,
+    profile: v1::ProfileBackResponse,
+}
+
+impl Cloud {
+    /// Asks it, and checks that it serves the model.
+    ///
+    /// # Errors
+    /// When it cannot be reached, or serves another.
+    pub async fn ask(link: &Link, subject: &Subject) -> anyhow::Result<Self> {
+        let described = link
+            .describe()
+            .await
+            .map_err(|status| anyhow::anyhow!("{}", status.message().to_owned()))?;
+        let model = described.model.clone().unwrap_or_default();
+        let own = subject.files.weights_fingerprint;
+        anyhow::ensure!(
+            model.weights_fingerprint == own.0,
+            "the cloud serves {}, which is another model than the one here",
+            model.name
+        );
+        Ok(Self {
+            profile: cloud_profile::ask(link).await?,
+            described,
+        })
+    }
+
+    /// Measures the link to it.
+    ///
+    /// # Errors
+    /// When it does not answer.
+    pub async fn probe(&self, link: &Link) -> anyhow::Result<LinkProfile> {
+        let open = link_probe::opening(&self.described);
+        link_probe::probe(link, open)
+            .await
+            .map_err(|status| anyhow::anyhow!("cannot measure the link: {}", status.message()))
+    }
+}

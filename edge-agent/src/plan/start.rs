@@ -1,0 +1,178 @@
+//! `split: auto`: an edge that plans for itself when it starts.
+//!
+//! The plan is kept, and holds as long as what it was made from: this machine's figures, the model, what
+//! was asked for, and the cloud's machine and types. The link is not among it: it is never the same twice,
+//! and a session follows it by itself.
+
+use super::deploy::Deployment;
+use super::measured::Identity;
+use super::{Cloud, Subject};
+use crate::config::{EdgeConfig, PlanConfig};
+use crate::link::Link;
+use serde::{Deserialize, Serialize};
+use std::time::{Duration, Instant};
+use tandem_proto::v1;
+
+/// A plan, kept between starts.
+const PLAN_FILE: &str = "edge-plan.json";
+/// How long to wait before the cloud is asked again, at first and at most.
+const RETRY: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(10));
+
+/// What a plan holds for.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+struct Grounds {
+    edge: Identity,
+    plan: PlanConfig,
+    /// The settings that are given: weights, kv, codec, sessions.context.
+    given: (String, String, String, usize),
+    cloud: Option<CloudGrounds>,
+}
+
+/// What a plan holds for in the cloud.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+struct CloudGrounds {
+    address: String,
+    machine: String,
+    types: (String, String),
+    first_layer: u32,
+    max_context: u32,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct Kept {
+    grounds: Grounds,
+    deployment: Deployment,
+}
+
+/// Whether to wait for a cloud that does not answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Patience {
+    /// As long as it takes: a server has nothing better to do.
+    Wait,
+    /// Not at all.
+    Fail,
+}
+
+/// The configuration with what `split: auto` comes to; unchanged where a split is given.
+///
+/// # Errors
+/// When something cannot be measured, or no plan holds the limits.
+pub async fn planned(config: EdgeConfig, patience: Patience) -> anyhow::Result<EdgeConfig> {
+    if config.split.get().is_some() {
+        return Ok(config);
+    }
+    let began = Instant::now();
+    let subject = Subject::open(&config).await?;
+    let mut grounds = Grounds {
+        edge: super::measure::identity(&config, &subject.files, &subject.choices),
+        plan: config.plan.clone(),
+        given: (
+            config.weights.clone(),
+            config.kv.clone(),
+            config.codec.clone(),
+            config.sessions.context,
+        ),
+        cloud: None,
+    };
+    let kept: Option<Kept> = subject.cache.read(PLAN_FILE);
+    let link = Link::new(&config)?;
+    let cloud = match reach(&link, &subject, patience, kept.as_ref(), &grounds).await? {
+        Some(cloud) => cloud,
+        None => {
+            tracing::warn!("the cloud does not answer; deploying what was planned last");
+            let kept = kept.map(|kept| kept.deployment.over(&config));
+            return kept.unwrap_or(Ok(config));
+        }
+    };
+    grounds.cloud = Some(CloudGrounds::of(&config, &cloud));
+    if let Some(kept) = kept {
+        if kept.grounds == grounds {
+            tell(&kept.deployment, "planned before");
+            return kept.deployment.over(&config);
+        }
+        tracing::info!("planning again: the last plan was made for something else");
+    }
+    let edge = subject.edge(&config, false).await?;
+    let way = cloud.probe(&link).await?;
+    let solved = subject.solve(&config, &edge, &cloud, way, began.elapsed())?;
+    let Some(chosen) = &solved.outcome.chosen else {
+        let report = super::report::Report::new(&solved).text(false);
+        anyhow::bail!("split is auto, and no plan holds the limits\n{report}");
+    };
+    let deployment = Deployment::of(&solved.problem, chosen, &config);
+    tell(&deployment, "planned");
+    let kept = Kept {
+        grounds,
+        deployment,
+    };
+    let _ = subject.cache.write(PLAN_FILE, &kept);
+    kept.deployment.over(&config)
+}
+
+/// The cloud; `None` where it does not answer but a plan for this edge is kept.
+async fn reach(
+    link: &Link,
+    subject: &Subject,
+    patience: Patience,
+    kept: Option<&Kept>,
+    grounds: &Grounds,
+) -> anyhow::Result<Option<Cloud>> {
+    let fits = kept.is_some_and(|kept| {
+        let known = &kept.grounds;
+        (&known.edge, &known.plan, &known.given) == (&grounds.edge, &grounds.plan, &grounds.given)
+    });
+    let mut wait = RETRY.0;
+    loop {
+        match link.describe().await {
+            Ok(_) => return Cloud::ask(link, subject).await.map(Some),
+            Err(_) if fits => return Ok(None),
+            Err(status) if patience == Patience::Fail => {
+                anyhow::bail!(
+                    "split is auto, and a plan needs the cloud: {}",
+                    status.message()
+                )
+            }
+            Err(status) => {
+                tracing::warn!(
+                    message = status.message(),
+                    "split is auto, and a plan needs the cloud; retrying"
+                );
+                tokio::time::sleep(wait).await;
+                wait = (2 * wait).min(RETRY.1);
+            }
+        }
+    }
+}
+
+impl CloudGrounds {
+    fn of(config: &EdgeConfig, cloud: &Cloud) -> Self {
+        let v1::ProfileBackResponse {
+            machine,
+            weights,
+            kv,
+            ..
+        } = &cloud.profile;
+        let machine = machine.clone().unwrap_or_default();
+        Self {
+            address: config.cloud.clone(),
+            machine: format!(
+                "{}, {}, {} threads, libtorch {}",
+                machine.processor, machine.device, machine.threads, machine.libtorch
+            ),
+            types: (weights.clone(), kv.clone()),
+            first_layer: cloud.described.first_layer,
+            max_context: cloud.described.max_context,
+        }
+    }
+}
+
+fn tell(deployment: &Deployment, what: &str) {
+    tracing::info!(
+        split = deployment.split,
+        weights = %deployment.weights,
+        kv = %deployment.kv,
+        codec = %deployment.codec,
+        context = deployment.context,
+        "{what}"
+    );
+}

@@ -1,0 +1,270 @@
+//! `edge-agent plan` and `split: auto` against a real cloud.
+
+use serde_json::Value;
+use std::path::Path;
+use std::process::{Command, Output};
+use tandem_proto::v1;
+use tandem_proto::v1::split_service_client::SplitServiceClient;
+use tandem_tests::link::{LinkProfile, Rate, ShapedLink};
+use tandem_tests::paths::fixtures;
+use tandem_tests::process::{Binary, Server, ServerOptions};
+
+/// A model of three layers.
+fn model() -> std::path::PathBuf {
+    fixtures().join("models/qwen2-bias")
+}
+
+fn plan(cloud: &str, cache: &Path, arguments: &[&str]) -> Output {
+    Command::new(Binary::EdgeAgent.path())
+        .args(["plan", "--threads", "1", "--cloud", cloud, "--model"])
+        .arg(model())
+        .arg("--plan-cache")
+        .arg(cache)
+        .args([
+            "--max-context",
+            "48",
+            "--prompt-tokens",
+            "20",
+            "--output-tokens",
+            "10",
+        ])
+        .args(arguments)
+        .env("RUST_BACKTRACE", "0")
+        .output()
+        .unwrap()
+}
+
+fn document(output: &Output) -> Value {
+    assert!(output.status.success(), "{output:?}");
+    serde_json::from_slice(&output.stdout).unwrap()
+}
+
+/// The cloud says what its steps take; asking again measures nothing.
+#[tokio::test]
+async fn a_cloud_tells_what_its_steps_take() {
+    let cloud = Server::cloud(&model(), ServerOptions::default().args(["--threads", "1"]))
+        .await
+        .unwrap();
+    let mut client = SplitServiceClient::connect(cloud.url()).await.unwrap();
+    let mut ask = async || {
+        let asked = client.profile_back(v1::ProfileBackRequest {}).await;
+        asked.unwrap().into_inner()
+    };
+    let profile = ask().await;
+    let machine = profile.machine.clone().unwrap();
+    assert_eq!((machine.threads, machine.device.as_str()), (1, "cpu"));
+    assert!(machine.processor.contains('×'), "{machine:?}");
+    assert_ne!(machine.libtorch, "unknown");
+    assert_eq!(
+        (profile.weights.as_str(), profile.kv.as_str()),
+        ("f32", "f32")
+    );
+    let deepest = profile.steps.iter().map(|s| s.layers).max().unwrap();
+    assert_eq!(deepest, profile.layers);
+    assert!(profile.steps.iter().any(|s| s.layers < deepest));
+    assert!(profile.steps.iter().any(|s| s.rows > 1));
+    assert!(profile.steps.iter().all(|s| s.seconds > 0.0));
+    let load = profile.load.unwrap();
+    assert_eq!(load.running_sessions, 0);
+    assert!(load.kv_bytes < load.kv_budget_bytes);
+    assert_eq!(ask().await.steps, profile.steps);
+}
+
+/// What a plan promises of a slow link is what the link is; what it says is what it deploys.
+#[tokio::test]
+async fn a_plan_measures_the_link_and_deploys() {
+    let cache = tempfile::tempdir().unwrap();
+    let cloud = Server::cloud(&model(), ServerOptions::default())
+        .await
+        .unwrap();
+    let slow = LinkProfile::new(std::time::Duration::from_millis(20), Some(Rate::kbit(500)));
+    let link = ShapedLink::start(cloud.address(), slow).unwrap();
+    let url = format!("http://{}", link.address());
+    let (yaml, plot) = (
+        cache.path().join("edge.yaml"),
+        cache.path().join("front.svg"),
+    );
+    let out = [
+        "--out",
+        yaml.to_str().unwrap(),
+        "--plot",
+        plot.to_str().unwrap(),
+    ];
+    let found = document(&plan(&url, cache.path(), &[&["--json"][..], &out].concat()));
+    let near = |name: &str, expected: f64| {
+        let value = found["link"][name].as_f64().unwrap();
+        assert!(
+            (value / expected - 1.0).abs() < 0.25,
+            "{name}: {value}, not {expected}"
+        );
+    };
+    near("round_trip", 0.02);
+    near("up", 62_500.0);
+    near("down", 62_500.0);
+    // Nothing was measured of quality: exact types, and the deepest split, which leaves least to the cloud.
+    let chosen = &found["chosen"];
+    assert_eq!(chosen["weights"], "f32");
+    assert_eq!(chosen["kl"], 0.0);
+    assert_eq!(
+        found["by_split"].as_array().unwrap().len() - 1,
+        chosen["split"]
+    );
+    assert!(found["edge_only"]["fits"].as_bool().unwrap());
+    assert!(found["advice"].as_str().unwrap().contains("Do not split"));
+    let terms = found["breakdown"]["token_seconds"].as_object().unwrap();
+    let sum: f64 = terms.values().map(|v| v.as_f64().unwrap()).sum();
+    assert!((sum / chosen["token_seconds"].as_f64().unwrap() - 1.0).abs() < 1e-6);
+    assert!(std::fs::read_to_string(&plot).unwrap().contains("<svg"));
+
+    // The same figures again, as a table.
+    let text = plan(&url, cache.path(), &["--explain"]);
+    let said = String::from_utf8(text.stdout).unwrap();
+    assert!(
+        said.contains("* chosen: the least compute of the cloud"),
+        "{said}"
+    );
+    assert!(said.contains("link: the row, up"), "{said}");
+    let measured = String::from_utf8(text.stderr).unwrap();
+    assert!(
+        !measured.contains("measuring"),
+        "figures are kept: {measured}"
+    );
+
+    // The file is a configuration that serves.
+    let configured = std::fs::read_to_string(&yaml).unwrap();
+    let checked = Command::new(Binary::EdgeAgent.path())
+        .args(["generate", "--json", "--max-tokens", "4", "--config"])
+        .arg(&yaml)
+        .args(["--cloud", &cloud.url(), "hello"])
+        .output()
+        .unwrap();
+    let answer = document(&checked);
+    assert_eq!(answer["completion_tokens"], 4, "{configured}");
+    assert!(answer["wire"]["frame_bytes"].as_u64().unwrap() > 0);
+}
+
+/// Types whose cost in quality nobody knows are used when nobody asks, and limits say when they bind.
+#[tokio::test]
+async fn limits_shape_the_plan_and_are_named_when_nothing_holds_them() {
+    let cache = tempfile::tempdir().unwrap();
+    let cloud = Server::cloud(&model(), ServerOptions::default())
+        .await
+        .unwrap();
+    let ask = |arguments: &[&str]| plan(&cloud.url(), cache.path(), arguments);
+    let least = ["--json", "--max-kl", "0", "--objective", "edge-memory"];
+    let found = document(&ask(&least));
+    // Without layers there is least, and what is as good is as good.
+    let memory = |row: &Value| row["memory_bytes"].as_f64().unwrap();
+    assert!(memory(&found["chosen"]) <= 1.01 * memory(&found["by_split"][0]));
+    assert!(found["considered"].as_u64().unwrap() > 100);
+    // A given split is taken as given, and so is a codec.
+    let given = document(&ask(&[
+        "--json",
+        "--split",
+        "2",
+        "--codec",
+        "tabq",
+        "--weights",
+        "int8",
+    ]));
+    assert_eq!(given["chosen"]["split"], 2);
+    assert_eq!(given["chosen"]["codec"], "tabq");
+    assert_eq!(given["chosen"]["weights"], "int8");
+
+    let nothing = ask(&["--memory", "1MiB"]);
+    assert!(!nothing.status.success());
+    let said = String::from_utf8(nothing.stdout).unwrap();
+    assert!(said.contains("Memory: 1 MiB is asked for"), "{said}");
+    let nothing = ask(&["--deadline", "1us", "--json"]);
+    let found: Value = serde_json::from_slice(&nothing.stdout).unwrap();
+    assert_eq!(found["chosen"], Value::Null);
+    assert_eq!(found["shortfalls"][0]["constraint"], "token-deadline");
+    assert!(found["shortfalls"][0]["nearest"].as_f64().unwrap() > 1e-6);
+
+    let whole = ask(&["--split", "3"]);
+    let said = String::from_utf8(whole.stderr).unwrap();
+    assert!(
+        said.contains("leaves the cloud at least one of 3 layers"),
+        "{said}"
+    );
+}
+
+/// An edge with `split: auto` plans once, keeps the plan, and serves by it without its cloud too.
+#[tokio::test]
+async fn an_edge_plans_for_itself_and_remembers() {
+    let cache = tempfile::tempdir().unwrap();
+    let config = cache.path().join("edge.yaml");
+    let section = format!(
+        "plan: {{cache: {}, context: 48, prompt_tokens: 20, output_tokens: 10}}\n",
+        cache.path().display()
+    );
+    std::fs::write(&config, section).unwrap();
+    let cloud = Server::cloud(&model(), ServerOptions::default())
+        .await
+        .unwrap();
+    let generate = |cloud: &str| {
+        Command::new(Binary::EdgeAgent.path())
+            .args([
+                "generate",
+                "--json",
+                "--max-tokens",
+                "4",
+                "--log-level",
+                "info",
+            ])
+            .args(["--cloud", cloud, "--config"])
+            .arg(&config)
+            .arg("--model")
+            .arg(model())
+            .arg("hello")
+            .output()
+            .unwrap()
+    };
+    let first = generate(&cloud.url());
+    let log = String::from_utf8_lossy(&first.stderr).into_owned();
+    assert!(log.contains("planned split="), "{log}");
+    let second = generate(&cloud.url());
+    let log = String::from_utf8_lossy(&second.stderr).into_owned();
+    assert!(log.contains("planned before split="), "{log}");
+    assert_eq!(
+        document(&first)["token_ids"],
+        document(&second)["token_ids"]
+    );
+    // The text is that of the split that was planned.
+    let kept: Value =
+        serde_json::from_slice(&std::fs::read(cache.path().join("edge-plan.json")).unwrap())
+            .unwrap();
+    let split = kept["deployment"]["split"].as_u64().unwrap();
+    assert!(split > 0, "{kept}");
+    let by_hand = Command::new(Binary::EdgeAgent.path())
+        .args(["generate", "--json", "--max-tokens", "4", "--codec", "f32"])
+        .args([
+            "--cloud",
+            &cloud.url(),
+            "--split",
+            &split.to_string(),
+            "--model",
+        ])
+        .arg(model())
+        .arg("hello")
+        .output()
+        .unwrap();
+    let by_hand = document(&by_hand);
+    assert_eq!(document(&first)["token_ids"], by_hand["token_ids"]);
+    let frames = |answer: &Value| answer["wire"]["frame_bytes"].as_u64();
+    assert_eq!(frames(&document(&first)), frames(&by_hand));
+
+    // A cloud that is away: the last plan holds, and what fails is the answer.
+    let away = generate("http://127.0.0.1:9");
+    let log = String::from_utf8_lossy(&away.stderr).into_owned();
+    assert!(log.contains("deploying what was planned last"), "{log}");
+    assert!(!away.status.success());
+    // Nothing was ever planned: there is nothing to deploy.
+    std::fs::remove_file(cache.path().join("edge-plan.json")).unwrap();
+    let away = generate("http://127.0.0.1:9");
+    let log = String::from_utf8_lossy(&away.stderr).into_owned();
+    assert!(
+        log.contains("split is auto, and a plan needs the cloud"),
+        "{log}"
+    );
+}
