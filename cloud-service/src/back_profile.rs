@@ -1,7 +1,7 @@
 //! What the cloud's steps take and how busy it is: what an edge plans with.
 //!
-//! Steps are measured when they are first asked for, through the engine like anyone's, so that other
-//! sessions' steps go between them; the result is kept as long as the process.
+//! Steps are measured when they are asked for, through the engine like anyone's, so that other sessions'
+//! steps go between them; the result is kept for some minutes, in which many edges may ask.
 
 use crate::cloud::Cloud;
 use std::collections::VecDeque;
@@ -10,21 +10,22 @@ use std::time::{Duration, Instant};
 use tandem_engine::{EngineError, MERGED_ROWS, StepTime, TimedSteps, time_back, time_head};
 use tandem_proto::v1;
 use tandem_wire::engine_status;
-use tokio::sync::OnceCell;
 use tonic::Status;
 
 /// Steps of a kind, and the time that they may take together.
 const REPEATS: usize = 9;
 const PATIENCE: Duration = Duration::from_secs(1);
+/// How long figures are kept: a machine is not the same all day, and one moment may be a bad one.
+const KEPT: Duration = Duration::from_secs(600);
 /// Waits that are remembered, and for how long.
 const WAITS: usize = 256;
 const REMEMBERED: Duration = Duration::from_secs(60);
 
-/// The times of the cloud's steps, measured once.
+/// The times of the cloud's steps, and when they were measured. Who asks meanwhile waits for them.
 #[derive(Debug, Default)]
-pub struct BackTimes(OnceCell<Measured>);
+pub struct BackTimes(tokio::sync::Mutex<Option<(Instant, Measured)>>);
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Measured {
     steps: Vec<StepTime>,
     head_seconds: f64,
@@ -60,10 +61,7 @@ impl RecentWaits {
 /// RESOURCE_EXHAUSTED when there is no room for the keys and values of measuring, INTERNAL when a step
 /// failed.
 pub async fn profile(cloud: &Cloud) -> Result<v1::ProfileBackResponse, Status> {
-    let measured = cloud
-        .times
-        .0
-        .get_or_try_init(|| measure(cloud))
+    let measured = current(cloud)
         .await
         .map_err(|error| engine_status(&error))?;
     let number = |size: usize| u32::try_from(size).unwrap_or(u32::MAX);
@@ -90,6 +88,19 @@ pub async fn profile(cloud: &Cloud) -> Result<v1::ProfileBackResponse, Status> {
             queue_seconds: cloud.waits.median().as_secs_f64(),
         }),
     })
+}
+
+/// The figures kept, or new ones.
+async fn current(cloud: &Cloud) -> Result<Measured, EngineError> {
+    let mut kept = cloud.times.0.lock().await;
+    if let Some((at, measured)) = kept.as_ref()
+        && at.elapsed() < KEPT
+    {
+        return Ok(measured.clone());
+    }
+    let measured = measure(cloud).await?;
+    *kept = Some((Instant::now(), measured.clone()));
+    Ok(measured)
 }
 
 /// All layers that are held, and half of them: what a layer costs is the difference.

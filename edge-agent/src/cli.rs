@@ -124,6 +124,9 @@ pub struct PlanArgs {
     /// Write a configuration for `serve` that deploys the plan.
     #[arg(long, value_name = "FILE")]
     pub out: Option<PathBuf>,
+    /// Write all figures that the plan was made from, as JSON.
+    #[arg(long, value_name = "FILE")]
+    pub problem: Option<PathBuf>,
     /// Draw the plans that no other beats, as SVG.
     #[arg(long, value_name = "FILE")]
     pub plot: Option<PathBuf>,

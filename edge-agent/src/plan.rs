@@ -73,6 +73,7 @@ pub async fn plan(args: PlanArgs) -> anyhow::Result<()> {
         explain,
         json,
         out,
+        problem,
         plot,
     } = args;
     let config = PlanArgs::load_quiet(edge, limits)?;
@@ -91,6 +92,10 @@ pub async fn plan(args: PlanArgs) -> anyhow::Result<()> {
         false => write!(stdout, "{}", report.text(explain))?,
     }
     drop(stdout);
+    if let Some(path) = problem {
+        std::fs::write(&path, serde_json::to_vec(&solved.problem)?)
+            .with_context(|| format!("cannot write {}", path.display()))?;
+    }
     if let Some(path) = plot {
         plot::draw(&solved, &path).with_context(|| format!("cannot draw {}", path.display()))?;
     }

@@ -84,7 +84,10 @@ async fn a_plan_measures_the_link_and_deploys() {
         cache.path().join("edge.yaml"),
         cache.path().join("front.svg"),
     );
+    let problem = cache.path().join("problem.json");
     let out = [
+        "--problem",
+        problem.to_str().unwrap(),
         "--out",
         yaml.to_str().unwrap(),
         "--plot",
@@ -115,6 +118,8 @@ async fn a_plan_measures_the_link_and_deploys() {
     let sum: f64 = terms.values().map(|v| v.as_f64().unwrap()).sum();
     assert!((sum / chosen["token_seconds"].as_f64().unwrap() - 1.0).abs() < 1e-6);
     assert!(std::fs::read_to_string(&plot).unwrap().contains("<svg"));
+    let problem: Value = serde_json::from_slice(&std::fs::read(&problem).unwrap()).unwrap();
+    assert_eq!(problem["workload"]["prompt_tokens"], 20);
 
     // The same figures again, as a table.
     let text = plan(&url, cache.path(), &["--explain"]);

@@ -2,7 +2,8 @@
 //!
 //! Three sweeps: rows at position 0, which says what layers cost; then up to the furthest position in
 //! chunks, and one row at each position on the way back, which says what attention costs. Every figure
-//! is a median. What would take too long is left out: a plan goes on from what there is.
+//! is a lower quartile: what disturbs a machine for a moment only ever makes steps longer. What would
+//! take too long is left out: a plan goes on from what there is.
 
 use crate::back::{Back, BackOpen, BackStep, RowsInput, RowsStep};
 use crate::engine::{Engine, EngineSession};
@@ -37,7 +38,7 @@ pub struct StepTime {
     pub rows: usize,
     /// Positions before them.
     pub position: usize,
-    /// The median.
+    /// The lower quartile.
     pub seconds: f64,
 }
 
@@ -108,7 +109,7 @@ pub async fn time_head(
             break;
         }
     }
-    Ok((median(with) - median(without)).max(0.0))
+    Ok((quartile(with) - quartile(without)).max(0.0))
 }
 
 impl TimedSteps {
@@ -126,7 +127,7 @@ async fn sweep(steps: &impl Steps, timed: &TimedSteps) -> Result<Vec<StepTime>, 
             layers: steps.layers(),
             rows,
             position,
-            seconds: median(times),
+            seconds: quartile(times),
         });
     };
     for &rows in &timed.rows {
@@ -147,7 +148,7 @@ async fn sweep(steps: &impl Steps, timed: &TimedSteps) -> Result<Vec<StepTime>, 
         }
         reached += rows;
     }
-    // One chunk is one measurement: the median of three neighbours stands for the middle one.
+    // One chunk is one measurement: the least of three neighbours stands for the middle one.
     for window in passed.windows(3) {
         let (position, _) = window[1];
         if timed
@@ -187,10 +188,11 @@ async fn repeat(
     Ok(times)
 }
 
-fn median(mut times: Vec<Duration>) -> f64 {
+/// The lower quartile; of three or fewer, the least.
+fn quartile(mut times: Vec<Duration>) -> f64 {
     times.sort();
-    let middle = times.get(times.len() / 2).copied();
-    middle.unwrap_or_default().as_secs_f64()
+    let quarter = times.get(times.len() / 4).copied();
+    quarter.unwrap_or_default().as_secs_f64()
 }
 
 /// Tokens from all over the vocabulary: which they are does not matter to the time they take.

@@ -26,6 +26,33 @@ impl Candidate {
         }
     }
 
+    /// The candidate with these settings, as configurations write them; `None` where one of them is none
+    /// of the problem's.
+    pub fn named(
+        problem: &Problem,
+        split: usize,
+        (weights, kv, codec): (&str, &str, &str),
+    ) -> Option<Self> {
+        if split == 0 {
+            return Some(Self::cloud_only());
+        }
+        let option = |name: &str| problem.edge.weights.iter().position(|o| o.name == name);
+        let mut parts = weights.split(',');
+        let mut types = vec![option(parts.next()?)?; split];
+        for part in parts {
+            let (layers, name) = part.split_once('=')?;
+            let (first, last) = layers.split_once('-').unwrap_or((layers, layers));
+            let range = first.parse().ok()?..=last.parse().ok()?;
+            types.get_mut(range)?.fill(option(name)?);
+        }
+        Some(Self {
+            split,
+            weights: types,
+            kv: problem.edge.kv.iter().position(|o| o.name == kv)?,
+            codec: problem.codecs.iter().position(|o| o.name == codec)?,
+        })
+    }
+
     /// The types of its weights as configurations write them: the one of most layers, then the
     /// others by layer, such as `int4:64,2=int8,11=int8`. Of two as common, the smaller comes first.
     pub fn scheme(&self, problem: &Problem) -> String {

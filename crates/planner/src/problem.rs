@@ -7,7 +7,7 @@ use std::fmt;
 use std::ops::RangeInclusive;
 
 /// Everything a plan depends on.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Problem {
     /// The edge.
     pub edge: EdgeProfile,
@@ -120,7 +120,7 @@ impl std::str::FromStr for Objective {
 }
 
 /// What a plan may choose from.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Space {
     /// Layers on the edge. Only those between the cloud's first layer and all but one are looked at.
     pub splits: RangeInclusive<usize>,
@@ -133,7 +133,8 @@ pub struct Space {
 }
 
 /// How the types of the edge's weights may be chosen.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum WeightChoice {
     /// Any one of these for all layers, by its number in the edge's profile; and, for each of them and
     /// the next larger one, the larger for the layers that gain most by it.

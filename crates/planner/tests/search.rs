@@ -336,12 +336,34 @@ fn the_most_sensitive_layer_is_the_first_to_get_more_bits() {
     let plan = search(&problem).chosen.unwrap();
     assert_eq!(plan.candidate.weights, [0, 1, 0]);
     assert_eq!(plan.candidate.scheme(&problem), "small,1=large");
+    let named = |weights, codec| Candidate::named(&problem, 3, (weights, "plain", codec));
+    assert_eq!(named("small,1=large", "plain").unwrap(), plan.candidate);
+    assert_eq!(
+        named("large,1-2=small", "plain").unwrap().weights,
+        [1, 0, 0]
+    );
+    for (weights, codec) in [
+        ("medium", "plain"),
+        ("small,3=large", "plain"),
+        ("small,1", "plain"),
+        ("small", "zip"),
+    ] {
+        assert_eq!(named(weights, codec), None, "{weights}, {codec}");
+    }
     assert!((plan.estimate.kl.unwrap() - 0.675).abs() < 1e-9);
     // What was not measured is not promised.
     problem.edge.weights[1].layer_kl = None;
     let found = search(&problem);
     assert!(found.unmeasured > 0);
     assert_eq!(found.chosen.unwrap().candidate.weights, [0, 0]);
+}
+
+/// What is written for another program to read is the same problem.
+#[test]
+fn a_problem_is_read_as_it_is_written() {
+    let problem = hand_made();
+    let text = serde_json::to_string(&problem).unwrap();
+    assert_eq!(serde_json::from_str::<Problem>(&text).unwrap(), problem);
 }
 
 /// A package holds two layers in given types: nothing else can be chosen.
