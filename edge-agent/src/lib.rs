@@ -6,6 +6,7 @@
 //! a frame may go, and [`link`] is the connection under all of them. [`edge`] is what all answers
 //! share; [`serve`] starts and ends it all; [`generate`], [`chat`] and [`ask`] are commands.
 
+pub mod adaptation;
 pub mod answer;
 pub mod ask;
 pub mod chat;
@@ -14,6 +15,7 @@ pub mod config;
 pub mod edge;
 pub mod generate;
 pub mod link;
+pub mod link_estimate;
 pub mod metrics;
 pub mod pool;
 pub mod request;
