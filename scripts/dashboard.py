@@ -153,6 +153,9 @@ ROWS: list[tuple[str, list[Panel]]] = [
             ),
             Panel("Outliers", "percentunit", quantiles(EDGE + "outlier_fraction")),
             Panel("Encoding, a step", "s", quantiles(EDGE + "encode_seconds", "phase")),
+            Panel("Round trip", "s", now(EDGE + "link_round_trip_seconds", "instance")),
+            Panel("Rate of the link", "Bps", now(EDGE + "link_rate_bytes_per_second", "instance")),
+            Panel("Changes of codec", "cps", rate(EDGE + "codec_switches_total", "from, to", "{{from}} to {{to}}")),
         ],
     ),
     (

@@ -14,6 +14,7 @@ use crate::metrics::{
 use crate::pool::Turn;
 use crate::session::{Session, Usage};
 use std::time::{Duration, Instant};
+use tandem_codec::Codec;
 use tandem_proto::v1;
 use tandem_service::status::{bad_request, failure};
 use tandem_text::{Detokenizer, StopMatcher, StopOutcome, StopStrings};
@@ -140,7 +141,7 @@ async fn run_prompt(
     };
     session.begin(kept, run, request.needs_token_ids).await?;
     session.prompt(&request.prompt[kept..], edge).await?;
-    session.token().await
+    session.token(edge).await
 }
 
 /// An answer that has its first token.
@@ -198,7 +199,7 @@ impl<'a> Running<'a> {
             // The next row computes while the text of this token is made and sent.
             let row = match ended {
                 true => None,
-                false => Some(self.session.begin_row(id).await?),
+                false => Some(self.session.begin_row(id, self.edge).await?),
             };
             let (text, stop) = self.text(id, ended)?;
             let delta = v1::Delta {
@@ -223,7 +224,7 @@ impl<'a> Running<'a> {
                 });
             };
             self.session.send_row(row, self.edge).await?;
-            message = self.session.token().await?;
+            message = self.session.token(self.edge).await?;
             let now = Instant::now();
             INTER_TOKEN_LATENCY
                 .histogram(&[])
@@ -303,6 +304,16 @@ fn wire_usage(usage: &Usage, hidden: usize) -> v1::WireUsage {
             0 => 0.0,
             values => 8.0 * usage.frame as f64 / values as f64,
         },
+        codecs: Codec::ALL
+            .into_iter()
+            .zip(usage.codecs)
+            .filter(|(_, used)| used.rows > 0)
+            .map(|(codec, used)| v1::CodecUsage {
+                codec: codec.name().to_owned(),
+                rows: used.rows,
+                frame_bytes: used.frame,
+            })
+            .collect(),
     }
 }
 

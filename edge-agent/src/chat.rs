@@ -124,7 +124,7 @@ impl Conversation<'_> {
             return;
         };
         let timings = finished.timings.unwrap_or_default();
-        let wire = finished.wire.unwrap_or_default();
+        let wire = finished.wire.clone().unwrap_or_default();
         println!(
             "{} prompt tokens, {} rows sent, first token after {:.0} ms\n\
              {} tokens, {:.1} tokens/s\n\

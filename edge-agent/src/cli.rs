@@ -58,6 +58,13 @@ pub struct EdgeArgs {
     /// How hidden rows are written: auto, f32, bf16, int8, tabq, high, balanced or economy.
     #[arg(long)]
     pub codec: Option<String>,
+    /// The smallest codec that rows may be written in when the link is slow, or off: always --codec.
+    #[arg(long)]
+    pub adapt_floor: Option<String>,
+    /// How long a token may take, such as 120ms: rows are written in the best codec that meets it.
+    /// 0s: adapt.share counts.
+    #[arg(long)]
+    pub adapt_deadline: Option<HumanDuration>,
     /// Where clients connect.
     #[arg(long)]
     pub listen: Option<String>,
@@ -309,6 +316,8 @@ impl EdgeArgs {
             .flag("--cloud", "cloud", self.cloud)
             .flag("--split", "split", self.split)
             .flag("--codec", "codec", self.codec)
+            .flag("--adapt-floor", "adapt.floor", self.adapt_floor)
+            .flag("--adapt-deadline", "adapt.deadline", self.adapt_deadline)
             .flag("--listen", "listen", self.listen)
             .flag("--metrics-listen", "metrics_listen", self.metrics_listen)
             .flag("--device", "device", self.device)

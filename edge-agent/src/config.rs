@@ -1,6 +1,8 @@
 //! The configuration of edge-agent. `edge.yaml` has every default.
 
+use crate::adaptation::Target;
 use serde::{Deserialize, Serialize};
+use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -16,6 +18,9 @@ pub const DEFAULTS: &str = include_str!("../edge.yaml");
 
 /// The codec that is chosen by what has been calibrated.
 const AUTO: &str = "auto";
+
+/// No smaller codec.
+const OFF: &str = "off";
 
 /// The configuration.
 #[derive(Debug, Clone, Deserialize)]
@@ -37,6 +42,8 @@ pub struct EdgeConfig {
     pub split: AutoCount,
     /// How rows are written.
     pub codec: String,
+    /// Whether smaller codecs may be used on a slow link.
+    pub adapt: AdaptConfig,
     /// Where the layers run.
     pub device: String,
     /// Types of the weights.
@@ -57,6 +64,74 @@ pub struct EdgeConfig {
     pub log: LogConfig,
     /// HTTP/2.
     pub transport: TransportConfig,
+}
+
+/// Whether and when rows are written in a smaller codec than `codec`.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AdaptConfig {
+    /// The smallest codec that may be used.
+    pub floor: Floor,
+    /// Of the rest of a token's time, what its row's transmission may take.
+    pub share: f64,
+    /// How long a token may take; 0 where the share counts.
+    pub deadline: HumanDuration,
+}
+
+/// A codec's name, or `off`, which YAML 1.1 reads as `false`.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(untagged)]
+pub enum Floor {
+    /// A name, or `off`.
+    Name(String),
+    /// `off`, as some writers of YAML leave it.
+    Off(bool),
+}
+
+impl Floor {
+    /// The codec; `None` for `off`.
+    pub fn codec(&self) -> Option<Codec> {
+        match self {
+            Self::Name(name) => name.parse().ok(),
+            Self::Off(_) => None,
+        }
+    }
+
+    fn problem(&self, codec: Option<Codec>) -> Option<String> {
+        match self {
+            Self::Off(false) => None,
+            Self::Off(true) => Some(format!("is true, must be a codec or {OFF}")),
+            Self::Name(name) if name == OFF => None,
+            Self::Name(name) => match (name.parse::<Codec>(), codec) {
+                (Err(error), _) => Some(format!("{error}, or {OFF}")),
+                (Ok(floor), Some(codec)) if floor.typical_bits() > codec.typical_bits() => {
+                    Some(format!(
+                        "is {floor}, which is larger than codec, {codec}; name that or a smaller one"
+                    ))
+                }
+                (Ok(_), _) => None,
+            },
+        }
+    }
+}
+
+impl fmt::Display for Floor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Name(name) => f.write_str(name),
+            Self::Off(_) => f.write_str(OFF),
+        }
+    }
+}
+
+impl AdaptConfig {
+    /// What is asked of the link.
+    pub fn target(&self) -> Target {
+        match self.deadline.get() {
+            Duration::ZERO => Target::Share(self.share),
+            deadline => Target::Deadline(deadline),
+        }
+    }
 }
 
 /// How many sessions, and how large.
@@ -151,6 +226,12 @@ impl Validate for EdgeConfig {
         at.within("connect_timeout", self.connect_timeout, least..);
         at.within("split", self.split.get().unwrap_or(0), ..=4096);
         at.within("threads", self.threads, ..=1024);
+        at.under("adapt", |at| {
+            if let Some(problem) = self.adapt.floor.problem(self.codec()) {
+                at.push("floor", problem);
+            }
+            at.within("share", self.adapt.share, 0.01..=10.0);
+        });
         at.nested("sessions", &self.sessions);
         at.nested("prefill", &self.prefill);
         at.nested("plan", &self.plan);

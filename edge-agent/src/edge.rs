@@ -1,5 +1,7 @@
 //! What all answers share: the front, the text side, the connection, the sessions.
 
+use crate::adaptation::Adaptation;
+use crate::codec_choice::CodecChoice;
 use crate::config::EdgeConfig;
 use crate::link::Link;
 use crate::pool::SessionPool;
@@ -31,8 +33,10 @@ pub struct Edge {
     pub config: ModelConfig,
     /// Layers that run here.
     pub split: usize,
-    /// How rows are written.
+    /// How rows are written at best.
     pub codec: Codec,
+    /// The codec of each step.
+    pub choice: CodecChoice,
     /// What has been calibrated for the cut.
     profile: Option<Arc<Profile>>,
     /// Tokens computed at once.
@@ -43,6 +47,15 @@ pub struct Edge {
     context: usize,
     name: String,
     weights: Fingerprint,
+}
+
+/// How the rows of a session may be written.
+#[derive(Debug, Clone)]
+pub struct SessionCodecs {
+    /// The best first, at least one.
+    offered: Vec<Codec>,
+    /// Whether the cloud reads what our profile writes.
+    shared_profile: bool,
 }
 
 impl Edge {
@@ -76,6 +89,7 @@ impl Edge {
             Some(_) => Codec::High,
             None => Codec::F32,
         });
+        let choice = codec_choice(config, codec, files.config.hidden)?;
         let shape = files.config.clone();
         let weights = files.weights_fingerprint;
         let precision = files.precision(&config.compute())?;
@@ -95,6 +109,7 @@ impl Edge {
             weights = %precision.weights,
             kv = %precision.kv(),
             %codec,
+            floor = %config.adapt.floor,
             calibrated = profile.is_some(),
             threads = config.thread_count(),
             fingerprint = %format!("{:.16}", weights.to_string()),
@@ -105,11 +120,12 @@ impl Edge {
             front,
             template: ChatTemplate::load(&config.model),
             tokenizer,
-            link: Link::new(config)?,
+            link: Link::new(config)?.watched_by(choice.clone()),
             pool: SessionPool::new(config.sessions.max, config.sessions.idle_ttl.get()),
             config: shape,
             split,
             codec,
+            choice,
             profile,
             chunk_rows: config.prefill.chunk_rows,
             frame_bytes: config.prefill.frame.as_usize(),
@@ -129,22 +145,33 @@ impl Edge {
         }
     }
 
-    /// How rows are written for a cloud. What takes the profile to read is written by it only
+    /// How rows may be written for a cloud. What takes the profile to read is written by it only
     /// where the cloud has it or takes it from us.
-    pub fn frame_codec(&self, cloud: &v1::DescribeBackResponse) -> FrameCodec {
+    pub fn session_codecs(&self, cloud: &v1::DescribeBackResponse) -> SessionCodecs {
         let shared = self.profile.as_ref().is_some_and(|profile| {
             let known = &cloud.profile_fingerprints;
             cloud.accepts_profiles || known.iter().any(|k| *k == profile.fingerprint())
         });
-        FrameCodec {
-            codec: self.codec,
-            calibrated: shared || !self.codec.is_read_by_profile(),
+        let known = |codec: &Codec| cloud.codecs.iter().any(|name| name == codec.name());
+        let offered: Vec<Codec> = self.choice.codecs().iter().copied().filter(known).collect();
+        SessionCodecs {
+            offered: match offered.is_empty() {
+                // The cloud says itself that it knows none.
+                true => self.choice.codecs().to_vec(),
+                false => offered,
+            },
+            shared_profile: shared,
         }
     }
 
     /// The first message of a session.
     pub fn open_message(&self, context: usize, cloud: &v1::DescribeBackResponse) -> v1::Open {
-        let by_profile = self.codec.is_read_by_profile() && self.frame_codec(cloud).calibrated;
+        let codecs = self.session_codecs(cloud);
+        let read_by_profile = codecs
+            .offered
+            .iter()
+            .any(|codec| codec.is_read_by_profile());
+        let by_profile = read_by_profile && codecs.shared_profile;
         let profile = self.profile.as_ref().filter(|_| by_profile);
         let fingerprint = profile.map(|p| p.fingerprint().to_vec());
         let known = fingerprint
@@ -159,7 +186,11 @@ impl Edge {
             weights_fingerprint: self.weights.0.to_vec(),
             tokenizer_fingerprint: self.tokenizer.fingerprint().to_vec(),
             split: u32::try_from(self.split).unwrap_or(u32::MAX),
-            codecs: vec![self.codec.name().to_owned()],
+            codecs: codecs
+                .offered
+                .iter()
+                .map(|codec| codec.name().to_owned())
+                .collect(),
             session_id: rand::random::<[u8; 16]>().to_vec(),
             context: u32::try_from(context).unwrap_or(u32::MAX),
             profile_fingerprint: fingerprint.unwrap_or_default(),
@@ -180,6 +211,34 @@ impl Edge {
     pub fn shared(self) -> Arc<Self> {
         Arc::new(self)
     }
+}
+
+impl SessionCodecs {
+    /// How rows are written that the link allows `codec` for: in the smallest codec of the session
+    /// that is as large, or its best.
+    pub fn written(&self, codec: Codec) -> FrameCodec {
+        let as_large = |offered: &&Codec| offered.typical_bits() >= codec.typical_bits();
+        let codec = self.offered.iter().rfind(as_large);
+        let codec = codec.or(self.offered.first()).copied().unwrap_or_default();
+        FrameCodec {
+            codec,
+            calibrated: self.shared_profile || !codec.is_read_by_profile(),
+        }
+    }
+}
+
+fn codec_choice(config: &EdgeConfig, best: Codec, hidden: usize) -> anyhow::Result<CodecChoice> {
+    let Some(floor) = config.adapt.floor.codec() else {
+        return Ok(CodecChoice::fixed(best));
+    };
+    // With codec: auto this is known only now.
+    anyhow::ensure!(
+        floor.typical_bits() <= best.typical_bits(),
+        "adapt.floor is {floor}, which is larger than {best}, the codec; name that or a smaller one"
+    );
+    let target = config.adapt.target();
+    let adaptation = Adaptation::new(best, floor, hidden, target);
+    Ok(CodecChoice::adaptive(adaptation))
 }
 
 fn model_name(configured: &str, directory: &Path) -> String {

@@ -49,6 +49,15 @@ struct Wire {
     frame_bytes: u64,
     token_id_bytes: u64,
     bits_per_value: f64,
+    /// What went up in each codec, the most exact first.
+    codecs: Vec<CodecUsage>,
+}
+
+#[derive(Debug, Serialize)]
+struct CodecUsage {
+    codec: String,
+    rows: u64,
+    frame_bytes: u64,
 }
 
 /// Runs the command.
@@ -150,6 +159,16 @@ pub fn user(content: &str) -> v1::ChatMessage {
     }
 }
 
+impl From<v1::CodecUsage> for CodecUsage {
+    fn from(usage: v1::CodecUsage) -> Self {
+        Self {
+            codec: usage.codec,
+            rows: usage.rows,
+            frame_bytes: usage.frame_bytes,
+        }
+    }
+}
+
 /// What an answer came to.
 #[derive(Debug, Default)]
 pub struct Collected {
@@ -177,7 +196,7 @@ impl Collected {
         let finished = self.finished;
         let (timings, wire) = (
             finished.timings.unwrap_or_default(),
-            finished.wire.unwrap_or_default(),
+            finished.wire.clone().unwrap_or_default(),
         );
         Document {
             text: self.text,
@@ -205,6 +224,7 @@ impl Collected {
                 frame_bytes: wire.frame_bytes,
                 token_id_bytes: wire.token_id_bytes,
                 bits_per_value: wire.bits_per_value,
+                codecs: wire.codecs.into_iter().map(CodecUsage::from).collect(),
             },
             replays: finished.replays,
         }

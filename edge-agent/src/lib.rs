@@ -4,16 +4,21 @@
 //! [`answer`] drives it, [`pool`] finds the conversation it goes on with, [`session`] keeps both
 //! halves in step, [`split_stream`] is the session's stream to the cloud, [`uplink`] decides when
 //! a frame may go, and [`link`] is the connection under all of them. [`edge`] is what all answers
-//! share; [`plan`] says how to deploy them and [`serve`] starts and ends it all; [`generate`], [`chat`] and [`ask`] are commands.
+//! share; [`codec_choice`] picks the codec of each step by what [`adaptation`] makes of what
+//! [`link_estimate`] learns; [`plan`] says how to deploy it all and [`serve`] starts and ends it;
+//! [`generate`], [`chat`] and [`ask`] are commands.
 
+pub mod adaptation;
 pub mod answer;
 pub mod ask;
 pub mod chat;
 pub mod cli;
+pub mod codec_choice;
 pub mod config;
 pub mod edge;
 pub mod generate;
 pub mod link;
+pub mod link_estimate;
 pub mod metrics;
 pub mod plan;
 pub mod pool;

@@ -1,5 +1,6 @@
 //! The connection to the cloud: one for all sessions, made again when it breaks.
 
+use crate::codec_choice::CodecChoice;
 use crate::config::EdgeConfig;
 use crate::uplink::Uplink;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -18,6 +19,7 @@ pub struct Link {
     max_message: usize,
     connect_timeout: Duration,
     uplink: Uplink,
+    choice: Option<CodecChoice>,
     /// What the cloud said of itself, until something says that it may have changed.
     description: Arc<Mutex<Option<Arc<v1::DescribeBackResponse>>>>,
 }
@@ -35,6 +37,7 @@ impl Link {
             max_message: config.transport.max_message.as_usize(),
             connect_timeout: timeout,
             uplink: Uplink::new(config.prefill.frame.as_usize()),
+            choice: None,
             description: Arc::default(),
         })
     }
@@ -42,6 +45,20 @@ impl Link {
     /// A client on this connection.
     pub fn client(&self) -> SplitServiceClient<Channel> {
         SplitServiceClient::new(self.channel.clone()).max_decoding_message_size(self.max_message)
+    }
+
+    /// The same connection, whose messages teach `choice` what the link is like.
+    #[must_use]
+    pub fn watched_by(self, choice: CodecChoice) -> Self {
+        Self {
+            choice: Some(choice),
+            ..self
+        }
+    }
+
+    /// What learns from this connection's messages.
+    pub fn choice(&self) -> Option<&CodecChoice> {
+        self.choice.as_ref()
     }
 
     /// The way up.

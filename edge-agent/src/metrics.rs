@@ -24,6 +24,7 @@ const FINISHED_REASON: &[Label] = &[Label {
     name: "finished_reason",
     values: &["stop", "length"],
 }];
+const CODECS: &[&str] = &["f32", "bf16", "int8", "high", "tabq", "balanced", "economy"];
 /// The gRPC statuses an answer can end with.
 const CODE: &[Label] = &[Label {
     name: "code",
@@ -190,6 +191,40 @@ pub const UPLINK_BYTES: Metric = Metric {
     help: "Prompt bytes sent and not acknowledged, and how many may be.",
 };
 
+/// Changes of codec.
+pub const CODEC_SWITCHES: Metric = Metric {
+    name: "tandem_edge_codec_switches_total",
+    kind: Kind::Counter,
+    unit: Unit::Count,
+    labels: &[
+        Label {
+            name: "from",
+            values: CODECS,
+        },
+        Label {
+            name: "to",
+            values: CODECS,
+        },
+    ],
+    help: "Changes of codec because of the link, where `adapt.floor` allows them.",
+};
+/// The link's round trip.
+pub const LINK_ROUND_TRIP: Metric = Metric {
+    name: "tandem_edge_link_round_trip_seconds",
+    kind: Kind::Gauge,
+    unit: Unit::Seconds,
+    labels: &[],
+    help: "The round trip by the last pings; 0 without `adapt.floor`.",
+};
+/// The link's rate.
+pub const LINK_RATE: Metric = Metric {
+    name: "tandem_edge_link_rate_bytes_per_second",
+    kind: Kind::Gauge,
+    unit: Unit::Count,
+    labels: &[],
+    help: "What the link carries up, or at least carries where rows are too small to tell; 0 without `adapt.floor`.",
+};
+
 /// All of them.
 pub const CATALOGUE: &[Metric] = &[
     TIME_TO_FIRST_TOKEN,
@@ -209,6 +244,9 @@ pub const CATALOGUE: &[Metric] = &[
     FAILURES,
     SESSIONS,
     UPLINK_BYTES,
+    CODEC_SWITCHES,
+    LINK_ROUND_TRIP,
+    LINK_RATE,
 ];
 
 /// The label of a status code.

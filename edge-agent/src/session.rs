@@ -1,13 +1,13 @@
 //! One session of the pair: the front's half here, the back's at the other end of a stream, and
 //! which tokens both hold.
 
-use crate::edge::Edge;
+use crate::edge::{Edge, SessionCodecs};
 use crate::metrics::{BITS_PER_VALUE, ENCODE, FRONT_STEP, LINK, OUTLIERS, ROWS};
 use crate::split_stream::{SentBytes, SplitStream};
 use std::time::{Duration, Instant};
+use tandem_codec::Codec;
 use tandem_engine::{
-    Completed, EngineError, EngineSession, Frame, FrameCodec, Front, FrontOutput, FrontStep,
-    Pending, Priority,
+    Completed, EngineError, EngineSession, Frame, Front, FrontOutput, FrontStep, Pending, Priority,
 };
 use tandem_proto::v1::{self, infer_request, infer_response};
 use tandem_service::status::unavailable;
@@ -30,7 +30,7 @@ pub struct Session {
     ids_known: usize,
     epoch: u32,
     context: usize,
-    codec: FrameCodec,
+    codecs: SessionCodecs,
     /// About how large a frame may get.
     frame_bytes: usize,
     /// Whether ids go up beside the rows of the running answer.
@@ -40,6 +40,19 @@ pub struct Session {
     opening: SentBytes,
     usage: Usage,
     last_sent: Instant,
+    /// The decode row whose token is waited for.
+    row: Option<SentRow>,
+}
+
+/// A decode row on its way.
+#[derive(Debug, Clone, Copy)]
+struct SentRow {
+    codec: Codec,
+    frame: usize,
+    /// Nothing of a prompt was on the way with it.
+    alone: bool,
+    /// Front layers and encoding, waiting for them included.
+    computed: Duration,
 }
 
 /// What an answer has cost so far.
@@ -55,6 +68,8 @@ pub struct Usage {
     pub token_ids: u64,
     /// Rows sent.
     pub rows: u64,
+    /// The same and their frames' bytes, in the order of [`Codec::ALL`].
+    pub codecs: [CodecUsage; Codec::ALL.len()],
     /// Front layers.
     pub edge_compute: Duration,
     /// Back layers, by the cloud's clock.
@@ -63,11 +78,27 @@ pub struct Usage {
     pub cloud_queue: Duration,
 }
 
+/// What went up in one codec.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct CodecUsage {
+    /// Rows.
+    pub rows: u64,
+    /// Bytes of their frames.
+    pub frame: u64,
+}
+
 /// A row being computed.
 #[derive(Debug)]
 pub struct PendingRow {
     id: u32,
-    front: Option<Pending<FrontOutput>>,
+    front: Option<Computing>,
+}
+
+/// Rows being computed and written.
+#[derive(Debug)]
+struct Computing {
+    codec: Codec,
+    output: Pending<FrontOutput>,
 }
 
 impl Session {
@@ -94,13 +125,14 @@ impl Session {
             ids_known: 0,
             epoch: 0,
             context,
-            codec: edge.frame_codec(cloud),
+            codecs: edge.session_codecs(cloud),
             frame_bytes: edge.frame_bytes.min(cloud.max_frame_bytes as usize),
             send_ids: false,
             draining: false,
             opening,
             usage: Usage::default(),
             last_sent: Instant::now(),
+            row: None,
         })
     }
 
@@ -151,6 +183,7 @@ impl Session {
         let opening = std::mem::take(&mut self.opening);
         self.count(opening);
         self.send_ids = send_ids;
+        self.row = None;
         if kept < self.tokens.len() {
             self.epoch += 1;
             let truncate = v1::Truncate {
@@ -190,14 +223,15 @@ impl Session {
         let chunk_rows = edge.chunk_rows;
         let mut chunks = prompt.chunks(chunk_rows).peekable();
         let mut computing = match chunks.next() {
-            Some(chunk) => Some((chunk, self.compute(chunk).await?)),
+            Some(chunk) => Some((chunk, self.compute(chunk, edge).await?)),
             None => None,
         };
         while let Some((chunk, pending)) = computing.take() {
-            let output = self.computed(pending, chunk.len()).await?;
+            let codec = pending.codec;
+            let output = self.computed(pending, chunk.len()).await?.output;
             let last = chunks.peek().is_none();
             if let Some(next) = chunks.next() {
-                computing = Some((next, self.compute(next).await?));
+                computing = Some((next, self.compute(next, edge).await?));
             }
             let mut rest = chunk;
             let mut frames = output.frames.into_iter().peekable();
@@ -205,7 +239,8 @@ impl Session {
                 let (tokens, behind) = rest.split_at(frame.rows);
                 rest = behind;
                 let want = last && frames.peek().is_none();
-                self.send_frame(frame, tokens, want, prompt.len() > 1, edge)
+                let paced = prompt.len() > 1;
+                self.send_frame(frame, codec, tokens, want, paced, edge)
                     .await?;
             }
         }
@@ -233,9 +268,18 @@ impl Session {
     ///
     /// # Errors
     /// When the engine is gone.
-    pub async fn begin_row(&mut self, id: u32) -> Result<PendingRow, Status> {
+    pub async fn begin_row(&mut self, id: u32, edge: &Edge) -> Result<PendingRow, Status> {
         let front = match &self.front {
-            Some(_) => Some(self.compute(&[id]).await?),
+            Some(_) => {
+                // The link is idle until the row is computed.
+                if edge.link.uplink().load().0 == 0
+                    && let Some(ping) = edge.choice.ping()
+                {
+                    let bytes = self.stream.send(infer_request::Message::Ping(ping)).await?;
+                    self.count(bytes);
+                }
+                Some(self.compute(&[id], edge).await?)
+            }
             None => None,
         };
         Ok(PendingRow { id, front })
@@ -249,9 +293,18 @@ impl Session {
         let Some(pending) = row.front else {
             return self.prompt_ids(&[row.id]).await;
         };
-        let output = self.computed(pending, 1).await?;
-        for frame in output.frames {
-            self.send_frame(frame, &[row.id], true, false, edge).await?;
+        let codec = pending.codec;
+        let completed = self.computed(pending, 1).await?;
+        let computed = completed.queue + completed.compute;
+        for frame in completed.output.frames {
+            self.row = Some(SentRow {
+                codec,
+                frame: frame.bytes.len(),
+                alone: edge.link.uplink().load().0 == 0,
+                computed,
+            });
+            self.send_frame(frame, codec, &[row.id], true, false, edge)
+                .await?;
         }
         Ok(())
     }
@@ -274,7 +327,7 @@ impl Session {
     ///
     /// # Errors
     /// Why the stream has ended.
-    pub async fn token(&mut self) -> Result<v1::Tokens, Status> {
+    pub async fn token(&mut self, edge: &Edge) -> Result<v1::Tokens, Status> {
         loop {
             match self.stream.receive().await? {
                 infer_response::Message::Tokens(tokens) if tokens.epoch == self.epoch => {
@@ -283,6 +336,11 @@ impl Session {
                     self.usage.cloud_compute += compute;
                     let link = self.last_sent.elapsed().saturating_sub(queue + compute);
                     LINK.histogram(&[]).record(link);
+                    if let Some(row) = self.row.take().filter(|row| row.alone) {
+                        let computed = row.computed + queue + compute;
+                        edge.choice
+                            .row_answered(row.codec, row.frame, link, computed);
+                    }
                     return Ok(tokens);
                 }
                 other => self.note(&other)?,
@@ -290,7 +348,7 @@ impl Session {
         }
     }
 
-    async fn compute(&self, tokens: &[u32]) -> Result<Pending<FrontOutput>, Status> {
+    async fn compute(&self, tokens: &[u32], edge: &Edge) -> Result<Computing, Status> {
         let Some(front) = &self.front else {
             return Err(engine_status(&EngineError::SessionGone));
         };
@@ -298,40 +356,48 @@ impl Session {
             1 => Priority::Decode,
             _ => Priority::Prefill,
         };
+        let frame_codec = self.codecs.written(edge.choice.step());
         let step = FrontStep::Tokens {
             tokens: tokens.to_vec(),
-            codec: self.codec,
+            codec: frame_codec,
             frame_bytes: self.frame_bytes,
         };
-        front
+        let output = front
             .submit(priority, step)
             .await
-            .map_err(|e| engine_status(&e))
+            .map_err(|e| engine_status(&e))?;
+        Ok(Computing {
+            codec: frame_codec.codec,
+            output,
+        })
     }
 
     async fn computed(
         &mut self,
-        pending: Pending<FrontOutput>,
+        pending: Computing,
         rows: usize,
-    ) -> Result<FrontOutput, Status> {
+    ) -> Result<Completed<FrontOutput>, Status> {
         let stream = &mut self.stream;
         let result = tokio::select! {
-            result = pending => result.unwrap_or(Err(EngineError::SessionGone)),
+            result = pending.output => result.unwrap_or(Err(EngineError::SessionGone)),
             status = stream.failed() => return Err(status),
         };
-        let Completed {
-            output, compute, ..
-        } = result.map_err(|e| engine_status(&e))?;
-        self.usage.edge_compute += compute;
-        FRONT_STEP.histogram(&[phase(rows)]).record(compute);
-        ENCODE.histogram(&[phase(rows)]).record(output.encode);
-        Ok(output)
+        let completed = result.map_err(|e| engine_status(&e))?;
+        self.usage.edge_compute += completed.compute;
+        FRONT_STEP
+            .histogram(&[phase(rows)])
+            .record(completed.compute);
+        ENCODE
+            .histogram(&[phase(rows)])
+            .record(completed.output.encode);
+        Ok(completed)
     }
 
     /// Sends a frame of the rows of `tokens`. A paced one waits for its turn on the link.
     async fn send_frame(
         &mut self,
         frame: Frame,
+        codec: Codec,
         tokens: &[u32],
         wanted: bool,
         paced: bool,
@@ -363,6 +429,10 @@ impl Session {
             frame: frame.bytes,
         };
         self.usage.rows += frame.rows as u64;
+        if let Some(at) = Codec::ALL.iter().position(|&known| known == codec) {
+            self.usage.codecs[at].rows += frame.rows as u64;
+            self.usage.codecs[at].frame += rows.frame.len() as u64;
+        }
         self.sent(tokens);
         if !paced {
             return self.send(infer_request::Message::Rows(rows)).await;

@@ -1,9 +1,10 @@
 //! One Infer stream, seen from the edge: messages up, messages down, and the acknowledgements
 //! that free the way up.
 
+use crate::codec_choice::CodecChoice;
 use crate::link::{Link, reached};
 use crate::metrics::WIRE_BYTES;
-use crate::uplink::Permit;
+use crate::uplink::{Permit, Uplink};
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -60,9 +61,22 @@ impl SplitStream {
         let on_the_way: Arc<Mutex<OnTheWay>> = Arc::default();
         let down_bytes = Arc::new(AtomicU64::new(0));
         let mut client = link.client();
+        let watch = link.choice().map(|choice| Watch {
+            choice: choice.clone(),
+            uplink: link.uplink().clone(),
+            up: up.downgrade(),
+        });
         let (acknowledged, counted) = (Arc::clone(&on_the_way), Arc::clone(&down_bytes));
         let reader = tokio::spawn(async move {
-            let ended = read(&mut client, requests, &responses, &acknowledged, &counted).await;
+            let ended = read(
+                &mut client,
+                requests,
+                &responses,
+                &acknowledged,
+                &counted,
+                watch,
+            )
+            .await;
             if let Err(status) = ended {
                 let _ = responses.send(Err(status)).await;
             }
@@ -191,12 +205,14 @@ async fn read(
     responses: &mpsc::Sender<Result<infer_response::Message, Status>>,
     on_the_way: &Mutex<OnTheWay>,
     down_bytes: &AtomicU64,
+    watch: Option<Watch>,
 ) -> Result<(), Status> {
     let mut stream = client
         .infer(ReceiverStream::new(requests))
         .await
         .map_err(|status| reached(&status))?
         .into_inner();
+    let mut opening = true;
     while let Some(response) = stream.message().await.map_err(|status| reached(&status))? {
         let bytes = message_bytes(encoded_len(&response));
         down_bytes.fetch_add(bytes, Ordering::Relaxed);
@@ -206,10 +222,30 @@ async fn read(
         count_down(&message, bytes);
         match message {
             infer_response::Message::Progress(progress) => {
-                take_arrived(on_the_way, progress.received, Permit::acknowledge);
+                opening = false;
+                take_arrived(on_the_way, progress.received, |permit| {
+                    let arrived = permit.acknowledge();
+                    if let Some(watch) = &watch {
+                        let choice = &watch.choice;
+                        choice.frame_acknowledged(arrived.bytes, arrived.load, arrived.taken);
+                    }
+                });
             }
-            infer_response::Message::Pong(_) => {}
+            infer_response::Message::Pong(pong) => {
+                if let Some(watch) = &watch {
+                    watch.choice.pong(pong.nonce);
+                    if opening {
+                        watch.ping();
+                    }
+                }
+            }
             other => {
+                match &other {
+                    infer_response::Message::Granted(_) => {
+                        watch.as_ref().inspect(|watch| watch.ping());
+                    }
+                    _ => opening = false,
+                }
                 if let infer_response::Message::Tokens(tokens) = &other {
                     // Nothing else answers a prompt's last row when it is alone in its frame. How
                     // long it took says nothing of the link: the token was computed meanwhile.
@@ -224,8 +260,35 @@ async fn read(
     Err(gone())
 }
 
+/// What learns from the messages of a stream.
+struct Watch {
+    choice: CodecChoice,
+    uplink: Uplink,
+    /// Does not keep the stream open.
+    up: mpsc::WeakSender<v1::InferRequest>,
+}
+
+impl Watch {
+    /// Measures the round trip while the first rows are being computed.
+    fn ping(&self) {
+        if self.uplink.load().0 > 0 {
+            return;
+        }
+        if let Some(up) = self.up.upgrade()
+            && let Ok(place) = up.try_reserve()
+            && let Some(ping) = self.choice.ping()
+        {
+            let message = infer_request::Message::Ping(ping);
+            count_up(&message);
+            place.send(v1::InferRequest {
+                message: Some(message),
+            });
+        }
+    }
+}
+
 /// Hands the permits of the frames whose rows end at `received` or before to `done`.
-fn take_arrived(on_the_way: &Mutex<OnTheWay>, received: u32, done: fn(Permit)) {
+fn take_arrived(on_the_way: &Mutex<OnTheWay>, received: u32, mut done: impl FnMut(Permit)) {
     loop {
         let mut queue = on_the_way.lock().unwrap_or_else(PoisonError::into_inner);
         match queue.front() {
@@ -286,9 +349,12 @@ mod tests {
             let permit = uplink.acquire(1000).await.unwrap();
             on_the_way.lock().unwrap().push_back((end, permit));
         }
-        take_arrived(&on_the_way, 127, Permit::acknowledge);
+        let acknowledge = |permit: Permit| {
+            permit.acknowledge();
+        };
+        take_arrived(&on_the_way, 127, acknowledge);
         assert_eq!(uplink.load().0, 2000);
-        take_arrived(&on_the_way, 128, Permit::acknowledge);
+        take_arrived(&on_the_way, 128, acknowledge);
         assert_eq!(uplink.load().0, 1000);
         // The token behind a last row that was alone in its frame: no Progress answers that.
         take_arrived(&on_the_way, 129, drop);

@@ -10,7 +10,7 @@ mod window;
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
 use window::Window;
 
@@ -28,6 +28,17 @@ pub struct Permit {
     sent: Instant,
     /// Bytes on the way when this was sent, these included.
     load: usize,
+}
+
+/// Bytes that arrived.
+#[derive(Debug, Clone, Copy)]
+pub struct Acknowledged {
+    /// How many.
+    pub bytes: usize,
+    /// Bytes on the way when they were sent, these included.
+    pub load: usize,
+    /// From sending to the acknowledgement.
+    pub taken: Duration,
 }
 
 #[derive(Debug)]
@@ -111,12 +122,18 @@ impl Uplink {
 }
 
 impl Permit {
-    /// The bytes have arrived: the time they took sets the window.
-    pub fn acknowledge(self) {
+    /// The bytes have arrived: the time they took sets the window, and is returned.
+    pub fn acknowledge(self) -> Acknowledged {
         let now = Instant::now();
         let taken = now.duration_since(self.sent);
         let mut state = self.uplink.lock();
         state.window.acknowledged(self.bytes, self.load, taken, now);
+        drop(state);
+        Acknowledged {
+            bytes: self.bytes,
+            load: self.load,
+            taken,
+        }
     }
 }
 

@@ -30,6 +30,12 @@ const FLAGS: &[Flag] = &[
     ("--cloud", "cloud", "http://cloud:1", |c| c.cloud.clone()),
     ("--split", "split", "3", |c| c.split.to_string()),
     ("--codec", "codec", "bf16", |c| c.codec.clone()),
+    ("--adapt-floor", "adapt.floor", "economy", |c| {
+        c.adapt.floor.to_string()
+    }),
+    ("--adapt-deadline", "adapt.deadline", "120ms", |c| {
+        c.adapt.deadline.to_string()
+    }),
     ("--listen", "listen", "127.0.0.1:1", |c| {
         c.listen.to_string()
     }),
@@ -71,6 +77,11 @@ const OUT_OF_RANGE: &[(&str, &str)] = &[
     ("cloud", "cloud: https://cloud:50051"),
     ("cloud", "cloud: http://cloud"),
     ("codec", "codec: zip"),
+    ("adapt.floor", "adapt: {floor: zip}"),
+    ("adapt.floor", "adapt: {floor: true}"),
+    ("adapt.floor", "{codec: high, adapt: {floor: bf16}}"),
+    ("adapt.share", "adapt: {share: 0}"),
+    ("adapt.share", "adapt: {share: 11}"),
     ("split", "split: 4097"),
     ("device", "device: tpu"),
     ("weights", "weights: int3"),
@@ -122,6 +133,7 @@ const OUT_OF_RANGE: &[(&str, &str)] = &[
 /// Keys that nobody knows, one in each section.
 const UNKNOWN: &[(&str, &str)] = &[
     ("lisen", "lisen: 127.0.0.1:1"),
+    ("adapt.ceiling", "adapt: {ceiling: f32}"),
     ("sessions.maximum", "sessions: {maximum: 3}"),
     ("prefill.rows", "prefill: {rows: 3}"),
     ("log.file", "log: {file: /tmp/log}"),
@@ -232,6 +244,11 @@ fn the_shipped_defaults_load_once_a_model_is_named() {
         ),
         ("cpu", "auto", "auto")
     );
+    assert_eq!(
+        (config.adapt.floor.codec(), config.adapt.share),
+        (None, 0.2)
+    );
+    assert!(config.adapt.deadline.get().is_zero());
     assert_eq!(config.threads, 0);
     assert_eq!((config.sessions.max, config.sessions.context), (16, 0));
     assert_eq!(config.sessions.idle_ttl.get(), Duration::from_secs(300));
@@ -343,6 +360,13 @@ fn values_out_of_range_are_refused_with_their_path() {
             other => panic!("{contents}: {other:?}"),
         }
     }
+}
+
+#[test]
+fn a_floor_that_yaml_took_for_a_boolean_is_off() {
+    let config = load("floor", "adapt: {floor: false}").unwrap();
+    assert_eq!(config.adapt.floor.codec(), None);
+    assert_eq!(config.adapt.floor.to_string(), "off");
 }
 
 #[test]

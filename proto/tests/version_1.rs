@@ -187,9 +187,16 @@ fn messages() -> Vec<(&'static str, Vec<u8>)> {
             frame_bytes: 4,
             token_id_bytes: 5,
             bits_per_value: 32.0,
+            codecs: Vec::new(),
         }),
         replays: 1,
     };
+    let mut finished_codecs = finished.clone();
+    finished_codecs.wire.get_or_insert_default().codecs = vec![v1::CodecUsage {
+        codec: "bf16".into(),
+        rows: 3,
+        frame_bytes: 300,
+    }];
     let delta = v1::Delta {
         text: "é".into(),
         token_ids: vec![7],
@@ -285,6 +292,10 @@ fn messages() -> Vec<(&'static str, Vec<u8>)> {
             })),
         ),
         ("profiled", profiled().encode_to_vec()),
+        (
+            "finished_codecs",
+            chat_event(v1::chat_response::Event::Finished(finished_codecs)),
+        ),
     ]
 }
 

@@ -30,7 +30,7 @@ impl Answer {
 
     /// What crossed the link.
     pub fn wire(&self) -> v1::WireUsage {
-        self.finished.wire.unwrap_or_default()
+        self.finished.wire.clone().unwrap_or_default()
     }
 }
 
