@@ -1,6 +1,7 @@
 //! Starts everything, in the order in which it depends on each other, and ends it.
 
 use crate::config::EdgeConfig;
+use crate::door::Door;
 use crate::edge::Edge;
 use crate::metrics::{CATALOGUE, UPLINK_BYTES};
 use crate::service::Generation;
@@ -55,11 +56,12 @@ async fn serve_loaded(
     health: &Health,
     listener: TcpListener,
 ) -> anyhow::Result<()> {
-    let generation = GenerationServiceServer::new(Generation {
+    let door = Door {
         edge: Arc::clone(&edge),
         drain: drain.signal(),
-    })
-    .max_decoding_message_size(config.transport.max_message.as_usize());
+    };
+    let generation = GenerationServiceServer::new(Generation(door))
+        .max_decoding_message_size(config.transport.max_message.as_usize());
     let address = listener.local_addr()?;
     let serving = grpc::server_builder(&config.transport)
         .add_service(generation)
