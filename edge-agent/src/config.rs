@@ -22,6 +22,8 @@ const AUTO: &str = "auto";
 pub struct EdgeConfig {
     /// Where clients connect.
     pub listen: SocketAddr,
+    /// The OpenAI-compatible API.
+    pub openai: OpenAiConfig,
     /// Where Prometheus and probes connect.
     pub metrics_listen: SocketAddr,
     /// The model directory.
@@ -54,6 +56,14 @@ pub struct EdgeConfig {
     pub log: LogConfig,
     /// HTTP/2.
     pub transport: TransportConfig,
+}
+
+/// The OpenAI-compatible API.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct OpenAiConfig {
+    /// Where its clients connect; empty for nowhere.
+    pub listen: String,
 }
 
 /// How many sessions, and how large.
@@ -120,6 +130,7 @@ impl Validate for EdgeConfig {
         at.within("connect_timeout", self.connect_timeout, least..);
         at.within("split", self.split.get().unwrap_or(0), ..=4096);
         at.within("threads", self.threads, ..=1024);
+        at.nested("openai", &self.openai);
         at.nested("sessions", &self.sessions);
         at.nested("prefill", &self.prefill);
         at.nested("log", &self.log);
@@ -127,6 +138,27 @@ impl Validate for EdgeConfig {
         at.under("prefill", |at| {
             self.transport.check_frame(at, "frame", self.prefill.frame);
         });
+    }
+}
+
+impl OpenAiConfig {
+    /// Where its clients connect, if it is on.
+    pub fn address(&self) -> Option<SocketAddr> {
+        // Refused while the configuration was read, had it been no address.
+        self.listen.parse().ok()
+    }
+}
+
+impl Validate for OpenAiConfig {
+    fn validate(&self, at: &mut Violations) {
+        at.check(
+            "listen",
+            self.listen.is_empty() || self.address().is_some(),
+            format!(
+                "is {}, must be an address and a port such as 127.0.0.1:8000, or empty",
+                self.listen
+            ),
+        );
     }
 }
 
