@@ -68,6 +68,9 @@ pub struct EdgeArgs {
     /// Where clients connect.
     #[arg(long)]
     pub listen: Option<String>,
+    /// Where clients of the OpenAI-compatible API connect; nowhere unless set.
+    #[arg(long)]
+    pub openai_listen: Option<String>,
     /// Where Prometheus and probes connect.
     #[arg(long)]
     pub metrics_listen: Option<String>,
@@ -319,6 +322,7 @@ impl EdgeArgs {
             .flag("--adapt-floor", "adapt.floor", self.adapt_floor)
             .flag("--adapt-deadline", "adapt.deadline", self.adapt_deadline)
             .flag("--listen", "listen", self.listen)
+            .flag("--openai-listen", "openai.listen", self.openai_listen)
             .flag("--metrics-listen", "metrics_listen", self.metrics_listen)
             .flag("--device", "device", self.device)
             .flag("--weights", "weights", self.weights)

@@ -28,6 +28,8 @@ const OFF: &str = "off";
 pub struct EdgeConfig {
     /// Where clients connect.
     pub listen: SocketAddr,
+    /// The OpenAI-compatible API.
+    pub openai: OpenAiConfig,
     /// Where Prometheus and probes connect.
     pub metrics_listen: SocketAddr,
     /// The model directory.
@@ -134,6 +136,14 @@ impl AdaptConfig {
     }
 }
 
+/// The OpenAI-compatible API.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct OpenAiConfig {
+    /// Where its clients connect; empty for nowhere.
+    pub listen: String,
+}
+
 /// How many sessions, and how large.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -232,6 +242,7 @@ impl Validate for EdgeConfig {
             }
             at.within("share", self.adapt.share, 0.01..=10.0);
         });
+        at.nested("openai", &self.openai);
         at.nested("sessions", &self.sessions);
         at.nested("prefill", &self.prefill);
         at.nested("plan", &self.plan);
@@ -240,6 +251,27 @@ impl Validate for EdgeConfig {
         at.under("prefill", |at| {
             self.transport.check_frame(at, "frame", self.prefill.frame);
         });
+    }
+}
+
+impl OpenAiConfig {
+    /// Where its clients connect, if it is on.
+    pub fn address(&self) -> Option<SocketAddr> {
+        // Refused while the configuration was read, had it been no address.
+        self.listen.parse().ok()
+    }
+}
+
+impl Validate for OpenAiConfig {
+    fn validate(&self, at: &mut Violations) {
+        at.check(
+            "listen",
+            self.listen.is_empty() || self.address().is_some(),
+            format!(
+                "is {}, must be an address and a port such as 127.0.0.1:8000, or empty",
+                self.listen
+            ),
+        );
     }
 }
 

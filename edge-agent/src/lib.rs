@@ -1,12 +1,12 @@
 //! edge-agent: the front layers of a split model and everything that is text, behind gRPC.
 //!
-//! The way of a prompt: [`service`] takes the call, [`request`] checks it and makes it token ids,
-//! [`answer`] drives it, [`pool`] finds the conversation it goes on with, [`session`] keeps both
-//! halves in step, [`split_stream`] is the session's stream to the cloud, [`uplink`] decides when
-//! a frame may go, and [`link`] is the connection under all of them. [`edge`] is what all answers
-//! share; [`codec_choice`] picks the codec of each step by what [`adaptation`] makes of what
-//! [`link_estimate`] learns; [`plan`] says how to deploy it all and [`serve`] starts and ends it;
-//! [`generate`], [`chat`] and [`ask`] are commands.
+//! The way of a prompt: [`service`] takes the call, or [`openai`] for clients of that API, [`door`]
+//! begins its answer, [`request`] checks it and makes it token ids, [`answer`] drives it, [`pool`]
+//! finds the conversation it goes on with, [`session`] keeps both halves in step, [`split_stream`]
+//! is the session's stream to the cloud, [`uplink`] decides when a frame may go, and [`link`] is the
+//! connection under all of them. [`codec_choice`] picks the codec of each step by what [`adaptation`]
+//! makes of what [`link_estimate`] learns. [`edge`] is what all answers share; [`plan`] says how to
+//! deploy it and [`serve`] starts and ends it all; [`generate`], [`chat`] and [`ask`] are commands.
 
 pub mod adaptation;
 pub mod answer;
@@ -15,11 +15,13 @@ pub mod chat;
 pub mod cli;
 pub mod codec_choice;
 pub mod config;
+pub mod door;
 pub mod edge;
 pub mod generate;
 pub mod link;
 pub mod link_estimate;
 pub mod metrics;
+pub mod openai;
 pub mod plan;
 pub mod pool;
 pub mod request;

@@ -1,8 +1,10 @@
 //! Starts everything, in the order in which it depends on each other, and ends it.
 
 use crate::config::EdgeConfig;
+use crate::door::Door;
 use crate::edge::Edge;
 use crate::metrics::{CATALOGUE, UPLINK_BYTES};
+use crate::openai;
 use crate::plan::start::{Patience, planned};
 use crate::service::Generation;
 use std::sync::Arc;
@@ -32,6 +34,10 @@ pub async fn serve(config: EdgeConfig) -> anyhow::Result<()> {
     let drain = Drain::on_signals(config.drain_deadline.get(), health.clone())?;
     let admin_listener = grpc::bind(config.metrics_listen).await?;
     let listener = grpc::bind(config.listen).await?;
+    let openai_listener = match config.openai.address() {
+        Some(address) => Some(grpc::bind(address).await?),
+        None => None,
+    };
     let admin = admin::serve(
         admin_listener,
         metrics,
@@ -41,7 +47,7 @@ pub async fn serve(config: EdgeConfig) -> anyhow::Result<()> {
     tokio::select! {
         loaded = load(config) => {
             let (config, edge) = loaded?;
-            serve_loaded(&config, edge.shared(), &drain, &health, listener).await?;
+            serve_loaded(&config, edge.shared(), &drain, &health, listener, openai_listener).await?;
         }
         () = drain.signal().closing() => {}
         _ = drain.finished() => {}
@@ -63,12 +69,14 @@ async fn serve_loaded(
     drain: &Drain,
     health: &Health,
     listener: TcpListener,
+    openai_listener: Option<TcpListener>,
 ) -> anyhow::Result<()> {
-    let generation = GenerationServiceServer::new(Generation {
+    let door = Door {
         edge: Arc::clone(&edge),
         drain: drain.signal(),
-    })
-    .max_decoding_message_size(config.transport.max_message.as_usize());
+    };
+    let generation = GenerationServiceServer::new(Generation(door.clone()))
+        .max_decoding_message_size(config.transport.max_message.as_usize());
     let address = listener.local_addr()?;
     let serving = grpc::server_builder(&config.transport)
         .add_service(generation)
@@ -76,8 +84,14 @@ async fn serve_loaded(
         .add_service(reflection::v1(FILE_DESCRIPTOR_SET, SERVICE_NAME)?)
         .add_service(reflection::v1alpha(FILE_DESCRIPTOR_SET, SERVICE_NAME)?)
         .serve_with_incoming_shutdown(grpc::incoming(listener), drain.signal().closing());
+    let openai_serving = async {
+        match openai_listener {
+            Some(listener) => openai::serve(door, &config.transport, listener).await,
+            None => Ok(()),
+        }
+    };
     health.set_all_serving();
-    tracing::info!(%address, metrics = %config.metrics_listen, cloud = %config.cloud, "serving");
+    tracing::info!(%address, metrics = %config.metrics_listen, openai = config.openai.listen, cloud = %config.cloud, "serving");
     let ended = async {
         drain.signal().draining().await;
         edge.pool.close();
@@ -86,7 +100,9 @@ async fn serve_loaded(
         tokio::time::sleep(Duration::from_millis(500)).await;
     };
     tokio::select! {
-        served = serving => served?,
+        served = async { tokio::try_join!(serving, openai_serving) } => {
+            served?;
+        }
         () = ended => {}
         () = tidy(&edge) => {}
     }

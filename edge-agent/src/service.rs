@@ -1,34 +1,21 @@
 //! The client API over gRPC.
 
-use crate::answer::{AnswerEvent, answer};
-use crate::edge::Edge;
-use crate::metrics::{FAILURES, code_label};
-use crate::request::{Terms, answer_request, chat_ids, text_ids};
+use crate::answer::AnswerEvent;
+use crate::door::{Asked, Door};
+use crate::request::{Terms, chat_ids, text_ids};
 use std::pin::Pin;
-use std::sync::Arc;
-use std::time::Instant;
 use tandem_proto::v1;
 use tandem_proto::v1::generation_service_server::GenerationService;
-use tandem_service::drain::{DrainSignal, WorkGuard};
-use tandem_service::status::{bad_request, failure, unavailable};
+use tandem_service::status::bad_request;
 use tandem_service::timeout;
-use tokio::sync::mpsc;
-use tokio_stream::wrappers::ReceiverStream;
+use tokio::time::Instant;
 use tokio_stream::{Stream, StreamExt as _};
 use tonic::metadata::MetadataMap;
-use tonic::{Code, Request, Response, Status};
+use tonic::{Request, Response, Status};
 
-/// Events that may wait for a client to read them; its answer waits when it does not.
-const WAITING_EVENTS: usize = 64;
-
-/// Serves an [`Edge`].
+/// Serves an [`Edge`](crate::edge::Edge).
 #[derive(Debug, Clone)]
-pub struct Generation {
-    /// What is served.
-    pub edge: Arc<Edge>,
-    /// The end of it all.
-    pub drain: DrainSignal,
-}
+pub struct Generation(pub Door);
 
 type Events<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 
@@ -48,10 +35,16 @@ impl GenerationService for Generation {
             stop: request.stop,
         };
         let input = request.input;
-        let events = self.begin(&metadata, terms, |edge| match &input {
-            Some(v1::generate_request::Input::Prompt(text)) => text_ids(edge, text),
-            Some(v1::generate_request::Input::TokenIds(ids)) => Ok(ids.ids.clone()),
-            None => Err(bad_request("PROMPT", [("prompt", "is absent")])),
+        let events = self.0.begin(|edge| {
+            Ok(Asked {
+                deadline: deadline(&metadata)?,
+                prompt: match input {
+                    Some(v1::generate_request::Input::Prompt(text)) => text_ids(edge, &text)?,
+                    Some(v1::generate_request::Input::TokenIds(ids)) => ids.ids,
+                    None => return Err(bad_request("PROMPT", [("prompt", "is absent")])),
+                },
+                terms,
+            })
         })?;
         use v1::generate_response::Event;
         let stream = events.map(|event| {
@@ -76,7 +69,13 @@ impl GenerationService for Generation {
             stop: request.stop,
         };
         let messages = request.messages;
-        let events = self.begin(&metadata, terms, |edge| chat_ids(edge, &messages))?;
+        let events = self.0.begin(|edge| {
+            Ok(Asked {
+                deadline: deadline(&metadata)?,
+                prompt: chat_ids(edge, &messages)?,
+                terms,
+            })
+        })?;
         use v1::chat_response::Event;
         let stream = events.map(|event| {
             let event = match event? {
@@ -95,11 +94,11 @@ impl GenerationService for Generation {
     ) -> Result<Response<v1::TokenizeResponse>, Status> {
         use v1::tokenize_request::Input;
         let ids = match request.into_inner().input {
-            Some(Input::Text(text)) => text_ids(&self.edge, &text)?,
-            Some(Input::Chat(chat)) => chat_ids(&self.edge, &chat.messages)?,
+            Some(Input::Text(text)) => text_ids(&self.0.edge, &text)?,
+            Some(Input::Chat(chat)) => chat_ids(&self.0.edge, &chat.messages)?,
             None => return Err(bad_request("INPUT", [("input", "is absent")])),
         };
-        let spelled = |&id: &u32| self.edge.tokenizer.id_to_token(id).unwrap_or_default();
+        let spelled = |&id: &u32| self.0.edge.tokenizer.id_to_token(id).unwrap_or_default();
         let tokens = ids.iter().map(spelled).collect();
         Ok(Response::new(v1::TokenizeResponse { ids, tokens }))
     }
@@ -108,7 +107,7 @@ impl GenerationService for Generation {
         &self,
         _: Request<v1::GetModelRequest>,
     ) -> Result<Response<v1::GetModelResponse>, Status> {
-        let edge = &self.edge;
+        let edge = &self.0.edge;
         let cloud = edge.link.describe().await.ok();
         let count = |size: usize| u32::try_from(size).unwrap_or(u32::MAX);
         Ok(Response::new(v1::GetModelResponse {
@@ -121,58 +120,7 @@ impl GenerationService for Generation {
     }
 }
 
-impl Generation {
-    /// Checks a request and begins its answer. Everything that is wrong with the request itself is
-    /// said before the stream begins.
-    fn begin(
-        &self,
-        metadata: &MetadataMap,
-        terms: Terms,
-        prompt: impl FnOnce(&Edge) -> Result<Vec<u32>, Status>,
-    ) -> Result<ReceiverStream<Result<AnswerEvent, Status>>, Status> {
-        let checked = || {
-            let work = self
-                .drain
-                .work()
-                .map_err(|_| unavailable("DRAINING", "the edge is shutting down", None))?;
-            let deadline = timeout::deadline(metadata)
-                .map_err(|error| bad_request("TIMEOUT", [("grpc-timeout", error.to_string())]))?;
-            let prompt = prompt(&self.edge)?;
-            let request = answer_request(&self.edge, prompt, terms, Instant::now())?;
-            Ok((work, deadline, request))
-        };
-        let (work, deadline, request) = checked().inspect_err(count_failure)?;
-        let (events, stream) = mpsc::channel(WAITING_EVENTS);
-        let (edge, closing) = (Arc::clone(&self.edge), self.drain.closing());
-        // The task ends with the answer, its deadline, its client, or the drain.
-        tokio::spawn(async move {
-            let _work: WorkGuard = work;
-            let until = async {
-                match deadline {
-                    Some(deadline) => tokio::time::sleep_until(deadline).await,
-                    None => std::future::pending().await,
-                }
-            };
-            let ended = tokio::select! {
-                ended = answer(&edge, request, &events) => ended,
-                () = until => Err(failure(
-                    Code::DeadlineExceeded,
-                    "DEADLINE",
-                    "the deadline passed before the answer's end",
-                )),
-                () = events.closed() => Err(Status::cancelled("the client went away")),
-                () = closing => Err(unavailable("DRAINING", "the edge is shutting down", None)),
-            };
-            if let Err(status) = ended {
-                count_failure(&status);
-                tracing::debug!(code = ?status.code(), message = status.message(), "answer failed");
-                let _ = events.send(Err(status)).await;
-            }
-        });
-        Ok(ReceiverStream::new(stream))
-    }
-}
-
-fn count_failure(status: &Status) {
-    FAILURES.counter(&[code_label(status.code())]).increment(1);
+fn deadline(metadata: &MetadataMap) -> Result<Option<Instant>, Status> {
+    timeout::deadline(metadata)
+        .map_err(|error| bad_request("TIMEOUT", [("grpc-timeout", error.to_string())]))
 }

@@ -39,6 +39,9 @@ const FLAGS: &[Flag] = &[
     ("--listen", "listen", "127.0.0.1:1", |c| {
         c.listen.to_string()
     }),
+    ("--openai-listen", "openai.listen", "127.0.0.1:3", |c| {
+        c.openai.listen.clone()
+    }),
     ("--metrics-listen", "metrics_listen", "127.0.0.1:2", |c| {
         c.metrics_listen.to_string()
     }),
@@ -88,6 +91,8 @@ const OUT_OF_RANGE: &[(&str, &str)] = &[
     ("weights", "weights: 'int4,0=int3'"),
     ("kv", "kv: int3"),
     ("threads", "threads: 1025"),
+    ("openai.listen", "openai: {listen: localhost}"),
+    ("openai.listen", "openai: {listen: '8000'}"),
     ("sessions.max", "sessions: {max: 0}"),
     ("sessions.max", "sessions: {max: 65537}"),
     ("sessions.context", "sessions: {context: 16777217}"),
@@ -134,6 +139,7 @@ const OUT_OF_RANGE: &[(&str, &str)] = &[
 const UNKNOWN: &[(&str, &str)] = &[
     ("lisen", "lisen: 127.0.0.1:1"),
     ("adapt.ceiling", "adapt: {ceiling: f32}"),
+    ("openai.port", "openai: {port: 3}"),
     ("sessions.maximum", "sessions: {maximum: 3}"),
     ("prefill.rows", "prefill: {rows: 3}"),
     ("log.file", "log: {file: /tmp/log}"),
@@ -232,6 +238,7 @@ fn the_shipped_defaults_load_once_a_model_is_named() {
     let config = serve_args(&["--model", "/models/m"]).load().unwrap();
     assert_eq!(config.model, Path::new("/models/m"));
     assert_eq!(config.listen.to_string(), "127.0.0.1:50050");
+    assert_eq!(config.openai.address(), None);
     assert_eq!(config.metrics_listen.to_string(), "127.0.0.1:9500");
     assert_eq!(config.cloud, "http://127.0.0.1:50051");
     assert_eq!(config.connect_timeout.get(), Duration::from_secs(3));

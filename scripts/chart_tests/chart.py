@@ -57,6 +57,7 @@ VARIANTS: dict[str, Values] = {
         "cloud": {"service": {"type": "LoadBalancer"}},
         "edge": {"service": {"type": "NodePort", "nodePort": 30050}},
     },
+    "with OpenAI's API": {"edge": {"openai": {"enabled": True, "port": 80}}},
     "with a GPU": {"cloud": {"gpu": {"count": 2}}},
     "weights by layer": {"edge": {"config": {"weights": "int4,0-1=int8,head=f32", "kv": "f32"}}},
     "IPv6 only": {"bindAddress": "[::]"},

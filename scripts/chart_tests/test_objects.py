@@ -194,6 +194,17 @@ class Policies(unittest.TestCase):
         self.assertIn(client, peers)
         self.assertEqual(len(peers), 3)
 
+    def test_openais_clients_reach_the_edge_where_grpcs_do_and_only_if_it_is_on(self) -> None:
+        values = {"edge": {"openai": {"enabled": True, "port": 80}}}
+        for on, ports, served in (({}, [50050], ["grpc"]), (values, [50050, 8000], ["grpc", "openai"])):
+            rules = [[p["port"] for p in rule["ports"]] for rule in self.policy("edge", on)["ingress"]]
+            self.assertEqual(rules, [ports, [9500]])
+            service = named(render(on), "Service", "demo-tandem-edge")["spec"]["ports"]
+            self.assertEqual([port["name"] for port in service], served)
+        self.assertEqual(service[1]["port"], 80)
+        cloud = named(render(values), "Service", "demo-tandem-cloud")["spec"]["ports"]
+        self.assertEqual([port["name"] for port in cloud], ["grpc"])
+
     def test_admin_ports_are_for_monitoring_the_kubelet_and_the_test(self) -> None:
         values = {"networkPolicy": {"kubelet": ["10.1.0.0/16"]}}
         for name, port in (("cloud", 9501), ("edge", 9500)):

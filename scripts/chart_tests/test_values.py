@@ -14,7 +14,7 @@ SCHEMA = json.loads((CHART / "values.schema.json").read_text())
 # What the chart sets itself.
 SET_BY_CHART = {
     "cloud": {"listen", "metrics_listen", "model", "name"},
-    "edge": {"listen", "metrics_listen", "model", "name", "cloud"},
+    "edge": {"listen", "metrics_listen", "model", "name", "cloud", "openai"},
 }
 
 
@@ -51,6 +51,9 @@ REFUSED: list[tuple[Values, str]] = [
     ({"edge": {"config": {"codec": "gzip"}}}, "codec"),
     ({"edge": {"config": {"split": -1}}}, "split"),
     ({"edge": {"hostPort": 70000}}, "hostPort"),
+    ({"edge": {"openai": {"listen": "0.0.0.0:8000"}}}, "listen"),
+    ({"edge": {"openai": {"port": 0}}}, "port"),
+    ({"edge": {"config": {"openai": {"listen": ""}}}}, "openai"),
     ({"model": {"source": "s3"}}, "source"),
     ({"model": {"name": "../etc"}}, "name"),
     ({"model": {"hostPath": "models"}}, "hostPath"),
@@ -71,6 +74,7 @@ REFUSED: list[tuple[Values, str]] = [
     ({"cloud": {"enabled": False}, "edge": {"enabled": False}}, "both false"),
     ({"cloud": {"enabled": False}}, "edge.cloud is empty"),
     ({"edge": {"hostPort": 50050}}, "needs edge.kind DaemonSet"),
+    ({"edge": {"openai": {"enabled": True, "port": 50050}}}, "are the same"),
     ({"model": {"claim": {"name": ""}}}, "claim.name is empty"),
     ({"model": {"source": "image"}}, "image.reference is empty"),
     ({"model": {"source": "hostPath"}}, "hostPath is empty"),

@@ -15,6 +15,9 @@
 {{- /* A second pod on the node, as in an upgrade, would wait for the port for ever. */ -}}
 {{- fail "edge.hostPort needs edge.kind DaemonSet" -}}
 {{- end -}}
+{{- if and .Values.edge.openai.enabled (eq (int .Values.edge.openai.port) (int .Values.edge.service.port)) -}}
+{{- fail "edge.openai.port and edge.service.port are the same" -}}
+{{- end -}}
 {{- include "tandem.checkModel" (dict "root" . "values" .Values.edge "at" "edge") -}}
 {{- end -}}
 {{- end }}

@@ -8,6 +8,9 @@
   "model" (printf "/models/%s" $model.name) "name" $model.name -}}
 {{- if eq .component "edge-agent" -}}
 {{- $_ := set $set "cloud" (include "tandem.cloudUrl" .root) -}}
+{{- if .values.openai.enabled -}}
+{{- $_ := set $set "openai" (dict "listen" (printf "%s:%v" $address $ports.openai)) -}}
+{{- end -}}
 {{- end -}}
 {{- if and (eq .component "cloud-service") (gt (int .values.gpu.count) 0) (not .values.config.device) -}}
 {{- $_ := set $set "device" "cuda" -}}
@@ -23,6 +26,7 @@ admin: 9501
 {{- else -}}
 grpc: 50050
 admin: 9500
+openai: 8000
 {{- end -}}
 {{- end }}
 

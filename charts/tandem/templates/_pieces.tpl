@@ -78,6 +78,12 @@ spec:
       {{- if and .values.service.nodePort (ne .values.service.type "ClusterIP") }}
       nodePort: {{ .values.service.nodePort }}
       {{- end }}
+    {{- if dig "openai" "enabled" false .values }}
+    - name: openai
+      port: {{ .values.openai.port }}
+      targetPort: openai
+      appProtocol: http
+    {{- end }}
 {{- end }}
 
 {{/* The admin port of each pod, those that load or drain too, for Prometheus; never outside the cluster. */}}

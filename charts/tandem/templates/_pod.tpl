@@ -74,6 +74,10 @@ spec:
           {{- end }}
         - name: admin
           containerPort: {{ $ports.admin }}
+        {{- if dig "openai" "enabled" false .values }}
+        - name: openai
+          containerPort: {{ $ports.openai }}
+        {{- end }}
       {{- include "tandem.probes" (dict "port" $ports.admin "startupSeconds" .values.startupSeconds) | nindent 6 }}
       {{- if and (gt (int .values.preStopSeconds) 0) (semverCompare ">=1.30-0" .root.Capabilities.KubeVersion.Version) }}
       lifecycle:

@@ -1,0 +1,98 @@
+//! How an answer begins, whichever way its request came: counted as work, checked, and handed to a
+//! task that ends with its client, its deadline or the drain.
+
+use crate::answer::{AnswerEvent, answer};
+use crate::edge::Edge;
+use crate::metrics::{FAILURES, code_label};
+use crate::request::{Terms, answer_request};
+use std::sync::Arc;
+use tandem_service::drain::{DrainSignal, WorkGuard};
+use tandem_service::status::{failure, unavailable};
+use tokio::sync::mpsc;
+use tokio::time::Instant;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Code, Status};
+
+/// Events that may wait for a client to read them; its answer waits when it does not.
+const WAITING_EVENTS: usize = 64;
+
+/// The events of an answer. Dropping it ends the answer and frees what it held in the cloud.
+pub type AnswerStream = ReceiverStream<Result<AnswerEvent, Status>>;
+
+/// What every way in has: what is served, and the end of it all.
+#[derive(Debug, Clone)]
+pub struct Door {
+    /// What is served.
+    pub edge: Arc<Edge>,
+    /// The end of it all.
+    pub drain: DrainSignal,
+}
+
+/// A request, read from whatever it came in.
+#[derive(Debug)]
+pub struct Asked {
+    /// The token ids to go on from.
+    pub prompt: Vec<u32>,
+    /// The terms of the answer.
+    pub terms: Terms,
+    /// When the client stops waiting.
+    pub deadline: Option<Instant>,
+}
+
+impl Door {
+    /// Reads and checks a request and begins its answer. Everything that is wrong with the request
+    /// itself is said before the stream begins, and counted.
+    ///
+    /// # Errors
+    /// UNAVAILABLE while the edge drains, before anything is read; what `read` says; and
+    /// INVALID_ARGUMENT for terms that cannot be met.
+    pub fn begin(
+        &self,
+        read: impl FnOnce(&Edge) -> Result<Asked, Status>,
+    ) -> Result<AnswerStream, Status> {
+        let began = std::time::Instant::now();
+        let checked = || {
+            let work = self.drain.work().map_err(|_| draining())?;
+            let asked = read(&self.edge)?;
+            let request = answer_request(&self.edge, asked.prompt, asked.terms, began)?;
+            Ok((work, asked.deadline, request))
+        };
+        let (work, deadline, request) = checked().inspect_err(count_failure)?;
+        let (events, stream) = mpsc::channel(WAITING_EVENTS);
+        let (edge, closing) = (Arc::clone(&self.edge), self.drain.closing());
+        // The task ends with the answer, its deadline, its client, or the drain.
+        tokio::spawn(async move {
+            let _work: WorkGuard = work;
+            let until = async {
+                match deadline {
+                    Some(deadline) => tokio::time::sleep_until(deadline).await,
+                    None => std::future::pending().await,
+                }
+            };
+            let ended = tokio::select! {
+                ended = answer(&edge, request, &events) => ended,
+                () = until => Err(failure(
+                    Code::DeadlineExceeded,
+                    "DEADLINE",
+                    "the deadline passed before the answer's end",
+                )),
+                () = events.closed() => Err(Status::cancelled("the client went away")),
+                () = closing => Err(draining()),
+            };
+            if let Err(status) = ended {
+                count_failure(&status);
+                tracing::debug!(code = ?status.code(), message = status.message(), "answer failed");
+                let _ = events.send(Err(status)).await;
+            }
+        });
+        Ok(ReceiverStream::new(stream))
+    }
+}
+
+fn draining() -> Status {
+    unavailable("DRAINING", "the edge is shutting down", None)
+}
+
+fn count_failure(status: &Status) {
+    FAILURES.counter(&[code_label(status.code())]).increment(1);
+}

@@ -1,0 +1,207 @@
+//! The OpenAI-compatible API: what [`crate::service`] is over gRPC, for clients that speak HTTP and
+//! JSON. docs/openai.md has what is served and what is refused.
+//!
+//! `request` reads a body field by field, `message` its conversation; the answer is made behind the
+//! same [`Door`]; `respond` sends it as `reply` and `logprobs` write it; `error` is the one mapping
+//! from statuses. [`router`] is a plain [`axum::Router`], to be layered as any.
+
+mod error;
+mod fields;
+mod logprobs;
+mod message;
+mod reply;
+mod request;
+mod respond;
+
+use crate::door::{Asked, Door};
+use crate::request::{chat_ids, text_ids};
+use axum::Router;
+use axum::body::Bytes;
+use axum::extract::rejection::BytesRejection;
+use axum::extract::{DefaultBodyLimit, Path, State};
+use axum::http::header::CONTENT_TYPE;
+use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use error::{Failure, MODEL_NOT_FOUND};
+use logprobs::Logprobs;
+use reply::{Origin, Writer};
+use request::{Call, Prompt, Wanted, read};
+use serde_json::{Value, json};
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
+use tandem_service::grpc::{self, TransportConfig};
+use tandem_service::status::bad_request;
+use tokio::net::TcpListener;
+use tonic::Status;
+
+/// Hexadecimal digits of the weights' fingerprint that answers name.
+const FINGERPRINT_BYTES: usize = 8;
+
+/// Serves the API on a listener, HTTP/1.1 and HTTP/2, until the drain closes it.
+///
+/// # Errors
+/// The transport failed.
+pub async fn serve(
+    door: Door,
+    transport: &TransportConfig,
+    listener: TcpListener,
+) -> Result<(), tonic::transport::Error> {
+    let closing = door.drain.closing();
+    let router = router(door, transport.max_message.as_usize());
+    grpc::server_builder(transport)
+        .accept_http1(true)
+        .serve_with_incoming_shutdown(router, grpc::incoming(listener), closing)
+        .await
+}
+
+/// The API of what stands behind a door. Bodies have at most `max_body` bytes.
+pub fn router(door: Door, max_body: usize) -> Router {
+    let description = door.edge.description();
+    let prefix = description
+        .weights_fingerprint
+        .iter()
+        .take(FINGERPRINT_BYTES);
+    let digits: String = prefix.map(|byte| format!("{byte:02x}")).collect();
+    let api = Api {
+        origin: Origin {
+            model: description.name,
+            fingerprint: format!("fp_{digits}"),
+        },
+        created: unix_seconds(),
+        door,
+    };
+    let only_post = || async { Failure::method("POST") };
+    let only_get = || async { Failure::method("GET, HEAD") };
+    Router::new()
+        .route("/v1/chat/completions", post(chat).fallback(only_post))
+        .route("/v1/completions", post(completion).fallback(only_post))
+        .route("/v1/models", get(models).fallback(only_get))
+        // A name may have slashes.
+        .route("/v1/models/{*name}", get(model).fallback(only_get))
+        .fallback(nothing_here)
+        .layer(DefaultBodyLimit::max(max_body))
+        .with_state(Arc::new(api))
+}
+
+/// What all requests share.
+#[derive(Debug)]
+struct Api {
+    door: Door,
+    origin: Origin,
+    /// When it began to serve, in seconds since 1970.
+    created: u64,
+}
+
+async fn chat(
+    State(api): State<Arc<Api>>,
+    headers: HeaderMap,
+    body: Result<Bytes, BytesRejection>,
+) -> Result<Response, Failure> {
+    api.answer(Call::Chat, &json_body(&headers, body)?).await
+}
+
+async fn completion(
+    State(api): State<Arc<Api>>,
+    headers: HeaderMap,
+    body: Result<Bytes, BytesRejection>,
+) -> Result<Response, Failure> {
+    api.answer(Call::Completion, &json_body(&headers, body)?)
+        .await
+}
+
+async fn models(State(api): State<Arc<Api>>) -> Response {
+    json_response(&json!({"object": "list", "data": [api.model()]}))
+}
+
+async fn model(State(api): State<Arc<Api>>, Path(name): Path<String>) -> Result<Response, Failure> {
+    api.check_model(&name)?;
+    Ok(json_response(&api.model()))
+}
+
+async fn nothing_here(uri: Uri) -> Failure {
+    let message = format!("nothing is served at {}", uri.path());
+    Failure::http(StatusCode::NOT_FOUND, "not_found", message)
+}
+
+impl Api {
+    async fn answer(&self, call: Call, body: &[u8]) -> Result<Response, Failure> {
+        let mut wanted = Wanted::default();
+        let events = self.door.begin(|edge| {
+            let request = read(call, body)?;
+            self.check_model(&request.model)?;
+            wanted = request.wanted;
+            Ok(Asked {
+                prompt: match request.prompt {
+                    Prompt::Messages(messages) => chat_ids(edge, &messages)?,
+                    Prompt::Text(text) => text_ids(edge, &text)?,
+                    Prompt::Ids(ids) => ids,
+                },
+                terms: request.terms,
+                deadline: None,
+            })
+        })?;
+        let edge = Arc::clone(&self.door.edge);
+        let logprobs = Logprobs::new(move |id| {
+            // An id that is no text is no reason to end an answer.
+            edge.tokenizer.decode(&[id], false).unwrap_or_default()
+        });
+        let writer = Writer::new(call, wanted, &self.origin, logprobs);
+        match wanted.stream {
+            true => respond::pieces(events, writer).await,
+            false => respond::whole(events, writer).await,
+        }
+    }
+
+    fn check_model(&self, name: &str) -> Result<(), Status> {
+        let served = &self.origin.model;
+        if name == served {
+            return Ok(());
+        }
+        let why = format!("{name} is not served here, {served} is");
+        Err(bad_request(MODEL_NOT_FOUND, [("model", why)]))
+    }
+
+    fn model(&self) -> Value {
+        json!({
+            "id": self.origin.model,
+            "object": "model",
+            "created": self.created,
+            "owned_by": "tandem",
+        })
+    }
+}
+
+fn json_body(headers: &HeaderMap, body: Result<Bytes, BytesRejection>) -> Result<Bytes, Failure> {
+    if !headers.get(CONTENT_TYPE).is_some_and(is_json) {
+        return Err(Failure::http(
+            StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            "unsupported_media_type",
+            "the body must be JSON, with the header Content-Type: application/json",
+        ));
+    }
+    body.map_err(|rejection| match rejection.status() {
+        StatusCode::PAYLOAD_TOO_LARGE => Failure::http(
+            StatusCode::PAYLOAD_TOO_LARGE,
+            "body_too_large",
+            "the body is larger than the edge's transport.max_message",
+        ),
+        status => Failure::http(status, "body", rejection.body_text()),
+    })
+}
+
+fn is_json(value: &HeaderValue) -> bool {
+    let kind = value.to_str().unwrap_or_default();
+    let kind = kind.split(';').next().unwrap_or_default().trim();
+    kind.eq_ignore_ascii_case("application/json")
+}
+
+fn json_response(value: &Value) -> Response {
+    let json = HeaderValue::from_static("application/json");
+    ([(CONTENT_TYPE, json)], value.to_string()).into_response()
+}
+
+fn unix_seconds() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    since.map_or(0, |since| since.as_secs())
+}
