@@ -2,12 +2,13 @@
 
 use crate::config::EdgeConfig;
 use crate::edge::Edge;
-use crate::metrics::{CATALOGUE, UPLINK_BYTES};
+use crate::metrics::{CATALOGUE, DATA_PORT, UPLINK_BYTES};
 use crate::service::Generation;
 use std::sync::Arc;
 use std::time::Duration;
 use tandem_proto::v1::FILE_DESCRIPTOR_SET;
 use tandem_proto::v1::generation_service_server::{GenerationServiceServer, SERVICE_NAME};
+use tandem_service::data_port::DataPort;
 use tandem_service::drain::Drain;
 use tandem_service::health::Health;
 use tandem_service::metrics::Upkeep;
@@ -29,6 +30,7 @@ pub async fn serve(config: EdgeConfig) -> anyhow::Result<()> {
     let _upkeep = Upkeep::spawn(metrics.clone());
     let health = Health::new([SERVICE_NAME]);
     let drain = Drain::on_signals(config.drain_deadline.get(), health.clone())?;
+    let port = DataPort::load(&config.tls, &config.auth, DATA_PORT).await?;
     let admin_listener = grpc::bind(config.metrics_listen).await?;
     let listener = grpc::bind(config.listen).await?;
     let admin = admin::serve(
@@ -39,7 +41,7 @@ pub async fn serve(config: EdgeConfig) -> anyhow::Result<()> {
     )?;
     tokio::select! {
         loaded = Edge::load(&config, |_| {}) => {
-            serve_loaded(&config, loaded?.shared(), &drain, &health, listener).await?;
+            serve_loaded(&config, loaded?.shared(), &port, &drain, &health, listener).await?;
         }
         () = drain.signal().closing() => {}
         _ = drain.finished() => {}
@@ -51,6 +53,7 @@ pub async fn serve(config: EdgeConfig) -> anyhow::Result<()> {
 async fn serve_loaded(
     config: &EdgeConfig,
     edge: Arc<Edge>,
+    port: &DataPort,
     drain: &Drain,
     health: &Health,
     listener: TcpListener,
@@ -62,13 +65,21 @@ async fn serve_loaded(
     .max_decoding_message_size(config.transport.max_message.as_usize());
     let address = listener.local_addr()?;
     let serving = grpc::server_builder(&config.transport)
+        .layer(port.authenticate())
         .add_service(generation)
         .add_service(health.server())
         .add_service(reflection::v1(FILE_DESCRIPTOR_SET, SERVICE_NAME)?)
         .add_service(reflection::v1alpha(FILE_DESCRIPTOR_SET, SERVICE_NAME)?)
-        .serve_with_incoming_shutdown(grpc::incoming(listener), drain.signal().closing());
+        .serve_with_incoming_shutdown(port.incoming(listener), drain.signal().closing());
     health.set_all_serving();
-    tracing::info!(%address, metrics = %config.metrics_listen, cloud = %config.cloud, "serving");
+    tracing::info!(
+        %address,
+        tls = port.is_tls(),
+        tokens = port.asks_for_tokens(),
+        metrics = %config.metrics_listen,
+        cloud = %config.cloud,
+        "serving"
+    );
     let ended = async {
         drain.signal().draining().await;
         edge.pool.close();

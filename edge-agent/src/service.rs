@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::Instant;
 use tandem_proto::v1;
 use tandem_proto::v1::generation_service_server::GenerationService;
+use tandem_service::auth::Peer;
 use tandem_service::drain::{DrainSignal, WorkGuard};
 use tandem_service::status::{bad_request, failure, unavailable};
 use tandem_service::timeout;
@@ -41,14 +42,15 @@ impl GenerationService for Generation {
         &self,
         request: Request<v1::GenerateRequest>,
     ) -> Result<Response<Self::GenerateStream>, Status> {
-        let (metadata, _, request) = request.into_parts();
+        let (metadata, extensions, request) = request.into_parts();
+        let peer = Peer::of(&extensions);
         let terms = Terms {
             sampling: request.sampling,
             max_tokens: request.max_tokens,
             stop: request.stop,
         };
         let input = request.input;
-        let events = self.begin(&metadata, terms, |edge| match &input {
+        let events = self.begin(&metadata, peer, terms, |edge| match &input {
             Some(v1::generate_request::Input::Prompt(text)) => text_ids(edge, text),
             Some(v1::generate_request::Input::TokenIds(ids)) => Ok(ids.ids.clone()),
             None => Err(bad_request("PROMPT", [("prompt", "is absent")])),
@@ -69,14 +71,15 @@ impl GenerationService for Generation {
         &self,
         request: Request<v1::ChatRequest>,
     ) -> Result<Response<Self::ChatStream>, Status> {
-        let (metadata, _, request) = request.into_parts();
+        let (metadata, extensions, request) = request.into_parts();
+        let peer = Peer::of(&extensions);
         let terms = Terms {
             sampling: request.sampling,
             max_tokens: request.max_tokens,
             stop: request.stop,
         };
         let messages = request.messages;
-        let events = self.begin(&metadata, terms, |edge| chat_ids(edge, &messages))?;
+        let events = self.begin(&metadata, peer, terms, |edge| chat_ids(edge, &messages))?;
         use v1::chat_response::Event;
         let stream = events.map(|event| {
             let event = match event? {
@@ -127,6 +130,7 @@ impl Generation {
     fn begin(
         &self,
         metadata: &MetadataMap,
+        peer: Peer,
         terms: Terms,
         prompt: impl FnOnce(&Edge) -> Result<Vec<u32>, Status>,
     ) -> Result<ReceiverStream<Result<AnswerEvent, Status>>, Status> {
@@ -142,6 +146,7 @@ impl Generation {
             Ok((work, deadline, request))
         };
         let (work, deadline, request) = checked().inspect_err(count_failure)?;
+        tracing::info!(%peer, prompt_tokens = request.prompt.len(), "answer begun");
         let (events, stream) = mpsc::channel(WAITING_EVENTS);
         let (edge, closing) = (Arc::clone(&self.edge), self.drain.closing());
         // The task ends with the answer, its deadline, its client, or the drain.
@@ -165,7 +170,7 @@ impl Generation {
             };
             if let Err(status) = ended {
                 count_failure(&status);
-                tracing::debug!(code = ?status.code(), message = status.message(), "answer failed");
+                tracing::debug!(%peer, code = ?status.code(), message = status.message(), "answer failed");
                 let _ = events.send(Err(status)).await;
             }
         });

@@ -1,7 +1,7 @@
 //! One Infer stream, seen from the edge: messages up, messages down, and the acknowledgements
 //! that free the way up.
 
-use crate::link::{Link, reached};
+use crate::link::{CloudClient, Link, reached};
 use crate::metrics::WIRE_BYTES;
 use crate::uplink::Permit;
 use std::collections::VecDeque;
@@ -186,7 +186,7 @@ impl Drop for SplitStream {
 }
 
 async fn read(
-    client: &mut v1::split_service_client::SplitServiceClient<tonic::transport::Channel>,
+    client: &mut CloudClient,
     requests: mpsc::Receiver<v1::InferRequest>,
     responses: &mpsc::Sender<Result<infer_response::Message, Status>>,
     on_the_way: &Mutex<OnTheWay>,
