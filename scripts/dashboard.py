@@ -171,6 +171,13 @@ ROWS: list[tuple[str, list[Panel]]] = [
                 + rate(EDGE + "prompt_tokens_total", legend="of prompts")
                 + rate(EDGE + "reused_tokens_total", legend="of them, reused"),
             ),
+            Panel(
+                "Handshakes and refused requests",
+                "cps",
+                rate(EDGE + "tls_handshakes_total", "outcome", "TLS: {{outcome}}")
+                + rate(EDGE + "unauthenticated_total", "cause", "token {{cause}}"),
+            ),
+            Panel("Certificates and tokens read again", "cps", rate(EDGE + "reloads_total", "what, outcome")),
         ],
     ),
     (
@@ -203,6 +210,13 @@ ROWS: list[tuple[str, list[Panel]]] = [
             Panel("Answers", "reqps", rate(CLOUD + "request_success_total", "finished_reason"), stacked=True),
             Panel("Failures", "reqps", rate(CLOUD + "failures_total", "code"), stacked=True),
             Panel("Tokens", "cps", rate(CLOUD + "generation_tokens_total", "instance")),
+            Panel(
+                "Handshakes and refused requests",
+                "cps",
+                rate(CLOUD + "tls_handshakes_total", "outcome", "TLS: {{outcome}}")
+                + rate(CLOUD + "unauthenticated_total", "cause", "token {{cause}}"),
+            ),
+            Panel("Certificates and tokens read again", "cps", rate(CLOUD + "reloads_total", "what, outcome")),
         ],
     ),
     (

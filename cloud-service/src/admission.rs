@@ -6,6 +6,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 use tandem_engine::{Back, BackOpen, Engine, EngineError, EngineSession};
+use tandem_service::auth::Peer;
 use tandem_service::status::{failure, resource_exhausted};
 use tokio_util::sync::CancellationToken;
 use tonic::{Code, Status};
@@ -19,10 +20,27 @@ const EVICTION_TAKES: Duration = Duration::from_secs(2);
 /// A session's id: 128 random bits.
 pub type SessionId = [u8; 16];
 
+/// A session among those of all peers: an id is its peer's own, whatever others call theirs.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct SessionKey {
+    peer: Peer,
+    id: SessionId,
+}
+
+impl SessionKey {
+    /// A peer's session.
+    pub fn new(peer: &Peer, id: SessionId) -> Self {
+        Self {
+            peer: peer.clone(),
+            id,
+        }
+    }
+}
+
 /// The open sessions.
 #[derive(Debug, Clone)]
 pub struct Admission {
-    open: Arc<Mutex<HashMap<SessionId, Entry>>>,
+    open: Arc<Mutex<HashMap<SessionKey, Entry>>>,
     max: usize,
 }
 
@@ -39,7 +57,7 @@ struct Entry {
 #[derive(Debug)]
 pub struct Place {
     admission: Admission,
-    id: SessionId,
+    key: SessionKey,
     evicted: CancellationToken,
     gone: CancellationToken,
 }
@@ -59,11 +77,11 @@ impl Admission {
     /// ALREADY_EXISTS for an id in use; RESOURCE_EXHAUSTED when no room can be made.
     pub async fn open(
         &self,
-        id: SessionId,
+        key: SessionKey,
         engine: &Engine<Back>,
         open: BackOpen,
     ) -> Result<(Place, EngineSession<Back>), Status> {
-        let place = self.take_place(id)?;
+        let place = self.take_place(key)?;
         let started = Instant::now();
         loop {
             match engine.open(open.clone()).await {
@@ -92,9 +110,9 @@ impl Admission {
         (running, self.max)
     }
 
-    fn take_place(&self, id: SessionId) -> Result<Place, Status> {
+    fn take_place(&self, key: SessionKey) -> Result<Place, Status> {
         let mut open = self.lock();
-        if open.contains_key(&id) {
+        if open.contains_key(&key) {
             return Err(failure(
                 Code::AlreadyExists,
                 "SESSION_ID",
@@ -115,11 +133,11 @@ impl Admission {
         };
         let place = Place {
             admission: self.clone(),
-            id,
+            key: key.clone(),
             evicted: entry.evicted.clone(),
             gone: entry.gone.clone(),
         };
-        open.insert(id, entry);
+        open.insert(key, entry);
         Self::publish(&open);
         Ok(place)
     }
@@ -130,23 +148,24 @@ impl Admission {
 
     /// Takes the place of the session that has been idle longest, and returns what says that its
     /// memory is free.
-    fn evict_longest_idle(open: &mut HashMap<SessionId, Entry>) -> Option<CancellationToken> {
-        let (&id, _) = open
+    fn evict_longest_idle(open: &mut HashMap<SessionKey, Entry>) -> Option<CancellationToken> {
+        let (key, _) = open
             .iter()
             .filter(|(_, entry)| entry.idle_since.is_some())
             .min_by_key(|(_, entry)| entry.idle_since)?;
-        let entry = open.remove(&id)?;
+        let key = key.clone();
+        let entry = open.remove(&key)?;
         entry.evicted.cancel();
         SESSIONS_EVICTED.counter(&["pressure"]).increment(1);
         Self::publish(open);
         Some(entry.gone)
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<SessionId, Entry>> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<SessionKey, Entry>> {
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn publish(open: &HashMap<SessionId, Entry>) {
+    fn publish(open: &HashMap<SessionKey, Entry>) {
         let idle = open.values().filter(|e| e.idle_since.is_some()).count();
         SESSIONS.gauge(&["idle"]).set(idle as f64);
         SESSIONS.gauge(&["running"]).set((open.len() - idle) as f64);
@@ -158,7 +177,7 @@ impl Place {
     pub fn set_running(&self, running: bool) {
         let mut open = self.admission.lock();
         if let Some(entry) = open
-            .get_mut(&self.id)
+            .get_mut(&self.key)
             .filter(|_| !self.evicted.is_cancelled())
             && entry.idle_since.is_none() != running
         {
@@ -179,7 +198,7 @@ impl Drop for Place {
         // Once evicted, the id may be another session's.
         if !self.evicted.is_cancelled() {
             let mut open = self.admission.lock();
-            open.remove(&self.id);
+            open.remove(&self.key);
             Admission::publish(&open);
         }
     }

@@ -44,6 +44,21 @@ pub struct ServeArgs {
     /// Where Prometheus and probes connect.
     #[arg(long)]
     pub metrics_listen: Option<String>,
+    /// The certificate to show edges, in PEM.
+    #[arg(long)]
+    pub tls_certificate: Option<PathBuf>,
+    /// Its private key.
+    #[arg(long)]
+    pub tls_key: Option<PathBuf>,
+    /// The authorities one of which must have signed an edge's certificate.
+    #[arg(long)]
+    pub tls_client_ca: Option<PathBuf>,
+    /// A file of tokens, one of which edges must show.
+    #[arg(long)]
+    pub auth_tokens: Option<PathBuf>,
+    /// Let other machines connect without TLS.
+    #[arg(long)]
+    pub insecure: bool,
     /// cpu, cuda or cuda:N.
     #[arg(long)]
     pub device: Option<String>,
@@ -120,6 +135,11 @@ impl ServeArgs {
             .flag("--model", "model", self.model)
             .flag("--listen", "listen", self.listen)
             .flag("--metrics-listen", "metrics_listen", self.metrics_listen)
+            .flag("--tls-certificate", "tls.certificate", self.tls_certificate)
+            .flag("--tls-key", "tls.key", self.tls_key)
+            .flag("--tls-client-ca", "tls.client_ca", self.tls_client_ca)
+            .flag("--auth-tokens", "auth.tokens", self.auth_tokens)
+            .flag("--insecure", "insecure", self.insecure.then_some(true))
             .flag("--device", "device", self.device)
             .flag("--weights", "weights", self.weights)
             .flag("--kv", "kv", self.kv)

@@ -5,9 +5,11 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 use tandem_engine::{Compute, ModelFiles};
+use tandem_service::auth::AuthSettings;
 use tandem_service::config::{AutoCount, ByteSize, HumanDuration, Validate, Violations};
 use tandem_service::grpc::TransportConfig;
 use tandem_service::logging::LogConfig;
+use tandem_service::tls::{TlsSettings, check_listener};
 
 /// Every default, commented.
 pub const DEFAULTS: &str = include_str!("../cloud.yaml");
@@ -24,6 +26,12 @@ pub struct CloudConfig {
     pub listen: SocketAddr,
     /// Where Prometheus and probes connect.
     pub metrics_listen: SocketAddr,
+    /// What edges are shown, and must show.
+    pub tls: TlsSettings,
+    /// Who may connect.
+    pub auth: AuthSettings,
+    /// Whether other machines may connect without TLS.
+    pub insecure: bool,
     /// The model directory.
     pub model: PathBuf,
     /// The model's name for people; empty for the directory's.
@@ -117,6 +125,8 @@ impl Validate for CloudConfig {
             bad.into_iter().for_each(|(key, why)| at.push(key, why));
         }
         at.within("threads", self.threads, ..=1024);
+        check_listener(at, self.listen, &self.tls, self.insecure);
+        at.nested("tls", &self.tls);
         at.nested("sessions", &self.sessions);
         at.nested("limits", &self.limits);
         at.nested("log", &self.log);

@@ -1,6 +1,7 @@
 //! Everything cloud-service counts. docs/operations.md has the same table, and a test holds both
 //! equal.
 
+use tandem_service::data_port::DataPortMetrics;
 use tandem_service::metrics::{
     COUNTS, INTER_TOKEN_SECONDS, Kind, Label, Metric, TIME_TO_FIRST_TOKEN_SECONDS, Unit,
 };
@@ -179,6 +180,52 @@ pub const BITS_PER_VALUE: Metric = Metric {
     labels: &[],
     help: "Frame bits a hidden value, of one frame.",
 };
+/// Handshakes.
+pub const TLS_HANDSHAKES: Metric = Metric {
+    name: "tandem_cloud_tls_handshakes_total",
+    kind: Kind::Counter,
+    unit: Unit::Count,
+    labels: &[Label {
+        name: "outcome",
+        values: &["done", "failed", "timeout"],
+    }],
+    help: "TLS handshakes on the data port.",
+};
+/// Refused requests.
+pub const UNAUTHENTICATED: Metric = Metric {
+    name: "tandem_cloud_unauthenticated_total",
+    kind: Kind::Counter,
+    unit: Unit::Count,
+    labels: &[Label {
+        name: "cause",
+        values: &["missing", "unknown"],
+    }],
+    help: "Requests refused on the data port, because they had no token or none that is known.",
+};
+/// Reloaded files.
+pub const RELOADS: Metric = Metric {
+    name: "tandem_cloud_reloads_total",
+    kind: Kind::Counter,
+    unit: Unit::Count,
+    labels: &[
+        Label {
+            name: "what",
+            values: &["tls", "tokens"],
+        },
+        Label {
+            name: "outcome",
+            values: &["done", "failed"],
+        },
+    ],
+    help: "Changed certificates, keys and tokens that were read; after a failure the old stay in use.",
+};
+/// What the data port counts.
+pub const DATA_PORT: DataPortMetrics = DataPortMetrics {
+    handshakes: TLS_HANDSHAKES,
+    unauthenticated: UNAUTHENTICATED,
+    reloads: RELOADS,
+};
+
 /// All of them.
 pub const CATALOGUE: &[Metric] = &[
     TIME_TO_FIRST_TOKEN,
@@ -197,6 +244,9 @@ pub const CATALOGUE: &[Metric] = &[
     KV_BYTES,
     KV_BUDGET_BYTES,
     BITS_PER_VALUE,
+    TLS_HANDSHAKES,
+    UNAUTHENTICATED,
+    RELOADS,
 ];
 
 /// The label of a status code.

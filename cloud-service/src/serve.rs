@@ -2,7 +2,7 @@
 
 use crate::cloud::Cloud;
 use crate::config::CloudConfig;
-use crate::metrics::CATALOGUE;
+use crate::metrics::{CATALOGUE, DATA_PORT};
 use crate::service::{Split, publish_kv};
 use anyhow::Context as _;
 use std::path::Path;
@@ -12,6 +12,7 @@ use tandem_engine::{Engine, KvBudget, ModelFiles};
 use tandem_model::Fingerprint;
 use tandem_proto::v1::FILE_DESCRIPTOR_SET;
 use tandem_proto::v1::split_service_server::{SERVICE_NAME, SplitServiceServer};
+use tandem_service::data_port::DataPort;
 use tandem_service::drain::Drain;
 use tandem_service::health::Health;
 use tandem_service::metrics::Upkeep;
@@ -32,6 +33,7 @@ pub async fn serve(config: CloudConfig) -> anyhow::Result<()> {
     let _upkeep = Upkeep::spawn(metrics.clone());
     let health = Health::new([SERVICE_NAME]);
     let drain = Drain::on_signals(config.drain_deadline.get(), health.clone())?;
+    let port = DataPort::load(&config.tls, &config.auth, DATA_PORT).await?;
     // Both listeners before the model: a taken port is known at once, and probes see that it loads.
     let admin_listener = grpc::bind(config.metrics_listen).await?;
     let listener = grpc::bind(config.listen).await?;
@@ -44,7 +46,7 @@ pub async fn serve(config: CloudConfig) -> anyhow::Result<()> {
     tokio::select! {
         loaded = load(&config, &drain) => {
             let cloud = Arc::new(loaded?);
-            serve_loaded(&config, cloud, &drain, &health, listener).await?;
+            serve_loaded(&config, cloud, &port, &drain, &health, listener).await?;
         }
         () = drain.signal().closing() => {}
         _ = drain.finished() => {}
@@ -56,6 +58,7 @@ pub async fn serve(config: CloudConfig) -> anyhow::Result<()> {
 async fn serve_loaded(
     config: &CloudConfig,
     cloud: Arc<Cloud>,
+    port: &DataPort,
     drain: &Drain,
     health: &Health,
     listener: TcpListener,
@@ -65,13 +68,20 @@ async fn serve_loaded(
         .max_decoding_message_size(config.transport.max_message.as_usize());
     let address = listener.local_addr()?;
     let serving = grpc::server_builder(&config.transport)
+        .layer(port.authenticate())
         .add_service(split)
         .add_service(health.server())
         .add_service(reflection::v1(FILE_DESCRIPTOR_SET, SERVICE_NAME)?)
         .add_service(reflection::v1alpha(FILE_DESCRIPTOR_SET, SERVICE_NAME)?)
-        .serve_with_incoming_shutdown(grpc::incoming(listener), drain.signal().closing());
+        .serve_with_incoming_shutdown(port.incoming(listener), drain.signal().closing());
     health.set_all_serving();
-    tracing::info!(%address, metrics = %config.metrics_listen, "serving");
+    tracing::info!(
+        %address,
+        tls = port.is_tls(),
+        tokens = port.asks_for_tokens(),
+        metrics = %config.metrics_listen,
+        "serving"
+    );
     let ended = async {
         let _ = drain.finished().await;
         // Streams have ended or were cut off; what keeps a connection open now is no work of ours.

@@ -8,6 +8,7 @@ use crate::stream;
 use std::sync::Arc;
 use tandem_proto::v1;
 use tandem_proto::v1::split_service_server::SplitService;
+use tandem_service::auth::Peer;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
@@ -54,6 +55,7 @@ impl SplitService for Split {
             return Err(status);
         };
         let (out, outbound) = mpsc::channel(OUTBOUND_MESSAGES);
+        let peer = Peer::of(request.extensions());
         let inbound = request.into_inner();
         let closing = cloud.drain.closing();
         // The task ends with its stream: it watches both directions and the drain's deadline.
@@ -62,7 +64,7 @@ impl SplitService for Split {
             let _work = work;
             let budget = cloud.budget.clone();
             tokio::select! {
-                () = stream::serve(cloud, inbound, out) => {}
+                () = stream::serve(cloud, peer, inbound, out) => {}
                 () = closing => {
                     let status = stream::draining();
                     Record::failure(&status);

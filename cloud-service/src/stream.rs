@@ -4,7 +4,7 @@
 //! The task owns the session: whichever way it ends, by Close, by an error, by the edge going
 //! away, its memory is freed at once.
 
-use crate::admission::Place;
+use crate::admission::{Place, SessionKey};
 use crate::cloud::Cloud;
 use crate::intake::CheckedRows;
 use crate::metrics::SESSIONS_EVICTED;
@@ -20,6 +20,7 @@ use tandem_engine::{
     RowsVerdict, RunRequest, RunToken,
 };
 use tandem_proto::v1::{self, infer_request, infer_response};
+use tandem_service::auth::Peer;
 use tandem_service::status::{bad_request, failure, unavailable};
 use tandem_wire::{MAX_PING_PADDING, PROTOCOL_VERSION, engine_status, ledger_status};
 use tokio::sync::mpsc;
@@ -41,17 +42,23 @@ enum StepKind {
 }
 
 /// Serves a stream to its end. An error is sent to the edge.
-pub async fn serve(cloud: Arc<Cloud>, mut inbound: Streaming<v1::InferRequest>, out: Outbound) {
-    let ended = run(&cloud, &mut inbound, &out).await;
+pub async fn serve(
+    cloud: Arc<Cloud>,
+    peer: Peer,
+    mut inbound: Streaming<v1::InferRequest>,
+    out: Outbound,
+) {
+    let ended = run(&cloud, &peer, &mut inbound, &out).await;
     if let Err(status) = ended {
         Record::failure(&status);
-        tracing::debug!(code = ?status.code(), message = status.message(), "stream ended");
+        tracing::debug!(%peer, code = ?status.code(), message = status.message(), "stream ended");
         let _ = out.send(Err(status)).await;
     }
 }
 
 async fn run(
     cloud: &Arc<Cloud>,
+    peer: &Peer,
     inbound: &mut Streaming<v1::InferRequest>,
     out: &Outbound,
 ) -> Result<(), Status> {
@@ -78,9 +85,11 @@ async fn run(
         ));
     };
     let opening = Opening::check(&open, cloud)?;
-    let admitted = cloud
-        .admission
-        .open(opening.id, &cloud.engine, opening.back());
+    let admitted = cloud.admission.open(
+        SessionKey::new(peer, opening.id),
+        &cloud.engine,
+        opening.back(),
+    );
     let (place, engine) = tokio::select! {
         admitted = admitted => admitted?,
         () = out.closed() => return Ok(()),
@@ -98,6 +107,7 @@ async fn run(
         place,
     };
     session.grant(&opening).await?;
+    tracing::info!(%peer, split = opening.split, context = opening.context, "session opened");
     session.serve(inbound).await
 }
 

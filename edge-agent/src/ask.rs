@@ -2,24 +2,45 @@
 
 use crate::cli::AskArgs;
 use crate::generate::{readable, user};
+use crate::link::root_cause;
+use crate::metrics::RELOADS;
 use std::io::Write as _;
 use tandem_proto::v1;
 use tandem_proto::v1::chat_response::Event;
 use tandem_proto::v1::generation_service_client::GenerationServiceClient;
+use tandem_service::auth::Bearer;
+use tandem_service::grpc::server_uri;
+use tandem_service::tls::{ClientTlsSettings, channel};
+use tonic::Status;
+use tonic::transport::Endpoint;
 
 /// Runs the command.
 ///
 /// # Errors
 /// When the edge cannot be reached or the answer fails.
 pub async fn ask(args: AskArgs) -> anyhow::Result<()> {
-    let mut client = GenerationServiceClient::connect(args.edge).await?;
+    let tls = ClientTlsSettings {
+        ca: args.ca.unwrap_or_default(),
+        certificate: args.certificate.unwrap_or_default(),
+        key: args.key.unwrap_or_default(),
+        server_name: args.server_name.unwrap_or_default(),
+    };
+    let endpoint = Endpoint::from(server_uri(&args.edge)?).tcp_nodelay(true);
+    let channel = channel(&endpoint, &tls, "edge_tls", RELOADS).await?;
+    let token = args.token_file.unwrap_or_default();
+    let bearer = Bearer::load(&token, "edge_token", RELOADS).await?;
+    let mut client = GenerationServiceClient::with_interceptor(channel, bearer);
     let request = v1::ChatRequest {
         messages: vec![user(&args.prompt)],
         sampling: Some(args.sampling.message()),
         max_tokens: args.sampling.max_tokens,
         stop: args.sampling.stop,
     };
-    let mut events = client.chat(request).await.map_err(readable)?.into_inner();
+    let mut events = client
+        .chat(request)
+        .await
+        .map_err(|status| refused(&args.edge, status))?
+        .into_inner();
     let mut out = std::io::stdout().lock();
     while let Some(response) = events.message().await.map_err(readable)? {
         match response.event {
@@ -32,4 +53,12 @@ pub async fn ask(args: AskArgs) -> anyhow::Result<()> {
     }
     writeln!(out)?;
     Ok(())
+}
+
+/// An edge that cannot be reached is named, with the deepest reason there is.
+fn refused(edge: &str, status: Status) -> anyhow::Error {
+    match root_cause(&status) {
+        Some(cause) => anyhow::anyhow!("{edge} cannot be reached: {cause}"),
+        None => readable(status),
+    }
 }

@@ -49,9 +49,25 @@ pub struct EdgeArgs {
     /// The model: a Hugging Face directory, or a package that `prepare` made.
     #[arg(long)]
     pub model: Option<PathBuf>,
-    /// The cloud-service to work with, such as http://127.0.0.1:50051.
+    /// The cloud-service to work with, such as http://127.0.0.1:50051; https:// for TLS.
     #[arg(long)]
     pub cloud: Option<String>,
+    /// The authorities one of which has signed the cloud's certificate, in PEM; without it the
+    /// system's.
+    #[arg(long)]
+    pub cloud_ca: Option<PathBuf>,
+    /// The edge's own certificate, for a cloud that asks for one.
+    #[arg(long)]
+    pub cloud_certificate: Option<PathBuf>,
+    /// Its private key.
+    #[arg(long)]
+    pub cloud_key: Option<PathBuf>,
+    /// The name that the cloud's certificate must have; without it the address's host.
+    #[arg(long)]
+    pub cloud_server_name: Option<String>,
+    /// A file with the token that the cloud is shown.
+    #[arg(long)]
+    pub cloud_token: Option<PathBuf>,
     /// Layers that run here, or auto: what the plan says.
     #[arg(long)]
     pub split: Option<AutoCount>,
@@ -74,6 +90,21 @@ pub struct EdgeArgs {
     /// Where Prometheus and probes connect.
     #[arg(long)]
     pub metrics_listen: Option<String>,
+    /// The certificate to show clients, in PEM.
+    #[arg(long)]
+    pub tls_certificate: Option<PathBuf>,
+    /// Its private key.
+    #[arg(long)]
+    pub tls_key: Option<PathBuf>,
+    /// The authorities one of which must have signed a client's certificate.
+    #[arg(long)]
+    pub tls_client_ca: Option<PathBuf>,
+    /// A file of tokens, one of which clients must show.
+    #[arg(long)]
+    pub auth_tokens: Option<PathBuf>,
+    /// Let other machines connect, and tokens travel, without TLS.
+    #[arg(long)]
+    pub insecure: bool,
     /// cpu, cuda or cuda:N.
     #[arg(long)]
     pub device: Option<String>,
@@ -254,9 +285,25 @@ pub struct ChatArgs {
 /// Flags of `ask`.
 #[derive(Debug, Args)]
 pub struct AskArgs {
-    /// The edge-agent, such as http://127.0.0.1:50050.
+    /// The edge-agent, such as http://127.0.0.1:50050; https:// for TLS.
     #[arg(long, default_value = "http://127.0.0.1:50050")]
     pub edge: String,
+    /// The authorities one of which has signed the edge's certificate, in PEM; without it the
+    /// system's.
+    #[arg(long)]
+    pub ca: Option<PathBuf>,
+    /// A certificate of your own, for an edge that asks for one.
+    #[arg(long)]
+    pub certificate: Option<PathBuf>,
+    /// Its private key.
+    #[arg(long)]
+    pub key: Option<PathBuf>,
+    /// The name that the edge's certificate must have; without it the address's host.
+    #[arg(long)]
+    pub server_name: Option<String>,
+    /// A file with your token, for an edge that asks for one.
+    #[arg(long)]
+    pub token_file: Option<PathBuf>,
     /// The sampling.
     #[command(flatten)]
     pub sampling: SamplingArgs,
@@ -324,6 +371,24 @@ impl EdgeArgs {
             .flag("--listen", "listen", self.listen)
             .flag("--openai-listen", "openai.listen", self.openai_listen)
             .flag("--metrics-listen", "metrics_listen", self.metrics_listen)
+            .flag("--tls-certificate", "tls.certificate", self.tls_certificate)
+            .flag("--tls-key", "tls.key", self.tls_key)
+            .flag("--tls-client-ca", "tls.client_ca", self.tls_client_ca)
+            .flag("--auth-tokens", "auth.tokens", self.auth_tokens)
+            .flag("--insecure", "insecure", self.insecure.then_some(true))
+            .flag("--cloud-ca", "cloud_tls.ca", self.cloud_ca)
+            .flag(
+                "--cloud-certificate",
+                "cloud_tls.certificate",
+                self.cloud_certificate,
+            )
+            .flag("--cloud-key", "cloud_tls.key", self.cloud_key)
+            .flag(
+                "--cloud-server-name",
+                "cloud_tls.server_name",
+                self.cloud_server_name,
+            )
+            .flag("--cloud-token", "cloud_token", self.cloud_token)
             .flag("--device", "device", self.device)
             .flag("--weights", "weights", self.weights)
             .flag("--kv", "kv", self.kv)

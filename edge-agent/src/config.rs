@@ -9,9 +9,12 @@ use std::time::Duration;
 use tandem_codec::Codec;
 use tandem_engine::Compute;
 use tandem_planner::Objective;
+use tandem_service::auth::AuthSettings;
 use tandem_service::config::{AutoCount, ByteSize, HumanDuration, Validate, Violations};
-use tandem_service::grpc::{TransportConfig, endpoint};
+use tandem_service::grpc::{TransportConfig, endpoint, is_loopback, is_tls};
 use tandem_service::logging::LogConfig;
+use tandem_service::tls::{ClientTlsSettings, TlsSettings, check_listener};
+use tonic::transport::Endpoint;
 
 /// Every default, commented.
 pub const DEFAULTS: &str = include_str!("../edge.yaml");
@@ -32,12 +35,22 @@ pub struct EdgeConfig {
     pub openai: OpenAiConfig,
     /// Where Prometheus and probes connect.
     pub metrics_listen: SocketAddr,
+    /// What clients are shown, and must show.
+    pub tls: TlsSettings,
+    /// Who may ask.
+    pub auth: AuthSettings,
+    /// Whether other machines may connect, and tokens travel, without TLS.
+    pub insecure: bool,
     /// The model directory.
     pub model: PathBuf,
     /// The model's name for people; empty for the directory's.
     pub name: String,
     /// The cloud-service.
     pub cloud: String,
+    /// What the cloud must show, and is shown.
+    pub cloud_tls: ClientTlsSettings,
+    /// A file with the token that the cloud is shown.
+    pub cloud_token: PathBuf,
     /// How long a connection may take.
     pub connect_timeout: HumanDuration,
     /// Layers that run here; `auto` to plan them.
@@ -215,6 +228,26 @@ impl EdgeConfig {
     }
 }
 
+impl EdgeConfig {
+    fn check_plain_cloud(&self, at: &mut Violations, cloud: &Endpoint) {
+        at.check(
+            "cloud_tls",
+            !self.cloud_tls.is_any_set(),
+            format!("is set, and the cloud is {}: write https://", self.cloud),
+        );
+        let shown = !self.cloud_token.as_os_str().is_empty();
+        at.check(
+            "cloud_token",
+            !shown || self.insecure || is_loopback(cloud.uri()),
+            format!(
+                "would travel to {} without TLS: write https://, or insecure: true for a network \
+                 you trust",
+                self.cloud
+            ),
+        );
+    }
+}
+
 impl Validate for EdgeConfig {
     fn validate(&self, at: &mut Violations) {
         at.check(
@@ -222,9 +255,14 @@ impl Validate for EdgeConfig {
             !self.model.as_os_str().is_empty(),
             "is empty, must be a model directory",
         );
-        if let Err(error) = endpoint(&self.cloud, &self.transport, Duration::from_secs(1)) {
-            at.push("cloud", error.to_string());
+        match endpoint(&self.cloud, &self.transport, Duration::from_secs(1)) {
+            Err(error) => at.push("cloud", error.to_string()),
+            Ok(endpoint) if !is_tls(endpoint.uri()) => self.check_plain_cloud(at, &endpoint),
+            Ok(_) => {}
         }
+        check_listener(at, self.listen, &self.tls, self.insecure);
+        at.nested("tls", &self.tls);
+        at.nested("cloud_tls", &self.cloud_tls);
         match self.codec.parse::<Codec>() {
             Err(error) if self.codec != AUTO => at.push("codec", format!("{error}, or {AUTO}")),
             _ => {}
@@ -243,6 +281,11 @@ impl Validate for EdgeConfig {
             at.within("share", self.adapt.share, 0.01..=10.0);
         });
         at.nested("openai", &self.openai);
+        if let Some(address) = self.openai.address() {
+            at.under("openai", |at| {
+                check_listener(at, address, &self.tls, self.insecure);
+            });
+        }
         at.nested("sessions", &self.sessions);
         at.nested("prefill", &self.prefill);
         at.nested("plan", &self.plan);

@@ -6,6 +6,7 @@ use crate::edge::Edge;
 use crate::metrics::{FAILURES, code_label};
 use crate::request::{Terms, answer_request};
 use std::sync::Arc;
+use tandem_service::auth::Peer;
 use tandem_service::drain::{DrainSignal, WorkGuard};
 use tandem_service::status::{failure, unavailable};
 use tokio::sync::mpsc;
@@ -31,6 +32,8 @@ pub struct Door {
 /// A request, read from whatever it came in.
 #[derive(Debug)]
 pub struct Asked {
+    /// Who asks.
+    pub peer: Peer,
     /// The token ids to go on from.
     pub prompt: Vec<u32>,
     /// The terms of the answer.
@@ -55,9 +58,10 @@ impl Door {
             let work = self.drain.work().map_err(|_| draining())?;
             let asked = read(&self.edge)?;
             let request = answer_request(&self.edge, asked.prompt, asked.terms, began)?;
-            Ok((work, asked.deadline, request))
+            Ok((work, asked.peer, asked.deadline, request))
         };
-        let (work, deadline, request) = checked().inspect_err(count_failure)?;
+        let (work, peer, deadline, request) = checked().inspect_err(count_failure)?;
+        tracing::info!(%peer, prompt_tokens = request.prompt.len(), "answer begun");
         let (events, stream) = mpsc::channel(WAITING_EVENTS);
         let (edge, closing) = (Arc::clone(&self.edge), self.drain.closing());
         // The task ends with the answer, its deadline, its client, or the drain.
@@ -81,7 +85,7 @@ impl Door {
             };
             if let Err(status) = ended {
                 count_failure(&status);
-                tracing::debug!(code = ?status.code(), message = status.message(), "answer failed");
+                tracing::debug!(%peer, code = ?status.code(), message = status.message(), "answer failed");
                 let _ = events.send(Err(status)).await;
             }
         });

@@ -68,6 +68,8 @@ impl Edge {
         on_layer: impl FnMut(usize) + Send + 'static,
     ) -> anyhow::Result<Self> {
         let started = Instant::now();
+        // Before the model: what is wrong with a certificate is known at once.
+        let link = Link::new(config).await?;
         let directory = config.model.clone();
         let opened = tokio::task::spawn_blocking(move || {
             let files = ModelFiles::open(&directory)?;
@@ -120,7 +122,7 @@ impl Edge {
             front,
             template: ChatTemplate::load(&config.model),
             tokenizer,
-            link: Link::new(config)?.watched_by(choice.clone()),
+            link: link.watched_by(choice.clone()),
             pool: SessionPool::new(config.sessions.max, config.sessions.idle_ttl.get()),
             config: shape,
             split,

@@ -2,20 +2,45 @@
 
 use crate::codec_choice::CodecChoice;
 use crate::config::EdgeConfig;
+use crate::metrics::RELOADS;
 use crate::uplink::Uplink;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tandem_proto::v1;
 use tandem_proto::v1::split_service_client::SplitServiceClient;
+use tandem_service::auth::Bearer;
 use tandem_service::grpc::{EndpointError, endpoint};
+use tandem_service::reload::{self, MaterialError, Watch};
 use tandem_service::status::unavailable;
+use tandem_service::tls::channel;
+use tonic::service::interceptor::InterceptedService;
 use tonic::transport::Channel;
 use tonic::{Code, Status};
+
+/// A client of the cloud, which shows it the edge's token where there is one.
+pub type CloudClient = SplitServiceClient<InterceptedService<Channel, Bearer>>;
+
+/// No connection can be made, whatever the cloud does.
+#[derive(Debug, thiserror::Error)]
+pub enum LinkError {
+    /// The address is none.
+    #[error("cloud: {0}")]
+    Address(#[from] EndpointError),
+    /// A file of `cloud_tls` cannot be used.
+    #[error("cloud_tls: {0}")]
+    Tls(#[source] MaterialError),
+    /// Nor that of `cloud_token`.
+    #[error("cloud_token: {0}")]
+    Token(#[source] MaterialError),
+}
 
 /// A connection to a cloud.
 #[derive(Debug, Clone)]
 pub struct Link {
     channel: Channel,
+    bearer: Bearer,
+    /// Of the token, which a connection outlives.
+    _watch: Option<Arc<Watch>>,
     max_message: usize,
     connect_timeout: Duration,
     uplink: Uplink,
@@ -28,12 +53,21 @@ impl Link {
     /// A connection that is made when it is first used.
     ///
     /// # Errors
-    /// When the address is none.
-    pub fn new(config: &EdgeConfig) -> Result<Self, EndpointError> {
+    /// When the address is none, or a certificate, a key or a token cannot be used.
+    pub async fn new(config: &EdgeConfig) -> Result<Self, LinkError> {
         let timeout = config.connect_timeout.get();
         let endpoint = endpoint(&config.cloud, &config.transport, timeout)?;
+        let channel = channel(&endpoint, &config.cloud_tls, "cloud_tls", RELOADS)
+            .await
+            .map_err(LinkError::Tls)?;
+        let bearer = Bearer::load(&config.cloud_token, "cloud_token", RELOADS)
+            .await
+            .map_err(LinkError::Token)?;
+        let watch = bearer.reloaded().map(|token| token.watch(reload::EVERY));
         Ok(Self {
-            channel: endpoint.connect_lazy(),
+            channel,
+            bearer,
+            _watch: watch.map(Arc::new),
             max_message: config.transport.max_message.as_usize(),
             connect_timeout: timeout,
             uplink: Uplink::new(config.prefill.frame.as_usize()),
@@ -43,8 +77,10 @@ impl Link {
     }
 
     /// A client on this connection.
-    pub fn client(&self) -> SplitServiceClient<Channel> {
-        SplitServiceClient::new(self.channel.clone()).max_decoding_message_size(self.max_message)
+    pub fn client(&self) -> CloudClient {
+        let (channel, bearer) = (self.channel.clone(), self.bearer.clone());
+        SplitServiceClient::with_interceptor(channel, bearer)
+            .max_decoding_message_size(self.max_message)
     }
 
     /// The same connection, whose messages teach `choice` what the link is like.
@@ -103,15 +139,25 @@ impl Link {
 }
 
 /// A failed call as a client of the edge should see it: a broken connection is the cloud's
-/// absence, a status of its own is passed on.
+/// absence, and so is a cloud that refuses the edge, whose token is none of the client's business;
+/// another status of the cloud's own is passed on.
 pub fn reached(status: &Status) -> Status {
-    let transport = std::error::Error::source(status).is_some();
     match status.code() {
-        Code::Unknown | Code::Unavailable | Code::Internal | Code::Cancelled if transport => {
-            let cause = deepest(status);
-            unreachable_cloud(&cause)
+        Code::Unknown | Code::Unavailable | Code::Internal | Code::Cancelled => {
+            match (root_cause(status), status.code()) {
+                (Some(cause), _) => unreachable_cloud(&cause),
+                (None, Code::Unknown | Code::Cancelled) => unreachable_cloud(status.message()),
+                (None, _) => status.clone(),
+            }
         }
-        Code::Unknown | Code::Cancelled => unreachable_cloud(status.message()),
+        Code::Unauthenticated | Code::PermissionDenied => unavailable(
+            "CLOUD_REFUSED",
+            format!(
+                "the cloud refuses this edge, see its cloud_token: {}",
+                status.message()
+            ),
+            Some(Duration::from_secs(1)),
+        ),
         _ => status.clone(),
     }
 }
@@ -124,10 +170,11 @@ fn unreachable_cloud(why: &str) -> Status {
     )
 }
 
-fn deepest(status: &Status) -> String {
-    let mut error: &dyn std::error::Error = status;
+/// Why a connection failed, where that is what a status tells of: the deepest cause there is.
+pub fn root_cause(status: &Status) -> Option<String> {
+    let mut error = std::error::Error::source(status)?;
     while let Some(source) = error.source() {
         error = source;
     }
-    error.to_string()
+    Some(error.to_string())
 }

@@ -1,6 +1,7 @@
 //! Everything edge-agent counts. docs/operations.md has the same table, and a test holds both
 //! equal.
 
+use tandem_service::data_port::DataPortMetrics;
 use tandem_service::metrics::{
     COUNTS, E2E_LATENCY_SECONDS, INTER_TOKEN_SECONDS, Kind, Label, Metric,
     TIME_TO_FIRST_TOKEN_SECONDS, Unit,
@@ -190,6 +191,52 @@ pub const UPLINK_BYTES: Metric = Metric {
     }],
     help: "Prompt bytes sent and not acknowledged, and how many may be.",
 };
+/// Handshakes.
+pub const TLS_HANDSHAKES: Metric = Metric {
+    name: "tandem_edge_tls_handshakes_total",
+    kind: Kind::Counter,
+    unit: Unit::Count,
+    labels: &[Label {
+        name: "outcome",
+        values: &["done", "failed", "timeout"],
+    }],
+    help: "TLS handshakes on the data port.",
+};
+/// Refused requests.
+pub const UNAUTHENTICATED: Metric = Metric {
+    name: "tandem_edge_unauthenticated_total",
+    kind: Kind::Counter,
+    unit: Unit::Count,
+    labels: &[Label {
+        name: "cause",
+        values: &["missing", "unknown"],
+    }],
+    help: "Requests refused on the data port, because they had no token or none that is known.",
+};
+/// Reloaded files.
+pub const RELOADS: Metric = Metric {
+    name: "tandem_edge_reloads_total",
+    kind: Kind::Counter,
+    unit: Unit::Count,
+    labels: &[
+        Label {
+            name: "what",
+            values: &["tls", "tokens", "cloud_tls", "cloud_token"],
+        },
+        Label {
+            name: "outcome",
+            values: &["done", "failed"],
+        },
+    ],
+    help: "Changed certificates, keys and tokens that were read; after a failure the old stay in use.",
+};
+
+/// What the data port counts.
+pub const DATA_PORT: DataPortMetrics = DataPortMetrics {
+    handshakes: TLS_HANDSHAKES,
+    unauthenticated: UNAUTHENTICATED,
+    reloads: RELOADS,
+};
 
 /// Changes of codec.
 pub const CODEC_SWITCHES: Metric = Metric {
@@ -247,6 +294,9 @@ pub const CATALOGUE: &[Metric] = &[
     CODEC_SWITCHES,
     LINK_ROUND_TRIP,
     LINK_RATE,
+    TLS_HANDSHAKES,
+    UNAUTHENTICATED,
+    RELOADS,
 ];
 
 /// The label of a status code.

@@ -3,7 +3,7 @@
 //!
 //! `request` reads a body field by field, `message` its conversation; the answer is made behind the
 //! same [`Door`]; `respond` sends it as `reply` and `logprobs` write it; `error` is the one mapping
-//! from statuses. [`router`] is a plain [`axum::Router`], to be layered as any.
+//! from statuses. Tokens are checked in front of it all, as on the data port.
 
 mod error;
 mod fields;
@@ -15,12 +15,14 @@ mod respond;
 
 use crate::door::{Asked, Door};
 use crate::request::{chat_ids, text_ids};
+use axum::Extension;
 use axum::Router;
 use axum::body::Bytes;
 use axum::extract::rejection::BytesRejection;
 use axum::extract::{DefaultBodyLimit, Path, State};
 use axum::http::header::CONTENT_TYPE;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri};
+use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use error::{Failure, MODEL_NOT_FOUND};
@@ -30,33 +32,57 @@ use request::{Call, Prompt, Wanted, read};
 use serde_json::{Value, json};
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
+use tandem_service::auth::{Authenticate, Peer};
+use tandem_service::data_port::DataPort;
 use tandem_service::grpc::{self, TransportConfig};
 use tandem_service::status::bad_request;
 use tokio::net::TcpListener;
 use tonic::Status;
+use tonic::metadata::MetadataMap;
+use tonic::service::Interceptor as _;
 
 /// Hexadecimal digits of the weights' fingerprint that answers name.
 const FINGERPRINT_BYTES: usize = 8;
 
-/// Serves the API on a listener, HTTP/1.1 and HTTP/2, until the drain closes it.
+/// Serves the API on a listener, HTTP/1.1 and HTTP/2, with the data port's TLS and tokens, until the
+/// drain closes it.
 ///
 /// # Errors
 /// The transport failed.
 pub async fn serve(
     door: Door,
     transport: &TransportConfig,
+    port: &DataPort,
     listener: TcpListener,
 ) -> Result<(), tonic::transport::Error> {
     let closing = door.drain.closing();
-    let router = router(door, transport.max_message.as_usize());
+    let router = router(door, transport.max_message.as_usize())
+        .layer(from_fn_with_state(port.check(), authenticate));
     grpc::server_builder(transport)
         .accept_http1(true)
-        .serve_with_incoming_shutdown(router, grpc::incoming(listener), closing)
+        .serve_with_incoming_shutdown(router, port.incoming(listener), closing)
         .await
 }
 
+/// The data port's check, answered as this API's clients know it.
+async fn authenticate(
+    State(mut check): State<Authenticate>,
+    request: axum::extract::Request,
+    next: Next,
+) -> Result<Response, Failure> {
+    let (mut parts, body) = request.into_parts();
+    let metadata = MetadataMap::from_headers(std::mem::take(&mut parts.headers));
+    let extensions = std::mem::take(&mut parts.extensions);
+    let checked = check.call(tonic::Request::from_parts(metadata, extensions, ()))?;
+    let (metadata, extensions, ()) = checked.into_parts();
+    parts.headers = metadata.into_headers();
+    parts.extensions = extensions;
+    let request = axum::extract::Request::from_parts(parts, body);
+    Ok(next.run(request).await)
+}
+
 /// The API of what stands behind a door. Bodies have at most `max_body` bytes.
-pub fn router(door: Door, max_body: usize) -> Router {
+fn router(door: Door, max_body: usize) -> Router {
     let description = door.edge.description();
     let prefix = description
         .weights_fingerprint
@@ -95,19 +121,22 @@ struct Api {
 
 async fn chat(
     State(api): State<Arc<Api>>,
+    Extension(peer): Extension<Peer>,
     headers: HeaderMap,
     body: Result<Bytes, BytesRejection>,
 ) -> Result<Response, Failure> {
-    api.answer(Call::Chat, &json_body(&headers, body)?).await
+    let body = json_body(&headers, body)?;
+    api.answer(Call::Chat, peer, &body).await
 }
 
 async fn completion(
     State(api): State<Arc<Api>>,
+    Extension(peer): Extension<Peer>,
     headers: HeaderMap,
     body: Result<Bytes, BytesRejection>,
 ) -> Result<Response, Failure> {
-    api.answer(Call::Completion, &json_body(&headers, body)?)
-        .await
+    let body = json_body(&headers, body)?;
+    api.answer(Call::Completion, peer, &body).await
 }
 
 async fn models(State(api): State<Arc<Api>>) -> Response {
@@ -125,13 +154,14 @@ async fn nothing_here(uri: Uri) -> Failure {
 }
 
 impl Api {
-    async fn answer(&self, call: Call, body: &[u8]) -> Result<Response, Failure> {
+    async fn answer(&self, call: Call, peer: Peer, body: &[u8]) -> Result<Response, Failure> {
         let mut wanted = Wanted::default();
         let events = self.door.begin(|edge| {
             let request = read(call, body)?;
             self.check_model(&request.model)?;
             wanted = request.wanted;
             Ok(Asked {
+                peer,
                 prompt: match request.prompt {
                     Prompt::Messages(messages) => chat_ids(edge, &messages)?,
                     Prompt::Text(text) => text_ids(edge, &text)?,

@@ -81,7 +81,7 @@ pub async fn plan(args: PlanArgs) -> anyhow::Result<()> {
     let began = Instant::now();
     let subject = Subject::open(&config).await?;
     let edge = subject.edge(&config, fresh).await?;
-    let link = Link::new(&config)?;
+    let link = Link::new(&config).await?;
     let cloud = Cloud::ask(&link, &subject).await?;
     let way = cloud.probe(&link).await?;
     let solved = subject.solve(&config, &edge, &cloud, way, began.elapsed())?;

@@ -3,7 +3,7 @@
 use crate::config::EdgeConfig;
 use crate::door::Door;
 use crate::edge::Edge;
-use crate::metrics::{CATALOGUE, UPLINK_BYTES};
+use crate::metrics::{CATALOGUE, DATA_PORT, UPLINK_BYTES};
 use crate::openai;
 use crate::plan::start::{Patience, planned};
 use crate::service::Generation;
@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tandem_proto::v1::FILE_DESCRIPTOR_SET;
 use tandem_proto::v1::generation_service_server::{GenerationServiceServer, SERVICE_NAME};
+use tandem_service::data_port::DataPort;
 use tandem_service::drain::Drain;
 use tandem_service::health::Health;
 use tandem_service::metrics::Upkeep;
@@ -32,6 +33,7 @@ pub async fn serve(config: EdgeConfig) -> anyhow::Result<()> {
     let _upkeep = Upkeep::spawn(metrics.clone());
     let health = Health::new([SERVICE_NAME]);
     let drain = Drain::on_signals(config.drain_deadline.get(), health.clone())?;
+    let port = DataPort::load(&config.tls, &config.auth, DATA_PORT).await?;
     let admin_listener = grpc::bind(config.metrics_listen).await?;
     let listener = grpc::bind(config.listen).await?;
     let openai_listener = match config.openai.address() {
@@ -47,13 +49,24 @@ pub async fn serve(config: EdgeConfig) -> anyhow::Result<()> {
     tokio::select! {
         loaded = load(config) => {
             let (config, edge) = loaded?;
-            serve_loaded(&config, edge.shared(), &drain, &health, listener, openai_listener).await?;
+            let listeners = Listeners {
+                grpc: listener,
+                openai: openai_listener,
+            };
+            serve_loaded(&config, edge.shared(), &port, &drain, &health, listeners).await?;
         }
         () = drain.signal().closing() => {}
         _ = drain.finished() => {}
     }
     admin.ended().await?;
     Ok(())
+}
+
+/// Where clients connect.
+struct Listeners {
+    grpc: TcpListener,
+    /// For those of the OpenAI-compatible API, where it is on.
+    openai: Option<TcpListener>,
 }
 
 /// Plans where that is asked for, and loads.
@@ -66,10 +79,10 @@ async fn load(config: EdgeConfig) -> anyhow::Result<(EdgeConfig, Edge)> {
 async fn serve_loaded(
     config: &EdgeConfig,
     edge: Arc<Edge>,
+    port: &DataPort,
     drain: &Drain,
     health: &Health,
-    listener: TcpListener,
-    openai_listener: Option<TcpListener>,
+    listeners: Listeners,
 ) -> anyhow::Result<()> {
     let door = Door {
         edge: Arc::clone(&edge),
@@ -77,21 +90,30 @@ async fn serve_loaded(
     };
     let generation = GenerationServiceServer::new(Generation(door.clone()))
         .max_decoding_message_size(config.transport.max_message.as_usize());
-    let address = listener.local_addr()?;
+    let address = listeners.grpc.local_addr()?;
     let serving = grpc::server_builder(&config.transport)
+        .layer(port.authenticate())
         .add_service(generation)
         .add_service(health.server())
         .add_service(reflection::v1(FILE_DESCRIPTOR_SET, SERVICE_NAME)?)
         .add_service(reflection::v1alpha(FILE_DESCRIPTOR_SET, SERVICE_NAME)?)
-        .serve_with_incoming_shutdown(grpc::incoming(listener), drain.signal().closing());
+        .serve_with_incoming_shutdown(port.incoming(listeners.grpc), drain.signal().closing());
     let openai_serving = async {
-        match openai_listener {
-            Some(listener) => openai::serve(door, &config.transport, listener).await,
+        match listeners.openai {
+            Some(listener) => openai::serve(door, &config.transport, port, listener).await,
             None => Ok(()),
         }
     };
     health.set_all_serving();
-    tracing::info!(%address, metrics = %config.metrics_listen, openai = config.openai.listen, cloud = %config.cloud, "serving");
+    tracing::info!(
+        %address,
+        tls = port.is_tls(),
+        tokens = port.asks_for_tokens(),
+        metrics = %config.metrics_listen,
+        openai = config.openai.listen,
+        cloud = %config.cloud,
+        "serving"
+    );
     let ended = async {
         drain.signal().draining().await;
         edge.pool.close();

@@ -6,6 +6,7 @@ use crate::request::{Terms, chat_ids, text_ids};
 use std::pin::Pin;
 use tandem_proto::v1;
 use tandem_proto::v1::generation_service_server::GenerationService;
+use tandem_service::auth::Peer;
 use tandem_service::status::bad_request;
 use tandem_service::timeout;
 use tokio::time::Instant;
@@ -28,7 +29,8 @@ impl GenerationService for Generation {
         &self,
         request: Request<v1::GenerateRequest>,
     ) -> Result<Response<Self::GenerateStream>, Status> {
-        let (metadata, _, request) = request.into_parts();
+        let (metadata, extensions, request) = request.into_parts();
+        let peer = Peer::of(&extensions);
         let terms = Terms {
             sampling: request.sampling,
             max_tokens: request.max_tokens,
@@ -37,6 +39,7 @@ impl GenerationService for Generation {
         let input = request.input;
         let events = self.0.begin(|edge| {
             Ok(Asked {
+                peer,
                 deadline: deadline(&metadata)?,
                 prompt: match input {
                     Some(v1::generate_request::Input::Prompt(text)) => text_ids(edge, &text)?,
@@ -62,7 +65,8 @@ impl GenerationService for Generation {
         &self,
         request: Request<v1::ChatRequest>,
     ) -> Result<Response<Self::ChatStream>, Status> {
-        let (metadata, _, request) = request.into_parts();
+        let (metadata, extensions, request) = request.into_parts();
+        let peer = Peer::of(&extensions);
         let terms = Terms {
             sampling: request.sampling,
             max_tokens: request.max_tokens,
@@ -71,6 +75,7 @@ impl GenerationService for Generation {
         let messages = request.messages;
         let events = self.0.begin(|edge| {
             Ok(Asked {
+                peer,
                 deadline: deadline(&metadata)?,
                 prompt: chat_ids(edge, &messages)?,
                 terms,

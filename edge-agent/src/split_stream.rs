@@ -2,7 +2,7 @@
 //! that free the way up.
 
 use crate::codec_choice::CodecChoice;
-use crate::link::{Link, reached};
+use crate::link::{CloudClient, Link, reached};
 use crate::metrics::WIRE_BYTES;
 use crate::uplink::{Permit, Uplink};
 use std::collections::VecDeque;
@@ -200,7 +200,7 @@ impl Drop for SplitStream {
 }
 
 async fn read(
-    client: &mut v1::split_service_client::SplitServiceClient<tonic::transport::Channel>,
+    client: &mut CloudClient,
     requests: mpsc::Receiver<v1::InferRequest>,
     responses: &mpsc::Sender<Result<infer_response::Message, Status>>,
     on_the_way: &Mutex<OnTheWay>,

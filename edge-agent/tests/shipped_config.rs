@@ -45,6 +45,12 @@ const FLAGS: &[Flag] = &[
     ("--metrics-listen", "metrics_listen", "127.0.0.1:2", |c| {
         c.metrics_listen.to_string()
     }),
+    ("--auth-tokens", "auth.tokens", "/auth/tokens", |c| {
+        c.auth.tokens.display().to_string()
+    }),
+    ("--cloud-token", "cloud_token", "/auth/token", |c| {
+        c.cloud_token.display().to_string()
+    }),
     ("--device", "device", "cuda:3", |c| c.device.clone()),
     ("--weights", "weights", "int4,0=int8", |c| c.weights.clone()),
     ("--kv", "kv", "int8", |c| c.kv.clone()),
@@ -73,11 +79,22 @@ const FLAGS: &[Flag] = &[
     }),
 ];
 
+/// Flags that mean nothing alone, and a switch: tried together.
+const TOGETHER: &[&str] = &[
+    "--tls-certificate",
+    "--tls-key",
+    "--tls-client-ca",
+    "--insecure",
+    "--cloud-ca",
+    "--cloud-certificate",
+    "--cloud-key",
+    "--cloud-server-name",
+];
+
 /// Values that their types allow and their meanings do not, by the path they are refused with.
 const OUT_OF_RANGE: &[(&str, &str)] = &[
     ("model", "model: ''"),
     ("cloud", "cloud: ''"),
-    ("cloud", "cloud: https://cloud:50051"),
     ("cloud", "cloud: http://cloud"),
     ("codec", "codec: zip"),
     ("adapt.floor", "adapt: {floor: zip}"),
@@ -86,6 +103,22 @@ const OUT_OF_RANGE: &[(&str, &str)] = &[
     ("adapt.share", "adapt: {share: 0}"),
     ("adapt.share", "adapt: {share: 11}"),
     ("split", "split: 4097"),
+    ("listen", "listen: 0.0.0.0:1"),
+    ("listen", "listen: '[::]:1'"),
+    ("tls.key", "tls: {certificate: a}"),
+    ("tls.certificate", "tls: {key: a}"),
+    ("tls.client_ca", "tls: {client_ca: a}"),
+    ("cloud", "cloud: grpc://cloud:50051"),
+    ("cloud_tls", "cloud_tls: {ca: a}"),
+    (
+        "cloud_tls.key",
+        "{cloud: 'https://c:1', cloud_tls: {certificate: a}}",
+    ),
+    (
+        "cloud_tls.server_name",
+        "{cloud: 'https://c:1', cloud_tls: {server_name: 'a b'}}",
+    ),
+    ("cloud_token", "{cloud: 'http://c:1', cloud_token: a}"),
     ("device", "device: tpu"),
     ("weights", "weights: int3"),
     ("weights", "weights: 'int4,0=int3'"),
@@ -140,6 +173,8 @@ const UNKNOWN: &[(&str, &str)] = &[
     ("lisen", "lisen: 127.0.0.1:1"),
     ("adapt.ceiling", "adapt: {ceiling: f32}"),
     ("openai.port", "openai: {port: 3}"),
+    ("tls.ca", "tls: {ca: a}"),
+    ("auth.token", "auth: {token: a}"),
     ("sessions.maximum", "sessions: {maximum: 3}"),
     ("prefill.rows", "prefill: {rows: 3}"),
     ("log.file", "log: {file: /tmp/log}"),
@@ -317,6 +352,8 @@ fn no_flag_is_left_out_of_these_tests() {
         .map(|name| format!("--{name}"))
         .collect();
     let tested: BTreeSet<String> = FLAGS.iter().map(|(flag, ..)| (*flag).to_owned()).collect();
+    let together = TOGETHER.iter().map(|flag| (*flag).to_owned());
+    let tested: BTreeSet<String> = tested.into_iter().chain(together).collect();
     assert_eq!(tested, known);
 }
 
@@ -392,4 +429,33 @@ fn a_flag_out_of_range_is_named() {
         error.to_string(),
         "--max-sessions: sessions.max: is 0, must be at least 1 and at most 65536"
     );
+}
+
+#[test]
+fn flags_of_tls_set_their_keys_and_insecure_does_without_them() {
+    let tls = "--model /m --listen 0.0.0.0:1 --tls-certificate a --tls-key b --tls-client-ca c --cloud https://cloud:1 --cloud-ca d --cloud-certificate e --cloud-key f --cloud-server-name g";
+    let tls: Vec<&str> = tls.split(' ').collect();
+    let config = serve_args(&tls).load().unwrap();
+    let shown = [
+        &config.tls.certificate,
+        &config.tls.key,
+        &config.tls.client_ca,
+    ];
+    assert_eq!(
+        shown.map(|path| path.display().to_string()),
+        ["a", "b", "c"]
+    );
+    let cloud = &config.cloud_tls;
+    let shown = [&cloud.ca, &cloud.certificate, &cloud.key];
+    assert_eq!(
+        shown.map(|path| path.display().to_string()),
+        ["d", "e", "f"]
+    );
+    assert_eq!(cloud.server_name, "g");
+
+    let open = ["--model", "/m", "--listen", "0.0.0.0:1"];
+    let refused = serve_args(&open).load().unwrap_err().to_string();
+    assert!(refused.contains("insecure: true"), "{refused}");
+    let insecure = [open.as_slice(), &["--insecure"]].concat();
+    assert!(serve_args(&insecure).load().unwrap().insecure);
 }

@@ -14,6 +14,7 @@ import (
 
 	"google.golang.org/genproto/googleapis/rpc/errdetails"
 	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
 
 	"tandem-chat/tandemv1"
@@ -33,6 +34,11 @@ func run() int {
 		fmt.Fprintln(os.Stderr, err)
 		return 2
 	}
+	token, err := given.token()
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 2
+	}
 	conn, err := dial(given.edge, creds)
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
@@ -46,6 +52,9 @@ func run() int {
 	defer stop()
 	ctx, cancel := context.WithTimeout(interrupted, given.timeout)
 	defer cancel()
+	if token != "" {
+		ctx = metadata.AppendToOutgoingContext(ctx, "authorization", "Bearer "+token)
+	}
 
 	err = chat(ctx, tandemv1.NewGenerationServiceClient(conn), given.request())
 	switch {

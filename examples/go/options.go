@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"os"
 	"strconv"
+	"strings"
 	"time"
 
 	"google.golang.org/grpc/credentials"
@@ -24,6 +25,7 @@ type options struct {
 	topP          *float32
 	timeout       time.Duration
 	ca, cert, key string
+	tokenFile     string
 }
 
 func parseOptions() options {
@@ -41,6 +43,7 @@ func parseOptions() options {
 	flag.StringVar(&given.ca, "ca", "", "use TLS, and trust servers of the authorities in this PEM `FILE`")
 	flag.StringVar(&given.cert, "cert", "", "with -ca and -key: the client's own certificate, PEM `FILE`")
 	flag.StringVar(&given.key, "key", "", "its private key, PEM `FILE`")
+	flag.StringVar(&given.tokenFile, "token-file", "", "a `FILE` with the token to show an edge that asks for one")
 	flag.Parse()
 	if flag.NArg() != 1 || (given.cert == "") != (given.key == "") || (given.cert != "" && given.ca == "") {
 		flag.Usage()
@@ -80,6 +83,15 @@ func (given options) credentials() (credentials.TransportCredentials, error) {
 		config.Certificates = []tls.Certificate{own}
 	}
 	return credentials.NewTLS(config), nil
+}
+
+// token is what the call shows the edge; empty where none is asked for.
+func (given options) token() (string, error) {
+	if given.tokenFile == "" {
+		return "", nil
+	}
+	text, err := os.ReadFile(given.tokenFile)
+	return strings.TrimSpace(string(text)), err
 }
 
 // request is a conversation of one message. For the next turn, send all messages so far.

@@ -14,7 +14,8 @@ const USAGE = `usage: node chat.js [option...] PROMPT
   --timeout SECONDS  how long the whole answer may take; default: 120
   --ca FILE          use TLS, and trust servers of this PEM file's authorities
   --cert FILE        with --ca and --key: the client's own certificate, PEM
-  --key FILE         its private key, PEM`;
+  --key FILE         its private key, PEM
+  --token-file FILE  the token to show an edge that asks for one`;
 
 const here = (path) => fileURLToPath(new URL(path, import.meta.url));
 const definitions = protoLoader.loadSync(['tandem/v1/generation.proto', 'status.proto'], {
@@ -40,6 +41,7 @@ function options() {
       ca: string,
       cert: string,
       key: string,
+      'token-file': string,
     },
   });
   if (positionals.length !== 1) {
@@ -62,6 +64,7 @@ function options() {
     maxTokens: number('max-tokens'),
     temperature: number('temperature'),
     topP: number('top-p'),
+    tokenFile: values['token-file'],
   };
 }
 
@@ -73,6 +76,15 @@ function credentials({ ca, cert, key }) {
   return grpc.credentials.createSsl(read(ca), read(key), read(cert));
 }
 
+// What goes along with a call: the token, where the edge asks for one.
+function metadata({ tokenFile }) {
+  const sent = new grpc.Metadata();
+  if (tokenFile) {
+    sent.set('authorization', `Bearer ${readFileSync(tokenFile, 'utf8').trim()}`);
+  }
+  return sent;
+}
+
 // The answer's events. Aborting the signal cancels the call, which frees its session on edge and
 // cloud. The deadline travels with the call: the edge stops computing when it passes.
 function chat(client, given, signal) {
@@ -82,7 +94,7 @@ function chat(client, given, signal) {
     sampling: { temperature: given.temperature, topP: given.topP },
     maxTokens: given.maxTokens,
   };
-  const call = client.chat(request, { deadline: Date.now() + given.timeout * 1000 });
+  const call = client.chat(request, metadata(given), { deadline: Date.now() + given.timeout * 1000 });
   signal.addEventListener('abort', () => call.cancel(), { once: true });
   return call;
 }

@@ -4,7 +4,7 @@ import sys
 
 import grpc
 
-from tandem_client import credentials, describe, figures, generation_pb2_grpc, options, request
+from tandem_client import credentials, describe, figures, generation_pb2_grpc, metadata, options, request
 
 
 def main() -> int:
@@ -14,7 +14,7 @@ def main() -> int:
     with channel:
         stub = generation_pb2_grpc.GenerationServiceStub(channel)
         # The timeout travels with the call: the edge stops computing when it passes.
-        answer = stub.Chat(request(given), timeout=given.timeout)
+        answer = stub.Chat(request(given), timeout=given.timeout, metadata=metadata(given))
         try:
             for response in answer:
                 if response.HasField("delta"):

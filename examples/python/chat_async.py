@@ -5,7 +5,7 @@ import sys
 
 import grpc
 
-from tandem_client import credentials, describe, figures, generation_pb2_grpc, options, request
+from tandem_client import credentials, describe, figures, generation_pb2_grpc, metadata, options, request
 
 
 async def main() -> int:
@@ -15,7 +15,7 @@ async def main() -> int:
     async with channel:
         stub = generation_pb2_grpc.GenerationServiceStub(channel)
         # The timeout travels with the call: the edge stops computing when it passes.
-        answer = stub.Chat(request(given), timeout=given.timeout)
+        answer = stub.Chat(request(given), timeout=given.timeout, metadata=metadata(given))
         try:
             # Cancelling the task that reads an answer cancels the answer.
             async for response in answer:

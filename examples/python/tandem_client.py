@@ -14,7 +14,7 @@ from grpc_status import rpc_status
 sys.path.insert(0, str(Path(__file__).parent / "generated"))
 from tandem.v1 import generation_pb2, generation_pb2_grpc, sampling_pb2  # noqa: E402
 
-__all__ = ["credentials", "describe", "figures", "generation_pb2_grpc", "options", "request"]
+__all__ = ["credentials", "describe", "figures", "generation_pb2_grpc", "metadata", "options", "request"]
 
 
 def options(description: str) -> argparse.Namespace:
@@ -31,6 +31,7 @@ def options(description: str) -> argparse.Namespace:
     parser.add_argument("--ca", type=Path, help="use TLS, and trust servers of this PEM file's authorities")
     parser.add_argument("--cert", type=Path, help="with --ca and --key: the client's own certificate, PEM")
     parser.add_argument("--key", type=Path, help="its private key, PEM")
+    parser.add_argument("--token-file", type=Path, help="a file with the token to show an edge that asks for one")
     given = parser.parse_args()
     if (given.cert is None) != (given.key is None) or (given.cert and not given.ca):
         parser.error("--cert and --key belong together, and to --ca")
@@ -46,6 +47,13 @@ def credentials(given: argparse.Namespace) -> grpc.ChannelCredentials | None:
         private_key=given.key and given.key.read_bytes(),
         certificate_chain=given.cert and given.cert.read_bytes(),
     )
+
+
+def metadata(given: argparse.Namespace) -> list[tuple[str, str]]:
+    """What goes along with a call: the token, where the edge asks for one."""
+    if given.token_file is None:
+        return []
+    return [("authorization", f"Bearer {given.token_file.read_text().strip()}")]
 
 
 def request(given: argparse.Namespace) -> generation_pb2.ChatRequest:

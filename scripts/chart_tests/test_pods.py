@@ -127,6 +127,8 @@ class Servers(unittest.TestCase):
                     ports = {p["name"]: p["containerPort"] for p in container["ports"]}
                     address = values.get("bindAddress", "0.0.0.0")
                     self.assertEqual(config["listen"], f"{address}:{ports['grpc']}")
+                    # Without it the servers refuse to listen in plain text beyond loopback.
+                    self.assertIs(config["insecure"], True)
                     self.assertEqual(config["metrics_listen"], f"{address}:{ports['admin']}")
                     self.assertEqual(ports["admin"], ADMIN_PORTS[server])
                     mounts = [mount["mountPath"] for mount in container["volumeMounts"]]

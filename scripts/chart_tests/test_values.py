@@ -12,9 +12,13 @@ from chart_tests.chart import CHART, ROOT, Values, cases, refusal
 SCHEMA = json.loads((CHART / "values.schema.json").read_text())
 
 # What the chart sets itself.
+# Among them what would need files of a Secret, which the chart does not mount: it sets `insecure`.
 SET_BY_CHART = {
-    "cloud": {"listen", "metrics_listen", "model", "name"},
-    "edge": {"listen", "metrics_listen", "model", "name", "cloud", "openai"},
+    "cloud": {"listen", "metrics_listen", "model", "name", "insecure", "tls", "auth"},
+    "edge": {
+        *("listen", "metrics_listen", "model", "name", "cloud", "openai"),
+        *("insecure", "tls", "auth", "cloud_tls", "cloud_token"),
+    },
 }
 
 

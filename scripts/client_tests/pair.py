@@ -12,6 +12,7 @@ import tempfile
 import urllib.request
 from pathlib import Path
 
+from client_tests.terminator import Authority
 from processes import WAIT_SECONDS, free_ports, local, stop, wait_for
 
 BINARIES = Path(os.environ["TANDEM_BINARIES"])
@@ -23,19 +24,23 @@ SPLIT = ["--split", "10", "--codec", "f32"]
 
 
 class Pair:
-    """An edge-agent with its cloud-service, and another edge-agent whose cloud is not there."""
+    """An edge-agent with its cloud-service, another whose cloud is not there, and one that asks for TLS and a token."""
 
     def __init__(self) -> None:
-        ports = iter(free_ports(7))
+        ports = iter(free_ports(9))
         self.cloud, self.cloud_admin = next(ports), next(ports)
         self.edge, self.edge_admin = next(ports), next(ports)
         self.lonely, lonely_admin, nobody = next(ports), next(ports), next(ports)
+        self.guarded, guarded_admin = next(ports), next(ports)
         with contextlib.ExitStack() as stack:
             self._home = Path(stack.enter_context(tempfile.TemporaryDirectory()))
             self._start(stack, CLOUD, self.cloud, self.cloud_admin)
             self._start(stack, EDGE, self.edge, self.edge_admin, *SPLIT, "--cloud", url(self.cloud))
             self._start(stack, EDGE, self.lonely, lonely_admin, *SPLIT, "--cloud", url(nobody))
-            for binary, admin in ((CLOUD, self.cloud_admin), (EDGE, self.edge_admin), (EDGE, lonely_admin)):
+            guard = [*self._guard(), "--cloud", url(self.cloud)]
+            self._start(stack, EDGE, self.guarded, guarded_admin, *SPLIT, *guard)
+            edges = [(EDGE, admin) for admin in (self.edge_admin, lonely_admin, guarded_admin)]
+            for binary, admin in ((CLOUD, self.cloud_admin), *edges):
                 health = [binary, "health", "--address", local(admin)]
                 wait_for(
                     lambda: subprocess.run(health, capture_output=True).returncode == 0,
@@ -43,6 +48,16 @@ class Pair:
                 )
             # All of them serve: they stay until the tests have ended.
             atexit.register(stack.pop_all().close)
+
+    def _guard(self) -> list[str | Path]:
+        """Flags of an edge-agent that asks for TLS and a token, which `authority` and `token` satisfy."""
+        authority = Authority(self._home, "edges-authority")
+        certificate, key = authority.issue("edge")
+        self.authority, self.token = authority.pem, self._home / "token"
+        self.token.write_text("the-token-of-the-tests\n")
+        tokens = self._home / "tokens"
+        tokens.write_text(f"tests: {self.token.read_text()}")
+        return ["--tls-certificate", certificate, "--tls-key", key, "--auth-tokens", tokens]
 
     def _start(self, stack: contextlib.ExitStack, binary: Path, data: int, admin: int, *options: str) -> None:
         listening = ["--listen", local(data), "--metrics-listen", local(admin)]

@@ -100,6 +100,13 @@ class Promises:
     def test_an_edge_that_is_not_there_is_a_status_too(self) -> None:
         self.assert_status(self.chat(1), "UNAVAILABLE")
 
+    def test_an_edge_with_tls_and_a_token_answers_who_has_it(self) -> None:
+        trusting = ["--ca", self.pair.authority]
+        self.assert_answered(self.chat(self.pair.guarded, *trusting, "--token-file", self.pair.token))
+        with self.subTest("without one"):
+            done = self.chat(self.pair.guarded, *trusting)
+            self.assert_status(done, "UNAUTHENTICATED", "  reason: TOKEN")
+
     def test_tls_with_the_right_authority(self) -> None:
         authority = Authority(self.folder, "authority")
         terminator = self.terminator(*authority.issue("server"))

@@ -322,3 +322,34 @@ async fn a_drain_waits_for_answers_and_refuses_new_ones() {
         .unwrap();
     assert!(ended.success());
 }
+
+/// The API key is a token of the data port's.
+#[tokio::test]
+async fn a_key_is_asked_for_where_tokens_are() {
+    let folder = tempfile::tempdir().unwrap();
+    let tokens = folder.path().join("tokens");
+    std::fs::write(&tokens, "app: c0ffee00112233445566778899aabbcc\n").unwrap();
+    let served = Served::start(ServerOptions::default().arg("--auth-tokens").arg(&tokens)).await;
+    let with = async |header: &str| {
+        let head = format!("POST {CHAT} HTTP/1.0\r\ncontent-type: application/json{header}");
+        let body = chat(2, false).to_string();
+        ask(served.api.address(), &head, body.as_bytes())
+            .await
+            .unwrap()
+    };
+    with("")
+        .await
+        .assert_error(401, "invalid_api_key", Value::Null);
+    let wrong = with("\r\nauthorization: Bearer c0ffee00112233445566778899aabbcd").await;
+    wrong.assert_error(401, "invalid_api_key", Value::Null);
+    let right = with("\r\nauthorization: Bearer c0ffee00112233445566778899aabbcc").await;
+    assert_eq!(right.status, 200, "{right:?}");
+    assert_eq!(right.json()["usage"]["completion_tokens"], 2);
+    assert!(
+        served
+            .pair
+            .edge
+            .log()
+            .contains("answer begun peer=token app")
+    );
+}

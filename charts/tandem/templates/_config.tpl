@@ -1,11 +1,13 @@
 {{/* The server's configuration file. Takes root, component, values. */}}
 {{- define "tandem.config" -}}
 {{- $ports := include "tandem.ports" . | fromYaml -}}
+{{- /* The chart has no TLS: its pods rely on the cluster's network. */ -}}
 {{- $address := .root.Values.bindAddress -}}
 {{- $model := include "tandem.model" . | fromYaml -}}
 {{- $set := dict "listen" (printf "%s:%v" $address $ports.grpc)
   "metrics_listen" (printf "%s:%v" $address $ports.admin)
-  "model" (printf "/models/%s" $model.name) "name" $model.name -}}
+  "model" (printf "/models/%s" $model.name) "name" $model.name
+  "insecure" true -}}
 {{- if eq .component "edge-agent" -}}
 {{- $_ := set $set "cloud" (include "tandem.cloudUrl" .root) -}}
 {{- if .values.openai.enabled -}}

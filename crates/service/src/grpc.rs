@@ -76,7 +76,8 @@ impl TransportConfig {
     }
 }
 
-/// A gRPC server with these settings. Serve it on [`incoming`], which sets the sockets' options;
+/// A gRPC server with these settings. Serve it on [`incoming`] or [`crate::tls::incoming`], which set
+/// the sockets' options;
 /// the builder's own are ignored there.
 pub fn server_builder(transport: &TransportConfig) -> Server {
     Server::builder()
@@ -87,6 +88,8 @@ pub fn server_builder(transport: &TransportConfig) -> Server {
 }
 
 /// The connections of a listener, each without delay for small packets.
+///
+/// A data port's go through [`crate::tls::incoming`].
 pub fn incoming(listener: TcpListener) -> TcpIncoming {
     TcpIncoming::from(listener).with_nodelay(Some(true))
 }
@@ -94,13 +97,13 @@ pub fn incoming(listener: TcpListener) -> TcpIncoming {
 /// A server to connect to, with these settings; connecting takes at most `connect_timeout`.
 ///
 /// # Errors
-/// The address is not `host:port` or `http://host:port`.
+/// The address is not `host:port`, `http://host:port` or `https://host:port`.
 pub fn endpoint(
     address: &str,
     transport: &TransportConfig,
     connect_timeout: Duration,
 ) -> Result<Endpoint, EndpointError> {
-    let endpoint = Endpoint::from(plain_uri(address)?)
+    let endpoint = Endpoint::from(server_uri(address)?)
         .connect_timeout(connect_timeout)
         .tcp_nodelay(true)
         .http2_keep_alive_interval(transport.keepalive_interval.get())
@@ -127,6 +130,34 @@ pub struct EndpointError {
 
 /// The address of a server without TLS, given as `host:port` or `http://host:port`.
 pub(crate) fn plain_uri(address: &str) -> Result<Uri, EndpointError> {
+    let uri = server_uri(address)?;
+    match is_tls(&uri) {
+        false => Ok(uri),
+        true => Err(EndpointError {
+            address: address.to_owned(),
+            reason: "only http:// is supported here".to_owned(),
+        }),
+    }
+}
+
+/// Whether a server at this address is spoken to with TLS.
+pub fn is_tls(uri: &Uri) -> bool {
+    uri.scheme_str() == Some("https")
+}
+
+/// Whether this address cannot be anything but this machine's own.
+pub fn is_loopback(uri: &Uri) -> bool {
+    let host = uri.host().unwrap_or_default().trim_matches(['[', ']']);
+    let address = host.parse::<std::net::IpAddr>();
+    host == "localhost" || address.is_ok_and(|address| address.is_loopback())
+}
+
+/// The address of a server, given as `host:port`, `http://host:port` or, with TLS,
+/// `https://host:port`.
+///
+/// # Errors
+/// It is none of these.
+pub fn server_uri(address: &str) -> Result<Uri, EndpointError> {
     let refused = |reason: &str| EndpointError {
         address: address.to_owned(),
         reason: reason.to_owned(),
@@ -138,8 +169,8 @@ pub(crate) fn plain_uri(address: &str) -> Result<Uri, EndpointError> {
     let uri: Uri = with_scheme
         .parse()
         .map_err(|error| refused(&format!("{error}")))?;
-    if uri.scheme_str() != Some("http") {
-        return Err(refused("only http:// is supported"));
+    if !matches!(uri.scheme_str(), Some("http" | "https")) {
+        return Err(refused("only http:// and https:// are supported"));
     }
     if uri.port_u16().is_none() {
         return Err(refused("it has no port; write host:port"));
@@ -245,11 +276,12 @@ mod tests {
             "http://cloud:7000",
             "http://cloud:7000/",
             "[::1]:7000",
+            "https://cloud:7000",
         ] {
             assert!(connect(good).is_ok(), "{good}");
         }
         for (bad, why) in [
-            ("https://cloud:7000", "only http://"),
+            ("grpc://cloud:7000", "only http:// and https://"),
             ("cloud", "no port"),
             ("http://cloud:7000/v1", "end after the port"),
             ("http://me@cloud:7000", "user"),

@@ -3,14 +3,17 @@
 //! In the order in which a server meets them: [`openmp`] sets what libgomp reads before `main`,
 //! [`config`] loads the one typed tree of settings, [`logging`] starts the logs, [`metrics`]
 //! installs the recorder for a catalogue of metrics, [`health`] says what is ready, [`admin`]
-//! serves both of these on a listener of their own, [`grpc`] holds the transport's settings, [`reflection`] describes
-//! the services,
-//! [`timeout`] and [`status`] read a caller's deadline and answer with details, and [`drain`] ends
-//! it all within a deadline. Commands show how far they are by [`progress`]; [`machine`] names what
-//! figures were measured on.
+//! serves both of these on a listener of their own, [`grpc`] holds the transport's settings, [`tls`]
+//! shakes hands, [`auth`] says who is at the other end, [`data_port`] puts both in front of services,
+//! [`reload`] takes new certificates and tokens while all that runs, [`reflection`] describes the
+//! services, [`timeout`] and [`status`] read a caller's deadline and answer with details, and
+//! [`drain`] ends it all within a deadline. Commands show how far they are by [`progress`];
+//! [`machine`] names what figures were measured on.
 
 pub mod admin;
+pub mod auth;
 pub mod config;
+pub mod data_port;
 pub mod drain;
 pub mod grpc;
 pub mod health;
@@ -20,5 +23,7 @@ pub mod metrics;
 pub mod openmp;
 pub mod progress;
 pub mod reflection;
+pub mod reload;
 pub mod status;
 pub mod timeout;
+pub mod tls;

@@ -3,13 +3,14 @@
 //! | gRPC | HTTP | `type` |
 //! | --- | --- | --- |
 //! | INVALID_ARGUMENT, OUT_OF_RANGE, a model without a chat template | 400 | `invalid_request_error` |
+//! | UNAUTHENTICATED | 401 | `invalid_request_error` |
 //! | another model's name | 404 | `invalid_request_error` |
 //! | RESOURCE_EXHAUSTED | 429 | `rate_limit_error` |
 //! | UNAVAILABLE, ABORTED, other FAILED_PRECONDITION | 503 | `server_error` |
 //! | DEADLINE_EXCEEDED | 504 | `server_error` |
 //! | the rest | 500 | `server_error` |
 //!
-//! `code` is the status's reason in small letters, but for the two that clients look for.
+//! `code` is the status's reason in small letters, but for the three that clients look for.
 
 use axum::http::header::{ALLOW, CONTENT_TYPE, RETRY_AFTER};
 use axum::http::{HeaderValue, StatusCode};
@@ -92,6 +93,7 @@ impl From<Status> for Failure {
         let (http, kind) = http_status(status.code(), reason.as_deref());
         let code = match reason.as_deref() {
             Some("PROMPT_TOO_LONG") => Some("context_length_exceeded".to_owned()),
+            Some("TOKEN") => Some("invalid_api_key".to_owned()),
             reason => reason.map(str::to_ascii_lowercase),
         };
         let retry_after = match http {
@@ -137,6 +139,7 @@ fn http_status(code: Code, reason: Option<&str>) -> (StatusCode, &'static str) {
     const SERVER: &str = "server_error";
     match (code, reason) {
         (_, Some(MODEL_NOT_FOUND)) => (StatusCode::NOT_FOUND, INVALID),
+        (Code::Unauthenticated, _) => (StatusCode::UNAUTHORIZED, INVALID),
         (_, Some("CHAT_TEMPLATE")) => (StatusCode::BAD_REQUEST, INVALID),
         (Code::InvalidArgument | Code::OutOfRange, _) => (StatusCode::BAD_REQUEST, INVALID),
         (Code::Unauthenticated, _) => (StatusCode::UNAUTHORIZED, INVALID),

@@ -75,7 +75,7 @@ pub async fn planned(config: EdgeConfig, patience: Patience) -> anyhow::Result<E
         cloud: None,
     };
     let kept: Option<Kept> = subject.cache.read(PLAN_FILE);
-    let link = Link::new(&config)?;
+    let link = Link::new(&config).await?;
     let cloud = match reach(&link, &subject, patience, kept.as_ref(), &grounds).await? {
         Some(cloud) => cloud,
         None => {

@@ -1,0 +1,16 @@
+//! Who is at the other end: bearer tokens, and the names that they and certificates give a peer.
+//!
+//! A server asks for a token where its configuration names a file of them ([`Tokens`]), checks it
+//! before any service sees the request ([`Authenticate`]), and every request carries its [`Peer`]
+//! from then on. A client shows its own by [`Bearer`]. Tokens are kept as digests where they are
+//! only compared, and never appear in logs or errors.
+
+mod authenticate;
+mod bearer;
+mod peer;
+mod tokens;
+
+pub use authenticate::Authenticate;
+pub use bearer::{Bearer, BearerToken};
+pub use peer::Peer;
+pub use tokens::{AuthSettings, Tokens};

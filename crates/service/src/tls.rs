@@ -1,0 +1,24 @@
+//! TLS on both ends of a connection, made of files that may be replaced while the server runs.
+//!
+//! In the order in which a connection meets them: [`settings`](TlsSettings) name the files,
+//! [`material`](server_config) makes rustls' configurations of them, [`incoming`] shakes hands with
+//! clients and never waits for a slow one, [`Connection`] is what a server serves then, and
+//! [`Connector`] is the other end, whose failures say which of the many things it was.
+//!
+//! TLS 1.3 only: every gRPC library speaks it, and a client without a certificate is told so.
+
+mod connection;
+mod connector;
+mod explain;
+mod incoming;
+mod material;
+mod settings;
+
+pub use connection::{Connection, ConnectionInfo};
+pub use connector::{Connector, channel};
+pub use incoming::{Incoming, incoming};
+pub use material::{client_config, server_config};
+pub use settings::{ClientTlsSettings, TlsSettings, check_listener};
+
+#[cfg(test)]
+mod tests;
