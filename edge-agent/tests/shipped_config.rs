@@ -183,7 +183,7 @@ const UNKNOWN: &[(&str, &str)] = &[
 ];
 
 /// Flags of `plan` alone, the keys they set, and what they set them to.
-const PLAN_FLAGS: &[(&str, &str, &str, fn(&EdgeConfig) -> String)] = &[
+const PLAN_FLAGS: &[Flag] = &[
     ("--objective", "plan.objective", "edge-memory", |c| {
         c.plan.objective.to_string()
     }),

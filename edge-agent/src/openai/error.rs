@@ -31,7 +31,7 @@ const WAIT: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(
 #[derive(Debug)]
 pub(super) struct Failure {
     status: StatusCode,
-    body: Body,
+    body: Box<Body>,
     retry_after: Option<Duration>,
     /// The methods of a path that was called by another.
     allow: Option<&'static str>,
@@ -56,14 +56,14 @@ impl Failure {
     pub(super) fn http(status: StatusCode, code: &'static str, message: impl Into<String>) -> Self {
         Self {
             status,
-            body: Body {
+            body: Box::new(Body {
                 error: ErrorObject {
                     message: message.into(),
                     kind: "invalid_request_error",
                     param: None,
                     code: Some(code.to_owned()),
                 },
-            },
+            }),
             retry_after: None,
             allow: None,
         }
@@ -102,14 +102,14 @@ impl From<Status> for Failure {
         };
         Self {
             status: http,
-            body: Body {
+            body: Box::new(Body {
                 error: ErrorObject {
                     message: in_the_requests_words(status.message()),
                     kind,
                     param: param(&status),
                     code,
                 },
-            },
+            }),
             retry_after,
             allow: None,
         }
@@ -139,7 +139,6 @@ fn http_status(code: Code, reason: Option<&str>) -> (StatusCode, &'static str) {
     const SERVER: &str = "server_error";
     match (code, reason) {
         (_, Some(MODEL_NOT_FOUND)) => (StatusCode::NOT_FOUND, INVALID),
-        (Code::Unauthenticated, _) => (StatusCode::UNAUTHORIZED, INVALID),
         (_, Some("CHAT_TEMPLATE")) => (StatusCode::BAD_REQUEST, INVALID),
         (Code::InvalidArgument | Code::OutOfRange, _) => (StatusCode::BAD_REQUEST, INVALID),
         (Code::Unauthenticated, _) => (StatusCode::UNAUTHORIZED, INVALID),

@@ -152,7 +152,7 @@ pub fn problem(
 }
 
 fn constraints(plan: &PlanConfig, model_limit: usize) -> Constraints {
-    let seconds = |limit: Duration| (!limit.is_zero()).then(|| limit.as_secs_f64());
+    let seconds = |limit: Duration| (!limit.is_zero()).then_some(limit.as_secs_f64());
     let memory = match plan.memory.get() {
         0 => machine::memory_limit(),
         bytes => Some(bytes),

@@ -427,21 +427,21 @@ impl Whole {
 }
 
 fn header(f: &mut String) -> std::fmt::Result {
-    writeln!(
-        f,
-        "  {:>5} {:>10} {:>10} {:>10} {:>10} {:>8} {:>7} {:>9}  {:<6}{:<10}{}",
-        "split",
-        "cloud/tok",
-        "token",
-        "first",
-        "request",
-        "memory",
-        "context",
-        "KL",
-        "kv",
-        "codec",
-        "weights"
-    )
+    let columns = [
+        ("split", 5),
+        ("cloud/tok", 10),
+        ("token", 10),
+        ("first", 10),
+        ("request", 10),
+        ("memory", 8),
+        ("context", 7),
+        ("KL", 9),
+    ];
+    write!(f, " ")?;
+    for (name, width) in columns {
+        write!(f, " {name:>width$}")?;
+    }
+    writeln!(f, "  kv    codec     weights")
 }
 
 fn terms(f: &mut String, b: &Breakdown) -> std::fmt::Result {
