@@ -2,8 +2,10 @@
 //!
 //! Three sweeps: rows at position 0, which says what layers cost; then up to the furthest position in
 //! chunks, and one row at each position on the way back, which says what attention costs. Every figure
-//! is a lower quartile: what disturbs a machine for a moment only ever makes steps longer. What would
-//! take too long is left out: a plan goes on from what there is.
+//! is a lower quartile: what disturbs a machine for a moment only ever makes steps longer. One row runs
+//! after a pause, as it does when tokens are decoded: the other half and the link have their turn, and
+//! workers fall asleep and caches grow cold meanwhile. What would take too long is left out: a plan goes
+//! on from what there is.
 
 use crate::back::{Back, BackOpen, BackStep, RowsInput, RowsStep};
 use crate::engine::{Engine, EngineSession};
@@ -15,6 +17,9 @@ use bytes::Bytes;
 use std::time::{Duration, Instant};
 use tandem_codec::{Codec, Encoder};
 use tandem_model::ModelConfig;
+
+/// How long a half that decodes waits for the other one and the link: a token's time and more.
+const PAUSE: Duration = Duration::from_millis(25);
 
 /// What is measured.
 #[derive(Debug, Clone)]
@@ -99,6 +104,7 @@ pub async fn time_head(
     for repeat in 0..=timed.repeats {
         for (want, times) in [(true, &mut with), (false, &mut without)] {
             steps.truncate(0).await?;
+            tokio::time::sleep(PAUSE).await;
             let took = steps.rows(1, 0, want).await?;
             // The first touches fresh pages.
             if repeat > 0 || began.elapsed() > timed.patience {
@@ -177,6 +183,9 @@ async fn repeat(
     let mut times = Vec::new();
     for _ in 0..=timed.repeats {
         steps.truncate(position).await?;
+        if rows == 1 {
+            tokio::time::sleep(PAUSE).await;
+        }
         times.push(steps.run(rows, position).await?);
         if began.elapsed() > timed.patience {
             break;
