@@ -179,7 +179,7 @@ pub struct PlanLimits {
     /// What is best: cloud-seconds, latency, edge-memory or quality.
     #[arg(long)]
     pub objective: Option<Objective>,
-    /// Memory that the edge may take, such as 512MiB; 0B for what there is.
+    /// Memory that the edge may take, such as 512MiB; 0B for four fifths of what there is.
     #[arg(long)]
     pub memory: Option<ByteSize>,
     /// The longest that a token may take, such as 120ms; 0s for no limit.

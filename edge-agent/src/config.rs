@@ -185,7 +185,7 @@ pub struct PrefillConfig {
 pub struct PlanConfig {
     /// What is best.
     pub objective: Objective,
-    /// Memory of this process; 0 for what there is.
+    /// Memory of this process; 0 for four fifths of what there is.
     pub memory: ByteSize,
     /// Time of a token; 0 for no limit.
     pub deadline: HumanDuration,

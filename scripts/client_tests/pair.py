@@ -27,15 +27,16 @@ class Pair:
     """An edge-agent with its cloud-service, another whose cloud is not there, and one that asks for TLS and a token."""
 
     def __init__(self) -> None:
-        ports = iter(free_ports(9))
+        ports = iter(free_ports(10))
         self.cloud, self.cloud_admin = next(ports), next(ports)
-        self.edge, self.edge_admin = next(ports), next(ports)
+        self.edge, self.edge_admin, self.openai = next(ports), next(ports), next(ports)
         self.lonely, lonely_admin, nobody = next(ports), next(ports), next(ports)
         self.guarded, guarded_admin = next(ports), next(ports)
         with contextlib.ExitStack() as stack:
             self._home = Path(stack.enter_context(tempfile.TemporaryDirectory()))
             self._start(stack, CLOUD, self.cloud, self.cloud_admin)
-            self._start(stack, EDGE, self.edge, self.edge_admin, *SPLIT, "--cloud", url(self.cloud))
+            served = ["--cloud", url(self.cloud), "--openai-listen", local(self.openai)]
+            self._start(stack, EDGE, self.edge, self.edge_admin, *SPLIT, *served)
             self._start(stack, EDGE, self.lonely, lonely_admin, *SPLIT, "--cloud", url(nobody))
             guard = [*self._guard(), "--cloud", url(self.cloud)]
             self._start(stack, EDGE, self.guarded, guarded_admin, *SPLIT, *guard)

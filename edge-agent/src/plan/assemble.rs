@@ -154,7 +154,8 @@ pub fn problem(
 fn constraints(plan: &PlanConfig, model_limit: usize) -> Constraints {
     let seconds = |limit: Duration| (!limit.is_zero()).then_some(limit.as_secs_f64());
     let memory = match plan.memory.get() {
-        0 => machine::memory_limit(),
+        // Not all of it: figures are not exact, and nobody likes to be killed for a megabyte.
+        0 => machine::memory_limit().map(|limit| limit / 5 * 4),
         bytes => Some(bytes),
     };
     Constraints {

@@ -1,0 +1,128 @@
+"""OpenAI's own client against the OpenAI-compatible API of the real pair."""
+
+from __future__ import annotations
+
+import unittest
+
+import openai
+
+from client_tests.pair import MODEL, running_pair, url
+from processes import wait_for
+
+NAME = MODEL.name
+PROMPT = "Why is the sky blue?"
+MESSAGES = [{"role": "user", "content": PROMPT}]
+TOKENS = 16
+
+
+class OpenAiTest(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls) -> None:
+        cls.pair = running_pair()
+        # The client wants a key; the API asks for none.
+        base = f"{url(cls.pair.openai)}/v1"
+        cls.client = openai.OpenAI(base_url=base, api_key="none", max_retries=0, timeout=60)
+        cls.addClassCleanup(cls.client.close)
+
+    def setUp(self) -> None:
+        wait_for(lambda: self.pair.running_sessions() == 0, "earlier answers to end")
+
+    def chat(self, **fields):
+        return self.client.chat.completions.create(
+            **{"model": NAME, "messages": MESSAGES, "max_tokens": TOKENS, "temperature": 0, **fields}
+        )
+
+    def test_a_greedy_chat_is_what_the_edge_itself_would_print(self) -> None:
+        answer = self.chat()
+        [choice] = answer.choices
+        self.assertEqual(choice.message.role, "assistant")
+        self.assertEqual(choice.message.content, self.pair.greedy(PROMPT, TOKENS).removesuffix("\n"))
+        self.assertEqual(choice.finish_reason, "length")
+        self.assertTrue(answer.id.startswith("chatcmpl-"))
+        self.assertEqual((answer.object, answer.model), ("chat.completion", NAME))
+        self.assertEqual(answer.usage.completion_tokens, TOKENS)
+        self.assertEqual(answer.usage.total_tokens, answer.usage.prompt_tokens + TOKENS)
+
+    def test_a_streamed_chat_is_the_same_with_its_usage_last(self) -> None:
+        expected = self.chat()
+        chunks = list(self.chat(stream=True, stream_options={"include_usage": True}))
+        self.assertEqual(chunks[0].choices[0].delta.role, "assistant")
+        text = "".join(chunk.choices[0].delta.content or "" for chunk in chunks[:-1])
+        self.assertEqual(text, expected.choices[0].message.content)
+        self.assertEqual(chunks[-2].choices[0].finish_reason, "length")
+        self.assertEqual(chunks[-1].choices, [])
+        self.assertEqual(chunks[-1].usage.completion_tokens, TOKENS)
+        # All of the prompt is held but for its last token, which has to run again.
+        cached = chunks[-1].usage.prompt_tokens_details.cached_tokens
+        self.assertEqual(cached, expected.usage.prompt_tokens - 1)
+        self.assertEqual({chunk.id for chunk in chunks}, {chunks[0].id})
+
+    def test_a_conversation_goes_on_with_what_it_was_answered(self) -> None:
+        first = self.chat(max_tokens=8)
+        turns = [*MESSAGES, first.choices[0].message.model_dump(), {"role": "user", "content": "And why?"}]
+        second = self.chat(messages=turns)
+        self.assertGreater(second.usage.prompt_tokens_details.cached_tokens, first.usage.prompt_tokens)
+
+    def test_a_completion_goes_on_from_text_and_ids_whole_and_streamed(self) -> None:
+        create = self.client.completions.create
+        fields = {"model": NAME, "prompt": "The capital of France is", "max_tokens": 8, "temperature": 0}
+        whole = create(**fields, logprobs=1)
+        [choice] = whole.choices
+        self.assertEqual("".join(choice.logprobs.tokens), choice.text)
+        self.assertTrue(all(logprob <= 0 for logprob in choice.logprobs.token_logprobs))
+        self.assertEqual(len(choice.logprobs.top_logprobs), 8)
+        streamed = "".join(chunk.choices[0].text for chunk in create(**fields, stream=True))
+        self.assertEqual(streamed, choice.text)
+        self.assertEqual(create(**{**fields, "prompt": [504]}).usage.prompt_tokens, 1)
+        stopped = create(**fields, stop=[choice.text[-3:]])
+        self.assertEqual(stopped.choices[0].finish_reason, "stop")
+        self.assertNotIn(choice.text[-3:], stopped.choices[0].text)
+
+    def test_a_seed_gives_the_same_text_and_another_one_another(self) -> None:
+        def text(seed: int) -> str:
+            fields = {"temperature": 1.5, "seed": seed, "max_tokens": 24}
+            return self.chat(**fields).choices[0].message.content
+
+        self.assertEqual(text(7), text(7))
+        self.assertNotEqual(text(7), text(8))
+        # Without a temperature it is OpenAI's 1, which is not greedy.
+        drawn = {self.chat(temperature=openai.NOT_GIVEN, seed=seed).choices[0].message.content for seed in range(4)}
+        self.assertGreater(len(drawn), 1)
+
+    def test_log_probabilities_come_token_by_token(self) -> None:
+        told = self.chat(logprobs=True, top_logprobs=2).choices[0].logprobs.content
+        self.assertEqual(len(told), TOKENS)
+        for token in told:
+            self.assertEqual(len(token.top_logprobs), 2)
+            # Greedy: the chosen token is the most likely one.
+            self.assertEqual((token.token, token.logprob), (token.top_logprobs[0].token, token.top_logprobs[0].logprob))
+
+    def test_the_model_is_listed_and_found(self) -> None:
+        self.assertEqual([model.id for model in self.client.models.list()], [NAME])
+        self.assertEqual(self.client.models.retrieve(NAME).object, "model")
+        with self.assertRaises(openai.NotFoundError):
+            self.client.models.retrieve("gpt-4")
+
+    def test_what_is_not_served_is_refused_by_name(self) -> None:
+        with self.assertRaises(openai.NotFoundError) as refused:
+            self.chat(model="gpt-4")
+        self.assertEqual(refused.exception.code, "model_not_found")
+        for fields, param in (({"n": 2}, "n"), ({"top_p": 2}, "top_p"), ({"extra_body": {"beams": 4}}, "beams")):
+            with self.assertRaises(openai.BadRequestError) as refused:
+                self.chat(**fields)
+            self.assertEqual(refused.exception.param, param)
+            self.assertEqual(refused.exception.type, "invalid_request_error")
+
+    def test_vllms_fields_are_served(self) -> None:
+        extra = {"top_k": 1, "min_p": 0.1, "repetition_penalty": 1.0, "ignore_eos": True}
+        # One token to draw from: greedy whatever the temperature.
+        drawn = self.chat(temperature=1.5, extra_body=extra)
+        self.assertEqual(drawn.choices[0].message.content, self.chat().choices[0].message.content)
+
+    def test_a_stream_that_is_closed_frees_the_clouds_session(self) -> None:
+        stream = self.chat(max_tokens=2000, stream=True, extra_body={"ignore_eos": True})
+        for _, chunk in zip(range(4), stream):
+            self.assertIsNone(chunk.choices[0].finish_reason)
+        self.assertEqual(self.pair.running_sessions(), 1)
+        stream.close()
+        wait_for(lambda: self.pair.running_sessions() == 0, "the cloud to free the session", 5)
