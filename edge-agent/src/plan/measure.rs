@@ -23,8 +23,8 @@ const MOST_LAYERS: usize = 16;
 /// The part of the memory there is that layers to be measured may take.
 const SHARE_OF_MEMORY: u64 = 3;
 /// Steps of a kind, and the time that they may take together.
-const REPEATS: usize = 15;
-const PATIENCE: Duration = Duration::from_millis(1500);
+const REPEATS: usize = 11;
+const PATIENCE: Duration = Duration::from_millis(700);
 /// Positions at which attention is measured, as far as the model attends.
 const POSITIONS: [usize; 4] = [128, 256, 512, 1024];
 /// Tokens whose rows codecs are measured on.
