@@ -322,7 +322,10 @@ impl Session<'_> {
             return Ok(());
         };
         let decode = completed.output.decode;
-        self.cloud.waits.note(completed.queue);
+        // A prompt's rows wait for those before them, which is no sign of others.
+        if rows == 1 {
+            self.cloud.waits.note(completed.queue);
+        }
         self.record
             .step(rows, completed.queue, completed.compute, decode);
         let Some(token) = completed.output.token else {

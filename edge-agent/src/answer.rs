@@ -12,9 +12,9 @@ use crate::metrics::{
     REUSED_TOKENS, TIME_TO_FIRST_TOKEN,
 };
 use crate::pool::Turn;
-use crate::session::{Session, Usage};
+use crate::session::Session;
+use crate::usage::Usage;
 use std::time::{Duration, Instant};
-use tandem_codec::Codec;
 use tandem_proto::v1;
 use tandem_service::status::{bad_request, failure};
 use tandem_text::{Detokenizer, StopMatcher, StopOutcome, StopStrings};
@@ -270,7 +270,7 @@ impl<'a> Running<'a> {
             completion_tokens: self.tokens,
             seed: request.sampling.seed.unwrap_or(0),
             timings: Some(self.timings(&usage)),
-            wire: Some(wire_usage(&usage, edge.config.hidden)),
+            wire: Some(usage.wire(edge.config.hidden)),
             replays: 0,
         }
     }
@@ -289,31 +289,6 @@ impl<'a> Running<'a> {
             cloud_compute_seconds: seconds(usage.cloud_compute),
             cloud_queue_seconds: seconds(usage.cloud_queue),
         }
-    }
-}
-
-fn wire_usage(usage: &Usage, hidden: usize) -> v1::WireUsage {
-    let values = usage.rows * hidden as u64;
-    v1::WireUsage {
-        up_bytes: usage.up,
-        down_bytes: usage.down,
-        rows: usage.rows,
-        frame_bytes: usage.frame,
-        token_id_bytes: usage.token_ids,
-        bits_per_value: match values {
-            0 => 0.0,
-            values => 8.0 * usage.frame as f64 / values as f64,
-        },
-        codecs: Codec::ALL
-            .into_iter()
-            .zip(usage.codecs)
-            .filter(|(_, used)| used.rows > 0)
-            .map(|(codec, used)| v1::CodecUsage {
-                codec: codec.name().to_owned(),
-                rows: used.rows,
-                frame_bytes: used.frame,
-            })
-            .collect(),
     }
 }
 

@@ -2,9 +2,9 @@
 //! after; `generate` and `chat` run the same edge in the process itself.
 
 use crate::config::{DEFAULTS, EdgeConfig};
+use crate::plan::args::PlanArgs;
 use clap::{Args, Parser, Subcommand};
 use std::path::PathBuf;
-use tandem_planner::Objective;
 use tandem_prepare::{EmbeddingArg, PrepareArgs};
 use tandem_proto::v1;
 use tandem_service::config::{AutoCount, ByteSize, ConfigError, HumanDuration, Layers};
@@ -41,7 +41,7 @@ pub enum Command {
 }
 
 /// What an edge is made of.
-#[derive(Debug, Default, Args)]
+#[derive(Debug, Clone, Default, Args)]
 pub struct EdgeArgs {
     /// A configuration file; see `edge-agent config`.
     #[arg(long)]
@@ -142,73 +142,6 @@ pub struct EdgeArgs {
     /// text or json.
     #[arg(long)]
     pub log_format: Option<String>,
-}
-
-/// Flags of `plan`. What `split`, `weights`, `kv` and `codec` are set to is taken as given.
-#[derive(Debug, Args)]
-pub struct PlanArgs {
-    /// The edge.
-    #[command(flatten)]
-    pub edge: EdgeArgs,
-    /// What the plan has to hold.
-    #[command(flatten)]
-    pub limits: PlanLimits,
-    /// Measure again what was measured before.
-    #[arg(long)]
-    pub fresh: bool,
-    /// Show where time, memory and quality go.
-    #[arg(long)]
-    pub explain: bool,
-    /// Print one JSON document instead of the table.
-    #[arg(long)]
-    pub json: bool,
-    /// Write a configuration for `serve` that deploys the plan.
-    #[arg(long, value_name = "FILE")]
-    pub out: Option<PathBuf>,
-    /// Write all figures that the plan was made from, as JSON.
-    #[arg(long, value_name = "FILE")]
-    pub problem: Option<PathBuf>,
-    /// Draw the plans that no other beats, as SVG.
-    #[arg(long, value_name = "FILE")]
-    pub plot: Option<PathBuf>,
-}
-
-/// Flags over the section `plan` of the configuration.
-#[derive(Debug, Default, Args)]
-pub struct PlanLimits {
-    /// What is best: cloud-seconds, latency, edge-memory or quality.
-    #[arg(long)]
-    pub objective: Option<Objective>,
-    /// Memory that the edge may take, such as 512MiB; 0B for four fifths of what there is.
-    #[arg(long)]
-    pub memory: Option<ByteSize>,
-    /// The longest that a token may take, such as 120ms; 0s for no limit.
-    #[arg(long)]
-    pub deadline: Option<HumanDuration>,
-    /// The longest that the first token may take; 0s for no limit.
-    #[arg(long)]
-    pub first_token: Option<HumanDuration>,
-    /// Positions that a session must have room for.
-    #[arg(long)]
-    pub max_context: Option<usize>,
-    /// Divergence from the exact model in nats; 0 for no limit.
-    #[arg(long)]
-    pub max_kl: Option<f64>,
-    /// How often the link may be worse than what deadlines are held on.
-    #[arg(long)]
-    pub outage: Option<f64>,
-    /// Tokens of a typical prompt.
-    #[arg(long)]
-    pub prompt_tokens: Option<usize>,
-    /// Tokens of a typical answer.
-    #[arg(long)]
-    pub output_tokens: Option<usize>,
-    /// Conversations held at once.
-    #[arg(long)]
-    pub plan_sessions: Option<usize>,
-    /// Where figures and plans are kept.
-    #[arg(long, value_name = "DIR")]
-    pub plan_cache: Option<PathBuf>,
 }
 
 /// How tokens are chosen.
@@ -357,7 +290,11 @@ impl EdgeArgs {
         self.layers_over(layers)?.build()
     }
 
-    fn layers_over(self, mut layers: Layers) -> Result<Layers, ConfigError> {
+    /// The file and the flags over other layers.
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    pub fn layers_over(self, mut layers: Layers) -> Result<Layers, ConfigError> {
         if let Some(file) = &self.config {
             layers = layers.file(file)?;
         }
@@ -401,37 +338,6 @@ impl EdgeArgs {
             .flag("--drain-deadline", "drain_deadline", self.drain_deadline)
             .flag("--log-level", "log.level", self.log_level)
             .flag("--log-format", "log.format", self.log_format))
-    }
-}
-
-impl PlanArgs {
-    /// The configuration, with the limits over it.
-    ///
-    /// # Errors
-    /// When a file or a value cannot be.
-    pub fn load_quiet(edge: EdgeArgs, limits: PlanLimits) -> Result<EdgeConfig, ConfigError> {
-        let quiet = Layers::new(DEFAULTS).set("log.level", "warn");
-        edge.layers_over(quiet)?
-            .flag("--objective", "plan.objective", limits.objective)
-            .flag("--memory", "plan.memory", limits.memory)
-            .flag("--deadline", "plan.deadline", limits.deadline)
-            .flag("--first-token", "plan.first_token", limits.first_token)
-            .flag("--max-context", "plan.context", limits.max_context)
-            .flag("--max-kl", "plan.max_kl", limits.max_kl)
-            .flag("--outage", "plan.outage", limits.outage)
-            .flag(
-                "--prompt-tokens",
-                "plan.prompt_tokens",
-                limits.prompt_tokens,
-            )
-            .flag(
-                "--output-tokens",
-                "plan.output_tokens",
-                limits.output_tokens,
-            )
-            .flag("--plan-sessions", "plan.sessions", limits.plan_sessions)
-            .flag("--plan-cache", "plan.cache", limits.plan_cache)
-            .build()
     }
 }
 

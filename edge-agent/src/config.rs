@@ -201,7 +201,7 @@ pub struct PlanConfig {
     pub prompt_tokens: usize,
     /// Tokens of a typical answer.
     pub output_tokens: usize,
-    /// Sessions at once.
+    /// Sessions at once that memory is planned for.
     pub sessions: usize,
     /// Where figures and plans are kept; empty for beside the model.
     pub cache: PathBuf,

@@ -30,3 +30,4 @@ pub mod service;
 pub mod session;
 pub mod split_stream;
 pub mod uplink;
+pub mod usage;

@@ -20,6 +20,9 @@ use tonic::{Code, Status};
 /// A client of the cloud, which shows it the edge's token where there is one.
 pub type CloudClient = SplitServiceClient<InterceptedService<Channel, Bearer>>;
 
+/// How long to wait before the cloud is asked again, at first and at most.
+const RETRY: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(10));
+
 /// No connection can be made, whatever the cloud does.
 #[derive(Debug, thiserror::Error)]
 pub enum LinkError {
@@ -119,6 +122,19 @@ impl Link {
         let description = Arc::new(answer.into_inner());
         *self.lock() = Some(Arc::clone(&description));
         Ok(description)
+    }
+
+    /// Asks until the cloud answers.
+    pub async fn wait(&self) {
+        let mut wait = RETRY.0;
+        while let Err(status) = self.describe().await {
+            tracing::warn!(
+                message = status.message(),
+                "the cloud does not answer; retrying"
+            );
+            tokio::time::sleep(wait).await;
+            wait = (2 * wait).min(RETRY.1);
+        }
     }
 
     /// What the cloud is known to serve, without asking.

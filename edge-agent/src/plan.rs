@@ -6,6 +6,7 @@
 //! link_probe     the way between them    ┘
 //! ```
 
+pub mod args;
 pub mod assemble;
 pub mod cache;
 pub mod cloud_profile;
@@ -17,11 +18,12 @@ pub mod measured;
 pub mod plot;
 pub mod report;
 pub mod start;
+pub mod table;
 
-use crate::cli::PlanArgs;
-use crate::config::EdgeConfig;
+use crate::config::{DEFAULTS, EdgeConfig};
 use crate::link::Link;
 use anyhow::Context as _;
+use args::PlanArgs;
 use cache::Cache;
 use measure::Choices;
 use measured::MeasuredEdge;
@@ -32,11 +34,9 @@ use std::time::{Duration, Instant};
 use tandem_engine::ModelFiles;
 use tandem_planner::{LinkProfile, Outcome, Problem, Sensitivity, search};
 use tandem_proto::v1;
+use tandem_service::config::Layers;
 use tandem_service::logging;
 use tandem_text::Tokenizer;
-
-/// Figures of this edge, kept between starts.
-const EDGE_FILE: &str = "edge-profile.json";
 
 /// A model, and what is known of it for planning.
 #[derive(Debug)]
@@ -44,6 +44,8 @@ pub struct Subject {
     files: Arc<ModelFiles>,
     tokenizer: Tokenizer,
     sensitivity: Option<Sensitivity>,
+    /// Of the file of it: whether it has changed.
+    sensitivity_checksum: Option<u32>,
     choices: Choices,
     cache: Cache,
 }
@@ -76,7 +78,8 @@ pub async fn plan(args: PlanArgs) -> anyhow::Result<()> {
         problem,
         plot,
     } = args;
-    let config = PlanArgs::load_quiet(edge, limits)?;
+    let layers = edge.clone().layers_over(Layers::new(DEFAULTS))?;
+    let config = limits.load_over(edge)?;
     logging::init(&config.log)?;
     let began = Instant::now();
     let subject = Subject::open(&config).await?;
@@ -103,7 +106,7 @@ pub async fn plan(args: PlanArgs) -> anyhow::Result<()> {
         anyhow::bail!("no plan holds the limits");
     };
     if let Some(path) = out {
-        let yaml = deploy::Deployment::of(&solved.problem, chosen, &config).yaml(&config)?;
+        let yaml = deploy::Deployment::of(&solved.problem, chosen, &config).yaml(layers)?;
         std::fs::write(&path, yaml).with_context(|| format!("cannot write {}", path.display()))?;
     }
     Ok(())
@@ -132,13 +135,14 @@ impl Subject {
             );
         }
         let fingerprint = files.weights_fingerprint.to_string();
-        let sensitivity = read_sensitivity(config, &fingerprint)?;
+        let (sensitivity, sensitivity_checksum) = read_sensitivity(config, &fingerprint)?.unzip();
         let choices = assemble::choices(config, &files, sensitivity.as_ref())?;
         Ok(Self {
             cache: Cache::new(&config.plan.cache, &config.model, &fingerprint),
             files: Arc::new(files),
             tokenizer,
             sensitivity,
+            sensitivity_checksum,
             choices,
         })
     }
@@ -149,9 +153,10 @@ impl Subject {
     /// When a step fails.
     pub async fn edge(&self, config: &EdgeConfig, fresh: bool) -> anyhow::Result<MeasuredEdge> {
         let identity = measure::identity(config, &self.files, &self.choices);
+        let file = identity.file();
         let kept: Option<MeasuredEdge> = match fresh {
             true => None,
-            false => self.cache.read(EDGE_FILE),
+            false => self.cache.read(&file),
         };
         if let Some(kept) = kept {
             if kept.identity == identity {
@@ -161,7 +166,7 @@ impl Subject {
         }
         let files = Arc::clone(&self.files);
         let measured = measure::measure(config, files, &self.tokenizer, &self.choices).await?;
-        if self.cache.write(EDGE_FILE, &measured).is_none() {
+        if self.cache.write(&file, &measured).is_none() {
             tracing::warn!(
                 "what was measured cannot be kept: set plan.cache to a folder that can be written to"
             );
@@ -202,8 +207,12 @@ impl Subject {
     }
 }
 
-fn read_sensitivity(config: &EdgeConfig, fingerprint: &str) -> anyhow::Result<Option<Sensitivity>> {
-    let path = config.model.join("codec").join("sensitivity.json");
+/// What precision costs the model, if that was measured, and the file's CRC-32C.
+fn read_sensitivity(
+    config: &EdgeConfig,
+    fingerprint: &str,
+) -> anyhow::Result<Option<(Sensitivity, u32)>> {
+    let path = config.model.join(Sensitivity::FILE);
     let text = match std::fs::read(&path) {
         Ok(text) => text,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
@@ -215,7 +224,7 @@ fn read_sensitivity(config: &EdgeConfig, fingerprint: &str) -> anyhow::Result<Op
         tracing::warn!(path = %path.display(), "not used: measured on other weights than this model's");
         return Ok(None);
     }
-    Ok(Some(found))
+    Ok(Some((found, crc32c::crc32c(&text))))
 }
 
 /// A cloud that has said what it serves and what its steps take.

@@ -20,8 +20,6 @@ use tokio::net::TcpListener;
 
 /// How often idle sessions are looked after and gauges published.
 const TIDY_INTERVAL: Duration = Duration::from_secs(1);
-/// How long to wait before the cloud is asked again, at first and at most.
-const RETRY: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(10));
 
 /// Serves until a signal's drain has ended.
 ///
@@ -133,15 +131,7 @@ async fn serve_loaded(
 
 /// Connects before the first client does, and looks after what is idle.
 async fn tidy(edge: &Edge) {
-    let mut wait = RETRY.0;
-    while let Err(status) = edge.link.describe().await {
-        tracing::warn!(
-            message = status.message(),
-            "the cloud does not answer; retrying"
-        );
-        tokio::time::sleep(wait).await;
-        wait = (2 * wait).min(RETRY.1);
-    }
+    edge.link.wait().await;
     tracing::info!("the cloud answers");
     let mut interval = tokio::time::interval(TIDY_INTERVAL);
     loop {

@@ -4,6 +4,7 @@
 use crate::edge::{Edge, SessionCodecs};
 use crate::metrics::{BITS_PER_VALUE, ENCODE, FRONT_STEP, LINK, OUTLIERS, ROWS};
 use crate::split_stream::{SentBytes, SplitStream};
+use crate::usage::Usage;
 use std::time::{Duration, Instant};
 use tandem_codec::Codec;
 use tandem_engine::{
@@ -53,38 +54,6 @@ struct SentRow {
     alone: bool,
     /// Front layers and encoding, waiting for them included.
     computed: Duration,
-}
-
-/// What an answer has cost so far.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct Usage {
-    /// Message bytes up.
-    pub up: u64,
-    /// Message bytes down.
-    pub down: u64,
-    /// Frame bytes up.
-    pub frame: u64,
-    /// Token id bytes up.
-    pub token_ids: u64,
-    /// Rows sent.
-    pub rows: u64,
-    /// The same and their frames' bytes, in the order of [`Codec::ALL`].
-    pub codecs: [CodecUsage; Codec::ALL.len()],
-    /// Front layers.
-    pub edge_compute: Duration,
-    /// Back layers, by the cloud's clock.
-    pub cloud_compute: Duration,
-    /// Waiting for the cloud's engine, by the cloud's clock.
-    pub cloud_queue: Duration,
-}
-
-/// What went up in one codec.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct CodecUsage {
-    /// Rows.
-    pub rows: u64,
-    /// Bytes of their frames.
-    pub frame: u64,
 }
 
 /// A row being computed.
@@ -428,11 +397,7 @@ impl Session {
             crc32c: crc32c::crc32c(&frame.bytes),
             frame: frame.bytes,
         };
-        self.usage.rows += frame.rows as u64;
-        if let Some(at) = Codec::ALL.iter().position(|&known| known == codec) {
-            self.usage.codecs[at].rows += frame.rows as u64;
-            self.usage.codecs[at].frame += rows.frame.len() as u64;
-        }
+        self.usage.add_rows(codec, frame.rows, rows.frame.len());
         self.sent(tokens);
         if !paced {
             return self.send(infer_request::Message::Rows(rows)).await;

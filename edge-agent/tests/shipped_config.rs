@@ -8,7 +8,7 @@
 )]
 
 use clap::{CommandFactory as _, Parser as _};
-use edge_agent::cli::{Cli, Command, EdgeArgs, PlanArgs};
+use edge_agent::cli::{Cli, Command, EdgeArgs};
 use edge_agent::config::{DEFAULTS, EdgeConfig};
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -234,7 +234,7 @@ fn every_key_of_the_plan_has_a_flag_that_wins() {
         let Command::Plan(args) = Cli::try_parse_from(line).unwrap().command else {
             panic!("{flag} is no flag of plan");
         };
-        let config = PlanArgs::load_quiet(args.edge, args.limits).unwrap();
+        let config = args.limits.load_over(args.edge).unwrap();
         assert_eq!(read(&config), *value, "{flag} over {key}");
     }
 }

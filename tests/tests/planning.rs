@@ -86,6 +86,8 @@ async fn a_plan_measures_the_link_and_deploys() {
     );
     let problem = cache.path().join("problem.json");
     let out = [
+        "--idle-ttl",
+        "7m",
         "--problem",
         problem.to_str().unwrap(),
         "--out",
@@ -137,6 +139,9 @@ async fn a_plan_measures_the_link_and_deploys() {
 
     // The file is a configuration that serves.
     let configured = std::fs::read_to_string(&yaml).unwrap();
+    // With what was configured besides, and nothing that was not.
+    assert!(configured.contains("idle_ttl: 7m"), "{configured}");
+    assert!(!configured.contains("log:"), "{configured}");
     let checked = Command::new(Binary::EdgeAgent.path())
         .args(["generate", "--json", "--max-tokens", "4", "--config"])
         .arg(&yaml)
@@ -175,6 +180,22 @@ async fn limits_shape_the_plan_and_are_named_when_nothing_holds_them() {
     assert_eq!(given["chosen"]["split"], 2);
     assert_eq!(given["chosen"]["codec"], "tabq");
     assert_eq!(given["chosen"]["weights"], "int8");
+
+    // A session follows the link down to the floor, and begins no lower.
+    let smallest = ["--json", "--split", "2", "--max-kl", "0"];
+    let far = LinkProfile::new(std::time::Duration::ZERO, Some(Rate::kbit(500)));
+    let link = ShapedLink::start(cloud.address(), far).unwrap();
+    let slow = |arguments: &[&str]| {
+        let url = format!("http://{}", link.address());
+        document(&plan(&url, cache.path(), &[&smallest, arguments].concat()))
+    };
+    let free = slow(&[]);
+    assert!(
+        !["f32", "bf16"].contains(&free["chosen"]["codec"].as_str().unwrap()),
+        "{free}"
+    );
+    let floored = slow(&["--adapt-floor", "bf16"]);
+    assert_eq!(floored["chosen"]["codec"], "bf16");
 
     let nothing = ask(&["--memory", "1MiB"]);
     assert!(!nothing.status.success());
@@ -240,6 +261,8 @@ async fn an_edge_plans_for_itself_and_remembers() {
         serde_json::from_slice(&std::fs::read(cache.path().join("edge-plan.json")).unwrap())
             .unwrap();
     let split = kept["deployment"]["split"].as_u64().unwrap();
+    // Memory was planned for four sessions: a fifth has to wait.
+    assert_eq!(kept["deployment"]["sessions"], 4);
     assert!(split > 0, "{kept}");
     let by_hand = Command::new(Binary::EdgeAgent.path())
         .args(["generate", "--json", "--max-tokens", "4", "--codec", "f32"])
@@ -271,5 +294,61 @@ async fn an_edge_plans_for_itself_and_remembers() {
     assert!(
         log.contains("split is auto, and a plan needs the cloud"),
         "{log}"
+    );
+}
+
+/// What precision costs is part of a plan's grounds: measured anew, it is planned anew.
+#[tokio::test]
+async fn a_plan_does_not_outlive_what_it_was_made_from() {
+    let folder = tempfile::tempdir().unwrap();
+    let own = folder.path().join("model");
+    std::fs::create_dir_all(own.join("codec")).unwrap();
+    for entry in std::fs::read_dir(model()).unwrap() {
+        let from = entry.unwrap().path();
+        if from.is_file() {
+            std::fs::copy(&from, own.join(from.file_name().unwrap())).unwrap();
+        }
+    }
+    let config = folder.path().join("edge.yaml");
+    let section = "plan: {context: 48, prompt_tokens: 20, output_tokens: 10}\n";
+    std::fs::write(&config, section).unwrap();
+    let cloud = Server::cloud(&own, ServerOptions::default()).await.unwrap();
+    let start = || {
+        let output = Command::new(Binary::EdgeAgent.path())
+            .args(["generate", "--max-tokens", "1", "--log-level", "info"])
+            .args(["--cloud", &cloud.url(), "--config"])
+            .arg(&config)
+            .arg("--model")
+            .arg(&own)
+            .arg("hello")
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{output:?}");
+        String::from_utf8_lossy(&output.stderr).into_owned()
+    };
+    let kept = || -> Value {
+        let file = std::fs::read(own.join("plan/edge-plan.json")).unwrap();
+        serde_json::from_slice(&file).unwrap()
+    };
+    start();
+    let fingerprint = kept()["grounds"]["edge"]["weights_fingerprint"].clone();
+    assert_eq!(kept()["deployment"]["weights"], "f32");
+    let measured = |kl: f64| {
+        let sensitivity = serde_json::json!({
+            "weights_fingerprint": fingerprint, "tokens": 8,
+            "types": [{"weights": "int8", "layer_kl": [kl, kl, kl], "head_kl": kl}],
+        });
+        std::fs::write(own.join("codec/sensitivity.json"), sensitivity.to_string()).unwrap();
+    };
+    measured(1e-4);
+    assert!(start().contains("planning again"));
+    assert!(start().contains("planned before"));
+    measured(1.0);
+    let log = start();
+    assert!(log.contains("planning again"), "{log}");
+    assert_eq!(
+        kept()["deployment"]["weights"],
+        "f32",
+        "int8 costs too much now"
     );
 }

@@ -9,13 +9,14 @@ use crate::cut::{Cut, Reference};
 use crate::error::{EvalError, Result};
 use crate::pipeline::Framing;
 use crate::precision::Sides;
-use crate::sensitivity::{self, Tables, sensitivity};
+use crate::sensitivity::{Tables, sensitivity};
 use serde::Serialize;
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 use tandem_codec::{Codec, Profile};
 use tandem_engine::Profiles;
+use tandem_model::Fingerprint;
 use tandem_planner::Sensitivity;
 use tandem_service::progress::Progress;
 use tandem_text::{Corpus, Tokenizer};
@@ -91,7 +92,7 @@ pub fn calibrate(args: &CalibrateArgs) -> Result<Report> {
         let (_, check) = chunks.split_at(args.chunks.get());
         let measured = sensitivity(args, &sides, check)?;
         let json = serde_json::to_vec_pretty(&measured).map_err(EvalError::Json)?;
-        write(&sensitivity::path(&args.model), &json)?;
+        write(&args.model.model.join(Sensitivity::FILE), &json)?;
         found = Some(measured);
     }
     Ok(Report {
@@ -158,11 +159,7 @@ fn calibrate_cut(
     Ok(CutReport {
         split,
         path,
-        fingerprint: profile
-            .fingerprint()
-            .iter()
-            .map(|b| format!("{b:02x}"))
-            .collect(),
+        fingerprint: Fingerprint(profile.fingerprint()).to_string(),
         bytes: bytes.len(),
         codecs,
     })

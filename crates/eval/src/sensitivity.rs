@@ -4,28 +4,22 @@
 //! The rows before a layer are exact, so the layers before it need no second run: the back from that
 //! layer on is loaded once for each type, and its predictions are compared with the exact ones.
 
-use crate::cli::{CalibrateArgs, ModelArgs};
+use crate::cli::CalibrateArgs;
 use crate::divergence::Divergence;
 use crate::error::{EvalError, Result};
 use crate::precision::Sides;
 use bytes::Bytes;
 use std::fmt;
-use std::path::PathBuf;
 use std::sync::Arc;
 use tandem_codec::{Codec, Encoder, Profile};
 use tandem_engine::{
     Back, BackOpen, Compute, FrontStep, Half as _, KvBudget, MERGED_ROWS, ModelFiles, RowsInput,
 };
-use tandem_model::{KvType, ModelConfig, WeightScheme};
+use tandem_model::{Fingerprint, KvType, ModelConfig, WeightScheme};
 use tandem_planner::{
     CodecSensitivity, CutSensitivity, KvSensitivity, Sensitivity, TypeSensitivity,
 };
 use tandem_service::progress::Progress;
-
-/// Where it lies in a model's directory.
-pub fn path(model: &ModelArgs) -> PathBuf {
-    model.model.join("codec").join("sensitivity.json")
-}
 
 /// Measures all layers and the head, keys and values, and codecs, on chunks of tokens.
 ///
@@ -112,7 +106,7 @@ pub fn sensitivity(
                     };
                     logits(&back, layer, profile, at, input)
                 })?;
-                let profile = profile.map(|p| hex(&p.fingerprint()));
+                let profile = profile.map(|p| Fingerprint(p.fingerprint()).to_string());
                 cuts.push(CutSensitivity { profile, kl });
             }
         }
@@ -136,11 +130,6 @@ pub fn sensitivity(
             })
             .collect(),
     })
-}
-
-/// A profile's fingerprint as people and files write it.
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|b| format!("{b:02x}")).collect()
 }
 
 /// What predictions are compared with.

@@ -79,7 +79,7 @@ pub struct Binding {
 }
 
 /// A limit that keeps everything out, or that the nearest candidate breaks.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Shortfall {
     /// The limit.
     pub constraint: Constraint,

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-/// The file `codec/sensitivity.json` beside a model. Every divergence is a mean Kullback-Leibler
+/// The file [`Sensitivity::FILE`] beside a model. Every divergence is a mean Kullback-Leibler
 /// divergence in nats from the model in f32, of predictions of the same text.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Sensitivity {
@@ -59,6 +59,9 @@ pub struct CutSensitivity {
 }
 
 impl Sensitivity {
+    /// Where it lies in a model's directory.
+    pub const FILE: &str = "codec/sensitivity.json";
+
     /// What a type of weights costs each layer.
     pub fn layer_kl(&self, weights: &str) -> Option<&[f64]> {
         let found = self.types.iter().find(|t| t.weights == weights)?;

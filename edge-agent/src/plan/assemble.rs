@@ -6,6 +6,7 @@ use crate::config::{EdgeConfig, PlanConfig};
 use anyhow::Context as _;
 use std::str::FromStr as _;
 use std::time::Duration;
+use tandem_codec::Codec;
 use tandem_engine::ModelFiles;
 use tandem_model::{Group, KvType, ModelConfig, WeightScheme, WeightType};
 use tandem_planner::{
@@ -14,6 +15,7 @@ use tandem_planner::{
 };
 use tandem_proto::v1;
 use tandem_service::machine;
+use tandem_wire::fingerprint;
 
 /// Plans within this share of the best are as good: less than figures differ from run to run.
 const INDIFFERENCE: f64 = 0.01;
@@ -115,7 +117,13 @@ pub fn problem(
         .map(|c| codec(inputs, c))
         .collect();
     let own = config.codec().map(|codec| codec.to_string());
-    let chosen = |codec: &CodecOption| own.as_ref().is_none_or(|own| *own == codec.name);
+    let floor = config.adapt.floor.codec();
+    let chosen = |codec: &CodecOption| match (&own, floor, Codec::from_str(&codec.name)) {
+        (Some(own), ..) => *own == codec.name,
+        // A session follows the link down to the floor, and begins no lower.
+        (None, Some(floor), Ok(codec)) => codec.typical_bits() >= floor.typical_bits(),
+        (None, ..) => true,
+    };
     let given = files.package().is_some() || config.compute().weights.is_some();
     let splits = match config.split.get() {
         Some(split) => split..=split,
@@ -225,7 +233,8 @@ fn codec(inputs: &Inputs<'_>, measured: &MeasuredCodec) -> CodecOption {
         // A profile that the cloud neither has nor takes: rows would be written without it, and what
         // they then cost was not measured.
         let shared = profile.is_none_or(|profile| {
-            let has = known.iter().any(|k| super::codec_costs::hex(k) == profile);
+            let mut known = known.iter().filter_map(|k| fingerprint(k));
+            let has = known.any(|known| known.to_string() == profile);
             has || inputs.described.accepts_profiles
         });
         let given = inputs.config.codec().is_some();

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Instant;
 use tandem_codec::{Codec, Decoder, Encoder, Limits, Profile};
 use tandem_engine::{Front, Profiles};
+use tandem_model::Fingerprint;
 
 /// Measures all codecs at each cut of a front on the rows of some tokens.
 ///
@@ -79,11 +80,6 @@ fn cost(
         prefill_bytes: together as f64 / count as f64,
         encode_seconds: encode[count / 2].as_secs_f64(),
         decode_seconds: decode[count / 2].as_secs_f64(),
-        profile: profile.map(|p| hex(&p.fingerprint())),
+        profile: profile.map(|p| Fingerprint(p.fingerprint()).to_string()),
     })
-}
-
-/// A fingerprint as people and files write it.
-pub fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|b| format!("{b:02x}")).collect()
 }

@@ -2,7 +2,8 @@
 
 use crate::config::EdgeConfig;
 use serde::{Deserialize, Serialize};
-use tandem_planner::{Plan, Problem};
+use tandem_planner::{Plan, Problem, WeightChoice};
+use tandem_service::config::Layers;
 
 /// The settings that a plan decides.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -15,32 +16,10 @@ pub struct Deployment {
     pub kv: String,
     /// How rows are written.
     pub codec: String,
+    /// Sessions at once: there is memory for no more.
+    pub sessions: usize,
     /// The most positions of a session.
     pub context: usize,
-}
-
-#[derive(Serialize)]
-struct Document<'a> {
-    model: &'a std::path::Path,
-    cloud: &'a str,
-    #[serde(flatten)]
-    settings: Settings<'a>,
-    sessions: Sessions,
-}
-
-#[derive(Serialize)]
-struct Settings<'a> {
-    split: usize,
-    weights: &'a str,
-    kv: &'a str,
-    codec: &'a str,
-    threads: usize,
-}
-
-#[derive(Serialize)]
-struct Sessions {
-    max: usize,
-    context: usize,
 }
 
 impl Deployment {
@@ -57,16 +36,15 @@ impl Deployment {
         let codec = problem.codecs.get(candidate.codec).map(|codec| &codec.name);
         // A package's types are not asked for: it has them.
         let weights = match &problem.space.weights {
-            tandem_planner::WeightChoice::Given(_) => config.weights.clone(),
-            tandem_planner::WeightChoice::Among(_) => {
-                unless_given(&config.weights, candidate.scheme(problem))
-            }
+            WeightChoice::Given(_) => config.weights.clone(),
+            WeightChoice::Among(_) => unless_given(&config.weights, candidate.scheme(problem)),
         };
         Self {
             split: candidate.split,
             weights,
             kv: unless_given(&config.kv, name(kv)),
             codec: unless_given(&config.codec, name(codec)),
+            sessions: config.sessions.max.min(problem.workload.sessions).max(1),
             context: match config.sessions.context {
                 0 => plan.estimate.context.max(1),
                 context => context.min(plan.estimate.context.max(1)),
@@ -84,31 +62,26 @@ impl Deployment {
         config.weights.clone_from(&self.weights);
         config.kv.clone_from(&self.kv);
         config.codec.clone_from(&self.codec);
+        config.sessions.max = self.sessions;
         config.sessions.context = self.context;
         Ok(config)
     }
 
-    /// A configuration file that deploys it.
+    /// A configuration file that deploys it: what the layers say beyond the defaults, and these
+    /// settings over it.
     ///
     /// # Errors
-    /// When a path is no text.
-    pub fn yaml(&self, config: &EdgeConfig) -> anyhow::Result<String> {
-        let document = Document {
-            model: &config.model,
-            cloud: &config.cloud,
-            settings: Settings {
-                split: self.split,
-                weights: &self.weights,
-                kv: &self.kv,
-                codec: &self.codec,
-                threads: config.threads,
-            },
-            sessions: Sessions {
-                max: config.plan.sessions.max(1),
-                context: self.context,
-            },
-        };
-        let yaml = serde_yaml::to_string(&document)?;
+    /// When a layer cannot be read.
+    pub fn yaml(&self, layers: Layers) -> anyhow::Result<String> {
+        let changed = layers
+            .set("split", self.split)
+            .set("weights", &self.weights)
+            .set("kv", &self.kv)
+            .set("codec", &self.codec)
+            .set("sessions.max", self.sessions)
+            .set("sessions.context", self.context)
+            .changed()?;
+        let yaml = serde_yaml::to_string(&changed)?;
         Ok(format!(
             "# Planned by edge-agent plan: edge-agent serve --config THIS.\n{yaml}"
         ))

@@ -4,7 +4,7 @@
 //! in every type, at two depths, so that what a step takes whatever its depth comes apart from what a
 //! layer takes.
 
-use super::codec_costs::{codec_costs, hex};
+use super::codec_costs::codec_costs;
 use super::measured::{Identity, MeasuredCodec, MeasuredEdge, MeasuredKv, MeasuredWeights, sample};
 use crate::config::EdgeConfig;
 use anyhow::Context as _;
@@ -13,7 +13,7 @@ use std::time::Duration;
 use tandem_engine::{
     Back, Compute, Engine, Front, KvBudget, ModelFiles, TimedSteps, time_front, time_head,
 };
-use tandem_model::{KvType, LayerRange, WeightScheme, WeightType};
+use tandem_model::{Fingerprint, KvType, LayerRange, WeightScheme, WeightType};
 use tandem_service::machine;
 use tandem_service::progress::Progress;
 use tandem_text::Tokenizer;
@@ -50,7 +50,7 @@ pub struct Choices {
 pub fn identity(config: &EdgeConfig, files: &ModelFiles, choices: &Choices) -> Identity {
     let profile = |split: usize| {
         let profile = files.profiles.of(split)?;
-        Some((split, hex(&profile.fingerprint())))
+        Some((split, Fingerprint(profile.fingerprint()).to_string()))
     };
     Identity {
         processor: machine::processor(),

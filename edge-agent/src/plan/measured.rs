@@ -31,6 +31,15 @@ pub struct Identity {
     pub frame_bytes: usize,
 }
 
+impl Identity {
+    /// The file that figures are kept in between starts: one for each set of types that was to be
+    /// measured, so that to ask what another would cost does not forget the last.
+    pub fn file(&self) -> String {
+        let types = format!("{:?} {:?}", self.weights, self.kv);
+        format!("edge-profile-{:08x}.json", crc32c::crc32c(types.as_bytes()))
+    }
+}
+
 /// Figures of an edge.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct MeasuredEdge {

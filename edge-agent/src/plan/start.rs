@@ -10,22 +10,31 @@ use super::{Cloud, Subject};
 use crate::config::{EdgeConfig, PlanConfig};
 use crate::link::Link;
 use serde::{Deserialize, Serialize};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 use tandem_proto::v1;
 
 /// A plan, kept between starts.
 const PLAN_FILE: &str = "edge-plan.json";
-/// How long to wait before the cloud is asked again, at first and at most.
-const RETRY: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(10));
 
 /// What a plan holds for.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 struct Grounds {
     edge: Identity,
     plan: PlanConfig,
-    /// The settings that are given: weights, kv, codec, sessions.context.
-    given: (String, String, String, usize),
+    given: Given,
+    sensitivity: Option<u32>,
     cloud: Option<CloudGrounds>,
+}
+
+/// The settings that a plan takes as given.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+struct Given {
+    weights: String,
+    kv: String,
+    codec: String,
+    floor: String,
+    sessions: usize,
+    context: usize,
 }
 
 /// What a plan holds for in the cloud.
@@ -66,22 +75,26 @@ pub async fn planned(config: EdgeConfig, patience: Patience) -> anyhow::Result<E
     let mut grounds = Grounds {
         edge: super::measure::identity(&config, &subject.files, &subject.choices),
         plan: config.plan.clone(),
-        given: (
-            config.weights.clone(),
-            config.kv.clone(),
-            config.codec.clone(),
-            config.sessions.context,
-        ),
+        given: Given::of(&config),
+        sensitivity: subject.sensitivity_checksum,
         cloud: None,
     };
     let kept: Option<Kept> = subject.cache.read(PLAN_FILE);
     let link = Link::new(&config).await?;
-    let cloud = match reach(&link, &subject, patience, kept.as_ref(), &grounds).await? {
-        Some(cloud) => cloud,
-        None => {
+    let cloud = match (link.describe().await, &kept) {
+        (Ok(_), _) => Cloud::ask(&link, &subject).await?,
+        (Err(_), Some(kept)) if grounds.are_but_for_the_cloud(&kept.grounds) => {
             tracing::warn!("the cloud does not answer; deploying what was planned last");
-            let kept = kept.map(|kept| kept.deployment.over(&config));
-            return kept.unwrap_or(Ok(config));
+            return kept.deployment.over(&config);
+        }
+        (Err(status), _) if patience == Patience::Fail => anyhow::bail!(
+            "split is auto, and a plan needs the cloud: {}",
+            status.message()
+        ),
+        (Err(_), _) => {
+            tracing::info!("split is auto, and a plan needs the cloud");
+            link.wait().await;
+            Cloud::ask(&link, &subject).await?
         }
     };
     grounds.cloud = Some(CloudGrounds::of(&config, &cloud));
@@ -109,37 +122,25 @@ pub async fn planned(config: EdgeConfig, patience: Patience) -> anyhow::Result<E
     kept.deployment.over(&config)
 }
 
-/// The cloud; `None` where it does not answer but a plan for this edge is kept.
-async fn reach(
-    link: &Link,
-    subject: &Subject,
-    patience: Patience,
-    kept: Option<&Kept>,
-    grounds: &Grounds,
-) -> anyhow::Result<Option<Cloud>> {
-    let fits = kept.is_some_and(|kept| {
-        let known = &kept.grounds;
-        (&known.edge, &known.plan, &known.given) == (&grounds.edge, &grounds.plan, &grounds.given)
-    });
-    let mut wait = RETRY.0;
-    loop {
-        match link.describe().await {
-            Ok(_) => return Cloud::ask(link, subject).await.map(Some),
-            Err(_) if fits => return Ok(None),
-            Err(status) if patience == Patience::Fail => {
-                anyhow::bail!(
-                    "split is auto, and a plan needs the cloud: {}",
-                    status.message()
-                )
-            }
-            Err(status) => {
-                tracing::warn!(
-                    message = status.message(),
-                    "split is auto, and a plan needs the cloud; retrying"
-                );
-                tokio::time::sleep(wait).await;
-                wait = (2 * wait).min(RETRY.1);
-            }
+impl Grounds {
+    fn are_but_for_the_cloud(&self, kept: &Self) -> bool {
+        let kept = Self {
+            cloud: self.cloud.clone(),
+            ..kept.clone()
+        };
+        *self == kept
+    }
+}
+
+impl Given {
+    fn of(config: &EdgeConfig) -> Self {
+        Self {
+            weights: config.weights.clone(),
+            kv: config.kv.clone(),
+            codec: config.codec.clone(),
+            floor: config.adapt.floor.to_string(),
+            sessions: config.sessions.max,
+            context: config.sessions.context,
         }
     }
 }
@@ -172,6 +173,7 @@ fn tell(deployment: &Deployment, what: &str) {
         weights = %deployment.weights,
         kv = %deployment.kv,
         codec = %deployment.codec,
+        sessions = deployment.sessions,
         context = deployment.context,
         "{what}"
     );

@@ -108,6 +108,21 @@ impl Layers {
         Err(ConfigError::Invalid(misfits.collect()))
     }
 
+    /// What the layers above the defaults say, merged: what a file would hold that says the same.
+    ///
+    /// # Errors
+    /// A layer is not YAML.
+    pub fn changed(self) -> Result<Value, ConfigError> {
+        let mut merged = Value::Mapping(Mapping::new());
+        for layer in self.0 {
+            let Layer { source, value } = layer?;
+            if !matches!(source, Source::Defaults { .. }) {
+                merge(&mut merged, value);
+            }
+        }
+        Ok(merged)
+    }
+
     fn tree<T: DeserializeOwned>(self) -> Result<(T, Vec<Layer>), ConfigError> {
         let layers = self.0.into_iter().collect::<Result<Vec<_>, _>>()?;
         let mut merged = Value::Mapping(Mapping::new());

@@ -146,6 +146,7 @@ fn plan(
     let output = Command::new(Binary::EdgeAgent.path())
         .args(["plan", "--json", "--threads", "1", "--objective", objective])
         .args(["--memory", &memory, "--cloud", &bench.url()])
+        .args(["--plan-sessions", "1"])
         .args(["--max-context", &CONTEXT.to_string()])
         .args(["--prompt-tokens", &PROMPT.to_string()])
         .args(["--output-tokens", &OUTPUT.to_string()])

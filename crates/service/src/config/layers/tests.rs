@@ -207,3 +207,23 @@ fn a_file_alone_loads_with_the_same_errors() {
     let shown = load::<Tree>(missing).unwrap_err().to_string();
     assert!(shown.starts_with("cannot read the configuration /nonexistent/cloud.yaml: No such"));
 }
+
+#[test]
+fn what_was_changed_is_a_file_that_says_the_same() {
+    let own = file("limits: {sessions: 8, stops: [9]}\n");
+    let layers = || {
+        let layers = Layers::new(DEFAULTS).file(own.path()).unwrap();
+        layers.set("limits.sessions", 9).set("model", "/m")
+    };
+    let changed = layers().changed().unwrap();
+    let text = serde_yaml::to_string(&changed).unwrap();
+    assert!(!text.contains("listen") && !text.contains("idle"), "{text}");
+    let again = file(&text);
+    let read: Tree = Layers::new(DEFAULTS)
+        .file(again.path())
+        .and_then(Layers::build)
+        .unwrap();
+    let expected: Tree = layers().build().unwrap();
+    assert_eq!(format!("{read:?}"), format!("{expected:?}"));
+    assert_eq!(read.limits.sessions, 9);
+}

@@ -1,0 +1,74 @@
+//! What an answer has cost: bytes, rows and time.
+
+use std::time::Duration;
+use tandem_codec::Codec;
+use tandem_proto::v1;
+
+/// What an answer has cost so far.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Usage {
+    /// Message bytes up.
+    pub up: u64,
+    /// Message bytes down.
+    pub down: u64,
+    /// Frame bytes up.
+    pub frame: u64,
+    /// Token id bytes up.
+    pub token_ids: u64,
+    /// Rows sent.
+    pub rows: u64,
+    /// The same and their frames' bytes, in the order of [`Codec::ALL`].
+    pub codecs: [CodecUsage; Codec::ALL.len()],
+    /// Front layers.
+    pub edge_compute: Duration,
+    /// Back layers, by the cloud's clock.
+    pub cloud_compute: Duration,
+    /// Waiting for the cloud's engine, by the cloud's clock.
+    pub cloud_queue: Duration,
+}
+
+/// What went up in one codec.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct CodecUsage {
+    /// Rows.
+    pub rows: u64,
+    /// Bytes of their frames.
+    pub frame: u64,
+}
+
+impl Usage {
+    /// Rows went up in a frame.
+    pub fn add_rows(&mut self, codec: Codec, rows: usize, frame_bytes: usize) {
+        self.rows += rows as u64;
+        if let Some(at) = Codec::ALL.iter().position(|&known| known == codec) {
+            self.codecs[at].rows += rows as u64;
+            self.codecs[at].frame += frame_bytes as u64;
+        }
+    }
+
+    /// As clients are told, for rows of `hidden` values.
+    pub fn wire(&self, hidden: usize) -> v1::WireUsage {
+        let values = self.rows * hidden as u64;
+        v1::WireUsage {
+            up_bytes: self.up,
+            down_bytes: self.down,
+            rows: self.rows,
+            frame_bytes: self.frame,
+            token_id_bytes: self.token_ids,
+            bits_per_value: match values {
+                0 => 0.0,
+                values => 8.0 * self.frame as f64 / values as f64,
+            },
+            codecs: Codec::ALL
+                .into_iter()
+                .zip(self.codecs)
+                .filter(|(_, used)| used.rows > 0)
+                .map(|(codec, used)| v1::CodecUsage {
+                    codec: codec.name().to_owned(),
+                    rows: used.rows,
+                    frame_bytes: used.frame,
+                })
+                .collect(),
+        }
+    }
+}
