@@ -96,6 +96,7 @@ impl Cloud {
                 device: config.device.clone(),
                 threads: u32::try_from(config.thread_count()).unwrap_or(u32::MAX),
                 libtorch: tandem_model::libtorch_version().to_owned(),
+                running_host: machine::running_host(),
             },
             weight_types: precision.weights.to_string(),
             kv_type: precision.kv().to_string(),

@@ -193,6 +193,7 @@ impl Subject {
             choices: &self.choices,
             edge,
             described: &cloud.described,
+            cloud_machine: cloud.profile.machine.as_ref(),
         };
         let profile = cloud_profile::profile(&cloud.described, &cloud.profile)?;
         let problem = assemble::problem(&inputs, profile, way)?;

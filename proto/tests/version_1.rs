@@ -58,6 +58,7 @@ fn profiled() -> v1::ProfileBackResponse {
             device: "cpu".into(),
             threads: 2,
             libtorch: "2.13.0".into(),
+            ..v1::Machine::default()
         }),
         weights: "f32".into(),
         kv: "int8".into(),
@@ -118,6 +119,10 @@ fn messages() -> Vec<(&'static str, Vec<u8>)> {
         max_tokens: 64,
         eos_token_ids: vec![2, 300],
         history_token_ids: vec![5, 6],
+    };
+    let machine_with_host = v1::Machine {
+        running_host: "a1".into(),
+        ..v1::Machine::default()
     };
     let rows = v1::Rows {
         epoch: 1,
@@ -292,6 +297,7 @@ fn messages() -> Vec<(&'static str, Vec<u8>)> {
             })),
         ),
         ("profiled", profiled().encode_to_vec()),
+        ("machine_with_host", machine_with_host.encode_to_vec()),
         (
             "finished_codecs",
             chat_event(v1::chat_response::Event::Finished(finished_codecs)),

@@ -25,8 +25,17 @@ pub struct Problem {
     pub objective: Objective,
     /// What may be chosen.
     pub space: Space,
+    /// How many times longer steps of edge and cloud take that run at the same time: 1 on machines of their own;
+    /// on one machine, threads of both ÷ processors where that is more.
+    #[serde(default = "alone")]
+    pub contention: f64,
     /// Plans whose objective is within this share of the best are as good; the next criterion decides.
     pub indifference: f64,
+}
+
+/// What files say that do not say it.
+fn alone() -> f64 {
+    1.0
 }
 
 /// A typical request, and how it is served.

@@ -222,6 +222,20 @@ fn a_hand_made_pair() {
         (two.first_token - (9.5 + 5.0 + 0.5 + 0.32)).abs() < 1e-9,
         "{two:?}"
     );
+    // On one processor what runs at the same time takes twice as long. The second row is half a second from
+    // done when the first one's two have become four; it leaves the edge at 10.
+    let crowded = Problem {
+        contention: 2.0,
+        ..problem.clone()
+    };
+    let crowded = estimate(&crowded, &split(2));
+    assert!(
+        (crowded.first_token - (11.5 + 5.0 + 0.5 + 0.32)).abs() < 1e-9,
+        "{crowded:?}"
+    );
+    assert_eq!(crowded.token, two.token);
+    // The first row's 2 s were 4.
+    assert!((crowded.cloud - 19.0 / 3.0).abs() < 1e-9, "{crowded:?}");
     // Three tokens of answer: the prompt's 2 + 5 s in the cloud, and twice 5 s.
     assert!((two.cloud - 17.0 / 3.0).abs() < 1e-9, "{two:?}");
     // 100 before a layer is loaded, 5 for the chunk, 20 of weights, 2 layers · 8 positions · 1 byte.

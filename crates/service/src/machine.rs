@@ -21,6 +21,33 @@ fn model_name(info: &str) -> Option<&str> {
         .find_map(value)
 }
 
+/// A word for the machine as it runs now: processes that say the same share its processors, in containers
+/// too. It is not what the system calls itself by. Empty where the system does not tell.
+pub fn running_host() -> String {
+    let boot = std::fs::read("/proc/sys/kernel/random/boot_id").unwrap_or_default();
+    if boot.is_empty() {
+        return String::new();
+    }
+    let hash = blake3::derive_key("tandem running host v1", &boot);
+    hash[..8].iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// Processors of the machine, whatever part of them is this process's; `None` where the system does not tell.
+pub fn processors() -> Option<usize> {
+    let online = std::fs::read_to_string("/sys/devices/system/cpu/online").ok()?;
+    ranges(online.trim())
+}
+
+/// How many numbers there are in `0-3,8,10-11`.
+fn ranges(text: &str) -> Option<usize> {
+    let count = |range: &str| {
+        let (first, last) = range.split_once('-').unwrap_or((range, range));
+        let (first, last): (usize, usize) = (first.parse().ok()?, last.parse().ok()?);
+        last.checked_add(1)?.checked_sub(first)
+    };
+    text.split(',').map(count).sum()
+}
+
 /// Bytes that this process may come to take, what it has already included: a container's limit, or
 /// what the system has available; `None` where neither is told.
 pub fn memory_limit() -> Option<u64> {
@@ -58,6 +85,25 @@ mod tests {
         assert_eq!(model_name(pi), Some("Raspberry Pi 5"));
         assert_eq!(model_name("model name\t:\n"), None);
         assert!(processor().contains('×'));
+    }
+
+    #[test]
+    fn a_host_is_the_same_for_all_its_processes_and_not_called_by_its_own_name() {
+        let host = running_host();
+        assert_eq!(host, running_host());
+        assert_eq!(host.len(), 16);
+        let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap();
+        assert!(!boot.replace('-', "").contains(&host));
+        assert!(processors().unwrap() >= 1);
+    }
+
+    #[test]
+    fn processors_are_counted_in_ranges() {
+        assert_eq!(ranges("0"), Some(1));
+        assert_eq!(ranges("0-3,8,10-11"), Some(7));
+        for bad in ["", "a", "3-1", "0-", "0-18446744073709551615"] {
+            assert_eq!(ranges(bad), None, "{bad:?}");
+        }
     }
 
     #[test]

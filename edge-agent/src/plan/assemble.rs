@@ -96,6 +96,8 @@ pub struct Inputs<'a> {
     pub edge: &'a MeasuredEdge,
     /// What the cloud serves.
     pub described: &'a v1::DescribeBackResponse,
+    /// What the cloud runs on, if it says so.
+    pub cloud_machine: Option<&'a v1::Machine>,
 }
 
 /// The problem to solve.
@@ -149,6 +151,7 @@ pub fn problem(
         constraints: constraints(plan, files.config.max_context()),
         objective: plan.objective,
         indifference: INDIFFERENCE,
+        contention: contention(config, inputs.cloud_machine),
         cloud: CloudProfile {
             max_context: cloud.max_context.min(files.config.max_context()),
             ..cloud
@@ -157,6 +160,40 @@ pub fn problem(
         link,
         codecs,
     })
+}
+
+/// How much slower steps of edge and cloud get that run at the same time: on one machine they share its
+/// processors.
+pub fn contention(config: &EdgeConfig, cloud: Option<&v1::Machine>) -> f64 {
+    let here = Here {
+        host: machine::running_host(),
+        processors: machine::processors(),
+        device: &config.device,
+        threads: config.thread_count(),
+    };
+    here.contention_with(cloud)
+}
+
+/// Where this edge computes.
+struct Here<'a> {
+    host: String,
+    processors: Option<usize>,
+    device: &'a str,
+    threads: usize,
+}
+
+impl Here<'_> {
+    fn contention_with(&self, cloud: Option<&v1::Machine>) -> f64 {
+        let shared = cloud.filter(|cloud| {
+            let same = !self.host.is_empty() && cloud.running_host == self.host;
+            same && self.device == "cpu" && cloud.device == "cpu"
+        });
+        let (Some(cloud), Some(processors)) = (shared, self.processors) else {
+            return 1.0;
+        };
+        let threads = self.threads + cloud.threads as usize;
+        (threads as f64 / processors as f64).max(1.0)
+    }
 }
 
 fn constraints(plan: &PlanConfig, model_limit: usize) -> Constraints {
@@ -266,4 +303,55 @@ fn chunk_bytes(shape: &ModelConfig, rows: usize) -> u64 {
     let heads = (2 * shape.heads + 2 * shape.kv_heads) * shape.head_dim;
     let values = 2 * shape.hidden + heads + 3 * shape.intermediate;
     2 * 4 * (rows * values) as u64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_one_machines_processors_are_shared() {
+        let here = |host: &str, processors, device, threads| Here {
+            host: host.to_owned(),
+            processors,
+            device,
+            threads,
+        };
+        let cloud = |host: &str, device: &str| v1::Machine {
+            running_host: host.to_owned(),
+            device: device.to_owned(),
+            threads: 2,
+            ..v1::Machine::default()
+        };
+        let close = cloud("a", "cpu");
+        let of = |here: Here<'_>, cloud: &v1::Machine| here.contention_with(Some(cloud));
+        assert_eq!(of(here("a", Some(2), "cpu", 1), &close), 1.5);
+        assert_eq!(
+            of(here("a", Some(8), "cpu", 4), &close),
+            1.0,
+            "there are enough"
+        );
+        for (apart, why) in [
+            (of(here("b", Some(2), "cpu", 2), &close), "another host"),
+            (
+                of(here("", Some(2), "cpu", 2), &cloud("", "cpu")),
+                "hosts that are not known",
+            ),
+            (
+                of(here("a", Some(2), "cpu", 2), &cloud("a", "cuda:0")),
+                "a device of its own",
+            ),
+            (of(here("a", Some(2), "cuda", 2), &close), "here too"),
+            (
+                of(here("a", None, "cpu", 2), &close),
+                "processors that are not known",
+            ),
+            (
+                here("a", Some(2), "cpu", 2).contention_with(None),
+                "an old cloud",
+            ),
+        ] {
+            assert_eq!(apart, 1.0, "{why}");
+        }
+    }
 }

@@ -4,6 +4,7 @@
 //! was asked for, and the cloud's machine and types. The link is not among it: it is never the same twice,
 //! and a session follows it by itself.
 
+use super::assemble::contention;
 use super::deploy::Deployment;
 use super::measured::Identity;
 use super::{Cloud, Subject};
@@ -42,6 +43,8 @@ struct Given {
 struct CloudGrounds {
     address: String,
     machine: String,
+    /// By how much the two slow each other down, in words: floats are not compared.
+    contention: String,
     types: (String, String),
     first_layer: u32,
     max_context: u32,
@@ -156,6 +159,7 @@ impl CloudGrounds {
         let machine = machine.clone().unwrap_or_default();
         Self {
             address: config.cloud.clone(),
+            contention: contention(config, Some(&machine)).to_string(),
             machine: format!(
                 "{}, {}, {} threads, libtorch {}",
                 machine.processor, machine.device, machine.threads, machine.libtorch

@@ -98,6 +98,7 @@ pub(crate) fn hand_made() -> Problem {
             codecs: vec![0],
         },
         indifference: 0.01,
+        contention: 1.0,
     }
 }
 
@@ -227,5 +228,6 @@ pub(crate) fn problem(knobs: &Knobs) -> Problem {
         },
         edge,
         indifference: knobs.indifference,
+        contention: 1.0 + knobs.draws[0],
     }
 }
