@@ -53,6 +53,13 @@ impl Scenario {
         Some(estimate(&self.problem, &candidate))
     }
 
+    fn limit(&self) -> Limit {
+        Limit {
+            holds: self.holds,
+            bytes: self.problem.constraints.memory.unwrap_or(0),
+        }
+    }
+
     /// Whether some settings hold the limits, by the planner's figures.
     pub(crate) fn allows(&self, settings: &Settings) -> bool {
         let limits = &self.problem.constraints;
@@ -103,11 +110,42 @@ impl Scenario {
     }
 }
 
-/// Plans every scenario with `edge-agent plan`, as a user would.
-pub(crate) fn plan_all(bench: &Bench, objective: &str, out: &Path) -> Result<Vec<Scenario>> {
-    // Memory limits are made from what was measured of this machine.
-    let first = plan(bench, LINKS[0], objective, None, out)?;
-    let edge = &first.problem.edge;
+/// Plans a link's scenarios with `edge-agent plan`, as a user would, from a machine that has just been
+/// measured: machines that others use are not what they were an hour ago.
+pub(crate) fn plan_link(
+    bench: &Bench,
+    link: LinkKey,
+    objective: &str,
+    known: &[Scenario],
+    out: &Path,
+) -> Result<Vec<Scenario>> {
+    let fresh = plan(
+        bench,
+        link,
+        objective,
+        Limit { holds: 0, bytes: 0 },
+        true,
+        out,
+    )?;
+    let limits = match known {
+        // The same limits on all links.
+        [first, second, ..] => [first.limit(), second.limit()],
+        _ => limits(&fresh.problem)?,
+    };
+    let planned = limits.map(|limit| {
+        let scenario = plan(bench, link, objective, limit, false, out)?;
+        eprintln!(
+            "{} ms, {} kbit/s, {} layers: {}",
+            link.0, link.1, limit.holds, scenario.chosen
+        );
+        Ok(scenario)
+    });
+    planned.into_iter().collect()
+}
+
+/// Memory limits, made from what was measured of this machine.
+fn limits(problem: &Problem) -> Result<[Limit; 2]> {
+    let edge = &problem.edge;
     let of = |name: &str| {
         let found = edge.weights.iter().find(|w| w.name == name);
         found.with_context(|| format!("{name} was not measured: calibrate --sensitivity int4,int8"))
@@ -115,37 +153,32 @@ pub(crate) fn plan_all(bench: &Bench, objective: &str, out: &Path) -> Result<Vec
     let layer = of("int4:64")?.layer_bytes;
     let kv = edge.kv.iter().find(|kv| kv.name == "f32").context("f32")?;
     let layer = layer + CONTEXT as u64 * kv.layer_position_bytes;
-    let limits = HOLD.map(|holds| {
-        let bytes = edge.base_bytes + edge.chunk_bytes + holds as u64 * layer;
-        (holds, bytes)
-    });
-    let mut scenarios = Vec::new();
-    for link in LINKS {
-        for (holds, bytes) in limits {
-            let scenario = plan(bench, link, objective, Some((holds, bytes)), out)?;
-            eprintln!(
-                "{} ms, {} kbit/s, {holds} layers: {}",
-                link.0, link.1, scenario.chosen
-            );
-            scenarios.push(scenario);
-        }
-    }
-    Ok(scenarios)
+    Ok(HOLD.map(|holds| Limit {
+        holds,
+        bytes: edge.base_bytes + edge.chunk_bytes + holds as u64 * layer,
+    }))
+}
+
+/// What an edge may take; nothing for no limit.
+#[derive(Debug, Clone, Copy)]
+struct Limit {
+    holds: usize,
+    bytes: u64,
 }
 
 fn plan(
     bench: &Bench,
     link: LinkKey,
     objective: &str,
-    limit: Option<(usize, u64)>,
+    limit: Limit,
+    fresh: bool,
     out: &Path,
 ) -> Result<Scenario> {
-    bench.set_link(link);
     let file = out.join("problem.json");
-    let memory = limit.map_or("0B".to_owned(), |(_, bytes)| format!("{bytes}B"));
+    let memory = format!("{}B", limit.bytes);
     let output = Command::new(Binary::EdgeAgent.path())
         .args(["plan", "--json", "--threads", "1", "--objective", objective])
-        .args(["--memory", &memory, "--cloud", &bench.url()])
+        .args(["--memory", &memory, "--cloud", &bench.url_by(link)])
         .args(["--plan-sessions", "1"])
         .args(["--max-context", &CONTEXT.to_string()])
         .args(["--prompt-tokens", &PROMPT.to_string()])
@@ -156,6 +189,7 @@ fn plan(
         .arg(out.join("plan"))
         .arg("--problem")
         .arg(&file)
+        .args(fresh.then_some("--fresh"))
         .output()?;
     ensure!(
         output.status.success(),
@@ -167,7 +201,7 @@ fn plan(
     let name = |key: &str| row[key].as_str().unwrap_or("f32").to_owned();
     Ok(Scenario {
         link,
-        holds: limit.map_or(0, |(holds, _)| holds),
+        holds: limit.holds,
         chosen: Settings {
             split: row["split"].as_u64().context("a split")? as usize,
             weights: name("weights"),

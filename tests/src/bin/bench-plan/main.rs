@@ -12,10 +12,11 @@
 mod candidates;
 mod grid;
 mod measure;
+mod processors;
 mod verdict;
 
 use anyhow::Result;
-use candidates::listed;
+use candidates::{Settings, listed};
 use clap::Parser;
 use grid::{LINKS, Scenario};
 use measure::{Bench, Log};
@@ -40,6 +41,9 @@ struct Arguments {
     /// Measure only so many of the listed candidates
     #[arg(long)]
     most: Option<usize>,
+    /// How often what may be the best, and what plans are held against, is measured on a link
+    #[arg(long, default_value_t = 5)]
+    rounds: usize,
     /// Judge what was measured, and measure nothing
     #[arg(long)]
     judge: bool,
@@ -60,19 +64,31 @@ async fn main() -> Result<()> {
     };
     if !arguments.judge {
         let mut bench = Bench::start(&model, &arguments.text).await?;
-        if scenarios.is_empty() {
-            scenarios = grid::plan_all(&bench, &arguments.objective, &arguments.out)?;
-            std::fs::write(&scenarios_file, serde_json::to_vec_pretty(&scenarios)?)?;
-        }
-        // What was planned, and what it is held against, comes first.
-        for scenario in &scenarios {
-            for settings in scenario.contenders() {
-                bench.measure(&settings, &[scenario.link], &mut log).await?;
+        for link in LINKS {
+            if !scenarios.iter().any(|s| s.link == link) {
+                let planned = grid::plan_link(
+                    &bench,
+                    link,
+                    &arguments.objective,
+                    &scenarios,
+                    &arguments.out,
+                )?;
+                scenarios.extend(planned);
+                std::fs::write(&scenarios_file, serde_json::to_vec_pretty(&scenarios)?)?;
             }
-        }
-        let most = arguments.most.unwrap_or(usize::MAX);
-        for settings in listed().into_iter().take(most) {
-            bench.measure(&settings, &LINKS, &mut log).await?;
+            let here: Vec<&Scenario> = scenarios.iter().filter(|s| s.link == link).collect();
+            let mut all: Vec<Settings> = listed();
+            all.truncate(arguments.most.unwrap_or(usize::MAX));
+            for settings in here.iter().flat_map(|s| s.contenders()) {
+                if !all.contains(&settings) {
+                    all.push(settings);
+                }
+            }
+            bench.measure(&all, link, 1, &mut log).await?;
+            let finalists = verdict::finalists(&here, &log);
+            bench
+                .measure(&finalists, link, arguments.rounds, &mut log)
+                .await?;
         }
     }
     let verdict = verdict::judge(&scenarios, &log);

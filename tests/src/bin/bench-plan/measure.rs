@@ -1,7 +1,8 @@
-//! Measures settings on links, and keeps what was measured.
+//! Measures settings on links, in turn, and keeps what was measured.
 
 use crate::candidates::Settings;
 use crate::grid::{CONTEXT, LinkKey, OUTPUT, PROMPT};
+use crate::processors::Processors;
 use anyhow::{Context as _, Result, ensure};
 use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
@@ -13,10 +14,10 @@ use tandem_tests::client::Client;
 use tandem_tests::link::{LinkProfile, Rate, ShapedLink};
 use tandem_tests::process::{Server, ServerOptions};
 
-/// Requests of a kind, where one does not take long.
-const REPEATS: usize = 3;
-/// What takes longer is measured once: the link is most of it, and the link is steady.
-const LONG: f64 = 4.0;
+/// The share of the processors that others may take while a request is measured.
+const QUIET: f64 = 0.1;
+/// How often a request is made again that others disturbed.
+const AGAIN: usize = 5;
 
 /// A request.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -31,6 +32,26 @@ pub(crate) struct Measured {
     pub(crate) cloud: f64,
 }
 
+impl Measured {
+    fn median(runs: &[Self]) -> Self {
+        let of = |value: fn(&Self) -> f64| {
+            let mut values: Vec<f64> = runs.iter().map(value).collect();
+            values.sort_by(f64::total_cmp);
+            let middle = values.len() / 2;
+            match values.len() % 2 {
+                1 => values[middle],
+                _ => f64::midpoint(values[middle - 1], values[middle]),
+            }
+        };
+        Self {
+            first_token: of(|m| m.first_token),
+            token: of(|m| m.token),
+            request: of(|m| m.request),
+            cloud: of(|m| m.cloud),
+        }
+    }
+}
+
 #[derive(Serialize, Deserialize)]
 struct Line {
     settings: Settings,
@@ -42,16 +63,21 @@ struct Line {
 #[derive(Debug)]
 pub(crate) struct Log {
     file: std::fs::File,
-    known: HashMap<(Settings, LinkKey), Measured>,
+    known: HashMap<(Settings, LinkKey), Vec<Measured>>,
 }
 
 impl Log {
     pub(crate) fn open(path: &Path) -> Result<Self> {
         let text = std::fs::read_to_string(path).unwrap_or_default();
-        let mut known = HashMap::new();
-        for line in text.lines() {
+        let mut known: HashMap<_, Vec<Measured>> = HashMap::new();
+        // What a run that was cut off has not written to its end is measured again.
+        for line in text
+            .split_inclusive('\n')
+            .filter(|line| line.ends_with('\n'))
+        {
             let line: Line = serde_json::from_str(line)?;
-            known.insert((line.settings, line.link), line.measured);
+            let runs = known.entry((line.settings, line.link)).or_default();
+            runs.push(line.measured);
         }
         let file = std::fs::File::options()
             .create(true)
@@ -60,13 +86,22 @@ impl Log {
         Ok(Self { file, known })
     }
 
+    /// Medians of what was measured of some settings on a link.
     pub(crate) fn get(&self, settings: &Settings, link: LinkKey) -> Option<Measured> {
-        self.known.get(&(settings.clone(), link)).copied()
+        let runs = self.known.get(&(settings.clone(), link))?;
+        Some(Measured::median(runs))
     }
 
+    /// The same of all settings on a link.
     pub(crate) fn on(&self, link: LinkKey) -> impl Iterator<Item = (&Settings, Measured)> {
         let here = self.known.iter().filter(move |((_, l), _)| *l == link);
-        here.map(|((settings, _), measured)| (settings, *measured))
+        here.map(|((settings, _), runs)| (settings, Measured::median(runs)))
+    }
+
+    /// How often some settings were measured on a link.
+    pub(crate) fn runs(&self, settings: &Settings, link: LinkKey) -> usize {
+        let runs = self.known.get(&(settings.clone(), link));
+        runs.map_or(0, Vec::len)
     }
 
     fn add(&mut self, settings: &Settings, link: LinkKey, measured: Measured) -> Result<()> {
@@ -76,19 +111,33 @@ impl Log {
             measured,
         };
         writeln!(self.file, "{}", serde_json::to_string(&line)?)?;
-        self.known.insert((line.settings, link), measured);
+        let runs = self.known.entry((line.settings, link)).or_default();
+        runs.push(measured);
         Ok(())
     }
 }
 
-/// A cloud behind a link.
+/// A cloud, and edges that reach it by links of their own. Edges stay, idle, for the links to come: they need
+/// memory for all of them (some 5 GB for the default model's list).
 #[derive(Debug)]
 pub(crate) struct Bench {
     model: PathBuf,
-    link: ShapedLink,
     cloud: Server,
+    /// What plans are made on.
+    link: ShapedLink,
+    edges: HashMap<Settings, Edge>,
     text: Vec<u32>,
     prompts: usize,
+}
+
+/// An edge with some settings, started once and asked in turn with the others.
+#[derive(Debug)]
+struct Edge {
+    server: Server,
+    client: Client,
+    link: ShapedLink,
+    /// What the link is, and has been used as.
+    knows: Option<LinkKey>,
 }
 
 impl Bench {
@@ -99,8 +148,9 @@ impl Bench {
         let text = tokens(model, &cloud, text).await?;
         Ok(Self {
             model: model.to_owned(),
-            link,
             cloud,
+            link,
+            edges: HashMap::new(),
             text,
             prompts: 0,
         })
@@ -110,76 +160,112 @@ impl Bench {
         &self.model
     }
 
-    pub(crate) fn url(&self) -> String {
+    /// The cloud behind a link that is like this.
+    pub(crate) fn url_by(&self, link: LinkKey) -> String {
+        self.link.set_profile(profile(link));
         format!("http://{}", self.link.address())
     }
 
-    pub(crate) fn set_link(&self, (round_trip, rate): LinkKey) {
-        let round_trip = Duration::from_millis(round_trip);
-        let profile = LinkProfile::new(round_trip, Some(Rate::kbit(rate)));
-        self.link.set_profile(profile);
-    }
-
-    /// Measures what is not known yet of some settings on some links.
+    /// Measures each of some settings until it has been measured `times`: one request each, in turn, so
+    /// that what the machine does meanwhile is done to all of them.
     pub(crate) async fn measure(
         &mut self,
-        settings: &Settings,
-        links: &[LinkKey],
+        all: &[Settings],
+        link: LinkKey,
+        times: usize,
         log: &mut Log,
     ) -> Result<()> {
-        let mut missing: Vec<LinkKey> = links.to_vec();
-        missing.retain(|&link| log.get(settings, link).is_none());
-        if missing.is_empty() {
-            return Ok(());
-        }
-        self.link.set_profile(LinkProfile::unshaped());
-        let options = ServerOptions::default()
-            .args(["--threads", "1", "--weights", &settings.weights])
-            .args(["--kv", &settings.kv, "--codec", &settings.codec])
-            .args(["--context", &CONTEXT.to_string()]);
-        let split = u32::try_from(settings.split)?;
-        let edge = Server::edge(&self.model, &self.url(), split, options).await?;
-        let client = Client::connect(&edge.url()).await?;
-        // Fresh pages, and the workers' first look.
-        self.request(&client, 8).await?;
-        for link in missing {
-            self.set_link(link);
-            // The way up learns of the new link from this one.
-            self.request(&client, 2).await?;
-            let mut runs = vec![self.request(&client, OUTPUT).await?];
-            while runs.len() < REPEATS && runs[0].request < LONG {
-                runs.push(self.request(&client, OUTPUT).await?);
+        for round in 1..=times {
+            for settings in all
+                .iter()
+                .filter(|s| log.runs(s, link) < round)
+                .cloned()
+                .collect::<Vec<_>>()
+            {
+                self.ready(&settings, link).await?;
+                let measured = self.quiet_request(&settings).await?;
+                eprintln!(
+                    "{} ms, {} kbit/s, round {round}: {settings}: first {:.3} s, token {:.1} ms",
+                    link.0,
+                    link.1,
+                    measured.first_token,
+                    1e3 * measured.token
+                );
+                log.add(&settings, link, measured)?;
             }
-            let of = |value: fn(&Measured) -> f64| {
-                let mut values: Vec<f64> = runs.iter().map(value).collect();
-                values.sort_by(f64::total_cmp);
-                values[values.len() / 2]
-            };
-            let measured = Measured {
-                first_token: of(|m| m.first_token),
-                token: of(|m| m.token),
-                request: of(|m| m.request),
-                cloud: of(|m| m.cloud),
-            };
-            eprintln!(
-                "{settings} on {} ms, {} kbit/s: first {:.3} s, token {:.1} ms",
-                link.0,
-                link.1,
-                measured.first_token,
-                1e3 * measured.token
-            );
-            log.add(settings, link, measured)?;
         }
         Ok(())
     }
 
+    /// An edge with these settings that has seen this link.
+    async fn ready(&mut self, settings: &Settings, link: LinkKey) -> Result<()> {
+        if !self.edges.contains_key(settings) {
+            let edge = self.start_edge(settings).await?;
+            self.edges.insert(settings.clone(), edge);
+            // Fresh pages, and the workers' first look.
+            self.request(settings, PROMPT, 8).await?;
+        }
+        let edge = self.edges.get_mut(settings).context("just started")?;
+        if edge.knows != Some(link) {
+            edge.link.set_profile(profile(link));
+            edge.knows = Some(link);
+            // The way up learns from this one how much may be on the way.
+            self.request(settings, PROMPT / 2, 2).await?;
+        }
+        Ok(())
+    }
+
+    /// A request that others did not disturb, or the last of several that they did.
+    async fn quiet_request(&mut self, settings: &Settings) -> Result<Measured> {
+        let edge = self.edges.get(settings).context("an edge")?;
+        let own = [std::process::id(), self.cloud.pid(), edge.server.pid()];
+        let mut tries = 0;
+        loop {
+            let before = Processors::now(&own)?;
+            let measured = self.request(settings, PROMPT, OUTPUT).await?;
+            let others = Processors::now(&own)?.others_since(before);
+            tries += 1;
+            if others <= QUIET || tries > AGAIN {
+                return Ok(measured);
+            }
+            eprintln!(
+                "{settings}: others took {:.0}% of the processors: again",
+                100.0 * others
+            );
+        }
+    }
+
+    async fn start_edge(&self, settings: &Settings) -> Result<Edge> {
+        let options = ServerOptions::default()
+            .args(["--threads", "1", "--weights", &settings.weights])
+            .args(["--kv", &settings.kv, "--codec", &settings.codec])
+            .args(["--context", &CONTEXT.to_string()]);
+        let link = ShapedLink::start(self.cloud.address(), LinkProfile::unshaped())?;
+        let url = format!("http://{}", link.address());
+        let split = u32::try_from(settings.split)?;
+        let server = Server::edge(&self.model, &url, split, options).await?;
+        let client = Client::connect(&server.url()).await?;
+        Ok(Edge {
+            server,
+            client,
+            link,
+            knows: None,
+        })
+    }
+
     /// Sends a prompt that no session has seen, and waits for its answer.
-    async fn request(&mut self, client: &Client, output: usize) -> Result<Measured> {
+    async fn request(
+        &mut self,
+        settings: &Settings,
+        prompt: usize,
+        output: usize,
+    ) -> Result<Measured> {
+        let edge = self.edges.get(settings).context("an edge")?;
         // Windows that share no beginning: none is reused.
-        let start = (self.prompts * 97) % (self.text.len() - PROMPT);
+        let start = (self.prompts * 97) % (self.text.len() - prompt);
         self.prompts += 1;
-        let prompt = &self.text[start..start + PROMPT];
-        let answer = client.greedy(prompt, u32::try_from(output)?).await?;
+        let prompt = &self.text[start..start + prompt];
+        let answer = edge.client.greedy(prompt, u32::try_from(output)?).await?;
         ensure!(
             answer.ids.len() == output,
             "an answer of {} tokens",
@@ -193,6 +279,10 @@ impl Bench {
             cloud: timings.cloud_compute_seconds / output as f64,
         })
     }
+}
+
+fn profile((round_trip, rate): LinkKey) -> LinkProfile {
+    LinkProfile::new(Duration::from_millis(round_trip), Some(Rate::kbit(rate)))
 }
 
 /// The beginning of a text as tokens, by an edge without layers.

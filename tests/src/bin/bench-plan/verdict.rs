@@ -14,6 +14,8 @@ pub(crate) struct Verdict {
     /// Of every candidate that was measured, on every link.
     token_errors: Errors,
     first_token_errors: Errors,
+    /// The predictions that were furthest off.
+    worst: Vec<String>,
     candidates: usize,
     slowest_planning_seconds: f64,
 }
@@ -27,6 +29,8 @@ struct Row {
     plan: String,
     predicted: Costs,
     measured: Costs,
+    /// How often the plan, and what it is held against, was measured.
+    runs: usize,
     /// The plan's measured objective, and that of the best candidate that holds the limits.
     objective: f64,
     best: f64,
@@ -56,7 +60,9 @@ struct Errors {
 }
 
 pub(crate) fn judge(scenarios: &[Scenario], log: &Log) -> Verdict {
+    const WORST: usize = 8;
     let (mut token, mut first) = (Vec::new(), Vec::new());
+    let mut all: Vec<(f64, String)> = Vec::new();
     let mut candidates = std::collections::BTreeSet::new();
     // The links, once each: the memory limit has no part in what a token takes.
     let holds = scenarios.first().map_or(0, |s| s.holds);
@@ -64,19 +70,62 @@ pub(crate) fn judge(scenarios: &[Scenario], log: &Log) -> Verdict {
         for (settings, measured) in log.on(scenario.link) {
             candidates.insert(settings.clone());
             if let Some(expected) = scenario.expects(settings) {
-                token.push((expected.token / measured.token - 1.0).abs());
-                first.push((expected.first_token / measured.first_token - 1.0).abs());
+                let (link, off) = (scenario.link, |e: f64, m: f64| (e / m - 1.0).abs());
+                for (what, errors, expected, measured) in [
+                    ("token", &mut token, expected.token, measured.token),
+                    (
+                        "first token",
+                        &mut first,
+                        expected.first_token,
+                        measured.first_token,
+                    ),
+                ] {
+                    errors.push(off(expected, measured));
+                    let text = format!(
+                        "{what} of {settings} at {} ms, {} kbit/s: {:.1} ms, predicted {:.1}",
+                        link.0,
+                        link.1,
+                        1e3 * measured,
+                        1e3 * expected
+                    );
+                    all.push((off(expected, measured), text));
+                }
             }
         }
     }
+    all.sort_by(|a, b| b.0.total_cmp(&a.0));
     let slowest = scenarios.iter().map(|s| s.planning_seconds);
     Verdict {
         rows: scenarios.iter().filter_map(|s| row(s, log)).collect(),
         token_errors: Errors::of(token),
         first_token_errors: Errors::of(first),
         candidates: candidates.len(),
+        worst: all.into_iter().take(WORST).map(|(_, text)| text).collect(),
         slowest_planning_seconds: slowest.fold(0.0, f64::max),
     }
+}
+
+/// What one measurement does not tell apart from the best of a link's scenarios, and the contenders.
+pub(crate) fn finalists(scenarios: &[&Scenario], log: &Log) -> Vec<Settings> {
+    const NEAR: f64 = 1.1;
+    const MOST: usize = 4;
+    let mut all: Vec<Settings> = Vec::new();
+    for scenario in scenarios {
+        let allowed = log
+            .on(scenario.link)
+            .filter(|(settings, _)| scenario.allows(settings));
+        let mut allowed: Vec<(f64, &Settings)> = allowed
+            .map(|(settings, measured)| (objective(scenario, settings, measured), settings))
+            .collect();
+        allowed.sort_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(b.1)));
+        let best = allowed.first().map_or(0.0, |(value, _)| *value);
+        let near = allowed.iter().filter(|(value, _)| *value <= NEAR * best);
+        all.extend(near.take(MOST).map(|(_, settings)| (*settings).clone()));
+        all.extend(scenario.contenders());
+    }
+    all.sort();
+    all.dedup();
+    all
 }
 
 fn row(scenario: &Scenario, log: &Log) -> Option<Row> {
@@ -85,9 +134,11 @@ fn row(scenario: &Scenario, log: &Log) -> Option<Row> {
     let expected = scenario.expects(&scenario.chosen)?;
     let value = |settings: &Settings, measured: Measured| objective(scenario, settings, measured);
     let of = |settings: &Settings| Some(value(settings, log.get(settings, link)?));
+    // Those measured as often as the plan: the luckiest of many single runs is no candidate.
+    let runs = log.runs(&scenario.chosen, link);
     let allowed = log
         .on(link)
-        .filter(|(settings, _)| scenario.allows(settings));
+        .filter(|(settings, _)| scenario.allows(settings) && log.runs(settings, link) >= runs);
     let (best, best_is) = allowed
         .map(|(settings, measured)| (value(settings, measured), settings))
         .min_by(|a, b| a.0.total_cmp(&b.0))?;
@@ -107,6 +158,7 @@ fn row(scenario: &Scenario, log: &Log) -> Option<Row> {
             token_ms: 1e3 * plan.token,
             first_token_ms: 1e3 * plan.first_token,
         },
+        runs,
         objective: value(&scenario.chosen, plan),
         best,
         best_is: best_is.to_string(),
@@ -192,6 +244,9 @@ impl fmt::Display for Verdict {
             "Of the first token: {}.",
             errors(&self.first_token_errors)
         )?;
+        for text in &self.worst {
+            writeln!(f, "    {text}")?;
+        }
         writeln!(
             f,
             "Within 5% of the best measured: {} of {}.",
