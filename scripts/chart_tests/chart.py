@@ -31,6 +31,8 @@ MONITORED: Values = {
     }
 }
 
+ISSUED: Values = {"enabled": True, "issuerRef": {"name": "i"}}
+
 # Ways to use the chart beyond the examples, each the shortest that gets there.
 VARIANTS: dict[str, Values] = {
     "default": {},
@@ -58,6 +60,46 @@ VARIANTS: dict[str, Values] = {
         "edge": {"service": {"type": "NodePort", "nodePort": 30050}},
     },
     "with OpenAI's API": {"edge": {"openai": {"enabled": True, "port": 80}}},
+    "with TLS": {"cloud": {"tls": {"existingSecret": "c"}}, "edge": {"tls": {"existingSecret": "e"}}},
+    "with TLS of a public authority": {
+        "cloud": {"tls": {"existingSecret": "c", "publicAuthority": True, "serverName": "c.example"}},
+        "edge": {"tls": {"existingSecret": "e", "publicAuthority": True, "serverName": "e.example"}},
+    },
+    "with certificates on all sides and tokens": {
+        "cloud": {
+            "tls": {"existingSecret": "c", "clientCaSecret": "edges"},
+            "auth": {"existingSecret": "c-tokens"},
+        },
+        "edge": {
+            "tls": {"existingSecret": "e", "clientCaSecret": "clients"},
+            "auth": {"existingSecret": "e-tokens"},
+            "openai": {"enabled": True},
+            "cloudTls": {"existingSecret": "e-own", "serverName": "c.example"},
+            "cloudToken": {"existingSecret": "e-token"},
+        },
+        "test": {"certificateSecret": "t", "tokenSecret": "t-token"},
+    },
+    "with cert-manager": {
+        "cloud": {"tls": {"certManager": ISSUED, "clientCaSecret": "demo-tandem-edge-client"}},
+        "edge": {"tls": {"certManager": ISSUED}, "cloudTls": {"certManager": ISSUED}},
+    },
+    "with a public authority's certificates, kept": {
+        "cloud": {
+            "tls": {
+                "certManager": {**ISSUED, "dnsNames": ["c.example", "d.example"]},
+                "publicAuthority": True,
+                "serverName": "c.example",
+            }
+        },
+    },
+    "with TLS to a cloud elsewhere": {
+        "cloud": {"enabled": False},
+        "edge": {"cloud": "https://c.example:443", "cloudTls": {"caSecret": "ca"}},
+    },
+    "with tokens on a trusted network": {
+        "cloud": {"auth": {"existingSecret": "c-tokens"}},
+        "edge": {"tls": {"existingSecret": "e"}, "cloudToken": {"existingSecret": "e-token"}},
+    },
     "with a GPU": {"cloud": {"gpu": {"count": 2}}},
     "weights by layer": {"edge": {"config": {"weights": "int4,0-1=int8,head=f32", "kv": "f32"}}},
     "IPv6 only": {"bindAddress": "[::]"},

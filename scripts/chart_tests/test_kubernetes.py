@@ -12,7 +12,7 @@ from chart_tests.chart import cases, chart, render
 # The engine renders for a Kubernetes of its own choice; what a template leaves out for older ones
 # must be turned off here.
 OLDEST = chart().metadata["kubeVersion"].removeprefix(">=").removesuffix(".0-0")
-CUSTOM = {"ServiceMonitor", "PrometheusRule"}
+CUSTOM = {"ServiceMonitor", "PrometheusRule", "Certificate"}
 
 # It reads some 10 MB of definitions for each manifest otherwise.
 utils.schema_contents = functools.cache(utils.schema_contents)

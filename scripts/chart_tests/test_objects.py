@@ -226,7 +226,8 @@ class Policies(unittest.TestCase):
         self.assertEqual(self.components(edge["egress"][1]["to"]), {"cloud-service"})
 
     def test_a_cloud_elsewhere_is_reached_at_its_port(self) -> None:
-        for address, port in {"http://c.example:6000": 6000, "http://c": 80, "http://[fd00::1]:7": 7}.items():
+        ports = {"http://c.example:6000": 6000, "https://c:443": 443, "http://[fd00::1]:7": 7}
+        for address, port in ports.items():
             values = {"cloud": {"enabled": False}, "edge": {"cloud": address}}
             self.assertEqual(self.policy("edge", values)["egress"][1]["ports"][0]["port"], port)
 

@@ -7,12 +7,11 @@ from typing import Any
 import jsonschema
 import yaml
 
-from chart_tests.chart import CHART, ROOT, Values, cases, refusal
+from chart_tests.chart import CHART, ISSUED, ROOT, Values, cases, refusal
 
 SCHEMA = json.loads((CHART / "values.schema.json").read_text())
 
 # What the chart sets itself.
-# Among them what would need files of a Secret, which the chart does not mount: it sets `insecure`.
 SET_BY_CHART = {
     "cloud": {"listen", "metrics_listen", "model", "name", "insecure", "tls", "auth"},
     "edge": {
@@ -51,7 +50,14 @@ REFUSED: list[tuple[Values, str]] = [
     ({"cloud": {"env": [{"name": "A B"}]}}, "env"),
     ({"edge": {"kind": "StatefulSet"}}, "kind"),
     ({"edge": {"cloud": "cloud:50051"}}, "cloud"),
-    ({"edge": {"cloud": "https://cloud:50051"}}, "cloud"),
+    ({"edge": {"cloud": "grpc://cloud:50051"}}, "cloud"),
+    ({"edge": {"cloud": "https://cloud"}}, "cloud"),
+    ({"edge": {"cloud": "https://c:1", "cloudTls": {"serverName": "*.c"}}}, "serverName"),
+    ({"cloud": {"config": {"tls": {"certificate": "/a"}}}}, "tls"),
+    ({"cloud": {"tls": {"existingSecret": "A b"}}}, "existingSecret"),
+    ({"cloud": {"tls": {"secretName": "a"}}}, "secretName"),
+    ({"edge": {"cloudTls": {"certManager": {"duration": "90d"}}}}, "duration"),
+    ({"edge": {"tls": {"certManager": {"dnsNames": ["a b"]}}}}, "dnsNames"),
     ({"edge": {"config": {"codec": "gzip"}}}, "codec"),
     ({"edge": {"config": {"split": -1}}}, "split"),
     ({"edge": {"hostPort": 70000}}, "hostPort"),
@@ -79,6 +85,15 @@ REFUSED: list[tuple[Values, str]] = [
     ({"cloud": {"enabled": False}}, "edge.cloud is empty"),
     ({"edge": {"hostPort": 50050}}, "needs edge.kind DaemonSet"),
     ({"edge": {"openai": {"enabled": True, "port": 50050}}}, "are the same"),
+    ({"cloud": {"tls": {"existingSecret": "c", "certManager": ISSUED}}}, "one of them"),
+    ({"edge": {"tls": {"certManager": {"enabled": True}}}}, "issuerRef.name is empty"),
+    ({"edge": {"cloudTls": {"certManager": {"enabled": True}}}}, "issuerRef.name is empty"),
+    ({"edge": {"tls": {"clientCaSecret": "ca"}}}, "needs a certificate"),
+    ({"edge": {"cloudTls": {"caSecret": "ca"}}}, "without TLS"),
+    ({"edge": {"tls": {"publicAuthority": True}}}, "needs a certificate"),
+    ({"cloud": {"tls": {"certManager": ISSUED, "publicAuthority": True}}}, "serverName"),
+    ({"cloud": {"tls": {"existingSecret": "c", "clientCaSecret": "e"}}}, "edge.cloudTls has none"),
+    ({"cloud": {"auth": {"existingSecret": "t"}}}, "edge.cloudToken"),
     ({"model": {"claim": {"name": ""}}}, "claim.name is empty"),
     ({"model": {"source": "image"}}, "image.reference is empty"),
     ({"model": {"source": "hostPath"}}, "hostPath is empty"),

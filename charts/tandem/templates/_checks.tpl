@@ -8,6 +8,7 @@
 {{- end -}}
 {{- if .Values.cloud.enabled -}}
 {{- include "tandem.checkCloud" .Values.cloud -}}
+{{- include "tandem.checkTls" (dict "tls" .Values.cloud.tls "at" "cloud.tls") -}}
 {{- include "tandem.checkModel" (dict "root" . "values" .Values.cloud "at" "cloud") -}}
 {{- end -}}
 {{- if .Values.edge.enabled -}}
@@ -19,6 +20,49 @@
 {{- fail "edge.openai.port and edge.service.port are the same" -}}
 {{- end -}}
 {{- include "tandem.checkModel" (dict "root" . "values" .Values.edge "at" "edge") -}}
+{{- include "tandem.checkTls" (dict "tls" .Values.edge.tls "at" "edge.tls") -}}
+{{- include "tandem.checkCertificate" (dict "tls" .Values.edge.cloudTls "at" "edge.cloudTls") -}}
+{{- include "tandem.checkCloudLink" . -}}
+{{- end -}}
+{{- end }}
+
+{{- define "tandem.checkCertificate" -}}
+{{- if and .tls.existingSecret .tls.certManager.enabled -}}
+{{- fail (printf "%s.existingSecret and %s.certManager.enabled: one of them" .at .at) -}}
+{{- end -}}
+{{- if and .tls.certManager.enabled (not .tls.certManager.issuerRef.name) -}}
+{{- fail (printf "%s.certManager.issuerRef.name is empty" .at) -}}
+{{- end -}}
+{{- end }}
+
+{{- define "tandem.checkTls" -}}
+{{- include "tandem.checkCertificate" . -}}
+{{- $at := .at -}}
+{{- $kept := .tls.certManager.enabled -}}
+{{- range $key := list "clientCaSecret" "serverName" "publicAuthority" -}}
+{{- if and (get $.tls $key) (not (or $.tls.existingSecret $kept)) -}}
+{{- fail (printf "%s.%s needs a certificate: %s.existingSecret or %s.certManager" $at $key $at $at) -}}
+{{- end -}}
+{{- end -}}
+{{- if and $kept .tls.publicAuthority (not (and .tls.serverName (has .tls.serverName .tls.certManager.dnsNames))) -}}
+{{- fail (printf "%s.publicAuthority: %s.serverName must be one of %s.certManager.dnsNames" .at .at .at) -}}
+{{- end -}}
+{{- end }}
+
+{{/* What the cloud asks of its edges, where this release has both, and what they show it. */}}
+{{- define "tandem.checkCloudLink" -}}
+{{- $tls := .Values.edge.cloudTls -}}
+{{- $shows := or $tls.existingSecret $tls.certManager.enabled -}}
+{{- if and (or $shows $tls.caSecret $tls.serverName) (not (hasPrefix "https://" (include "tandem.cloudUrl" .))) -}}
+{{- fail "edge.cloudTls is set, and the cloud is reached without TLS: see edge.cloud and cloud.tls" -}}
+{{- end -}}
+{{- if and .Values.cloud.enabled (not .Values.edge.cloud) -}}
+{{- if and .Values.cloud.tls.clientCaSecret (not $shows) -}}
+{{- fail "cloud.tls.clientCaSecret asks edges for a certificate, and edge.cloudTls has none" -}}
+{{- end -}}
+{{- if and .Values.cloud.auth.existingSecret (not .Values.edge.cloudToken.existingSecret) -}}
+{{- fail "cloud.auth asks edges for a token, and edge.cloudToken.existingSecret is empty" -}}
+{{- end -}}
 {{- end -}}
 {{- end }}
 

@@ -1,13 +1,12 @@
 {{/* The server's configuration file. Takes root, component, values. */}}
 {{- define "tandem.config" -}}
 {{- $ports := include "tandem.ports" . | fromYaml -}}
-{{- /* The chart has no TLS: its pods rely on the cluster's network. */ -}}
 {{- $address := .root.Values.bindAddress -}}
 {{- $model := include "tandem.model" . | fromYaml -}}
 {{- $set := dict "listen" (printf "%s:%v" $address $ports.grpc)
   "metrics_listen" (printf "%s:%v" $address $ports.admin)
-  "model" (printf "/models/%s" $model.name) "name" $model.name
-  "insecure" true -}}
+  "model" (printf "/models/%s" $model.name) "name" $model.name -}}
+{{- $_ := merge $set (include "tandem.secretsConfig" . | fromYaml) -}}
 {{- if eq .component "edge-agent" -}}
 {{- $_ := set $set "cloud" (include "tandem.cloudUrl" .root) -}}
 {{- if .values.openai.enabled -}}
@@ -38,7 +37,8 @@ openai: 8000
 {{- if .Values.edge.cloud -}}
 {{- .Values.edge.cloud -}}
 {{- else -}}
-{{- printf "http://%s-cloud:%v" (include "tandem.fullname" .) .Values.cloud.service.port -}}
+{{- $scheme := ternary "https" "http" (eq (include "tandem.ownCloudTls" .) "true") -}}
+{{- printf "%s://%s-cloud:%v" $scheme (include "tandem.fullname" .) .Values.cloud.service.port -}}
 {{- end -}}
 {{- end }}
 

@@ -56,6 +56,7 @@ metadata:
   annotations:
     {{- toYaml . | nindent 4 }}
   {{- end }}
+{{- $secrets := include "tandem.secrets" . | fromYaml }}
 spec:
   type: {{ .values.service.type }}
   {{- if and (eq .values.service.type "LoadBalancer") .values.service.loadBalancerSourceRanges }}
@@ -74,7 +75,7 @@ spec:
     - name: grpc
       port: {{ .values.service.port }}
       targetPort: grpc
-      appProtocol: kubernetes.io/h2c
+      appProtocol: {{ include "tandem.grpcProtocol" $secrets }}
       {{- if and .values.service.nodePort (ne .values.service.type "ClusterIP") }}
       nodePort: {{ .values.service.nodePort }}
       {{- end }}
@@ -82,7 +83,7 @@ spec:
     - name: openai
       port: {{ .values.openai.port }}
       targetPort: openai
-      appProtocol: http
+      appProtocol: {{ include "tandem.scheme" $secrets }}
     {{- end }}
 {{- end }}
 

@@ -2,6 +2,7 @@
 {{- define "tandem.pod" -}}
 {{- $ports := include "tandem.ports" . | fromYaml -}}
 {{- $model := include "tandem.model" . | fromYaml -}}
+{{- $secrets := include "tandem.secretFolders" . | fromYamlArray -}}
 {{- $name := printf "%s-%s" (include "tandem.fullname" .root) (ternary "cloud" "edge" (eq .component "cloud-service")) -}}
 metadata:
   labels:
@@ -96,6 +97,9 @@ spec:
         - name: tmp
           mountPath: /tmp
         {{- include "tandem.modelMount" . | nindent 8 }}
+        {{- with $secrets }}
+        {{- include "tandem.secretMounts" . | nindent 8 }}
+        {{- end }}
   volumes:
     - name: config
       configMap:
@@ -104,6 +108,9 @@ spec:
       emptyDir:
         sizeLimit: 64Mi
     {{- include "tandem.modelVolume" . | nindent 4 }}
+    {{- with $secrets }}
+    {{- include "tandem.secretVolumes" . | nindent 4 }}
+    {{- end }}
     {{- if eq $model.source "download" }}
     - name: fetch
       configMap:
