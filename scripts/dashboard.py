@@ -178,6 +178,7 @@ ROWS: list[tuple[str, list[Panel]]] = [
                 + rate(EDGE + "unauthenticated_total", "cause", "token {{cause}}"),
             ),
             Panel("Certificates and tokens read again", "cps", rate(EDGE + "reloads_total", "what, outcome")),
+            Panel("Releases", "none", now(EDGE + "build_info", "version"), stacked=True),
         ],
     ),
     (
@@ -217,6 +218,7 @@ ROWS: list[tuple[str, list[Panel]]] = [
                 + rate(CLOUD + "unauthenticated_total", "cause", "token {{cause}}"),
             ),
             Panel("Certificates and tokens read again", "cps", rate(CLOUD + "reloads_total", "what, outcome")),
+            Panel("Releases", "none", now(CLOUD + "build_info", "version"), stacked=True),
         ],
     ),
     (

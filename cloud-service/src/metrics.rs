@@ -47,6 +47,9 @@ const STATE: &[Label] = &[Label {
     values: &["running", "idle"],
 }];
 
+/// The release that this is.
+pub const VERSION: &str = env!("CARGO_PKG_VERSION");
+
 /// Time to first token.
 pub const TIME_TO_FIRST_TOKEN: Metric = Metric {
     name: "tandem_cloud_time_to_first_token_seconds",
@@ -225,9 +228,21 @@ pub const DATA_PORT: DataPortMetrics = DataPortMetrics {
     unauthenticated: UNAUTHENTICATED,
     reloads: RELOADS,
 };
+/// The release.
+pub const BUILD_INFO: Metric = Metric {
+    name: "tandem_cloud_build_info",
+    kind: Kind::Gauge,
+    unit: Unit::Count,
+    labels: &[Label {
+        name: "version",
+        values: &[VERSION],
+    }],
+    help: "1, with the release that runs.",
+};
 
 /// All of them.
 pub const CATALOGUE: &[Metric] = &[
+    BUILD_INFO,
     TIME_TO_FIRST_TOKEN,
     INTER_TOKEN_LATENCY,
     QUEUE,

@@ -2,7 +2,7 @@
 
 use crate::cloud::Cloud;
 use crate::config::CloudConfig;
-use crate::metrics::{CATALOGUE, DATA_PORT};
+use crate::metrics::{BUILD_INFO, CATALOGUE, DATA_PORT, VERSION};
 use crate::service::{Split, publish_kv};
 use anyhow::Context as _;
 use std::path::Path;
@@ -30,6 +30,7 @@ const GAUGE_INTERVAL: Duration = Duration::from_millis(250);
 pub async fn serve(config: CloudConfig) -> anyhow::Result<()> {
     logging::init(&config.log)?;
     let metrics = metrics::install(CATALOGUE)?;
+    BUILD_INFO.gauge(&[VERSION]).set(1.0);
     let _upkeep = Upkeep::spawn(metrics.clone());
     let health = Health::new([SERVICE_NAME]);
     let drain = Drain::on_signals(config.drain_deadline.get(), health.clone())?;

@@ -7,6 +7,7 @@
 //! ```
 
 use crate::edge::Edge;
+use crate::link::never_sent;
 use crate::metrics::{
     E2E_LATENCY, GENERATION_TOKENS, INTER_TOKEN_LATENCY, PROMPT_TOKENS, REQUEST_SUCCESS,
     REUSED_TOKENS, TIME_TO_FIRST_TOKEN,
@@ -122,6 +123,21 @@ async fn start(
         }
     }
     turn.make_room();
+    match begin(edge, request, context, cloud).await {
+        Err(status) if never_sent(&status) => {
+            tracing::debug!(message = status.message(), "beginning on a new connection");
+            begin(edge, request, context, cloud).await
+        }
+        begun => begun,
+    }
+}
+
+async fn begin(
+    edge: &Edge,
+    request: &AnswerRequest,
+    context: usize,
+    cloud: &v1::DescribeBackResponse,
+) -> Result<(Session, v1::Tokens, usize), Status> {
     let mut session = Session::open(edge, context, cloud).await?;
     let first = run_prompt(edge, request, &mut session, 0).await?;
     Ok((session, first, 0))

@@ -158,6 +158,36 @@ impl Link {
 /// absence, and so is a cloud that refuses the edge, whose token is none of the client's business;
 /// another status of the cloud's own is passed on.
 pub fn reached(status: &Status) -> Status {
+    let mut told = told(status);
+    if was_canceled(status) {
+        told.set_source(Arc::new(NeverSent));
+    }
+    told
+}
+
+/// The call waited for a connection that ended meanwhile, as one does that the cloud finds too old.
+#[derive(Debug, thiserror::Error)]
+#[error("the connection ended before anything was sent")]
+struct NeverSent;
+
+/// Whether nothing of a call has left, so that it can be made again.
+pub fn never_sent(status: &Status) -> bool {
+    std::error::Error::source(status).is_some_and(|cause| cause.is::<NeverSent>())
+}
+
+fn was_canceled(status: &Status) -> bool {
+    let mut cause = std::error::Error::source(status);
+    while let Some(error) = cause {
+        let hyper: Option<&hyper::Error> = error.downcast_ref();
+        if hyper.is_some_and(hyper::Error::is_canceled) {
+            return true;
+        }
+        cause = error.source();
+    }
+    false
+}
+
+fn told(status: &Status) -> Status {
     match status.code() {
         Code::Unknown | Code::Unavailable | Code::Internal | Code::Cancelled => {
             match (root_cause(status), status.code()) {

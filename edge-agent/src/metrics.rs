@@ -45,6 +45,9 @@ const CODE: &[Label] = &[Label {
     ],
 }];
 
+/// The release that this is.
+pub const VERSION: &str = env!("CARGO_PKG_VERSION");
+
 /// Time to first token.
 pub const TIME_TO_FIRST_TOKEN: Metric = Metric {
     name: "tandem_edge_time_to_first_token_seconds",
@@ -271,9 +274,21 @@ pub const LINK_RATE: Metric = Metric {
     labels: &[],
     help: "What the link carries up, or at least carries where rows are too small to tell; 0 without `adapt.floor`.",
 };
+/// The release.
+pub const BUILD_INFO: Metric = Metric {
+    name: "tandem_edge_build_info",
+    kind: Kind::Gauge,
+    unit: Unit::Count,
+    labels: &[Label {
+        name: "version",
+        values: &[VERSION],
+    }],
+    help: "1, with the release that runs.",
+};
 
 /// All of them.
 pub const CATALOGUE: &[Metric] = &[
+    BUILD_INFO,
     TIME_TO_FIRST_TOKEN,
     INTER_TOKEN_LATENCY,
     E2E_LATENCY,

@@ -3,7 +3,7 @@
 use crate::config::EdgeConfig;
 use crate::door::Door;
 use crate::edge::Edge;
-use crate::metrics::{CATALOGUE, DATA_PORT, UPLINK_BYTES};
+use crate::metrics::{BUILD_INFO, CATALOGUE, DATA_PORT, UPLINK_BYTES, VERSION};
 use crate::openai;
 use crate::plan::start::{Patience, planned};
 use crate::service::Generation;
@@ -28,6 +28,7 @@ const TIDY_INTERVAL: Duration = Duration::from_secs(1);
 pub async fn serve(config: EdgeConfig) -> anyhow::Result<()> {
     logging::init(&config.log)?;
     let metrics = metrics::install(CATALOGUE)?;
+    BUILD_INFO.gauge(&[VERSION]).set(1.0);
     let _upkeep = Upkeep::spawn(metrics.clone());
     let health = Health::new([SERVICE_NAME]);
     let drain = Drain::on_signals(config.drain_deadline.get(), health.clone())?;

@@ -142,6 +142,10 @@ const OUT_OF_RANGE: &[(&str, &str)] = &[
         "transport: {keepalive_timeout: 0s}",
     ),
     (
+        "transport.max_connection_age",
+        "transport: {max_connection_age: 999ms}",
+    ),
+    (
         "transport.stream_window",
         "transport: {stream_window: 65534B}",
     ),

@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 use tandem_tests::client::{Client, assert_refused, ids_request};
+use tandem_tests::link::LinkProfile;
 use tandem_tests::paths::{default_model, fixtures};
 use tandem_tests::process::{Pair, PairOptions, Server, ServerOptions};
 use tonic::Code;
@@ -43,6 +44,50 @@ async fn sigterm_lets_answers_end_and_refuses_new_ones() {
             .unwrap()
             .success()
     );
+}
+
+#[tokio::test]
+async fn an_old_connection_keeps_its_sessions_and_gets_no_new_ones() {
+    let aged = ServerOptions::default().config("transport: {max_connection_age: 1s}");
+    let options = PairOptions::default().link(LinkProfile::unshaped());
+    let pair = Pair::start(&default_model(), 10, options.cloud(aged))
+        .await
+        .unwrap();
+    let connections = || pair.link().counters().connections.len();
+    let mut client = Client::connect(&pair.edge.url()).await.unwrap();
+    let mut stream = client
+        .raw()
+        .generate(ids_request(&[1, 2, 3], 150))
+        .await
+        .unwrap()
+        .into_inner();
+    stream.message().await.unwrap().unwrap();
+    let before = connections();
+    let began = Instant::now();
+    let mut prompt = 5;
+    while connections() == before {
+        assert!(
+            began.elapsed() < Duration::from_secs(20),
+            "no new connection"
+        );
+        prompt += 1;
+        client.greedy(&[prompt, 4], 1).await.unwrap();
+    }
+    let mut conversation = vec![1, 2, 3];
+    while let Some(response) = stream.message().await.unwrap() {
+        if let Some(tandem_proto::v1::generate_response::Event::Delta(delta)) = response.event {
+            conversation.extend(delta.token_ids);
+        }
+    }
+    assert_eq!(
+        conversation.len(),
+        153,
+        "the answer went on, and came to its end"
+    );
+    // Its conversation goes on where its keys and values are.
+    conversation.push(4);
+    let again = client.greedy(&conversation, 2).await.unwrap();
+    assert_eq!(again.started.reused_tokens, 152);
 }
 
 #[tokio::test]

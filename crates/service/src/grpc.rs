@@ -24,6 +24,9 @@ pub struct TransportConfig {
     pub keepalive_interval: HumanDuration,
     /// A connection that does not give one for so long is dropped.
     pub keepalive_timeout: HumanDuration,
+    /// A connection that clients opened so long ago gets no new calls: those that run on it end in their
+    /// time, and the next ones come by a new connection, perhaps to another server. Zero: it is kept.
+    pub max_connection_age: HumanDuration,
     /// Bytes a stream may have on the way before the receiver has read them.
     pub stream_window: ByteSize,
     /// The same for all streams of a connection together.
@@ -42,6 +45,14 @@ impl Validate for TransportConfig {
         let second = HumanDuration::from(Duration::from_secs(1));
         at.within("keepalive_interval", self.keepalive_interval, second..);
         at.within("keepalive_timeout", self.keepalive_timeout, second..);
+        at.check(
+            "max_connection_age",
+            self.max_connection_age.get().is_zero() || self.max_connection_age >= second,
+            format!(
+                "is {}, must be 0s or at least {second}",
+                self.max_connection_age
+            ),
+        );
         at.within("stream_window", self.stream_window, WINDOWS);
         at.within("connection_window", self.connection_window, WINDOWS);
         at.check(
@@ -80,11 +91,15 @@ impl TransportConfig {
 /// the sockets' options;
 /// the builder's own are ignored there.
 pub fn server_builder(transport: &TransportConfig) -> Server {
-    Server::builder()
+    let server = Server::builder()
         .http2_keepalive_interval(Some(transport.keepalive_interval.get()))
         .http2_keepalive_timeout(Some(transport.keepalive_timeout.get()))
         .initial_stream_window_size(window(transport.stream_window))
-        .initial_connection_window_size(window(transport.connection_window))
+        .initial_connection_window_size(window(transport.connection_window));
+    match transport.max_connection_age.get() {
+        Duration::ZERO => server,
+        age => server.max_connection_age(age),
+    }
 }
 
 /// The connections of a listener, each without delay for small packets.
@@ -235,6 +250,7 @@ mod tests {
         TransportConfig {
             keepalive_interval: Duration::from_secs(20).into(),
             keepalive_timeout: Duration::from_secs(10).into(),
+            max_connection_age: Duration::ZERO.into(),
             stream_window: ByteSize::mib(4),
             connection_window: ByteSize::mib(16),
             max_message: ByteSize::mib(4),
@@ -246,6 +262,7 @@ mod tests {
         assert_eq!(Violations::of(&transport()), []);
         let bad = TransportConfig {
             keepalive_interval: Duration::ZERO.into(),
+            max_connection_age: Duration::from_millis(20).into(),
             stream_window: ByteSize::mib(32),
             connection_window: ByteSize::kib(32),
             max_message: ByteSize::bytes(0),
@@ -257,13 +274,14 @@ mod tests {
             paths,
             [
                 "keepalive_interval",
+                "max_connection_age",
                 "connection_window",
                 "connection_window",
                 "max_message"
             ]
         );
         assert_eq!(
-            found[2].message,
+            found[3].message,
             "is 32KiB, must be at least stream_window, 32MiB"
         );
     }

@@ -113,6 +113,7 @@ fn transport() -> TransportConfig {
     TransportConfig {
         keepalive_interval: Duration::from_secs(20).into(),
         keepalive_timeout: Duration::from_secs(10).into(),
+        max_connection_age: Duration::ZERO.into(),
         stream_window: ByteSize::mib(4),
         connection_window: ByteSize::mib(16),
         max_message: ByteSize::mib(4),
