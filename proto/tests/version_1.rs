@@ -118,6 +118,13 @@ fn messages() -> Vec<(&'static str, Vec<u8>)> {
         max_tokens: 64,
         eos_token_ids: vec![2, 300],
         history_token_ids: vec![5, 6],
+        ..v1::Run::default()
+    };
+    let run_traced = v1::Run {
+        epoch: 1,
+        traceparent: "00-01-02-01".into(),
+        tracestate: "a=1".into(),
+        ..v1::Run::default()
     };
     let rows = v1::Rows {
         epoch: 1,
@@ -296,6 +303,7 @@ fn messages() -> Vec<(&'static str, Vec<u8>)> {
             "finished_codecs",
             chat_event(v1::chat_response::Event::Finished(finished_codecs)),
         ),
+        ("run_traced", request(up::Message::Run(run_traced))),
     ]
 }
 
