@@ -178,6 +178,7 @@ ROWS: list[tuple[str, list[Panel]]] = [
                 + rate(EDGE + "unauthenticated_total", "cause", "token {{cause}}"),
             ),
             Panel("Certificates and tokens read again", "cps", rate(EDGE + "reloads_total", "what, outcome")),
+            Panel("Spans of traces", "cps", rate(EDGE + "trace_spans_total", "outcome")),
         ],
     ),
     (
@@ -217,6 +218,7 @@ ROWS: list[tuple[str, list[Panel]]] = [
                 + rate(CLOUD + "unauthenticated_total", "cause", "token {{cause}}"),
             ),
             Panel("Certificates and tokens read again", "cps", rate(CLOUD + "reloads_total", "what, outcome")),
+            Panel("Spans of traces", "cps", rate(CLOUD + "trace_spans_total", "outcome")),
         ],
     ),
     (

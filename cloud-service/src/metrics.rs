@@ -5,6 +5,7 @@ use tandem_service::data_port::DataPortMetrics;
 use tandem_service::metrics::{
     COUNTS, INTER_TOKEN_SECONDS, Kind, Label, Metric, TIME_TO_FIRST_TOKEN_SECONDS, Unit,
 };
+use tandem_service::traces::TraceMetrics;
 
 const DIRECTION_AND_KIND: &[Label] = &[
     Label {
@@ -226,6 +227,24 @@ pub const DATA_PORT: DataPortMetrics = DataPortMetrics {
     reloads: RELOADS,
 };
 
+/// Spans.
+pub const TRACE_SPANS: Metric = Metric {
+    name: "tandem_cloud_trace_spans_total",
+    kind: Kind::Counter,
+    unit: Unit::Count,
+    labels: &[Label {
+        name: "outcome",
+        values: &["exported", "dropped"],
+    }],
+    help: "Spans of traces, by whether the collector got them.",
+};
+
+/// What traces count.
+pub const TRACES: TraceMetrics = TraceMetrics {
+    spans: TRACE_SPANS,
+    reloads: RELOADS,
+};
+
 /// All of them.
 pub const CATALOGUE: &[Metric] = &[
     TIME_TO_FIRST_TOKEN,
@@ -247,6 +266,7 @@ pub const CATALOGUE: &[Metric] = &[
     TLS_HANDSHAKES,
     UNAUTHENTICATED,
     RELOADS,
+    TRACE_SPANS,
 ];
 
 /// The label of a status code.

@@ -6,6 +6,7 @@ use tandem_service::metrics::{
     COUNTS, E2E_LATENCY_SECONDS, INTER_TOKEN_SECONDS, Kind, Label, Metric,
     TIME_TO_FIRST_TOKEN_SECONDS, Unit,
 };
+use tandem_service::traces::TraceMetrics;
 
 const DIRECTION_AND_KIND: &[Label] = &[
     Label {
@@ -272,6 +273,24 @@ pub const LINK_RATE: Metric = Metric {
     help: "What the link carries up, or at least carries where rows are too small to tell; 0 without `adapt.floor`.",
 };
 
+/// Spans.
+pub const TRACE_SPANS: Metric = Metric {
+    name: "tandem_edge_trace_spans_total",
+    kind: Kind::Counter,
+    unit: Unit::Count,
+    labels: &[Label {
+        name: "outcome",
+        values: &["exported", "dropped"],
+    }],
+    help: "Spans of traces, by whether the collector got them.",
+};
+
+/// What traces count.
+pub const TRACES: TraceMetrics = TraceMetrics {
+    spans: TRACE_SPANS,
+    reloads: RELOADS,
+};
+
 /// All of them.
 pub const CATALOGUE: &[Metric] = &[
     TIME_TO_FIRST_TOKEN,
@@ -297,6 +316,7 @@ pub const CATALOGUE: &[Metric] = &[
     TLS_HANDSHAKES,
     UNAUTHENTICATED,
     RELOADS,
+    TRACE_SPANS,
 ];
 
 /// The label of a status code.
