@@ -179,6 +179,7 @@ ROWS: list[tuple[str, list[Panel]]] = [
             ),
             Panel("Certificates and tokens read again", "cps", rate(EDGE + "reloads_total", "what, outcome")),
             Panel("Releases", "none", now(EDGE + "build_info", "version"), stacked=True),
+            Panel("Spans of traces", "cps", rate(EDGE + "trace_spans_total", "outcome")),
         ],
     ),
     (
@@ -219,6 +220,7 @@ ROWS: list[tuple[str, list[Panel]]] = [
             ),
             Panel("Certificates and tokens read again", "cps", rate(CLOUD + "reloads_total", "what, outcome")),
             Panel("Releases", "none", now(CLOUD + "build_info", "version"), stacked=True),
+            Panel("Spans of traces", "cps", rate(CLOUD + "trace_spans_total", "outcome")),
         ],
     ),
     (

@@ -96,6 +96,9 @@ pub struct ServeArgs {
     /// text or json.
     #[arg(long)]
     pub log_format: Option<String>,
+    /// Where traces are sent: a collector's OTLP gRPC port, such as http://127.0.0.1:4317.
+    #[arg(long)]
+    pub traces_endpoint: Option<String>,
 }
 
 /// Flags of `prepare`.
@@ -152,6 +155,7 @@ impl ServeArgs {
             .flag("--drain-deadline", "drain_deadline", self.drain_deadline)
             .flag("--log-level", "log.level", self.log_level)
             .flag("--log-format", "log.format", self.log_format)
+            .flag("--traces-endpoint", "traces.endpoint", self.traces_endpoint)
             .build()
     }
 }

@@ -10,6 +10,7 @@ use tandem_service::config::{AutoCount, ByteSize, HumanDuration, Validate, Viola
 use tandem_service::grpc::TransportConfig;
 use tandem_service::logging::LogConfig;
 use tandem_service::tls::{TlsSettings, check_listener};
+use tandem_service::traces::TracesConfig;
 
 /// Every default, commented.
 pub const DEFAULTS: &str = include_str!("../cloud.yaml");
@@ -54,6 +55,8 @@ pub struct CloudConfig {
     pub drain_deadline: HumanDuration,
     /// Logs.
     pub log: LogConfig,
+    /// Traces.
+    pub traces: TracesConfig,
     /// HTTP/2.
     pub transport: TransportConfig,
 }
@@ -130,6 +133,7 @@ impl Validate for CloudConfig {
         at.nested("sessions", &self.sessions);
         at.nested("limits", &self.limits);
         at.nested("log", &self.log);
+        at.nested("traces", &self.traces);
         at.nested("transport", &self.transport);
         at.under("limits", |at| {
             self.transport

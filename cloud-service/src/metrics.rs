@@ -5,6 +5,7 @@ use tandem_service::data_port::DataPortMetrics;
 use tandem_service::metrics::{
     COUNTS, INTER_TOKEN_SECONDS, Kind, Label, Metric, TIME_TO_FIRST_TOKEN_SECONDS, Unit,
 };
+use tandem_service::traces::TraceMetrics;
 
 const DIRECTION_AND_KIND: &[Label] = &[
     Label {
@@ -240,6 +241,24 @@ pub const BUILD_INFO: Metric = Metric {
     help: "1, with the release that runs.",
 };
 
+/// Spans.
+pub const TRACE_SPANS: Metric = Metric {
+    name: "tandem_cloud_trace_spans_total",
+    kind: Kind::Counter,
+    unit: Unit::Count,
+    labels: &[Label {
+        name: "outcome",
+        values: &["exported", "dropped"],
+    }],
+    help: "Spans of traces, by whether the collector got them.",
+};
+
+/// What traces count.
+pub const TRACES: TraceMetrics = TraceMetrics {
+    spans: TRACE_SPANS,
+    reloads: RELOADS,
+};
+
 /// All of them.
 pub const CATALOGUE: &[Metric] = &[
     BUILD_INFO,
@@ -262,6 +281,7 @@ pub const CATALOGUE: &[Metric] = &[
     TLS_HANDSHAKES,
     UNAUTHENTICATED,
     RELOADS,
+    TRACE_SPANS,
 ];
 
 /// The label of a status code.

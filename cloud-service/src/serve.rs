@@ -2,7 +2,7 @@
 
 use crate::cloud::Cloud;
 use crate::config::CloudConfig;
-use crate::metrics::{BUILD_INFO, CATALOGUE, DATA_PORT, VERSION};
+use crate::metrics::{BUILD_INFO, CATALOGUE, DATA_PORT, TRACES, VERSION};
 use crate::service::{Split, publish_kv};
 use anyhow::Context as _;
 use std::path::Path;
@@ -15,10 +15,13 @@ use tandem_proto::v1::split_service_server::{SERVICE_NAME, SplitServiceServer};
 use tandem_service::data_port::DataPort;
 use tandem_service::drain::Drain;
 use tandem_service::health::Health;
-use tandem_service::metrics::Upkeep;
-use tandem_service::{admin, grpc, logging, metrics, reflection};
+use tandem_service::metrics::{PrometheusHandle, Upkeep};
+use tandem_service::{admin, grpc, logging, metrics, reflection, traces};
 use tandem_text::Tokenizer;
 use tokio::net::TcpListener;
+
+/// What traces call this program.
+const SERVICE: &str = "cloud-service";
 
 /// How often gauges of memory are published.
 const GAUGE_INTERVAL: Duration = Duration::from_millis(250);
@@ -31,6 +34,13 @@ pub async fn serve(config: CloudConfig) -> anyhow::Result<()> {
     logging::init(&config.log)?;
     let metrics = metrics::install(CATALOGUE)?;
     BUILD_INFO.gauge(&[VERSION]).set(1.0);
+    let traces = traces::install(&config.traces, SERVICE, TRACES).await?;
+    let served = serve_until_drained(config, metrics).await;
+    traces.flush().await;
+    served
+}
+
+async fn serve_until_drained(config: CloudConfig, metrics: PrometheusHandle) -> anyhow::Result<()> {
     let _upkeep = Upkeep::spawn(metrics.clone());
     let health = Health::new([SERVICE_NAME]);
     let drain = Drain::on_signals(config.drain_deadline.get(), health.clone())?;

@@ -5,6 +5,7 @@
 //! away, its memory is freed at once.
 
 use crate::admission::{Place, SessionKey};
+use crate::answer_trace::AnswerTrace;
 use crate::cloud::Cloud;
 use crate::intake::CheckedRows;
 use crate::metrics::SESSIONS_EVICTED;
@@ -102,13 +103,15 @@ async fn run(
         ledger: Ledger::new(opening.context),
         pending: FuturesOrdered::new(),
         record: Record::default(),
+        trace: AnswerTrace::default(),
         running: false,
         engine,
         place,
     };
     session.grant(&opening).await?;
     tracing::info!(%peer, split = opening.split, context = opening.context, "session opened");
-    session.serve(inbound).await
+    let ended = session.serve(inbound).await;
+    ended.inspect_err(|status| session.trace.fail(status))
 }
 
 struct Session<'a> {
@@ -119,6 +122,8 @@ struct Session<'a> {
     ledger: Ledger,
     pending: FuturesOrdered<Pin<Box<dyn Future<Output = StepResult> + Send>>>,
     record: Record,
+    /// Of the running answer.
+    trace: AnswerTrace,
     /// An answer is being made.
     running: bool,
     // In this order: the memory is free before the place is.
@@ -227,6 +232,7 @@ impl Session<'_> {
         }
         self.set_running(true);
         self.record.begin_run();
+        self.trace = AnswerTrace::begin(&run, self.split);
         let request = RunRequest {
             parameters,
             max_tokens: (run.max_tokens > 0).then_some(run.max_tokens as usize),
@@ -328,11 +334,17 @@ impl Session<'_> {
         }
         self.record
             .step(rows, completed.queue, completed.compute, decode);
+        if epoch == self.ledger.epoch() {
+            self.trace.step(rows, &completed);
+        }
         let Some(token) = completed.output.token else {
             return Ok(());
         };
         let current = self.ledger.sampled(epoch, token.clone());
         self.record.token(&token);
+        if current {
+            self.trace.token(&token);
+        }
         if current && token.finish.is_some() {
             self.set_running(false);
         }
@@ -360,6 +372,9 @@ impl Session<'_> {
     fn set_running(&mut self, running: bool) {
         self.running = running;
         self.place.set_running(running);
+        if !running {
+            self.trace = AnswerTrace::default();
+        }
     }
 
     async fn send(&mut self, message: infer_response::Message) -> Result<(), Status> {

@@ -62,6 +62,12 @@ const FLAGS: &[Flag] = &[
     ("--log-format", "log.format", "json", |c| {
         format!("{:?}", c.log.format).to_lowercase()
     }),
+    (
+        "--traces-endpoint",
+        "traces.endpoint",
+        "http://collector:4317",
+        |c| c.traces.endpoint.clone(),
+    ),
 ];
 
 /// Flags that mean nothing alone, and a switch: tried together.
@@ -117,6 +123,11 @@ const OUT_OF_RANGE: &[(&str, &str)] = &[
     ),
     ("limits.max_frame", "limits: {max_frame: 4MiB}"),
     ("log.level", "log: {level: 'info,h2=loud'}"),
+    ("traces.endpoint", "traces: {endpoint: collector}"),
+    ("traces.endpoint", "traces: {endpoint: 'http://c:1/v1'}"),
+    ("traces.sample", "traces: {sample: 1.1}"),
+    ("traces.sample", "traces: {sample: -1}"),
+    ("traces.sample", "traces: {sample: .nan}"),
 ];
 
 /// Keys that nobody knows, one in each section.
@@ -127,6 +138,7 @@ const UNKNOWN: &[(&str, &str)] = &[
     ("sessions.maximum", "sessions: {maximum: 3}"),
     ("limits.frame", "limits: {frame: 1MiB}"),
     ("log.file", "log: {file: /tmp/log}"),
+    ("traces.url", "traces: {url: a}"),
     ("transport.tls", "transport: {tls: true}"),
 ];
 

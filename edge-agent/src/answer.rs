@@ -13,11 +13,14 @@ use crate::metrics::{
     REUSED_TOKENS, TIME_TO_FIRST_TOKEN,
 };
 use crate::pool::Turn;
+use crate::prompt_trace::PromptTrace;
+use crate::request_span::{say_answer, say_request};
 use crate::session::Session;
 use crate::usage::Usage;
 use std::time::{Duration, Instant};
 use tandem_proto::v1;
 use tandem_service::status::{bad_request, failure};
+use tandem_service::traces::Span;
 use tandem_text::{Detokenizer, StopMatcher, StopOutcome, StopStrings};
 use tokio::sync::mpsc;
 use tonic::{Code, Status};
@@ -53,16 +56,23 @@ pub enum AnswerEvent {
 /// Where events go. The answer waits while it is full.
 pub type Events = mpsc::Sender<Result<AnswerEvent, Status>>;
 
-/// Makes an answer. Dropping the future ends it, and frees what it held in the cloud.
+/// Makes an answer, and says in the request's span what it came to. Dropping the future ends it, and
+/// frees what it held in the cloud.
 ///
 /// # Errors
 /// As docs/protocol.md lists them for clients.
-pub async fn answer(edge: &Edge, request: AnswerRequest, events: &Events) -> Result<(), Status> {
+pub async fn answer(
+    edge: &Edge,
+    request: AnswerRequest,
+    events: &Events,
+    span: &mut Span,
+) -> Result<(), Status> {
+    say_request(span, edge, &request);
     let turn = edge.pool.turn()?;
     let cloud = edge.link.describe().await?;
     let context = edge.context(&cloud);
     check_length(request.prompt.len(), context)?;
-    let (session, first, reused) = match start(edge, &request, context, &cloud, &turn).await {
+    let (session, first, reused) = match start(edge, &request, context, &cloud, &turn, span).await {
         Ok(started) => started,
         Err(status) => {
             if status.code() == Code::FailedPrecondition || status.code() == Code::Unavailable {
@@ -82,8 +92,10 @@ pub async fn answer(edge: &Edge, request: AnswerRequest, events: &Events) -> Res
     };
     send(events, AnswerEvent::Started(started)).await?;
     let mut run = Running::new(edge, &request, session)?;
-    let finish = run.stream(first, events).await?;
-    let finished = run.finished(&request, finish, edge);
+    let streamed = run.stream(first, events, span).await;
+    run.end_decode();
+    let finished = run.finished(&request, streamed?, edge);
+    say_answer(span, reused, &finished);
     turn.keep(run.session);
     E2E_LATENCY.histogram(&[]).record(request.began.elapsed());
     send(events, AnswerEvent::Finished(finished)).await
@@ -110,11 +122,12 @@ async fn start(
     context: usize,
     cloud: &v1::DescribeBackResponse,
     turn: &Turn<'_>,
+    span: &Span,
 ) -> Result<(Session, v1::Tokens, usize), Status> {
     if let Some((mut session, shared)) = turn.take(&request.prompt) {
         // The last token's row must run again: its logits are not kept.
         let kept = shared.min(request.prompt.len() - 1);
-        match run_prompt(edge, request, &mut session, kept).await {
+        match run_prompt(edge, request, &mut session, kept, span).await {
             Ok(first) => return Ok((session, first, kept)),
             Err(status) if matches!(status.code(), Code::Aborted | Code::Unavailable) => {
                 tracing::debug!(message = status.message(), "a kept session was given up");
@@ -123,10 +136,10 @@ async fn start(
         }
     }
     turn.make_room();
-    match begin(edge, request, context, cloud).await {
+    match begin(edge, request, context, cloud, span).await {
         Err(status) if never_sent(&status) => {
             tracing::debug!(message = status.message(), "beginning on a new connection");
-            begin(edge, request, context, cloud).await
+            begin(edge, request, context, cloud, span).await
         }
         begun => begun,
     }
@@ -137,9 +150,10 @@ async fn begin(
     request: &AnswerRequest,
     context: usize,
     cloud: &v1::DescribeBackResponse,
+    span: &Span,
 ) -> Result<(Session, v1::Tokens, usize), Status> {
     let mut session = Session::open(edge, context, cloud).await?;
-    let first = run_prompt(edge, request, &mut session, 0).await?;
+    let first = run_prompt(edge, request, &mut session, 0, span).await?;
     Ok((session, first, 0))
 }
 
@@ -148,14 +162,21 @@ async fn run_prompt(
     request: &AnswerRequest,
     session: &mut Session,
     kept: usize,
+    span: &Span,
 ) -> Result<v1::Tokens, Status> {
+    let (traceparent, tracestate) = span.carried().unwrap_or_default();
     let run = v1::Run {
         sampling: Some(request.sampling.clone()),
         max_tokens: request.max_tokens.unwrap_or(0),
         eos_token_ids: edge.tokenizer.eos_token_ids().to_vec(),
+        traceparent,
+        tracestate,
         ..v1::Run::default()
     };
-    session.begin(kept, run, request.needs_token_ids).await?;
+    let trace = PromptTrace::begin(span);
+    session
+        .begin(kept, run, request.needs_token_ids, trace)
+        .await?;
     session.prompt(&request.prompt[kept..], edge).await?;
     session.token(edge).await
 }
@@ -171,6 +192,10 @@ struct Running<'a> {
     first_token: Instant,
     last_token: Instant,
     tokens: u32,
+    /// What the prompt has cost.
+    prompt: Usage,
+    /// The span of the tokens behind the first, once there is a second to come.
+    decode: Span,
 }
 
 /// How an answer ended.
@@ -187,6 +212,8 @@ impl<'a> Running<'a> {
             .record(now.duration_since(request.began));
         Ok(Self {
             edge,
+            prompt: session.usage(),
+            decode: Span::default(),
             session,
             detokenizer: Detokenizer::after_prompt(&edge.tokenizer, &request.prompt)
                 .map_err(|error| internal(&error))?,
@@ -199,7 +226,12 @@ impl<'a> Running<'a> {
         })
     }
 
-    async fn stream(&mut self, first: v1::Tokens, events: &Events) -> Result<Finish, Status> {
+    async fn stream(
+        &mut self,
+        first: v1::Tokens,
+        events: &Events,
+        span: &Span,
+    ) -> Result<Finish, Status> {
         let mut message = first;
         loop {
             let Some(&id) = message.ids.first() else {
@@ -239,6 +271,9 @@ impl<'a> Running<'a> {
                     stop: String::new(),
                 });
             };
+            if self.tokens == 1 {
+                self.decode = span.child("decode", self.first_token);
+            }
             self.session.send_row(row, self.edge).await?;
             message = self.session.token(self.edge).await?;
             let now = Instant::now();
@@ -247,6 +282,19 @@ impl<'a> Running<'a> {
                 .record(now.duration_since(self.last_token));
             self.last_token = now;
         }
+    }
+
+    /// Ends the span of the tokens behind the first, with where their time went.
+    fn end_decode(&mut self) {
+        let mut decode = std::mem::take(&mut self.decode);
+        if !decode.is_recording() {
+            return;
+        }
+        decode.set("tandem.tokens", u64::from(self.tokens.saturating_sub(1)));
+        for (key, time) in self.session.usage().times_since(&self.prompt) {
+            decode.set(key, time);
+        }
+        decode.end(self.last_token);
     }
 
     /// The text that a token completes, and the stop string if one is among it.

@@ -4,13 +4,15 @@ use crate::answer::AnswerEvent;
 use crate::cli::ChatArgs;
 use crate::edge::Edge;
 use crate::generate::{Collected, readable, run, terms, user};
+use crate::metrics::TRACES;
 use crate::plan::start::{Patience, planned};
 use crate::request::{Terms, answer_request, chat_ids};
+use crate::serve::SERVICE;
 use rustyline::error::ReadlineError;
 use std::io::Write as _;
 use std::time::Instant;
 use tandem_proto::v1;
-use tandem_service::logging;
+use tandem_service::{logging, traces};
 use tokio::sync::{mpsc, oneshot};
 
 const HELP: &str = "\
@@ -28,6 +30,7 @@ pub async fn chat(args: ChatArgs) -> anyhow::Result<()> {
     let config = args.edge.load_quiet()?;
     logging::init(&config.log)?;
     let config = planned(config, Patience::Fail).await?;
+    let traces = traces::install(&config.traces, SERVICE, TRACES).await?;
     let edge = Edge::load(&config, |_| {}).await?;
     let cloud = edge.link.describe().await.map_err(readable)?;
     println!(
@@ -61,6 +64,7 @@ pub async fn chat(args: ChatArgs) -> anyhow::Result<()> {
             text => conversation.ask(text).await,
         }
     }
+    traces.flush().await;
     Ok(())
 }
 
@@ -87,7 +91,7 @@ impl Conversation<'_> {
             .and_then(|ids| answer_request(self.edge, ids, self.terms.clone(), Instant::now()));
         let mut collected = Collected::default();
         let answered = async {
-            run(self.edge, request.map_err(readable)?, |event| {
+            run(self.edge, "chat", request.map_err(readable)?, |event| {
                 if let AnswerEvent::Delta(delta) = &event {
                     print!("{}", delta.text);
                     std::io::stdout().flush()?;

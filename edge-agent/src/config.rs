@@ -14,6 +14,7 @@ use tandem_service::config::{AutoCount, ByteSize, HumanDuration, Validate, Viola
 use tandem_service::grpc::{TransportConfig, endpoint, is_loopback, is_tls};
 use tandem_service::logging::LogConfig;
 use tandem_service::tls::{ClientTlsSettings, TlsSettings, check_listener};
+use tandem_service::traces::TracesConfig;
 use tonic::transport::Endpoint;
 
 /// Every default, commented.
@@ -77,6 +78,8 @@ pub struct EdgeConfig {
     pub drain_deadline: HumanDuration,
     /// Logs.
     pub log: LogConfig,
+    /// Traces.
+    pub traces: TracesConfig,
     /// HTTP/2.
     pub transport: TransportConfig,
 }
@@ -290,6 +293,7 @@ impl Validate for EdgeConfig {
         at.nested("prefill", &self.prefill);
         at.nested("plan", &self.plan);
         at.nested("log", &self.log);
+        at.nested("traces", &self.traces);
         at.nested("transport", &self.transport);
         at.under("prefill", |at| {
             self.transport.check_frame(at, "frame", self.prefill.frame);

@@ -5,14 +5,18 @@ use crate::answer::{AnswerEvent, answer};
 use crate::edge::Edge;
 use crate::metrics::{FAILURES, code_label};
 use crate::request::{Terms, answer_request};
+use crate::request_span::request_span;
 use std::sync::Arc;
 use tandem_service::auth::Peer;
 use tandem_service::drain::{DrainSignal, WorkGuard};
 use tandem_service::status::{failure, unavailable};
+use tandem_service::traces::TraceContext;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tokio_stream::wrappers::ReceiverStream;
+use tonic::codegen::http::HeaderMap;
 use tonic::{Code, Status};
+use tracing::Instrument as _;
 
 /// Events that may wait for a client to read them; its answer waits when it does not.
 const WAITING_EVENTS: usize = 64;
@@ -27,6 +31,15 @@ pub struct Door {
     pub edge: Arc<Edge>,
     /// The end of it all.
     pub drain: DrainSignal,
+}
+
+/// What was called, and with what around it.
+#[derive(Debug, Clone, Copy)]
+pub struct Called<'a> {
+    /// `generate`, `chat` or `completions`: the name of the request's span.
+    pub name: &'static str,
+    /// HTTP's headers, or gRPC's metadata, which may name the caller's trace.
+    pub headers: &'a HeaderMap,
 }
 
 /// A request, read from whatever it came in.
@@ -51,21 +64,30 @@ impl Door {
     /// INVALID_ARGUMENT for terms that cannot be met.
     pub fn begin(
         &self,
+        called: Called<'_>,
         read: impl FnOnce(&Edge) -> Result<Asked, Status>,
     ) -> Result<AnswerStream, Status> {
         let began = std::time::Instant::now();
+        let caller = || TraceContext::of(called.headers);
+        let mut span = request_span(called.name, began, caller);
         let checked = || {
             let work = self.drain.work().map_err(|_| draining())?;
             let asked = read(&self.edge)?;
             let request = answer_request(&self.edge, asked.prompt, asked.terms, began)?;
             Ok((work, asked.peer, asked.deadline, request))
         };
-        let (work, peer, deadline, request) = checked().inspect_err(count_failure)?;
-        tracing::info!(%peer, prompt_tokens = request.prompt.len(), "answer begun");
+        let (work, peer, deadline, request) = checked().inspect_err(|status| {
+            count_failure(status);
+            span.fail(status);
+        })?;
+        let log = span.log_span();
+        log.in_scope(|| {
+            tracing::info!(%peer, prompt_tokens = request.prompt.len(), "answer begun");
+        });
         let (events, stream) = mpsc::channel(WAITING_EVENTS);
         let (edge, closing) = (Arc::clone(&self.edge), self.drain.closing());
         // The task ends with the answer, its deadline, its client, or the drain.
-        tokio::spawn(async move {
+        let making = async move {
             let _work: WorkGuard = work;
             let until = async {
                 match deadline {
@@ -74,7 +96,7 @@ impl Door {
                 }
             };
             let ended = tokio::select! {
-                ended = answer(&edge, request, &events) => ended,
+                ended = answer(&edge, request, &events, &mut span) => ended,
                 () = until => Err(failure(
                     Code::DeadlineExceeded,
                     "DEADLINE",
@@ -85,10 +107,12 @@ impl Door {
             };
             if let Err(status) = ended {
                 count_failure(&status);
+                span.fail(&status);
                 tracing::debug!(%peer, code = ?status.code(), message = status.message(), "answer failed");
                 let _ = events.send(Err(status)).await;
             }
-        });
+        };
+        tokio::spawn(making.instrument(log));
         Ok(ReceiverStream::new(stream))
     }
 }

@@ -203,6 +203,11 @@ impl Edge {
         }
     }
 
+    /// The model's name for people.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
     /// The model as clients see it.
     pub fn description(&self) -> v1::ModelDescription {
         let tokenizer = Fingerprint(self.tokenizer.fingerprint());

@@ -3,13 +3,16 @@
 use crate::answer::{AnswerEvent, AnswerRequest, answer};
 use crate::cli::{GenerateArgs, SamplingArgs};
 use crate::edge::Edge;
+use crate::metrics::TRACES;
 use crate::plan::start::{Patience, planned};
 use crate::request::{Terms, answer_request, chat_ids, text_ids};
+use crate::request_span::request_span;
+use crate::serve::SERVICE;
 use serde::Serialize;
 use std::io::Write as _;
 use std::time::Instant;
 use tandem_proto::v1;
-use tandem_service::logging;
+use tandem_service::{logging, traces};
 use tokio::sync::mpsc;
 use tonic::Status;
 
@@ -75,6 +78,7 @@ pub async fn generate(args: GenerateArgs) -> anyhow::Result<()> {
     let config = edge.load_quiet()?;
     logging::init(&config.log)?;
     let config = planned(config, Patience::Fail).await?;
+    let traces = traces::install(&config.traces, SERVICE, TRACES).await?;
     let edge = Edge::load(&config, |_| {}).await?;
     let began = Instant::now();
     let ids = match chat {
@@ -84,7 +88,11 @@ pub async fn generate(args: GenerateArgs) -> anyhow::Result<()> {
     let request = ids.and_then(|ids| answer_request(&edge, ids, terms(&sampling), began));
     let mut collected = Collected::default();
     let mut out = std::io::stdout().lock();
-    let answered = run(&edge, request.map_err(readable)?, |event| {
+    let called = match chat {
+        false => "generate",
+        true => "chat",
+    };
+    let answered = run(&edge, called, request.map_err(readable)?, |event| {
         if let AnswerEvent::Delta(delta) = &event
             && !json
         {
@@ -95,7 +103,9 @@ pub async fn generate(args: GenerateArgs) -> anyhow::Result<()> {
         collected.add(event);
         Ok(())
     });
-    answered.await?;
+    let answered = answered.await;
+    traces.flush().await;
+    answered?;
     match json {
         true => writeln!(out, "{}", serde_json::to_string(&collected.document())?)?,
         false => writeln!(out)?,
@@ -103,18 +113,21 @@ pub async fn generate(args: GenerateArgs) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Makes an answer and gives each event to `show`.
+/// Makes an answer to a request of that name and gives each event to `show`.
 ///
 /// # Errors
 /// When it fails, or `show` does.
 pub async fn run(
     edge: &Edge,
+    called: &'static str,
     request: AnswerRequest,
     mut show: impl FnMut(AnswerEvent) -> std::io::Result<()>,
 ) -> anyhow::Result<()> {
     let (events, mut stream) = mpsc::channel(WAITING_EVENTS);
     let making = async {
-        let ended = answer(edge, request, &events).await;
+        let mut span = request_span(called, request.began, || None);
+        let ended = answer(edge, request, &events, &mut span).await;
+        let ended = ended.inspect_err(|status| span.fail(status));
         drop(events);
         ended
     };

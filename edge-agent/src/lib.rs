@@ -4,7 +4,8 @@
 //! begins its answer, [`request`] checks it and makes it token ids, [`answer`] drives it, [`pool`]
 //! finds the conversation it goes on with, [`session`] keeps both halves in step, [`split_stream`]
 //! is the session's stream to the cloud, [`uplink`] decides when a frame may go, and [`link`] is the
-//! connection under all of them. [`codec_choice`] picks the codec of each step by what [`adaptation`]
+//! connection under all of them. What a request's trace says of it is in [`request_span`] and
+//! [`prompt_trace`]. [`codec_choice`] picks the codec of each step by what [`adaptation`]
 //! makes of what [`link_estimate`] learns. [`edge`] is what all answers share; [`plan`] says how to
 //! deploy it and [`serve`] starts and ends it all; [`generate`], [`chat`] and [`ask`] are commands.
 
@@ -24,7 +25,9 @@ pub mod metrics;
 pub mod openai;
 pub mod plan;
 pub mod pool;
+pub mod prompt_trace;
 pub mod request;
+pub mod request_span;
 pub mod serve;
 pub mod service;
 pub mod session;

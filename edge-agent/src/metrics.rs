@@ -6,6 +6,7 @@ use tandem_service::metrics::{
     COUNTS, E2E_LATENCY_SECONDS, INTER_TOKEN_SECONDS, Kind, Label, Metric,
     TIME_TO_FIRST_TOKEN_SECONDS, Unit,
 };
+use tandem_service::traces::TraceMetrics;
 
 const DIRECTION_AND_KIND: &[Label] = &[
     Label {
@@ -286,6 +287,24 @@ pub const BUILD_INFO: Metric = Metric {
     help: "1, with the release that runs.",
 };
 
+/// Spans.
+pub const TRACE_SPANS: Metric = Metric {
+    name: "tandem_edge_trace_spans_total",
+    kind: Kind::Counter,
+    unit: Unit::Count,
+    labels: &[Label {
+        name: "outcome",
+        values: &["exported", "dropped"],
+    }],
+    help: "Spans of traces, by whether the collector got them.",
+};
+
+/// What traces count.
+pub const TRACES: TraceMetrics = TraceMetrics {
+    spans: TRACE_SPANS,
+    reloads: RELOADS,
+};
+
 /// All of them.
 pub const CATALOGUE: &[Metric] = &[
     BUILD_INFO,
@@ -312,6 +331,7 @@ pub const CATALOGUE: &[Metric] = &[
     TLS_HANDSHAKES,
     UNAUTHENTICATED,
     RELOADS,
+    TRACE_SPANS,
 ];
 
 /// The label of a status code.

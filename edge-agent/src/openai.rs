@@ -13,7 +13,7 @@ mod reply;
 mod request;
 mod respond;
 
-use crate::door::{Asked, Door};
+use crate::door::{Asked, Called, Door};
 use crate::request::{chat_ids, text_ids};
 use axum::Extension;
 use axum::Router;
@@ -126,7 +126,7 @@ async fn chat(
     body: Result<Bytes, BytesRejection>,
 ) -> Result<Response, Failure> {
     let body = json_body(&headers, body)?;
-    api.answer(Call::Chat, peer, &body).await
+    api.answer(Call::Chat, peer, &headers, &body).await
 }
 
 async fn completion(
@@ -136,7 +136,7 @@ async fn completion(
     body: Result<Bytes, BytesRejection>,
 ) -> Result<Response, Failure> {
     let body = json_body(&headers, body)?;
-    api.answer(Call::Completion, peer, &body).await
+    api.answer(Call::Completion, peer, &headers, &body).await
 }
 
 async fn models(State(api): State<Arc<Api>>) -> Response {
@@ -154,9 +154,19 @@ async fn nothing_here(uri: Uri) -> Failure {
 }
 
 impl Api {
-    async fn answer(&self, call: Call, peer: Peer, body: &[u8]) -> Result<Response, Failure> {
+    async fn answer(
+        &self,
+        call: Call,
+        peer: Peer,
+        headers: &HeaderMap,
+        body: &[u8],
+    ) -> Result<Response, Failure> {
         let mut wanted = Wanted::default();
-        let events = self.door.begin(|edge| {
+        let name = match call {
+            Call::Chat => "chat",
+            Call::Completion => "completions",
+        };
+        let events = self.door.begin(Called { name, headers }, |edge| {
             let request = read(call, body)?;
             self.check_model(&request.model)?;
             wanted = request.wanted;

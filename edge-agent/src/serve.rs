@@ -3,7 +3,7 @@
 use crate::config::EdgeConfig;
 use crate::door::Door;
 use crate::edge::Edge;
-use crate::metrics::{BUILD_INFO, CATALOGUE, DATA_PORT, UPLINK_BYTES, VERSION};
+use crate::metrics::{BUILD_INFO, CATALOGUE, DATA_PORT, TRACES, UPLINK_BYTES, VERSION};
 use crate::openai;
 use crate::plan::start::{Patience, planned};
 use crate::service::Generation;
@@ -14,12 +14,15 @@ use tandem_proto::v1::generation_service_server::{GenerationServiceServer, SERVI
 use tandem_service::data_port::DataPort;
 use tandem_service::drain::Drain;
 use tandem_service::health::Health;
-use tandem_service::metrics::Upkeep;
-use tandem_service::{admin, grpc, logging, metrics, reflection};
+use tandem_service::metrics::{PrometheusHandle, Upkeep};
+use tandem_service::{admin, grpc, logging, metrics, reflection, traces};
 use tokio::net::TcpListener;
 
 /// How often idle sessions are looked after and gauges published.
 const TIDY_INTERVAL: Duration = Duration::from_secs(1);
+
+/// What traces call this program.
+pub const SERVICE: &str = "edge-agent";
 
 /// Serves until a signal's drain has ended.
 ///
@@ -29,6 +32,13 @@ pub async fn serve(config: EdgeConfig) -> anyhow::Result<()> {
     logging::init(&config.log)?;
     let metrics = metrics::install(CATALOGUE)?;
     BUILD_INFO.gauge(&[VERSION]).set(1.0);
+    let traces = traces::install(&config.traces, SERVICE, TRACES).await?;
+    let served = serve_until_drained(config, metrics).await;
+    traces.flush().await;
+    served
+}
+
+async fn serve_until_drained(config: EdgeConfig, metrics: PrometheusHandle) -> anyhow::Result<()> {
     let _upkeep = Upkeep::spawn(metrics.clone());
     let health = Health::new([SERVICE_NAME]);
     let drain = Drain::on_signals(config.drain_deadline.get(), health.clone())?;

@@ -1,7 +1,7 @@
 //! The client API over gRPC.
 
 use crate::answer::AnswerEvent;
-use crate::door::{Asked, Door};
+use crate::door::{Asked, Called, Door};
 use crate::request::{Terms, chat_ids, text_ids};
 use std::pin::Pin;
 use tandem_proto::v1;
@@ -37,7 +37,11 @@ impl GenerationService for Generation {
             stop: request.stop,
         };
         let input = request.input;
-        let events = self.0.begin(|edge| {
+        let called = Called {
+            name: "generate",
+            headers: metadata.as_ref(),
+        };
+        let events = self.0.begin(called, |edge| {
             Ok(Asked {
                 peer,
                 deadline: deadline(&metadata)?,
@@ -73,7 +77,11 @@ impl GenerationService for Generation {
             stop: request.stop,
         };
         let messages = request.messages;
-        let events = self.0.begin(|edge| {
+        let called = Called {
+            name: "chat",
+            headers: metadata.as_ref(),
+        };
+        let events = self.0.begin(called, |edge| {
             Ok(Asked {
                 peer,
                 deadline: deadline(&metadata)?,

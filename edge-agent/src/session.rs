@@ -3,6 +3,7 @@
 
 use crate::edge::{Edge, SessionCodecs};
 use crate::metrics::{BITS_PER_VALUE, ENCODE, FRONT_STEP, LINK, OUTLIERS, ROWS};
+use crate::prompt_trace::PromptTrace;
 use crate::split_stream::{SentBytes, SplitStream};
 use crate::usage::Usage;
 use std::time::{Duration, Instant};
@@ -43,6 +44,8 @@ pub struct Session {
     last_sent: Instant,
     /// The decode row whose token is waited for.
     row: Option<SentRow>,
+    /// Of the running answer, until its first token.
+    trace: PromptTrace,
 }
 
 /// A decode row on its way.
@@ -102,6 +105,7 @@ impl Session {
             usage: Usage::default(),
             last_sent: Instant::now(),
             row: None,
+            trace: PromptTrace::default(),
         })
     }
 
@@ -135,7 +139,8 @@ impl Session {
         false
     }
 
-    /// Begins an answer that keeps the first `kept` tokens of what the session holds.
+    /// Begins an answer that keeps the first `kept` tokens of what the session holds, and says in
+    /// `trace` what happens until its first token.
     ///
     /// # Errors
     /// Why the stream has ended.
@@ -144,7 +149,9 @@ impl Session {
         kept: usize,
         mut run: v1::Run,
         send_ids: bool,
+        trace: PromptTrace,
     ) -> Result<(), Status> {
+        self.trace = trace;
         self.usage = Usage {
             down: self.stream.down_bytes(),
             ..Usage::default()
@@ -305,6 +312,8 @@ impl Session {
                     self.usage.cloud_compute += compute;
                     let link = self.last_sent.elapsed().saturating_sub(queue + compute);
                     LINK.histogram(&[]).record(link);
+                    self.usage.link += link;
+                    self.trace.token(link, &self.usage);
                     if let Some(row) = self.row.take().filter(|row| row.alone) {
                         let computed = row.computed + queue + compute;
                         edge.choice
@@ -353,6 +362,8 @@ impl Session {
         };
         let completed = result.map_err(|e| engine_status(&e))?;
         self.usage.edge_compute += completed.compute;
+        self.usage.encode += completed.output.encode;
+        self.trace.chunk(rows, &completed);
         FRONT_STEP
             .histogram(&[phase(rows)])
             .record(completed.compute);
@@ -416,6 +427,7 @@ impl Session {
 
     /// Takes note of tokens whose rows go up, in the order of their positions.
     fn sent(&mut self, tokens: &[u32]) {
+        self.trace.sent();
         let ids_go_up = self.send_ids || self.front.is_none();
         if ids_go_up && self.ids_known == self.tokens.len() {
             self.ids_known += tokens.len();

@@ -19,8 +19,12 @@ pub struct Usage {
     pub rows: u64,
     /// The same and their frames' bytes, in the order of [`Codec::ALL`].
     pub codecs: [CodecUsage; Codec::ALL.len()],
-    /// Front layers.
+    /// Front layers and encoding.
     pub edge_compute: Duration,
+    /// Of it, encoding.
+    pub encode: Duration,
+    /// From sending rows to their token, less what the cloud says it queued and computed.
+    pub link: Duration,
     /// Back layers, by the cloud's clock.
     pub cloud_compute: Duration,
     /// Waiting for the cloud's engine, by the cloud's clock.
@@ -44,6 +48,27 @@ impl Usage {
             self.codecs[at].rows += rows as u64;
             self.codecs[at].frame += frame_bytes as u64;
         }
+    }
+
+    /// Where the time went since `earlier` in the same answer, by the names that spans have for it.
+    pub fn times_since(&self, earlier: &Self) -> [(&'static str, Duration); 5] {
+        let since = |time: fn(&Self) -> Duration| time(self).saturating_sub(time(earlier));
+        [
+            (
+                "tandem.front_seconds",
+                since(|usage| usage.edge_compute.saturating_sub(usage.encode)),
+            ),
+            ("tandem.encode_seconds", since(|usage| usage.encode)),
+            ("tandem.link_seconds", since(|usage| usage.link)),
+            (
+                "tandem.cloud_queue_seconds",
+                since(|usage| usage.cloud_queue),
+            ),
+            (
+                "tandem.cloud_compute_seconds",
+                since(|usage| usage.cloud_compute),
+            ),
+        ]
     }
 
     /// As clients are told, for rows of `hidden` values.

@@ -77,6 +77,12 @@ const FLAGS: &[Flag] = &[
     ("--log-format", "log.format", "json", |c| {
         format!("{:?}", c.log.format).to_lowercase()
     }),
+    (
+        "--traces-endpoint",
+        "traces.endpoint",
+        "http://collector:4317",
+        |c| c.traces.endpoint.clone(),
+    ),
 ];
 
 /// Flags that mean nothing alone, and a switch: tried together.
@@ -159,6 +165,11 @@ const OUT_OF_RANGE: &[(&str, &str)] = &[
         "{prefill: {frame: 60KiB}, transport: {max_message: 64KiB}}",
     ),
     ("log.level", "log: {level: 'info,h2=loud'}"),
+    ("traces.endpoint", "traces: {endpoint: collector}"),
+    ("traces.endpoint", "traces: {endpoint: 'http://c:1/v1'}"),
+    ("traces.sample", "traces: {sample: 1.1}"),
+    ("traces.sample", "traces: {sample: -1}"),
+    ("traces.sample", "traces: {sample: .nan}"),
     (
         "plan.context",
         "plan: {context: 0, prompt_tokens: 1, output_tokens: 1}",
@@ -182,6 +193,7 @@ const UNKNOWN: &[(&str, &str)] = &[
     ("sessions.maximum", "sessions: {maximum: 3}"),
     ("prefill.rows", "prefill: {rows: 3}"),
     ("log.file", "log: {file: /tmp/log}"),
+    ("traces.url", "traces: {url: a}"),
     ("transport.tls", "transport: {tls: true}"),
     ("plan.latency", "plan: {latency: 1s}"),
 ];

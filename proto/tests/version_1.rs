@@ -119,6 +119,13 @@ fn messages() -> Vec<(&'static str, Vec<u8>)> {
         max_tokens: 64,
         eos_token_ids: vec![2, 300],
         history_token_ids: vec![5, 6],
+        ..v1::Run::default()
+    };
+    let run_traced = v1::Run {
+        epoch: 1,
+        traceparent: "00-01-02-01".into(),
+        tracestate: "a=1".into(),
+        ..v1::Run::default()
     };
     let machine_with_host = v1::Machine {
         running_host: "a1".into(),
@@ -302,6 +309,7 @@ fn messages() -> Vec<(&'static str, Vec<u8>)> {
             "finished_codecs",
             chat_event(v1::chat_response::Event::Finished(finished_codecs)),
         ),
+        ("run_traced", request(up::Message::Run(run_traced))),
     ]
 }
 

@@ -231,6 +231,12 @@ class Policies(unittest.TestCase):
             values = {"cloud": {"enabled": False}, "edge": {"cloud": address}}
             self.assertEqual(self.policy("edge", values)["egress"][1]["ports"][0]["port"], port)
 
+    def test_a_collector_of_traces_is_reached_at_its_port(self) -> None:
+        config = {"traces": {"endpoint": "http://collector.monitoring:4317"}}
+        for name in ("cloud", "edge"):
+            rules = self.policy(name, {name: {"config": config}})["egress"]
+            self.assertIn([{"protocol": "TCP", "port": 4317}], [rule["ports"] for rule in rules])
+
     def test_a_model_that_is_fetched_can_be(self) -> None:
         file = {"path": "a", "url": "http://a:8080/a", "sha256": "0" * 64}
         values = {"model": {"source": "download", "download": {"files": [file], "port": 8080}}}

@@ -41,6 +41,8 @@ REFUSED: list[tuple[Values, str]] = [
     ({"cloud": {"config": {"weights": "int4,all=f32"}}}, "weights"),
     ({"cloud": {"config": {"kv": "int3"}}}, "kv"),
     ({"cloud": {"config": {"log": {"format": "xml"}}}}, "format"),
+    ({"cloud": {"config": {"traces": {"sample": 2}}}}, "sample"),
+    ({"edge": {"config": {"traces": {"endpoint": "collector"}}}}, "endpoint"),
     ({"cloud": {"resources": {"limits": {"cpu": None, "memory": "4Gi"}}}}, "cpu"),
     ({"cloud": {"resources": {"limits": {"cpu": "1", "memory": "4GiB"}}}}, "memory"),
     ({"cloud": {"service": {"type": "Ingress"}}}, "type"),

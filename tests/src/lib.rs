@@ -6,6 +6,7 @@
 //! - [`link`] puts a network between them: a rate, a round trip, a bounded queue; it counts
 //!   every byte, and can be paused and cut.
 //! - [`split_session`] speaks the split API by hand.
+//! - [`collector`] takes the traces that servers export.
 //! - [`port`] holds loopback ports that nobody else can take.
 //! - [`client`] asks as a user would; [`altered`] makes copies of a model with something changed.
 //! - [`paths`] finds fixtures and the default model.
@@ -30,6 +31,7 @@
 
 pub mod altered;
 pub mod client;
+pub mod collector;
 pub mod link;
 pub mod paths;
 pub mod port;

@@ -151,4 +151,8 @@ spec:
 - ports:
     - {protocol: TCP, port: {{ $model.download.port }}}
 {{- end }}
+{{- with dig "traces" "endpoint" "" .values.config }}
+- ports:
+    - {protocol: TCP, port: {{ regexFind "[0-9]+$" (trimSuffix "/" .) }}}
+{{- end }}
 {{- end }}

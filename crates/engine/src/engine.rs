@@ -52,6 +52,8 @@ pub trait Half: 'static {
 pub struct Completed<T> {
     /// What it gave.
     pub output: T,
+    /// When it, or the step that it was merged into, was taken up.
+    pub start: Instant,
     /// From submission to start.
     pub queue: Duration,
     /// From start to end. Zero for a step that was merged into a later one.
@@ -345,6 +347,7 @@ fn answer<T: Default>(mut replies: Vec<Reply<T>>, result: Result<T, EngineError>
         let _ = reply.to.send(match &result {
             Ok(_) => Ok(Completed {
                 output: T::default(),
+                start,
                 queue,
                 compute: Duration::ZERO,
             }),
@@ -355,6 +358,7 @@ fn answer<T: Default>(mut replies: Vec<Reply<T>>, result: Result<T, EngineError>
         let queue = start.saturating_duration_since(reply.submitted);
         let _ = reply.to.send(result.map(|output| Completed {
             output,
+            start,
             queue,
             compute,
         }));

@@ -6,9 +6,9 @@
 //! serves both of these on a listener of their own, [`grpc`] holds the transport's settings, [`tls`]
 //! shakes hands, [`auth`] says who is at the other end, [`data_port`] puts both in front of services,
 //! [`reload`] takes new certificates and tokens while all that runs, [`reflection`] describes the
-//! services, [`timeout`] and [`status`] read a caller's deadline and answer with details, and
-//! [`drain`] ends it all within a deadline. Commands show how far they are by [`progress`];
-//! [`machine`] names what figures were measured on.
+//! services, [`timeout`] and [`status`] read a caller's deadline and answer with details, [`traces`]
+//! follow a request through both servers, and [`drain`] ends it all within a deadline. Commands show
+//! how far they are by [`progress`]; [`machine`] names what figures were measured on.
 
 pub mod admin;
 pub mod auth;
@@ -27,3 +27,4 @@ pub mod reload;
 pub mod status;
 pub mod timeout;
 pub mod tls;
+pub mod traces;
