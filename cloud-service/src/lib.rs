@@ -3,7 +3,8 @@
 //! The way of a row: [`service`] takes the stream and gives it a task, [`stream`] is that task and
 //! owns the session, [`open`] decides whether it may begin and [`admission`] finds room for it,
 //! [`intake`] checks each message of rows, the engine runs them, and the sampled token goes back
-//! down the stream. [`answer_trace`] is what a trace says of it. [`cloud`] is what all streams share; [`serve`] starts and ends it all.
+//! down the stream. [`answer_trace`] is what a trace says of it. [`cloud`] is what all streams share;
+//! [`serve`] starts and ends it all.
 
 pub mod admission;
 pub mod answer_trace;

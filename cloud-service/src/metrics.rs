@@ -229,6 +229,7 @@ pub const DATA_PORT: DataPortMetrics = DataPortMetrics {
     unauthenticated: UNAUTHENTICATED,
     reloads: RELOADS,
 };
+
 /// The release.
 pub const BUILD_INFO: Metric = Metric {
     name: "tandem_cloud_build_info",

@@ -275,6 +275,7 @@ pub const LINK_RATE: Metric = Metric {
     labels: &[],
     help: "What the link carries up, or at least carries where rows are too small to tell; 0 without `adapt.floor`.",
 };
+
 /// The release.
 pub const BUILD_INFO: Metric = Metric {
     name: "tandem_edge_build_info",

@@ -37,3 +37,4 @@ pub mod paths;
 pub mod port;
 pub mod process;
 pub mod split_session;
+pub mod statistics;

@@ -12,6 +12,7 @@ use tandem_tests::client::{Client, ids_request};
 use tandem_tests::link::{LinkProfile, Rate, ShapedLink};
 use tandem_tests::paths::default_model;
 use tandem_tests::process::{Server, ServerOptions};
+use tandem_tests::statistics::median;
 
 /// Tokens before and after a link's rate falls.
 #[derive(Debug, Parser)]
@@ -170,11 +171,6 @@ async fn run(
             .map(|c: v1::CodecUsage| (c.codec, c.rows))
             .collect(),
     })
-}
-
-fn median(mut values: Vec<f64>) -> f64 {
-    values.sort_by(f64::total_cmp);
-    values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
 }
 
 fn print(document: &Document) {

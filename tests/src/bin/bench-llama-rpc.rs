@@ -27,6 +27,7 @@ use tandem_tests::client::Client;
 use tandem_tests::paths::default_model;
 use tandem_tests::port::ReservedPort;
 use tandem_tests::process::{Server, ServerOptions};
+use tandem_tests::statistics::median;
 
 /// The pair against llama.cpp's RPC back end.
 #[derive(Debug, Parser)]
@@ -264,7 +265,7 @@ fn print(arguments: &Arguments, rows: &[Row]) {
     println!("| --- | --- | --- | --- |");
     let against = |row: &Row, other: &Row| {
         let turns = row.tokens_per_second.iter().zip(&other.tokens_per_second);
-        median(turns.map(|(one, other)| one / other).collect())
+        median(turns.map(|(one, other)| one / other))
     };
     for row in rows {
         let mut sorted = row.tokens_per_second.clone();
@@ -278,14 +279,5 @@ fn print(arguments: &Arguments, rows: &[Row]) {
             against(row, &rows[1]),
             against(row, &rows[0])
         );
-    }
-}
-
-fn median(mut values: Vec<f64>) -> f64 {
-    values.sort_by(f64::total_cmp);
-    let middle = values.len() / 2;
-    match values.len() % 2 {
-        1 => values[middle],
-        _ => f64::midpoint(values[middle - 1], values[middle]),
     }
 }

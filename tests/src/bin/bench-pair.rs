@@ -18,6 +18,7 @@ use tandem_tests::client::{Answer, Client, ids_request};
 use tandem_tests::link::{LinkProfile, Rate, ShapedLink};
 use tandem_tests::paths::default_model;
 use tandem_tests::process::{Binary, Server, ServerOptions};
+use tandem_tests::statistics::median;
 
 /// The pair against the unsplit model, and through links.
 #[derive(Debug, Parser)]
@@ -246,7 +247,7 @@ fn measure_unsplit(arguments: &Arguments, model: &std::path::Path) -> Result<Sam
 }
 
 fn row(name: &str, link: Option<(u64, u64)>, samples: &[Sample], near: Option<&Row>) -> Row {
-    let of = |value: fn(&Sample) -> f64| median(samples.iter().map(value).collect());
+    let of = |value: fn(&Sample) -> f64| median(samples.iter().map(value));
     let round_trip = link.map_or(0.0, |(ms, _)| ms as f64);
     let upload = link.map_or(0.0, |(_, mbit)| {
         8.0 * of(|s| s.frame_bytes) / (mbit as f64 * 1e3)
@@ -325,15 +326,6 @@ async fn edge_memory(model: &std::path::Path, cloud: &Server) -> Result<EdgeMemo
         layers_and_kv_mib: layers_and_kv,
         bound_mib: layers_and_kv + 200e6 / MIB,
     })
-}
-
-fn median(mut values: Vec<f64>) -> f64 {
-    values.sort_by(f64::total_cmp);
-    let middle = values.len() / 2;
-    match values.len() % 2 {
-        1 => values[middle],
-        _ => f64::midpoint(values[middle - 1], values[middle]),
-    }
 }
 
 fn print(document: &Document) {

@@ -13,6 +13,7 @@ use tandem_proto::v1;
 use tandem_tests::client::Client;
 use tandem_tests::link::{LinkProfile, Rate, ShapedLink};
 use tandem_tests::process::{Server, ServerOptions};
+use tandem_tests::statistics::median;
 
 /// The share of the processors that others may take while a request is measured.
 const QUIET: f64 = 0.1;
@@ -34,15 +35,7 @@ pub(crate) struct Measured {
 
 impl Measured {
     fn median(runs: &[Self]) -> Self {
-        let of = |value: fn(&Self) -> f64| {
-            let mut values: Vec<f64> = runs.iter().map(value).collect();
-            values.sort_by(f64::total_cmp);
-            let middle = values.len() / 2;
-            match values.len() % 2 {
-                1 => values[middle],
-                _ => f64::midpoint(values[middle - 1], values[middle]),
-            }
-        };
+        let of = |value: fn(&Self) -> f64| median(runs.iter().map(value));
         Self {
             first_token: of(|m| m.first_token),
             token: of(|m| m.token),
