@@ -5,7 +5,7 @@
 //!
 //! ```text
 //! cmake -S llama.cpp -B build -DGGML_RPC=ON -DCMAKE_BUILD_TYPE=Release
-//! cmake --build build --target llama-bench rpc-server
+//! cmake --build build --target llama-bench ggml-rpc-server
 //! bench-llama-rpc --llama build/bin --gguf SmolLM2-135M-Instruct.Q4_1.gguf
 //! ```
 //!
@@ -32,7 +32,7 @@ use tandem_tests::statistics::median;
 /// The pair against llama.cpp's RPC back end.
 #[derive(Debug, Parser)]
 struct Arguments {
-    /// A folder with llama.cpp's llama-bench and rpc-server, built with GGML_RPC
+    /// A folder with llama.cpp's llama-bench and ggml-rpc-server (rpc-server, where it is older), built with GGML_RPC
     #[arg(long)]
     llama: PathBuf,
     /// The model for llama.cpp
@@ -220,7 +220,10 @@ impl RpcServer {
     fn start(arguments: &Arguments) -> Result<Self> {
         // Free when it is given back: the server does not share a port.
         let address = ReservedPort::new()?.address();
-        let process = Command::new(arguments.llama.join("rpc-server"))
+        let names = ["ggml-rpc-server", "rpc-server"].map(|name| arguments.llama.join(name));
+        let [newer, older] = &names;
+        let program = if newer.exists() { newer } else { older };
+        let process = Command::new(program)
             .args([
                 "-H",
                 &address.ip().to_string(),
@@ -231,7 +234,7 @@ impl RpcServer {
             .stdout(Stdio::null())
             .stderr(Stdio::null())
             .spawn()
-            .context("rpc-server")?;
+            .with_context(|| program.display().to_string())?;
         let server = Self {
             process,
             address: address.to_string(),
@@ -240,7 +243,8 @@ impl RpcServer {
         while std::net::TcpStream::connect(address).is_err() {
             ensure!(
                 began.elapsed() < Duration::from_secs(10),
-                "rpc-server does not listen"
+                "{} does not listen",
+                program.display()
             );
             std::thread::sleep(Duration::from_millis(50));
         }
