@@ -1,25 +1,52 @@
 //! The inner loops over [`CodePanel`]s, with AVX2, FMA and F16C.
 //!
-//! A weight is made in two or three instructions of eight: the code as an integer, as a float, and
-//! for 4 bits `scale · code + offset`, not rounded in between.
+//! Codes and rows are both integers: an instruction multiplies 16 of them and adds up pairs, without
+//! rounding, and no weight is ever made. A weight is made ready in one or two instructions of 16, with 4
+//! bits, and that serves all rows of the block. What integers stand for is applied to the sum over
+//! the inputs that share a scale.
 
 #![allow(unsafe_code)]
 
-use super::codes::CodePanel;
-use super::kernel::{Block, WIDTH};
+use super::codes::{CodePanel, HALF, QUAD, inputs_of_a_scale};
+use super::integer_rows::Scale;
+use super::kernel::WIDTH;
 use crate::coded_row::Form;
 use std::arch::x86_64::{
-    __m256, __m256i, _mm_loadl_epi64, _mm_loadu_si128, _mm256_and_si256, _mm256_cvtepi8_epi32,
-    _mm256_cvtepi32_ps, _mm256_cvtepu8_epi32, _mm256_cvtph_ps, _mm256_fmadd_ps, _mm256_loadu_ps,
-    _mm256_mul_ps, _mm256_set1_epi32, _mm256_set1_ps, _mm256_setzero_ps, _mm256_srli_epi32,
-    _mm256_storeu_ps,
+    __m256, __m256i, _mm_loadu_si128, _mm256_add_epi32, _mm256_and_si256, _mm256_cvtepi8_epi16,
+    _mm256_cvtepi32_ps, _mm256_cvtph_ps, _mm256_fmadd_ps, _mm256_loadu_ps, _mm256_loadu_si256,
+    _mm256_madd_epi16, _mm256_mul_ps, _mm256_set1_epi16, _mm256_set1_epi32, _mm256_set1_ps,
+    _mm256_setzero_ps, _mm256_setzero_si256, _mm256_srli_epi16, _mm256_storeu_ps,
 };
 
-/// Values of a vector.
+/// Outputs of a vector of sums.
 const LANES: usize = 8;
-const VECTORS: usize = WIDTH / LANES;
-/// The most rows that are multiplied with codes; more of them pay for a part of a panel in f32.
-pub(super) const MAX_CODE_ROWS: usize = 3;
+/// Vectors of a half of a panel.
+const VECTORS: usize = HALF / LANES;
+/// The most rows that are multiplied at once: five of two vectors leave six of 16 registers for what
+/// is multiplied.
+pub(super) const MAX_CODE_ROWS: usize = 5;
+
+/// One call: `out[i][j] = seed[i][j] + Σ x[i][p] · weight[p][j]`, for all rows `i`, the [`WIDTH`]
+/// outputs `j` of a panel and the inputs `p` of a part of it.
+#[derive(Clone, Copy)]
+pub(super) struct CodeBlock {
+    /// `[rows, depth of the part]`, filled up with zeros to a multiple of [`QUAD`].
+    pub(super) x: *const i16,
+    /// Values from one row of `x` to the next.
+    pub(super) x_stride: usize,
+    /// `[rows, scales]`.
+    pub(super) scales: *const Scale,
+    /// From one row of `scales` to the next.
+    pub(super) scales_stride: usize,
+    /// What the sums begin with, `[rows, WIDTH]`. May be `out`.
+    pub(super) seed: *const f32,
+    /// Values from one row of `seed` to the next; 0 for a bias.
+    pub(super) seed_stride: usize,
+    /// `[rows, WIDTH]`.
+    pub(super) out: *mut f32,
+    /// Values from one row of `out` to the next.
+    pub(super) out_stride: usize,
+}
 
 /// Whether this processor has what the loops need.
 pub(super) fn is_available() -> bool {
@@ -28,152 +55,177 @@ pub(super) fn is_available() -> bool {
         && is_x86_feature_detected!("f16c")
 }
 
-/// Makes the weights of a panel: `[depth, WIDTH]`.
+/// What [`CodeBlock`] describes.
 ///
 /// # Safety
-/// [`is_available`], and `out` holds as many.
-pub(super) unsafe fn expand(panel: &CodePanel<'_>, out: *mut f32) {
-    // SAFETY: the caller's.
-    unsafe { expand_avx2(panel, out) }
-}
-
-/// What [`Block`] describes, with a panel of codes in place of its own.
-///
-/// # Safety
-/// [`is_available`], from 1 to [`MAX_CODE_ROWS`] rows, and what the block points to is there; its
-/// `panel` is not looked at, and its depth is the panel's.
-pub(super) unsafe fn multiply(panel: &CodePanel<'_>, block: &Block, rows: usize) {
+/// [`is_available`], from 1 to [`MAX_CODE_ROWS`] rows, and what the block points to is there.
+pub(super) unsafe fn multiply(panel: &CodePanel<'_>, block: &CodeBlock, rows: usize) {
     // SAFETY: the caller's.
     unsafe {
-        match rows {
-            1 => multiply_avx2::<1>(panel, block),
-            2 => multiply_avx2::<2>(panel, block),
-            _ => multiply_avx2::<3>(panel, block),
+        match (panel.form, rows) {
+            (Form::Eight, 1) => eight::<1>(panel, block),
+            (Form::Eight, 2) => eight::<2>(panel, block),
+            (Form::Eight, 3) => eight::<3>(panel, block),
+            (Form::Eight, 4) => eight::<4>(panel, block),
+            (Form::Eight, _) => eight::<5>(panel, block),
+            (Form::Four(_), 1) => four::<1>(panel, block),
+            (Form::Four(_), 2) => four::<2>(panel, block),
+            (Form::Four(_), 3) => four::<3>(panel, block),
+            (Form::Four(_), 4) => four::<4>(panel, block),
+            (Form::Four(_), _) => four::<5>(panel, block),
         }
     }
-}
-
-/// # Safety
-/// See [`expand`].
-#[target_feature(enable = "avx2,fma,f16c")]
-unsafe fn expand_avx2(panel: &CodePanel<'_>, out: *mut f32) {
-    let store = |input: usize, weights: [__m256; VECTORS]| {
-        for (v, weights) in weights.into_iter().enumerate() {
-            // SAFETY: input is below the depth.
-            unsafe { _mm256_storeu_ps(out.add(input * WIDTH + v * LANES), weights) }
-        }
-    };
-    for_each_input(panel, store);
 }
 
 /// # Safety
 /// See [`multiply`].
 #[target_feature(enable = "avx2,fma,f16c")]
-unsafe fn multiply_avx2<const ROWS: usize>(panel: &CodePanel<'_>, block: &Block) {
+unsafe fn four<const ROWS: usize>(panel: &CodePanel<'_>, block: &CodeBlock) {
     let b = *block;
-    let mut sums = [[_mm256_setzero_ps(); VECTORS]; ROWS];
-    // SAFETY: the caller vouches for `[ROWS, WIDTH]` values of seed and out and `[ROWS, depth]` of x,
-    // at their strides.
-    unsafe {
-        for (i, row) in sums.iter_mut().enumerate() {
-            for (v, sum) in row.iter_mut().enumerate() {
-                *sum = _mm256_loadu_ps(b.seed.add(i * b.seed_stride + v * LANES));
-            }
-        }
-        for_each_input(panel, |input, weights| {
-            for (i, row) in sums.iter_mut().enumerate() {
-                let value = _mm256_set1_ps(*b.x.add(i * b.x_stride + input));
-                for (sum, weights) in row.iter_mut().zip(weights) {
-                    *sum = _mm256_fmadd_ps(value, weights, *sum);
-                }
-            }
-        });
-        for (i, row) in sums.iter().enumerate() {
-            for (v, sum) in row.iter().enumerate() {
-                _mm256_storeu_ps(b.out.add(i * b.out_stride + v * LANES), *sum);
-            }
-        }
-    }
-}
-
-/// Calls `work` with each input and its weights.
-#[inline]
-#[target_feature(enable = "avx2,fma,f16c")]
-fn for_each_input(panel: &CodePanel<'_>, mut work: impl FnMut(usize, [__m256; VECTORS])) {
-    match panel.form {
-        Form::Eight => {
-            let scales = floats(panel.scales);
-            let rows = panel.codes.as_chunks::<WIDTH>().0;
-            for (input, codes) in rows.iter().enumerate() {
-                let parts = codes.as_chunks::<LANES>().0;
-                let mut weights = scales;
-                for (weights, codes) in weights.iter_mut().zip(parts) {
-                    *weights = _mm256_mul_ps(*weights, float(signed(codes)));
-                }
-                work(input, weights);
-            }
-        }
-        Form::Four(group) => {
-            let rows = panel.codes.as_chunks::<{ WIDTH / 2 }>().0;
-            let groups = rows.chunks(group.inputs());
-            let grids = panel.grids.as_chunks::<{ 2 * WIDTH }>().0;
-            let low = _mm256_set1_epi32(0xf);
-            for (number, (rows, grid)) in groups.zip(grids).enumerate() {
-                let (scales, offsets) = grid.split_at(WIDTH);
-                let (scales, offsets) = (halves(scales), halves(offsets));
-                for (at, codes) in rows.iter().enumerate() {
-                    let parts = codes.as_chunks::<LANES>().0;
-                    let [a, b] = [unsigned(&parts[0]), unsigned(&parts[1])];
-                    let codes = [
-                        _mm256_and_si256(a, low),
-                        _mm256_srli_epi32::<4>(a),
-                        _mm256_and_si256(b, low),
-                        _mm256_srli_epi32::<4>(b),
+    let group = inputs_of_a_scale(panel.form);
+    let low = _mm256_set1_epi16(0xf);
+    let grids = panel.grids.as_chunks::<{ 2 * WIDTH }>().0;
+    for (half, codes) in panel.halves().into_iter().enumerate() {
+        // A quad is 32 bytes: see `CodePanel`.
+        let quads = codes.as_chunks::<{ QUAD * HALF / 2 }>().0;
+        let groups = quads.chunks(group / QUAD).zip(grids);
+        // SAFETY: the caller vouches for `[ROWS, WIDTH]` values of seed and out, `[ROWS, depth]`
+        // of x and a scale for each group of a row, at their strides.
+        unsafe {
+            let mut sums = seeds::<ROWS>(&b, half);
+            for (number, (quads, grid)) in groups.enumerate() {
+                let mut integers = [[_mm256_setzero_si256(); VECTORS]; ROWS];
+                let mut x = b.x.add(number * group);
+                for quad in quads {
+                    let codes = _mm256_loadu_si256(quad.as_ptr().cast());
+                    let first = [
+                        _mm256_and_si256(codes, low),
+                        _mm256_and_si256(_mm256_srli_epi16::<4>(codes), low),
                     ];
-                    let mut weights = offsets;
+                    accumulate(&mut integers, x, b.x_stride, first);
+                    let second = [
+                        _mm256_and_si256(_mm256_srli_epi16::<8>(codes), low),
+                        _mm256_srli_epi16::<12>(codes),
+                    ];
+                    accumulate(&mut integers, x.add(2), b.x_stride, second);
+                    x = x.add(QUAD);
+                }
+                let (scales, offsets) = grid.split_at(WIDTH);
+                let scales = halves(&scales[half * HALF..]);
+                let offsets = halves(&offsets[half * HALF..]);
+                for (i, (sums, integers)) in sums.iter_mut().zip(integers).enumerate() {
+                    let row = *b.scales.add(i * b.scales_stride + number);
+                    let (scale, sum) = (_mm256_set1_ps(row.scale), _mm256_set1_ps(row.sum));
                     for v in 0..VECTORS {
-                        weights[v] = _mm256_fmadd_ps(float(codes[v]), scales[v], offsets[v]);
+                        let scaled = _mm256_mul_ps(_mm256_cvtepi32_ps(integers[v]), scales[v]);
+                        sums[v] = _mm256_fmadd_ps(scaled, scale, sums[v]);
+                        sums[v] = _mm256_fmadd_ps(offsets[v], sum, sums[v]);
                     }
-                    work(number * group.inputs() + at, weights);
                 }
             }
+            store(&b, half, &sums);
         }
     }
 }
 
-#[inline]
+/// # Safety
+/// See [`multiply`].
 #[target_feature(enable = "avx2,fma,f16c")]
-fn float(codes: __m256i) -> __m256 {
-    _mm256_cvtepi32_ps(codes)
-}
-
-#[inline]
-#[target_feature(enable = "avx2,fma,f16c")]
-fn unsigned(codes: &[u8; LANES]) -> __m256i {
-    // SAFETY: eight bytes are read of eight.
-    _mm256_cvtepu8_epi32(unsafe { _mm_loadl_epi64(codes.as_ptr().cast()) })
-}
-
-#[inline]
-#[target_feature(enable = "avx2,fma,f16c")]
-fn signed(codes: &[u8; LANES]) -> __m256i {
-    // SAFETY: eight bytes are read of eight.
-    _mm256_cvtepi8_epi32(unsafe { _mm_loadl_epi64(codes.as_ptr().cast()) })
-}
-
-/// [`WIDTH`] floats.
-#[inline]
-#[target_feature(enable = "avx2,fma,f16c")]
-fn floats(values: &[f32]) -> [__m256; VECTORS] {
-    let mut all = [_mm256_setzero_ps(); VECTORS];
-    for (vector, values) in all.iter_mut().zip(values.as_chunks::<LANES>().0) {
-        // SAFETY: eight values are read of eight.
-        *vector = unsafe { _mm256_loadu_ps(values.as_ptr()) };
+unsafe fn eight<const ROWS: usize>(panel: &CodePanel<'_>, block: &CodeBlock) {
+    let b = *block;
+    let group = inputs_of_a_scale(panel.form);
+    for (half, codes) in panel.halves().into_iter().enumerate() {
+        // A pair of inputs is 32 bytes.
+        let pairs = codes.as_chunks::<{ 2 * HALF }>().0;
+        // SAFETY: as in `four`; there is a scale for each of the panel's outputs, and 16 bytes
+        // are read of each half of a pair's.
+        unsafe {
+            let mut sums = [[_mm256_setzero_ps(); VECTORS]; ROWS];
+            for (number, pairs) in pairs.chunks(group / 2).enumerate() {
+                let mut integers = [[_mm256_setzero_si256(); VECTORS]; ROWS];
+                let mut x = b.x.add(number * group);
+                for pair in pairs {
+                    let part = |v: usize| _mm_loadu_si128(pair.as_ptr().add(v * 2 * LANES).cast());
+                    let weights = [_mm256_cvtepi8_epi16(part(0)), _mm256_cvtepi8_epi16(part(1))];
+                    accumulate(&mut integers, x, b.x_stride, weights);
+                    x = x.add(2);
+                }
+                for (i, (sums, integers)) in sums.iter_mut().zip(integers).enumerate() {
+                    let row = *b.scales.add(i * b.scales_stride + number);
+                    let scale = _mm256_set1_ps(row.scale);
+                    for v in 0..VECTORS {
+                        sums[v] = _mm256_fmadd_ps(_mm256_cvtepi32_ps(integers[v]), scale, sums[v]);
+                    }
+                }
+            }
+            let scales = panel.scales.as_ptr().add(half * HALF);
+            let mut out = seeds::<ROWS>(&b, half);
+            for (out, sums) in out.iter_mut().zip(sums) {
+                for v in 0..VECTORS {
+                    let scales = _mm256_loadu_ps(scales.add(v * LANES));
+                    out[v] = _mm256_fmadd_ps(sums[v], scales, out[v]);
+                }
+            }
+            store(&b, half, &out);
+        }
     }
-    all
 }
 
-/// [`WIDTH`] binary16 as floats.
+/// Adds the products of two inputs: `weights` has both of an output's side by side.
+///
+/// # Safety
+/// There are two values of each row at `x`.
+#[inline]
+#[target_feature(enable = "avx2,fma,f16c")]
+unsafe fn accumulate<const ROWS: usize>(
+    integers: &mut [[__m256i; VECTORS]; ROWS],
+    x: *const i16,
+    x_stride: usize,
+    weights: [__m256i; VECTORS],
+) {
+    for (i, row) in integers.iter_mut().enumerate() {
+        // SAFETY: the caller's.
+        let pair = unsafe { x.add(i * x_stride).cast::<i32>().read_unaligned() };
+        let pair = _mm256_set1_epi32(pair);
+        for (sum, weights) in row.iter_mut().zip(weights) {
+            *sum = _mm256_add_epi32(*sum, _mm256_madd_epi16(pair, weights));
+        }
+    }
+}
+
+/// What the sums of a half begin with.
+///
+/// # Safety
+/// See [`multiply`].
+#[inline]
+#[target_feature(enable = "avx2,fma,f16c")]
+unsafe fn seeds<const ROWS: usize>(b: &CodeBlock, half: usize) -> [[__m256; VECTORS]; ROWS] {
+    let mut sums = [[_mm256_setzero_ps(); VECTORS]; ROWS];
+    for (i, row) in sums.iter_mut().enumerate() {
+        for (v, sum) in row.iter_mut().enumerate() {
+            let at = i * b.seed_stride + half * HALF + v * LANES;
+            // SAFETY: the caller's.
+            *sum = unsafe { _mm256_loadu_ps(b.seed.add(at)) };
+        }
+    }
+    sums
+}
+
+/// # Safety
+/// See [`multiply`].
+#[inline]
+#[target_feature(enable = "avx2,fma,f16c")]
+unsafe fn store<const ROWS: usize>(b: &CodeBlock, half: usize, sums: &[[__m256; VECTORS]; ROWS]) {
+    for (i, row) in sums.iter().enumerate() {
+        for (v, sum) in row.iter().enumerate() {
+            let at = i * b.out_stride + half * HALF + v * LANES;
+            // SAFETY: the caller's.
+            unsafe { _mm256_storeu_ps(b.out.add(at), *sum) }
+        }
+    }
+}
+
+/// [`HALF`] binary16 as floats.
 #[inline]
 #[target_feature(enable = "avx2,fma,f16c")]
 fn halves(values: &[half::f16]) -> [__m256; VECTORS] {

@@ -1,22 +1,28 @@
-//! Matrices held as integers: f32 weights that are made where they are used.
+//! Matrices held as integers.
 //!
-//! A product is bound by how many bytes it reads, or by its multiplications; what makes a code a
-//! weight takes turns with both. So a few rows are multiplied with weights that never leave the
-//! registers they are made in (see [`super::code_kernel`]), and many rows with a part of a panel that
-//! is made once for all of them and stays in the cache. Both have the same weights and sums, so a
-//! row has the same bits either way.
+//! A product with one row is bound by how many bytes it reads, if it does not spend its time on making
+//! weights of codes. So none are made: the rows are rounded to 16-bit integers (see
+//! [`super::integer_rows`]), and integers are multiplied with integers (see [`super::code_kernel`]).
+//! Rounding the rows so is far below what rounding the weights costs. Sums of integers are exact, and
+//! those of what they stand for are in the order of their inputs, whatever the number of rows: a row
+//! has the same bits whichever rows run with it.
 
 use super::kernel::WIDTH;
+use super::product::DEPTH;
 use crate::coded_row::{CodedRow, Form, code_rows};
 use crate::error::{ModelError, Result};
 use half::f16;
 use memmap2::MmapMut;
 
-/// The codes of a matrix in panels, `[panel][input][output]`.
+/// Inputs that lie together.
+pub(super) const QUAD: usize = 4;
+/// Outputs of a panel that are multiplied together.
+pub(super) const HALF: usize = WIDTH / 2;
+
+/// The codes of a matrix: `[panel][part]` of [`CodePanel`]s, each part [`DEPTH`] inputs and the last
+/// one what is left, filled up with zeros to a multiple of [`QUAD`].
 pub(super) struct Codes {
     form: Form,
-    /// 8 bits: a byte a weight. 4 bits: a byte holds output i in its lower half and output i + 8 in
-    /// its upper one, for i from 0 to 7 and from 16 to 23.
     codes: MmapMut,
     /// `[panel][group][scale, offset][output]` in binary16, 4 bits only.
     grids: Vec<f16>,
@@ -25,11 +31,16 @@ pub(super) struct Codes {
     inputs: usize,
 }
 
-/// A part of a panel: inputs from one that begins a group.
+/// A part of a panel, at most [`DEPTH`] inputs.
 #[derive(Clone, Copy)]
 pub(super) struct CodePanel<'a> {
     pub(super) form: Form,
-    /// `[depth, row_bytes]`.
+    /// `[half]`, each a half's outputs of all inputs of the part.
+    ///
+    /// 8 bits: `[pair of inputs][output][2]`, a byte a weight.
+    ///
+    /// 4 bits: `[quad of inputs][8][2]` of 16 bits, little endian. That at `[i][j]` has four codes from
+    /// the lowest bits up: outputs i and i + 8 of input j, and the same of input j + 2.
     pub(super) codes: &'a [u8],
     /// `[groups, 2, WIDTH]`, as many as the inputs begin; empty for 8 bits.
     pub(super) grids: &'a [f16],
@@ -40,7 +51,7 @@ pub(super) struct CodePanel<'a> {
 impl Codes {
     /// Weights of zero for `width` outputs, whole panels.
     pub(super) fn zeros(form: Form, width: usize, inputs: usize) -> Result<Self> {
-        let bytes = (width / WIDTH * inputs * row_bytes(form)).max(1);
+        let bytes = (width / WIDTH * panel_bytes(form, inputs)).max(1);
         let codes =
             MmapMut::map_anon(bytes).map_err(|source| ModelError::Memory { bytes, source })?;
         #[cfg(target_os = "linux")]
@@ -62,6 +73,10 @@ impl Codes {
         })
     }
 
+    pub(super) fn form(&self) -> Form {
+        self.form
+    }
+
     /// Bytes that the weights take.
     pub(super) fn bytes(&self) -> usize {
         self.codes.len() + 2 * self.grids.len() + 4 * self.scales.len()
@@ -79,22 +94,22 @@ impl Codes {
     /// Sets one output's weights.
     pub(super) fn put(&mut self, output: usize, coded: &CodedRow) {
         let (panel, column) = (output / WIDTH, output % WIDTH);
-        let bytes = row_bytes(self.form);
-        let first = panel * self.inputs * bytes;
-        let rows = self.codes[first..].chunks_exact_mut(bytes);
-        match self.form {
-            Form::Eight => {
-                self.scales[output] = coded.scale;
-                rows.zip(&coded.codes).for_each(|(row, &c)| row[column] = c);
+        let bytes = panel_bytes(self.form, self.inputs);
+        let panel_codes = &mut self.codes[panel * bytes..][..bytes];
+        for (input, &code) in coded.codes.iter().enumerate() {
+            let part = input / DEPTH * DEPTH;
+            let depth = DEPTH.min(self.inputs - part);
+            let (byte, upper) = place(self.form, depth, input - part, column);
+            let byte = &mut panel_codes[panel_bytes(self.form, part) + byte];
+            match (self.form, upper) {
+                (Form::Eight, _) => *byte = code,
+                (Form::Four(_), false) => *byte = (*byte & 0xf0) | code,
+                (Form::Four(_), true) => *byte = (*byte & 0x0f) | (code << 4),
             }
+        }
+        match self.form {
+            Form::Eight => self.scales[output] = coded.scale,
             Form::Four(group) => {
-                let (byte, upper) = nibble(column);
-                for (row, &code) in rows.zip(&coded.codes) {
-                    row[byte] = match upper {
-                        false => (row[byte] & 0xf0) | code,
-                        true => (row[byte] & 0x0f) | (code << 4),
-                    };
-                }
                 let groups = self.inputs.div_ceil(group.inputs());
                 let grids = self.grids[panel * groups * 2 * WIDTH..].chunks_exact_mut(2 * WIDTH);
                 for (place, grid) in grids.zip(&coded.grids) {
@@ -105,10 +120,9 @@ impl Codes {
         }
     }
 
-    /// A panel's inputs from `from` on, which begins a group.
+    /// A panel's inputs from `from` on, a multiple of [`DEPTH`].
     pub(super) fn panel(&self, panel: usize, from: usize, depth: usize) -> CodePanel<'_> {
-        let bytes = row_bytes(self.form);
-        let first = (panel * self.inputs + from) * bytes;
+        let first = panel * panel_bytes(self.form, self.inputs) + panel_bytes(self.form, from);
         let (mut grids, mut scales) = (&self.grids[..0], &self.scales[..0]);
         match self.form {
             Form::Eight => scales = &self.scales[panel * WIDTH..][..WIDTH],
@@ -121,45 +135,87 @@ impl Codes {
         }
         CodePanel {
             form: self.form,
-            codes: &self.codes[first..][..depth * bytes],
+            codes: &self.codes[first..][..panel_bytes(self.form, depth)],
             grids,
             scales,
         }
     }
 }
 
-/// Bytes of one input of a panel.
-pub(super) fn row_bytes(form: Form) -> usize {
-    match form {
-        Form::Eight => WIDTH,
-        Form::Four(_) => WIDTH / 2,
+impl<'a> CodePanel<'a> {
+    /// The codes of each half of the outputs.
+    pub(super) fn halves(&self) -> [&'a [u8]; 2] {
+        let (first, second) = self.codes.split_at(self.codes.len() / 2);
+        [first, second]
     }
 }
 
-/// Where an output's 4-bit code is: its byte, and whether in the upper half.
-pub(super) fn nibble(output: usize) -> (usize, bool) {
-    (output / 16 * 8 + output % 8, output % 16 >= 8)
+/// Inputs whose products are added up as integers.
+pub(super) fn inputs_of_a_scale(form: Form) -> usize {
+    match form {
+        Form::Eight => 64,
+        Form::Four(group) => group.inputs(),
+    }
+}
+
+/// Bytes of a panel's codes, or of a part's.
+fn panel_bytes(form: Form, inputs: usize) -> usize {
+    let codes = inputs.next_multiple_of(QUAD) * WIDTH;
+    match form {
+        Form::Eight => codes,
+        Form::Four(_) => codes / 2,
+    }
+}
+
+/// Where a code is in a part of a panel: its byte, and with 4 bits whether in the upper half.
+fn place(form: Form, depth: usize, input: usize, output: usize) -> (usize, bool) {
+    let (half, output) = (output / HALF, output % HALF);
+    let begin = half * panel_bytes(form, depth) / 2;
+    match form {
+        Form::Eight => {
+            let pair = (input / 2 * HALF + output) * 2 + input % 2;
+            (begin + pair, false)
+        }
+        Form::Four(_) => {
+            let word = input / QUAD * HALF + output % 8 * 2 + input % 2;
+            let second_pair = input % QUAD / 2;
+            (begin + word * 2 + second_pair, output >= 8)
+        }
+    }
 }
 
 #[cfg(test)]
 impl CodePanel<'_> {
-    /// The weight of one input and output: the safe twin of all kernels.
-    pub(super) fn weight(&self, input: usize, output: usize) -> f32 {
+    /// The code of one input and output.
+    pub(super) fn code(&self, input: usize, output: usize) -> u8 {
+        let bits = match self.form {
+            Form::Eight => 8,
+            Form::Four(_) => 4,
+        };
+        let depth = self.codes.len() * 8 / bits / WIDTH;
+        let (byte, upper) = place(self.form, depth, input, output);
         match self.form {
-            Form::Eight => {
-                let code = self.codes[input * WIDTH + output].cast_signed();
-                f32::from(code) * self.scales[output]
-            }
-            Form::Four(group) => {
-                let (byte, upper) = nibble(output);
-                let byte = self.codes[input * WIDTH / 2 + byte];
-                let grid = input / group.inputs() * 2 * WIDTH + output;
-                crate::quantise::Grid {
-                    scale: self.grids[grid],
-                    offset: self.grids[grid + WIDTH],
-                }
-                .weight(if upper { byte >> 4 } else { byte & 0xf })
-            }
+            Form::Eight => self.codes[byte],
+            Form::Four(_) if upper => self.codes[byte] >> 4,
+            Form::Four(_) => self.codes[byte] & 0xf,
+        }
+    }
+
+    /// What the codes of an input and output stand for.
+    pub(super) fn grid(&self, input: usize, output: usize) -> crate::quantise::Grid {
+        let at = input / inputs_of_a_scale(self.form) * 2 * WIDTH + output;
+        crate::quantise::Grid {
+            scale: self.grids[at],
+            offset: self.grids[at + WIDTH],
+        }
+    }
+
+    /// The weight of one input and output.
+    pub(super) fn weight(&self, input: usize, output: usize) -> f32 {
+        let code = self.code(input, output);
+        match self.form {
+            Form::Eight => f32::from(code.cast_signed()) * self.scales[output],
+            Form::Four(_) => self.grid(input, output).weight(code),
         }
     }
 }

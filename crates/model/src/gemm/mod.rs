@@ -10,8 +10,8 @@
 //! of rows or of threads and whatever the width of the vectors. So what a product makes of a row
 //! does not depend on which other rows run with it, nor on the processor.
 //!
-//! A matrix may be held as 8- or 4-bit integers (see [`codes`]): its weights are made on the way, in
-//! f32, and multiplied and added up as f32 matrices are.
+//! A matrix may be held as 8- or 4-bit integers (see [`codes`]): then rows are rounded to integers of
+//! 16 bits, and what a product makes of a row does not depend on other rows either.
 //!
 //! Processors without AVX2 and FMA, and other architectures, leave their products to libtorch, as
 //! bf16 and CUDA do: the kernels' safe twin is in the tests, as the sum that they must equal to the
@@ -19,6 +19,7 @@
 
 mod code_kernel;
 mod codes;
+mod integer_rows;
 mod kernel;
 mod panels;
 mod product;

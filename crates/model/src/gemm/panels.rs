@@ -115,6 +115,14 @@ impl Panels {
         self.kernel
     }
 
+    /// How the weights are coded, if they are.
+    pub(super) fn form(&self) -> Option<Form> {
+        match &self.packed {
+            Packed::Floats(_) => None,
+            Packed::Codes(codes) => Some(codes.form()),
+        }
+    }
+
     /// Sets the matrix' rows of the outputs from `first` on, `[outputs, inputs]`. `importance` says
     /// how much an error of each input's weight counts, or nothing: see [`crate::quantise`].
     pub(crate) fn set_outputs(&mut self, first: usize, weights: &[f32], importance: &[f32]) {
@@ -144,7 +152,8 @@ impl Panels {
         self.bias[first..][..bias.len()].copy_from_slice(bias);
     }
 
-    /// One panel's weights of `depth` inputs from one on that begins a group.
+    /// One panel's weights of `depth` inputs from one on; codes from a multiple of
+    /// [`super::product::DEPTH`].
     pub(super) fn part(&self, panel: usize, from: usize, depth: usize) -> Part<'_> {
         match &self.packed {
             Packed::Floats(floats) => {

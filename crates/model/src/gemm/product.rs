@@ -2,7 +2,8 @@
 
 #![allow(unsafe_code)]
 
-use super::code_kernel::{self, MAX_CODE_ROWS};
+use super::code_kernel::{self, CodeBlock, MAX_CODE_ROWS};
+use super::integer_rows::IntegerRows;
 use super::kernel::{Block, MAX_ROWS, WIDTH};
 use super::panels::{Panels, Part};
 use crate::workers::for_each;
@@ -10,8 +11,8 @@ use std::mem::MaybeUninit;
 use std::ops::Range;
 
 /// Inputs after which a sum is put down and the next rows' turn comes, so that this part of a
-/// panel (64 KiB) is still in a cache that a core has of its own when they need it. Whole groups of
-/// every size.
+/// panel (64 KiB of floats) is still in a cache that a core has of its own when they need it. Whole
+/// groups of every size.
 pub(super) const DEPTH: usize = 512;
 /// Multiplications that are done before other threads are awake.
 const WORTH_A_THREAD: usize = 1 << 15;
@@ -29,12 +30,19 @@ impl Panels {
         if out.is_empty() {
             return true;
         }
+        let (x, most) = match self.form() {
+            None => (Rows::Floats(x), self.kernel().rows()),
+            Some(form) => {
+                let rows = IntegerRows::new(form, x, rows, self.inputs());
+                (Rows::Integers(rows), MAX_CODE_ROWS)
+            }
+        };
         let product = Product {
             panels: self,
             x,
             out: out.as_mut_ptr().cast(),
             rows,
-            blocks: rows.div_ceil(self.kernel().rows()),
+            blocks: rows.div_ceil(most),
         };
         // With few panels and many rows, threads share the rows too.
         let parts = ITEMS.div_ceil(self.count()).min(product.blocks);
@@ -50,11 +58,17 @@ impl Panels {
     }
 }
 
+/// What is multiplied with the weights, `[rows, inputs]`.
+enum Rows<'a> {
+    Floats(&'a [f32]),
+    /// With codes.
+    Integers(IntegerRows),
+}
+
 /// What the threads of one product share.
 struct Product<'a> {
     panels: &'a Panels,
-    /// `[rows, inputs]`.
-    x: &'a [f32],
+    x: Rows<'a>,
     /// `[rows, outputs]`, borrowed for as long as this lives.
     out: *mut f32,
     rows: usize,
@@ -72,24 +86,12 @@ impl Product<'_> {
     /// No one else does the same part with the same panel.
     unsafe fn run(&self, panel: usize, part: usize, parts: usize) {
         let blocks = self.blocks * part / parts..self.blocks * (part + 1) / parts;
-        let few = self.row(blocks.end) - self.row(blocks.start) <= MAX_CODE_ROWS;
         let inputs = self.panels.inputs();
         // There is at least one part, for the bias.
         for from in (0..inputs.max(1)).step_by(DEPTH) {
-            let depth = DEPTH.min(inputs - from);
-            match self.panels.part(panel, from, depth) {
-                Part::Codes(codes) if !few => {
-                    let mut made = [0.0; DEPTH * WIDTH];
-                    // SAFETY: panels have codes where the processor can read them, and a part of
-                    // them at most DEPTH inputs.
-                    unsafe { code_kernel::expand(&codes, made.as_mut_ptr()) }
-                    let made = Part::Floats(&made[..depth * WIDTH]);
-                    // SAFETY: the caller's.
-                    unsafe { self.blocks(panel, blocks.clone(), from, made) }
-                }
-                // SAFETY: the caller's.
-                weights => unsafe { self.blocks(panel, blocks.clone(), from, weights) },
-            }
+            let weights = self.panels.part(panel, from, DEPTH.min(inputs - from));
+            // SAFETY: the caller's.
+            unsafe { self.blocks(panel, blocks.clone(), from, weights) }
         }
     }
 
@@ -143,35 +145,49 @@ impl Product<'_> {
         out: *mut f32,
         stride: usize,
     ) {
-        let inputs = self.panels.inputs();
         let (first, end) = (self.row(block), self.row(block + 1));
-        let depth = DEPTH.min(inputs - from);
-        let x = &self.x[first * inputs + from..end * inputs - (inputs - from - depth)];
         let (seed, seed_stride) = match from {
             0 => (self.panels.bias(panel).as_ptr(), 0),
             _ => (out.cast_const(), stride),
         };
-        let mut block = Block {
-            x: x.as_ptr(),
-            x_stride: inputs,
-            panel: std::ptr::null(),
-            depth,
-            seed,
-            seed_stride,
-            out,
-            out_stride: stride,
-        };
-        // SAFETY: the slices begin and end where the first row's first and the last row's last
-        // value are; the caller vouches for `out`. The kernels were made for this processor and are
-        // asked for at most as many rows as they take.
-        unsafe {
-            match weights {
-                Part::Floats(weights) => {
-                    block.panel = weights.as_ptr();
-                    self.panels.kernel().of(end - first)(&block);
-                }
-                Part::Codes(codes) => code_kernel::multiply(&codes, &block, end - first),
+        match (weights, &self.x) {
+            (Part::Floats(weights), Rows::Floats(x)) => {
+                let inputs = self.panels.inputs();
+                let depth = DEPTH.min(inputs - from);
+                let x = &x[first * inputs + from..end * inputs - (inputs - from - depth)];
+                let block = Block {
+                    x: x.as_ptr(),
+                    x_stride: inputs,
+                    panel: weights.as_ptr(),
+                    depth,
+                    seed,
+                    seed_stride,
+                    out,
+                    out_stride: stride,
+                };
+                // SAFETY: the slices begin and end where the first row's first and the last row's last
+                // value are; the caller vouches for `out`. The kernels were made for this processor
+                // and are asked for at most as many rows as they take.
+                unsafe { self.panels.kernel().of(end - first)(&block) }
             }
+            (Part::Codes(codes), Rows::Integers(x)) => {
+                let block = CodeBlock {
+                    x: x.values(first, from).as_ptr(),
+                    x_stride: x.depth(),
+                    scales: x.scales(first, from).as_ptr(),
+                    scales_stride: x.scales_a_row(),
+                    seed,
+                    seed_stride,
+                    out,
+                    out_stride: stride,
+                };
+                // SAFETY: there are as many rows of integers as of the product, each as deep as the
+                // codes and with their scales; the caller vouches for `out`. Panels have codes where
+                // the processor can multiply them.
+                unsafe { code_kernel::multiply(&codes, &block, end - first) }
+            }
+            // `multiply` rounds rows where there are codes, and nowhere else.
+            _ => unreachable!("rows of another type than the weights"),
         }
     }
 

@@ -2,6 +2,8 @@
 
 #![allow(unsafe_code)]
 
+use super::codes::inputs_of_a_scale;
+use super::integer_rows::IntegerRows;
 use super::kernel::{Kernel, WIDTH};
 use super::panels::{Panels, Part};
 use super::product::DEPTH;
@@ -81,32 +83,108 @@ const FORMS: [Form; 4] = [
     Form::Four(Group::G128),
 ];
 
-/// Whatever multiplies with codes, the weights are the same, those of the safe twin.
-#[test]
-fn codes_are_multiplied_as_their_weights_are() {
-    for outputs in [1, WIDTH, WIDTH + 9, 3 * WIDTH + 16] {
-        for inputs in [0, 1, 31, 64, 100, DEPTH, DEPTH + 70] {
-            let case = Case::new(outputs, inputs);
-            for form in FORMS {
-                let mut coded = Case::new(outputs, inputs);
-                for kernel in Kernel::available() {
-                    let panels = case.panels_of(kernel, Some(form));
-                    for output in 0..outputs {
-                        let Part::Codes(codes) = panels.part(output / WIDTH, 0, inputs) else {
-                            panic!("{form:?} has no codes")
+impl Case {
+    /// The safe twin of the kernels for codes: `[ROWS, outputs]`.
+    fn code_twin(&self, panels: &Panels, form: Form) -> Vec<f32> {
+        let rows = IntegerRows::new(form, &self.x, ROWS, self.inputs);
+        let size = inputs_of_a_scale(form);
+        let mut out = Vec::new();
+        for row in 0..ROWS {
+            for (output, &bias) in self.bias.iter().enumerate() {
+                let (panel, column) = (output / WIDTH, output % WIDTH);
+                let mut sum = bias;
+                for from in (0..self.inputs).step_by(DEPTH) {
+                    let depth = DEPTH.min(self.inputs - from);
+                    let Part::Codes(codes) = panels.part(panel, from, depth) else {
+                        panic!("{form:?} has no codes")
+                    };
+                    let x = &rows.values(row, from)[..depth];
+                    let mut part = 0f32;
+                    for (number, x) in x.chunks(size).enumerate() {
+                        let first = number * size;
+                        let scale = rows.scales(row, from)[number];
+                        let product = |(i, &x): (usize, &i16)| {
+                            let code = codes.code(first + i, column);
+                            let code = match form {
+                                Form::Eight => i64::from(code.cast_signed()),
+                                Form::Four(_) => i64::from(code),
+                            };
+                            code * i64::from(x)
                         };
-                        for input in 0..inputs {
-                            let weight = codes.weight(input, output % WIDTH);
-                            coded.weights[output * inputs + input] = weight;
+                        let integer: i64 = x.iter().enumerate().map(product).sum();
+                        let integer = i32::try_from(integer).unwrap() as f32;
+                        match form {
+                            Form::Eight => part = integer.mul_add(scale.scale, part),
+                            Form::Four(_) => {
+                                let grid = codes.grid(first, column);
+                                sum = (integer * grid.scale.to_f32()).mul_add(scale.scale, sum);
+                                sum = grid.offset.to_f32().mul_add(scale.sum, sum);
+                            }
                         }
                     }
-                    let expected = coded.twin();
-                    for rows in [0, 1, 2, 3, 4, 5, 7, ROWS] {
+                    if form == Form::Eight {
+                        sum = part.mul_add(codes.scales[column], sum);
+                    }
+                }
+                out.push(sum);
+            }
+        }
+        out
+    }
+}
+
+/// Also: a row has the same bits whichever rows run with it, on any number of threads.
+#[test]
+fn products_with_codes_are_their_safe_twin() {
+    for outputs in [1, WIDTH / 2 + 1, WIDTH, WIDTH + 9, 3 * WIDTH + 16] {
+        for inputs in [0, 1, 31, 64, 102, DEPTH, DEPTH + 71] {
+            let case = Case::new(outputs, inputs);
+            for form in FORMS {
+                let Some(kernel) = Kernel::available().next() else {
+                    return;
+                };
+                let panels = case.panels_of(kernel, Some(form));
+                let expected = case.code_twin(&panels, form);
+                for threads in [1, 2] {
+                    crate::set_threads(threads);
+                    for rows in [0, 1, 2, 3, 4, 5, 6, 11, ROWS] {
                         let found = case.product(&panels, rows);
                         let same = found == expected[..rows * outputs];
                         assert!(same, "{form:?}: {rows} rows of {inputs}, {outputs} outputs");
                     }
                 }
+            }
+        }
+    }
+}
+
+/// What rounding rows to integers costs, by the sum of the magnitudes of the products.
+#[test]
+fn products_with_codes_are_near_those_with_their_weights() {
+    let case = Case::new(WIDTH + 9, DEPTH + 70);
+    for form in FORMS {
+        let Some(kernel) = Kernel::available().next() else {
+            return;
+        };
+        let panels = case.panels_of(kernel, Some(form));
+        let found = case.product(&panels, ROWS);
+        for (row, found) in found.chunks(case.outputs).enumerate() {
+            let x = &case.x[row * case.inputs..][..case.inputs];
+            for (output, &found) in found.iter().enumerate() {
+                let (mut expected, mut magnitude) = (f64::from(case.bias[output]), 0.0);
+                for (input, &x) in x.iter().enumerate() {
+                    let from = input / DEPTH * DEPTH;
+                    let depth = DEPTH.min(case.inputs - from);
+                    let Part::Codes(codes) = panels.part(output / WIDTH, from, depth) else {
+                        panic!("{form:?} has no codes")
+                    };
+                    let weight = codes.weight(input - from, output % WIDTH);
+                    let product = f64::from(weight) * f64::from(x);
+                    expected += product;
+                    magnitude += product.abs();
+                }
+                let error = (f64::from(found) - expected).abs();
+                assert!(error < 5e-6 * magnitude, "{form:?}: {found}, {expected}");
             }
         }
     }
