@@ -31,7 +31,7 @@ use crate::precision::WeightType;
 #[cfg(target_arch = "x86_64")]
 use crate::rope::{Angles, Rotation};
 #[cfg(target_arch = "x86_64")]
-use packed::Step;
+pub(crate) use packed::Step;
 use tch::{Device, Kind, Tensor};
 use torch::TorchStep;
 #[cfg(target_arch = "x86_64")]
@@ -92,8 +92,8 @@ impl StepGeometry {
 pub(crate) struct Attention {
     pub(crate) query_key_value: Linear,
     pub(crate) output: Linear,
-    query_key_norm: Option<(RmsNorm, RmsNorm)>,
-    heads: Heads,
+    pub(crate) query_key_norm: Option<(RmsNorm, RmsNorm)>,
+    pub(crate) heads: Heads,
 }
 
 impl Attention {

@@ -14,9 +14,9 @@ use tch::{Device, Kind, Tensor};
 #[derive(Debug)]
 pub(crate) struct Layer {
     number: usize,
-    attention_norm: RmsNorm,
+    pub(crate) attention_norm: RmsNorm,
     pub(crate) attention: Attention,
-    mlp_norm: RmsNorm,
+    pub(crate) mlp_norm: RmsNorm,
     pub(crate) mlp: Mlp,
     kind: Kind,
 }
@@ -35,7 +35,7 @@ impl Layer {
         };
         let (attention_norm, mlp_norm) = (norm("input")?, norm("post_attention")?);
         // A normalised value is about 1, times the norm's gain.
-        let (of_attention, of_mlp) = (attention_norm.squared_gains()?, mlp_norm.squared_gains()?);
+        let (of_attention, of_mlp) = (attention_norm.squared_gains(), mlp_norm.squared_gains());
         Ok(Self {
             number,
             attention_norm,

@@ -21,6 +21,8 @@ mod checkpoint;
 mod coded_row;
 mod config;
 mod device;
+#[cfg(target_arch = "x86_64")]
+mod elementwise;
 mod embedding;
 mod error;
 mod fingerprint;
@@ -37,6 +39,8 @@ mod mlp;
 mod norm;
 mod package;
 mod package_tensors;
+#[cfg(target_arch = "x86_64")]
+mod plain_layer;
 mod precision;
 mod prepare;
 mod quantise;

@@ -143,6 +143,15 @@ impl Linear {
         })
     }
 
+    /// The matrix in plain memory, if it is there.
+    #[cfg(target_arch = "x86_64")]
+    pub(crate) fn panels(&self) -> Option<&Panels> {
+        match self {
+            Self::Packed(panels) => Some(panels),
+            Self::Torch { .. } => None,
+        }
+    }
+
     /// Bytes it takes in memory.
     pub(crate) fn bytes(&self) -> u64 {
         match self {

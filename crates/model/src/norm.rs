@@ -1,5 +1,7 @@
 //! Root mean square layer normalisation (arXiv 1910.07467).
 
+#[cfg(target_arch = "x86_64")]
+use crate::attention::Vectors;
 use crate::checkpoint::Checkpoint;
 use crate::config::ModelConfig;
 use crate::error::Result;
@@ -10,8 +12,27 @@ use tch::{Device, Kind, Tensor};
 pub(crate) struct RmsNorm {
     /// `[size]` in f32.
     weight: Tensor,
+    plain: PlainNorm,
     size: i64,
     eps: f64,
+}
+
+/// The same for rows in plain memory.
+#[derive(Debug)]
+pub(crate) struct PlainNorm {
+    gains: Vec<f32>,
+    #[cfg(target_arch = "x86_64")]
+    eps: f32,
+}
+
+#[cfg(target_arch = "x86_64")]
+impl PlainNorm {
+    /// Normalises each of what lies together, as long as the gains.
+    pub(crate) fn normalise(&self, vectors: Vectors, x: &mut [f32]) {
+        for x in x.chunks_exact_mut(self.gains.len().max(1)) {
+            vectors.normalise(x, &self.gains, self.eps);
+        }
+    }
 }
 
 impl RmsNorm {
@@ -23,20 +44,27 @@ impl RmsNorm {
         device: Device,
     ) -> Result<Self> {
         let stored = checkpoint.tensor(&format!("{name}.weight"), &[size])?;
+        let weight = stored.to_tensor()?.f_to_kind(Kind::Float)?;
         Ok(Self {
-            weight: stored
-                .to_tensor()?
-                .f_to_kind(Kind::Float)?
-                .f_to_device(device)?,
+            plain: PlainNorm {
+                gains: crate::values(&weight)?,
+                #[cfg(target_arch = "x86_64")]
+                eps: config.rms_norm_eps as f32,
+            },
+            weight: weight.f_to_device(device)?,
             size: size as i64,
             eps: config.rms_norm_eps,
         })
     }
 
     /// The squares of what normalised values are multiplied with, `[size]`.
-    pub(crate) fn squared_gains(&self) -> Result<Vec<f32>> {
-        let gains = crate::values(&self.weight)?;
-        Ok(gains.into_iter().map(|g| g * g).collect())
+    pub(crate) fn squared_gains(&self) -> Vec<f32> {
+        self.plain.gains.iter().map(|g| g * g).collect()
+    }
+
+    #[cfg(target_arch = "x86_64")]
+    pub(crate) fn plain(&self) -> &PlainNorm {
+        &self.plain
     }
 
     /// Normalises the last dimension. Returns f32.

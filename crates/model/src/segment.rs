@@ -7,12 +7,18 @@ use crate::config::ModelConfig;
 use crate::embedding::Embedding;
 use crate::error::{ModelError, Result};
 use crate::kv_cache::KvCache;
+#[cfg(target_arch = "x86_64")]
+use crate::kv_cache::LayerKv;
 use crate::layer::Layer;
 use crate::layer_range::LayerRange;
 use crate::linear::Linear;
 use crate::matrices::Stacked;
 use crate::norm::RmsNorm;
+#[cfg(target_arch = "x86_64")]
+use crate::plain_layer::{PlainLayer, PlainStep, Scratch};
 use crate::precision::{Precision, WeightType};
+#[cfg(target_arch = "x86_64")]
+use crate::rope::Rotation;
 use tch::{Device, Kind, Tensor};
 
 /// The loaded layers of a model.
@@ -174,12 +180,24 @@ impl Segment {
     /// When it fails the cache is as it was.
     ///
     /// # Errors
-    /// When the cache has no room, or libtorch refuses.
+    /// When the rows have another width, the cache has no room, or libtorch refuses.
     pub fn forward(&self, hidden: Tensor, cache: &mut KvCache) -> Result<Tensor> {
         let rows = hidden.size().first().copied().unwrap_or(0) as usize;
         self.check_holds(cache.range())?;
         cache.check_room(rows)?;
+        if hidden.size() != [rows as i64, self.config.hidden as i64] {
+            return Err(ModelError::RowShape {
+                rows,
+                hidden: self.config.hidden,
+                found: hidden.numel(),
+            });
+        }
         let mut residual = hidden;
+        #[cfg(target_arch = "x86_64")]
+        if let Some(found) = self.forward_plain(&residual, rows, cache)? {
+            cache.advance(rows);
+            return Ok(found);
+        }
         if rows > 0 && !cache.range().is_empty() {
             let geometry = StepGeometry::new(
                 &self.config,
@@ -194,6 +212,44 @@ impl Segment {
         }
         cache.advance(rows);
         Ok(residual)
+    }
+
+    /// [`Segment::forward`] without libtorch, where cache and matrices are in plain memory.
+    #[cfg(target_arch = "x86_64")]
+    fn forward_plain(
+        &self,
+        hidden: &Tensor,
+        rows: usize,
+        cache: &mut KvCache,
+    ) -> Result<Option<Tensor>> {
+        let layers: Option<Vec<_>> = self.layers_of(cache.range()).map(PlainLayer::of).collect();
+        let layers = layers.filter(|layers| !layers.is_empty() && rows > 0);
+        let (Some(layers), Some(vectors)) = (layers, cache.vectors()) else {
+            return Ok(None);
+        };
+        let rotation = Rotation::new(
+            &self.inverse_frequencies,
+            cache.len(),
+            rows,
+            Kind::Float,
+            Device::Cpu,
+        )?;
+        let mut step = PlainStep {
+            rows,
+            angles: &rotation.angles()?,
+            past: cache.len(),
+            vectors,
+            scratch: Scratch::default(),
+        };
+        let mut residual = crate::values(hidden)?;
+        for layer in layers {
+            match cache.layer(layer.number()) {
+                LayerKv::Packed(kv) => layer.forward(&mut residual, &mut step, kv)?,
+                LayerKv::Tensors(_) => return Err(ModelError::OtherCache),
+            }
+        }
+        let shape = [rows as i64, self.config.hidden as i64];
+        Ok(Some(Tensor::f_from_slice(&residual)?.f_view(shape)?))
     }
 
     fn check_holds(&self, range: LayerRange) -> Result<()> {

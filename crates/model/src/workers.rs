@@ -52,6 +52,20 @@ pub(crate) fn for_each(items: usize, work: &(dyn Fn(usize) + Sync)) {
     }
 }
 
+/// Calls `work` once with each of what there is, on several threads.
+pub(crate) fn for_each_of<T: Send>(all: impl Iterator<Item = T>, work: &(dyn Fn(T) + Sync)) {
+    let all: Vec<Mutex<Option<T>>> = all.map(|one| Mutex::new(Some(one))).collect();
+    for_each(all.len(), &|number| {
+        let one = all[number]
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
+        if let Some(one) = one {
+            work(one);
+        }
+    });
+}
+
 impl Loop<'_> {
     fn take_turns(&self) {
         let turns = AssertUnwindSafe(|| {
@@ -107,6 +121,16 @@ mod tests {
             let once = counts.iter().all(|c| c.load(Ordering::Relaxed) == 1);
             assert!(once, "{items}");
         }
+    }
+
+    #[test]
+    fn everything_is_taken_once() {
+        let mut all = vec![0; 1000];
+        for_each_of(all.chunks_mut(7).enumerate(), &|(number, places)| {
+            places.iter_mut().for_each(|place| *place += number);
+        });
+        let expected: Vec<_> = (0..1000).map(|i| i / 7).collect();
+        assert_eq!(all, expected);
     }
 
     #[test]

@@ -27,19 +27,19 @@ const ITEMS: usize = 8;
 const WORTH_A_THREAD: usize = 1 << 15;
 
 /// One step's rows, and where they stand.
-pub(super) struct Step<'a> {
+pub(crate) struct Step<'a> {
     /// `[rows, heads + 2 · kv_heads, dim]`: queries, keys and values.
-    pub(super) qkv: &'a [f32],
-    pub(super) heads: usize,
+    pub(crate) qkv: &'a [f32],
+    pub(crate) heads: usize,
     /// The rows' angles.
-    pub(super) angles: &'a Angles,
+    pub(crate) angles: &'a Angles,
     /// Positions before the first row's.
-    pub(super) past: usize,
+    pub(crate) past: usize,
 }
 
 impl Step<'_> {
     /// Writes the rows' keys and values, and returns what the rows attend to, `[rows, heads, dim]`.
-    pub(super) fn attend(&self, kv: &mut PackedKv, vectors: Vectors) -> Vec<f32> {
+    pub(crate) fn attend(&self, kv: &mut PackedKv, vectors: Vectors) -> Vec<f32> {
         let (kv_heads, dim) = (kv.kv_heads(), kv.head_dim());
         let count = self.qkv.len() / ((self.heads + 2 * kv_heads) * dim);
         let multiplications = self.heads * dim * count * (self.past + count);

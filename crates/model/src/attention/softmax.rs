@@ -1,6 +1,8 @@
 //! Softmax over blocks of positions that are met one after the other (arXiv 1805.02867): each row
 //! keeps its greatest score, the sum of its weights against that, and the weighted values.
 
+use crate::elementwise::exp;
+
 /// Values of a vector.
 pub(super) const LANES: usize = 8;
 
@@ -70,43 +72,9 @@ pub(super) fn soften(scores: &mut [f32], visible: usize) -> (f32, f32) {
     (greatest, sums.iter().sum())
 }
 
-/// eˣ for x ≤ 0 within two units in the last place, 0 below e⁻⁸⁷, NaN for NaN.
-#[inline(always)]
-fn exp(x: f32) -> f32 {
-    /// Rounds to an integer, which is then in the lowest bits.
-    const SHIFT: f32 = 12_582_912.0;
-    /// ln 2 in two parts, the first with zeros at its end, so that its multiples are exact.
-    const LN_2: [f32; 2] = [0.693_359_4, -2.121_944_4e-4];
-    const LEAST: f32 = -87.0;
-    let shifted = x.mul_add(std::f32::consts::LOG2_E, SHIFT);
-    let whole = shifted - SHIFT;
-    let rest = whole.mul_add(-LN_2[1], whole.mul_add(-LN_2[0], x));
-    let mut series = 1.0 / 720.0;
-    for coefficient in [1.0 / 120.0, 1.0 / 24.0, 1.0 / 6.0, 0.5, 1.0, 1.0] {
-        series = rest.mul_add(series, coefficient);
-    }
-    // 2 to the power of `whole`, as the bits of a float.
-    let power = f32::from_bits((shifted.to_bits() << 23).wrapping_add(127 << 23));
-    if x < LEAST { 0.0 } else { series * power }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn exp_is_exp() {
-        for step in 0..=870_000 {
-            let x = -(step as f32) / 10_000.0;
-            let expected = f64::from(x).exp();
-            let error = (f64::from(exp(x)) - expected).abs() / expected;
-            assert!(error < 2.5e-7, "{x}: {error}");
-        }
-        assert_eq!(exp(0.0), 1.0);
-        assert_eq!(exp(f32::NEG_INFINITY), 0.0);
-        assert_eq!(exp(-1e30), 0.0);
-        assert!(exp(f32::NAN).is_nan());
-    }
 
     #[test]
     fn what_is_not_visible_has_no_weight() {

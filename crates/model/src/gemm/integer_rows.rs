@@ -2,8 +2,7 @@
 
 use super::codes::{QUAD, inputs_of_a_scale};
 use crate::coded_row::Form;
-use crate::workers::for_each;
-use std::sync::{Mutex, PoisonError};
+use crate::workers::for_each_of;
 
 /// The greatest integer. The sum of 128 products with 8 bits is below 2³¹ by far.
 const GREATEST: f32 = 32767.0;
@@ -64,16 +63,7 @@ impl IntegerRows {
         };
         match x.len() < WORTH_A_THREAD {
             true => work.for_each(round),
-            false => {
-                let work: Vec<_> = work.map(|row| Mutex::new(Some(row))).collect();
-                for_each(work.len(), &|row| {
-                    let taken = work[row].lock().unwrap_or_else(PoisonError::into_inner);
-                    let mut taken = taken;
-                    if let Some(row) = taken.take() {
-                        round(row);
-                    }
-                });
-            }
+            false => for_each_of(work, &round),
         }
         all
     }

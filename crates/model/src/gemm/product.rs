@@ -6,9 +6,11 @@ use super::code_kernel::{self, CodeBlock, MAX_CODE_ROWS};
 use super::integer_rows::IntegerRows;
 use super::kernel::{Block, MAX_ROWS, WIDTH};
 use super::panels::{Panels, Part};
+use crate::error::{ModelError, Result};
 use crate::workers::for_each;
 use std::mem::MaybeUninit;
 use std::ops::Range;
+use std::ptr;
 
 /// Inputs after which a sum is put down and the next rows' turn comes, so that this part of a
 /// panel (64 KiB of floats) is still in a cache that a core has of its own when they need it. Whole
@@ -20,6 +22,26 @@ const WORTH_A_THREAD: usize = 1 << 15;
 const ITEMS: usize = 64;
 
 impl Panels {
+    /// `x · Wᵀ + b` into `out`, which is made `[rows, outputs]`.
+    ///
+    /// # Errors
+    /// When `x` is not that many rows.
+    pub(crate) fn product_of(&self, x: &[f32], rows: usize, out: &mut Vec<f32>) -> Result<()> {
+        out.resize(rows * self.outputs(), 0.0);
+        // SAFETY: values that are there may be written to as if they were not; `multiply` only writes
+        // values.
+        let places =
+            unsafe { &mut *(ptr::from_mut(out.as_mut_slice()) as *mut [MaybeUninit<f32>]) };
+        match self.multiply(x, rows, places) {
+            true => Ok(()),
+            false => Err(ModelError::RowShape {
+                rows,
+                hidden: self.inputs(),
+                found: x.len(),
+            }),
+        }
+    }
+
     /// `x · Wᵀ + b` into `out`, `[rows, outputs]`, for `x`, `[rows, inputs]`. Returns false and
     /// does nothing when the lengths are not those of so many rows.
     #[must_use]
