@@ -100,7 +100,8 @@ pub enum WeightType {
     F32,
     /// bfloat16.
     Bf16,
-    /// 8-bit integers, one scale an output.
+    /// 8-bit integers, one scale an output. What is multiplied with these, or with 4 bits, is rounded to
+    /// 16-bit integers where the processor has AVX2.
     Int8,
     /// 4-bit integers in groups of inputs, each with a scale and an offset.
     Int4(Group),

@@ -306,6 +306,31 @@ fn a_value_that_is_no_number_stays_in_its_row() {
 }
 
 #[test]
+fn a_value_that_is_no_number_stays_in_its_row_with_codes_too() {
+    let Some(kernel) = Kernel::available().next() else {
+        return;
+    };
+    for form in FORMS {
+        let mut case = Case::new(WIDTH + 3, DEPTH + 1);
+        let panels = case.panels_of(kernel, Some(form));
+        let expected = case.code_twin(&panels, form);
+        for bad in [f32::NAN, f32::INFINITY] {
+            case.x[2 * case.inputs + DEPTH] = bad;
+            let found = case.product(&panels, ROWS);
+            let rows = found
+                .chunks(case.outputs)
+                .zip(expected.chunks(case.outputs));
+            for (row, (found, expected)) in rows.enumerate() {
+                match row {
+                    2 => assert!(found.iter().all(|v| v.is_nan())),
+                    _ => assert_eq!(found, expected, "row {row}"),
+                }
+            }
+        }
+    }
+}
+
+#[test]
 fn rows_may_lie_anyhow() {
     let case = Case::new(40, 70);
     for kernel in Kernel::available() {
