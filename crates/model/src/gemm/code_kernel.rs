@@ -1,9 +1,9 @@
 //! The inner loops over [`CodePanel`]s, with AVX2, FMA and F16C.
 //!
 //! Codes and rows are both integers: an instruction multiplies 16 of them and adds up pairs, without
-//! rounding, and no weight is ever made. A weight is made ready in one or two instructions of 16, with 4
-//! bits, and that serves all rows of the block. What integers stand for is applied to the sum over
-//! the inputs that share a scale.
+//! rounding, and no weight is ever made. Widening 16 codes to 16 bits takes one or two instructions,
+//! which serve all rows of the block. What integers stand for is applied to the sum over the inputs
+//! that share a scale.
 
 #![allow(unsafe_code)]
 

@@ -6,7 +6,8 @@ use crate::workers::for_each_of;
 
 /// The greatest integer. The sum of 128 products with 8 bits is below 2³¹ by far.
 const GREATEST: f32 = 32767.0;
-/// Rows whose greatest value is below this count as zeros: the inverse of their scale must be finite.
+/// Values count as zeros where the greatest of a scale's is below this: the scale's inverse must be
+/// finite.
 const LEAST: f32 = 1e-30;
 /// Values that are rounded before other threads are awake.
 const WORTH_A_THREAD: usize = 1 << 14;
