@@ -72,8 +72,10 @@ pub fn no_grad() -> tch::NoGradGuard {
     tch::no_grad_guard()
 }
 
-/// Sets the number of threads libtorch computes with. Its default ignores a container's quota.
+/// Sets the number of threads that what this thread calls for is computed on, by libtorch too, whose
+/// default ignores a container's quota.
 pub fn set_threads(threads: usize) {
+    workers::set_threads(threads);
     tch::set_num_threads(i32::try_from(threads).unwrap_or(i32::MAX).max(1));
 }
 

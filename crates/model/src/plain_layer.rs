@@ -1,8 +1,8 @@
 //! A decoder layer whose matrices are in plain memory, without libtorch.
 //!
 //! A decode step of a small model has some dozen small operations between the products of a layer. Each is
-//! done in less than a microsecond, and takes libtorch several; meanwhile OpenMP's workers fall asleep,
-//! and the next product waits for them to wake up. So here nothing lies between the products but loops.
+//! done in less than a microsecond, and takes libtorch several; meanwhile workers wait, or fall asleep and
+//! have to wake up for the next product. So here nothing lies between the products but loops.
 //! Each row is worked on by itself: it has the same bits whichever rows run with it.
 
 use crate::attention::{Step, Vectors};

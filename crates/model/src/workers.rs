@@ -1,34 +1,46 @@
-//! Work for the threads that libtorch computes with.
-//!
-//! libtorch's threads are OpenMP's, and they stay awake for a moment after each of its loops. A
-//! pool of our own would take turns with them on the same processors; so loops here are run by the
-//! OpenMP library that libtorch has brought along: `GOMP_parallel` is what GNU's compiler calls
-//! for a `#pragma omp parallel`, and LLVM's library has it too. As many threads take part as
-//! [`crate::set_threads`] said on this thread.
-
-#![allow(unsafe_code)]
+//! Loops on several threads: products, attention, and what is between them.
 
 use std::any::Any;
-use std::ffi::{c_uint, c_void};
+use std::cell::{Cell, RefCell};
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Mutex, OnceLock, PoisonError};
+use std::sync::{Mutex, PoisonError};
 
-type Parallel = unsafe extern "C" fn(extern "C" fn(*mut c_void), *mut c_void, c_uint, c_uint);
+mod pool;
+#[cfg(target_os = "linux")]
+mod processors;
+#[cfg(not(target_os = "linux"))]
+#[path = "workers/no_processors.rs"]
+mod processors;
+
+use pool::Pool;
+
+thread_local! {
+    /// How many threads this thread's loops run on; 0 for as many as libtorch's.
+    static THREADS: Cell<usize> = const { Cell::new(0) };
+    /// The others, from the first loop on that needs them.
+    static POOL: RefCell<Option<Pool>> = const { RefCell::new(None) };
+}
+
+/// Sets on how many threads loops that this thread calls for run, itself included.
+pub(crate) fn set_threads(threads: usize) {
+    THREADS.set(threads.max(1));
+}
 
 /// A loop, and how far it is.
 struct Loop<'a> {
     next: AtomicUsize,
     items: usize,
     work: &'a (dyn Fn(usize) + Sync),
-    /// A panic of `work`, on its way to the caller: the OpenMP library's frames must not unwind.
+    /// A panic of `work`, on its way to the caller.
     panic: Mutex<Option<Box<dyn Any + Send>>>,
 }
 
 /// Calls `work` once for each number below `items`, on several threads, and returns when all is
 /// done. A thread takes the next number when it is done with one, so that one that loses its
-/// processor to another process does not hold the others up. When `work` panics, some numbers may
-/// be left out and the panic goes on here.
+/// processor to another process does not hold the others up, and one that sleeps too deeply to come
+/// in time is done without. When `work` panics, some numbers may be left out and the panic goes on
+/// here. A loop within a loop runs on the thread that calls for it.
 pub(crate) fn for_each(items: usize, work: &(dyn Fn(usize) + Sync)) {
     let state = Loop {
         next: AtomicUsize::new(0),
@@ -36,19 +48,31 @@ pub(crate) fn for_each(items: usize, work: &(dyn Fn(usize) + Sync)) {
         work,
         panic: Mutex::new(None),
     };
-    match parallel() {
-        Some(parallel) if items > 1 => {
-            let data = std::ptr::from_ref(&state).cast_mut().cast();
-            // SAFETY: `take_turns` gets the pointer it expects, to what outlives the call and is
-            // only read: GOMP_parallel returns when all threads are done. 0 threads are as many as
-            // this thread's setting says.
-            unsafe { parallel(take_turns, data, 0, 0) }
+    let threads = match items {
+        0 | 1 => 1,
+        _ => threads(),
+    };
+    POOL.with(|pool| match pool.try_borrow_mut() {
+        Ok(mut pool) if threads > 1 => {
+            if pool.as_ref().is_none_or(|pool| pool.wanted() != threads) {
+                *pool = Some(Pool::new(threads));
+            }
+            if let Some(pool) = pool.as_mut() {
+                pool.run(items, &|| state.take_turns());
+            }
         }
         _ => state.take_turns(),
-    }
+    });
     let panic = state.panic.into_inner();
     if let Some(panic) = panic.unwrap_or_else(PoisonError::into_inner) {
         resume_unwind(panic);
+    }
+}
+
+fn threads() -> usize {
+    match THREADS.get() {
+        0 => usize::try_from(tch::get_num_threads()).unwrap_or(1),
+        threads => threads,
     }
 }
 
@@ -84,33 +108,12 @@ impl Loop<'_> {
     }
 }
 
-extern "C" fn take_turns(data: *mut c_void) {
-    // SAFETY: `for_each` passes a `Loop` that lives while this runs and is shared, not written to,
-    // but for its counter and its mutex.
-    let state = unsafe { &*data.cast_const().cast::<Loop<'_>>() };
-    state.take_turns();
-}
-
-/// The entry of the OpenMP library in this process. Without one, loops run on the calling thread.
-fn parallel() -> Option<Parallel> {
-    static PARALLEL: OnceLock<Option<Parallel>> = OnceLock::new();
-    *PARALLEL.get_or_init(|| {
-        // SAFETY: looks a name up among what is loaded.
-        let found = unsafe { libc::dlsym(libc::RTLD_DEFAULT, c"GOMP_parallel".as_ptr()) };
-        if found.is_null() {
-            return None;
-        }
-        // SAFETY: the symbol of this name has this type, part of libgomp's binary interface since
-        // GOMP_4.0.
-        Some(unsafe { std::mem::transmute::<*mut c_void, Parallel>(found) })
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use std::collections::HashSet;
     use std::sync::Barrier;
+    use std::time::Duration;
 
     #[test]
     fn every_number_comes_once() {
@@ -135,8 +138,24 @@ mod tests {
         assert_eq!(all, expected);
     }
 
+    /// Loops in quick succession, after short pauses and after such as let workers fall asleep.
     #[test]
-    fn libtorch_brings_threads_and_says_how_many() {
+    fn what_a_loop_has_done_is_there_behind_it() {
+        set_threads(4);
+        let mut values = vec![0u64; 64];
+        for round in 0..20_000u64 {
+            if round % 1000 == 0 {
+                std::thread::sleep(Duration::from_millis(2));
+            }
+            let places: Vec<_> = values.iter_mut().map(Mutex::new).collect();
+            for_each(places.len(), &|i| **places[i].lock().unwrap() += round);
+        }
+        let sum: u64 = (0..20_000).sum();
+        assert!(values.iter().all(|&v| v == sum), "{values:?}");
+    }
+
+    #[test]
+    fn as_many_threads_take_part_as_are_set() {
         for threads in [1, 3, 2] {
             crate::set_threads(threads);
             let seen = Mutex::new(HashSet::new());
@@ -149,21 +168,36 @@ mod tests {
         }
     }
 
-    /// The loop that libtorch's threads run is the loop that ours run: not a second library's.
-    #[cfg(target_os = "linux")]
     #[test]
-    fn one_openmp_library_is_loaded() {
-        crate::set_threads(2);
-        assert!(parallel().is_some());
-        let maps = std::fs::read_to_string("/proc/self/maps").unwrap();
-        let openmp = |file: &&str| {
-            ["libgomp", "libomp", "libiomp"]
-                .iter()
-                .any(|l| file.contains(l))
-        };
-        let files = maps.lines().filter_map(|l| l.split_whitespace().nth(5));
-        let libraries: HashSet<_> = files.filter(openmp).collect();
-        assert_eq!(libraries.len(), 1, "{libraries:?}");
+    fn threads_that_call_at_once_have_workers_of_their_own() {
+        let rounds = AtomicUsize::new(0);
+        std::thread::scope(|scope| {
+            for _ in 0..3 {
+                scope.spawn(|| {
+                    set_threads(2);
+                    for _ in 0..200 {
+                        let meeting = Barrier::new(2);
+                        for_each(2, &|_| _ = meeting.wait());
+                        rounds.fetch_add(1, Ordering::Relaxed);
+                    }
+                });
+            }
+        });
+        assert_eq!(rounds.into_inner(), 600);
+    }
+
+    #[test]
+    fn a_loop_within_a_loop_runs_where_it_is_called_for() {
+        set_threads(2);
+        let sums: Vec<_> = (0..8).map(|_| AtomicUsize::new(0)).collect();
+        for_each(8, &|i| {
+            let here = std::thread::current().id();
+            for_each(100, &|j| {
+                assert_eq!(std::thread::current().id(), here);
+                sums[i].fetch_add(j, Ordering::Relaxed);
+            });
+        });
+        assert!(sums.iter().all(|s| s.load(Ordering::Relaxed) == 4950));
     }
 
     #[test]
