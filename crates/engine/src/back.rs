@@ -165,7 +165,7 @@ impl Back {
     ///
     /// # Errors
     /// When libtorch fails.
-    pub fn logits(&self, residual: &Tensor, count: usize) -> Result<Tensor, EngineError> {
+    pub fn logits(&self, residual: &Tensor, count: usize) -> Result<Vec<f32>, EngineError> {
         Ok(self.segment.logits(residual, count)?)
     }
 
@@ -245,7 +245,7 @@ impl Back {
         if run.is_fresh() {
             session.history.begin_run(position);
         }
-        let logits = tandem_model::values(&self.segment.logits(residual, 1)?)?;
+        let logits = self.segment.logits(residual, 1)?;
         let sampled = self
             .sampler
             .sample(&logits, parameters, &session.history, position as u64)

@@ -171,7 +171,6 @@ impl Pipeline {
             if end > first {
                 let count = end - first.max(start);
                 let logits = self.back.logits(&residual, count)?;
-                let logits = tandem_model::values(&logits)?;
                 let vocabulary = logits.len() / count;
                 for (i, row) in logits.chunks_exact(vocabulary).enumerate() {
                     on_logits(end - count + i, row)?;

@@ -217,7 +217,7 @@ fn logits(
         let end = start + part.len();
         if end > first {
             let count = end - first.max(start);
-            all.extend(tandem_model::values(&back.logits(&residual, count)?)?);
+            all.extend(back.logits(&residual, count)?);
         }
         start = end;
     }

@@ -29,7 +29,7 @@ use crate::matrices::Stacked;
 use crate::norm::RmsNorm;
 use crate::precision::WeightType;
 #[cfg(target_arch = "x86_64")]
-use crate::rope::{Angles, Rotation};
+use crate::rope::Angles;
 #[cfg(target_arch = "x86_64")]
 pub(crate) use packed::Step;
 use tch::{Device, Kind, Tensor};
@@ -66,7 +66,7 @@ impl StepGeometry {
     /// The geometry of `rows` new positions behind those in `cache`.
     pub(crate) fn new(
         config: &ModelConfig,
-        inverse_frequencies: &Tensor,
+        inverse_frequencies: &[f32],
         cache: &KvCache,
         rows: usize,
         device: Device,
@@ -74,10 +74,8 @@ impl StepGeometry {
         let past = cache.len();
         #[cfg(target_arch = "x86_64")]
         if let Some(vectors) = cache.vectors() {
-            let kind = Kind::Float;
-            let rotation = Rotation::new(inverse_frequencies, past, rows, kind, device)?;
             return Ok(Self::Packed {
-                angles: rotation.angles()?,
+                angles: Angles::new(inverse_frequencies, past, rows),
                 past,
                 vectors,
             });

@@ -25,7 +25,7 @@ pub(crate) struct Calibrator<'a> {
     config: &'a ModelConfig,
     /// One a chunk, `[tokens, hidden]` in f32.
     residuals: Vec<Tensor>,
-    inverse_frequencies: Tensor,
+    inverse_frequencies: Vec<f32>,
 }
 
 /// A quantised layer's rows by the name of their matrix.
@@ -44,12 +44,11 @@ impl<'a> Calibrator<'a> {
     ) -> Result<Self> {
         let embedding = Embedding::open(checkpoint, config.vocabulary, config.hidden)?;
         let embed = |tokens: &Vec<u32>| embedding.rows(tokens, Device::Cpu);
-        let frequencies = config.rope.inverse_frequencies(config.head_dim);
         let mut this = Self {
             checkpoint,
             config,
             residuals: chunks.iter().map(embed).collect::<Result<_>>()?,
-            inverse_frequencies: Tensor::f_from_slice(&frequencies)?,
+            inverse_frequencies: config.rope.inverse_frequencies(config.head_dim),
         };
         for number in 0..start {
             this.pass(number, WeightType::F32)?;
@@ -140,7 +139,7 @@ impl<'a> Calibrator<'a> {
 /// What attention over a chunk from its first position on needs.
 struct Attending {
     config: ModelConfig,
-    inverse_frequencies: Tensor,
+    inverse_frequencies: Vec<f32>,
     cache: KvCache,
     geometry: Option<(usize, StepGeometry)>,
 }
@@ -152,7 +151,7 @@ impl Attending {
         let range = LayerRange::new(layer, layer + 1, config.layers)?;
         Ok(Self {
             config: config.clone(),
-            inverse_frequencies: calibrator.inverse_frequencies.shallow_clone(),
+            inverse_frequencies: calibrator.inverse_frequencies.clone(),
             cache: KvCache::new(config, range, longest, KvType::F32, Device::Cpu)?,
             geometry: None,
         })

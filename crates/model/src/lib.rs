@@ -89,6 +89,10 @@ pub fn libtorch_version() -> &'static str {
 /// # Errors
 /// When it is not f32.
 pub fn values(tensor: &Tensor) -> Result<Vec<f32>> {
+    #[cfg(target_arch = "x86_64")]
+    if let Some(values) = gemm::floats(tensor) {
+        return Ok(values.to_vec());
+    }
     let mut values = vec![0.0; tensor.numel()];
     tensor
         .f_to_device(Device::Cpu)?

@@ -87,12 +87,12 @@ pub(crate) struct Rotation {
 impl Rotation {
     /// The rotation of positions `start .. start + count`.
     ///
-    /// `inverse_frequencies`: `[head_dim / 2]` in f32. `kind` is the type of queries and keys.
+    /// `inverse_frequencies`: `[head_dim / 2]`. `kind` is the type of queries and keys.
     ///
     /// # Errors
     /// When libtorch refuses.
     pub(crate) fn new(
-        inverse_frequencies: &Tensor,
+        inverse_frequencies: &[f32],
         start: usize,
         count: usize,
         kind: Kind,
@@ -100,9 +100,10 @@ impl Rotation {
     ) -> Result<Self> {
         let positions =
             Tensor::f_arange_start(start as i64, (start + count) as i64, (Kind::Float, device))?;
+        let frequencies = Tensor::f_from_slice(inverse_frequencies)?.f_to_device(device)?;
         let angles = positions
             .f_unsqueeze(1)?
-            .f_mul(&inverse_frequencies.f_unsqueeze(0)?)?;
+            .f_mul(&frequencies.f_unsqueeze(0)?)?;
         let cos = angles.f_cos()?;
         let sin = angles.f_sin()?;
         let signed_sin = Tensor::f_cat(&[&sin.f_neg()?, &sin], 1)?;
@@ -138,25 +139,19 @@ pub(crate) struct Angles {
 }
 
 #[cfg(target_arch = "x86_64")]
-impl Rotation {
-    /// Copies the values out.
-    ///
-    /// # Errors
-    /// When this is not in f32.
-    pub(crate) fn angles(&self) -> Result<Angles> {
-        let size = self.cos.size();
-        let half = size[2] / 2;
-        let second = |t: &Tensor| crate::values(&t.f_narrow(-1, half, half)?);
-        Ok(Angles {
-            cos: second(&self.cos)?,
-            sin: second(&self.signed_sin)?,
-            positions: size[0] as usize,
-        })
-    }
-}
-
-#[cfg(target_arch = "x86_64")]
 impl Angles {
+    /// The angles of positions `start .. start + count`.
+    pub(crate) fn new(inverse_frequencies: &[f32], start: usize, count: usize) -> Self {
+        let of_position = |p: usize| inverse_frequencies.iter().map(move |f| p as f32 * f);
+        let angles = (start..start + count).flat_map(of_position);
+        let (sin, cos) = angles.map(f32::sin_cos).unzip();
+        Self {
+            cos,
+            sin,
+            positions: count,
+        }
+    }
+
     /// Positions there are.
     pub(crate) fn count(&self) -> usize {
         self.positions
@@ -218,5 +213,32 @@ mod tests {
         assert_eq!(p[0], s[0]);
         assert_eq!(p[63] / 8.0, s[63]);
         assert!(s.iter().zip(&p).any(|(s, p)| *s < *p && *s > p / 8.0));
+    }
+
+    #[test]
+    #[cfg(target_arch = "x86_64")]
+    fn heads_in_plain_memory_turn_as_those_of_libtorch_do() {
+        let rope = Rope {
+            theta: 100_000.0,
+            scaling: RopeScaling::Default,
+        };
+        let (dim, start, count) = (64, 8_000, 3);
+        let frequencies = rope.inverse_frequencies(dim);
+        let heads: Vec<f32> = (0..count * dim).map(|i| (i as f32 * 0.7).sin()).collect();
+        let angles = Angles::new(&frequencies, start, count);
+        let mut found = vec![0.0; heads.len()];
+        let rows = heads.chunks(dim).zip(found.chunks_mut(dim));
+        for (position, (head, out)) in rows.enumerate() {
+            angles.rotate(position, head, out);
+        }
+        let kind = Kind::Float;
+        let rotation = Rotation::new(&frequencies, start, count, kind, Device::Cpu).unwrap();
+        let shape = [count as i64, 1, dim as i64];
+        let expected = rotation
+            .apply(&Tensor::from_slice(&heads).view(shape))
+            .unwrap();
+        for (found, expected) in found.iter().zip(crate::values(&expected).unwrap()) {
+            assert!((found - expected).abs() < 1e-6, "{found} {expected}");
+        }
     }
 }

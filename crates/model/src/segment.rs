@@ -2,8 +2,12 @@
 //! and head.
 
 use crate::attention::StepGeometry;
+#[cfg(target_arch = "x86_64")]
+use crate::attention::Vectors;
 use crate::checkpoint::Checkpoint;
 use crate::config::ModelConfig;
+#[cfg(target_arch = "x86_64")]
+use crate::elementwise::for_each_row;
 use crate::embedding::Embedding;
 use crate::error::{ModelError, Result};
 use crate::kv_cache::KvCache;
@@ -18,7 +22,7 @@ use crate::norm::RmsNorm;
 use crate::plain_layer::{PlainLayer, PlainStep, Scratch};
 use crate::precision::{Precision, WeightType};
 #[cfg(target_arch = "x86_64")]
-use crate::rope::Rotation;
+use crate::rope::Angles;
 use tch::{Device, Kind, Tensor};
 
 /// The loaded layers of a model.
@@ -32,7 +36,7 @@ pub struct Segment {
     embedding: Option<Embedding>,
     layers: Vec<Layer>,
     head: Option<Head>,
-    inverse_frequencies: Tensor,
+    inverse_frequencies: Vec<f32>,
     precision: Precision,
     device: Device,
 }
@@ -71,7 +75,6 @@ impl Segment {
                 Ok(layer)
             })
             .collect::<Result<_>>()?;
-        let frequencies = config.rope.inverse_frequencies(config.head_dim);
         Ok(Self {
             config: config.clone(),
             range,
@@ -88,7 +91,7 @@ impl Segment {
                 true => Some(Head::load(checkpoint, config, scheme.of_head(), device)?),
                 false => None,
             },
-            inverse_frequencies: Tensor::f_from_slice(&frequencies)?.f_to_device(device)?,
+            inverse_frequencies: config.rope.inverse_frequencies(config.head_dim),
             precision: precision.clone(),
             device,
         })
@@ -227,16 +230,9 @@ impl Segment {
         let (Some(layers), Some(vectors)) = (layers, cache.vectors()) else {
             return Ok(None);
         };
-        let rotation = Rotation::new(
-            &self.inverse_frequencies,
-            cache.len(),
-            rows,
-            Kind::Float,
-            Device::Cpu,
-        )?;
         let mut step = PlainStep {
             rows,
-            angles: &rotation.angles()?,
+            angles: &Angles::new(&self.inverse_frequencies, cache.len(), rows),
             past: cache.len(),
             vectors,
             scratch: Scratch::default(),
@@ -269,20 +265,27 @@ impl Segment {
             .filter(move |l| (range.start()..range.end()).contains(&l.number()))
     }
 
-    /// Logits after the last `count` rows of `hidden`: `[count, vocabulary]` in f32 on the CPU.
+    /// Logits after the last `count` rows of `hidden`, `[count, vocabulary]`.
     ///
     /// # Errors
     /// For a segment that does not end the model.
-    pub fn logits(&self, hidden: &Tensor, count: usize) -> Result<Tensor> {
+    pub fn logits(&self, hidden: &Tensor, count: usize) -> Result<Vec<f32>> {
         let head = self.head.as_ref().ok_or_else(|| self.lacks("head"))?;
         let rows = hidden.size().first().copied().unwrap_or(0);
         let last = hidden.f_narrow(0, rows - count as i64, count as i64)?;
+        #[cfg(target_arch = "x86_64")]
+        if let Some(panels) = head.matrix.panels()
+            && let Some(vectors) = Vectors::available()
+        {
+            let (mut x, norm) = (crate::values(&last)?, head.norm.plain());
+            let width = self.config.hidden;
+            for_each_row(&mut x, width, &|_, row| norm.normalise(vectors, row));
+            let mut logits = Vec::new();
+            panels.product_of(&x, count, &mut logits)?;
+            return Ok(logits);
+        }
         let x = head.norm.forward(&last)?.f_to_kind(head.kind)?;
-        Ok(head
-            .matrix
-            .forward(&x)?
-            .f_to_kind(Kind::Float)?
-            .f_to_device(Device::Cpu)?)
+        crate::values(&head.matrix.forward(&x)?.f_to_kind(Kind::Float)?)
     }
 
     fn lacks(&self, part: &'static str) -> ModelError {

@@ -11,7 +11,7 @@ use super::{Heads, Vectors};
 use crate::gemm::Kernel;
 use crate::kv_cache::{GROUP, HeadRows, PANEL, PackedKv, TensorKv};
 use crate::precision::KvType;
-use crate::rope::{Angles, Rotation};
+use crate::rope::Angles;
 use half::bf16;
 use proptest::prelude::*;
 use tch::{Device, Kind, Tensor};
@@ -50,15 +50,13 @@ impl Case {
         self.qkv.len() / self.row()
     }
 
-    fn frequencies(&self) -> Tensor {
+    fn frequencies(&self) -> Vec<f32> {
         let half = self.heads.dim / 2;
-        let each: Vec<f32> = (0..half).map(|i| 0.5f32.powi(i as i32)).collect();
-        Tensor::from_slice(&each)
+        (0..half).map(|i| 0.5f32.powi(i as i32)).collect()
     }
 
     fn angles(&self, past: usize, count: usize) -> Angles {
-        let rotation = Rotation::new(&self.frequencies(), past, count, Kind::Float, Device::Cpu);
-        rotation.unwrap().angles().unwrap()
+        Angles::new(&self.frequencies(), past, count)
     }
 
     fn cache(&self, kv: KvType) -> PackedKv {

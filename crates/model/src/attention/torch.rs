@@ -22,7 +22,7 @@ impl TorchStep {
     /// `rows` new positions behind `past` old ones.
     pub(super) fn new(
         group: usize,
-        inverse_frequencies: &Tensor,
+        inverse_frequencies: &[f32],
         past: usize,
         rows: usize,
         kind: Kind,

@@ -68,8 +68,8 @@ impl<'a> Pipeline<'a> {
             stage.output.extend(&crossing);
         }
         let last = self.stages.last().unwrap();
-        let logits = last.segment.logits(&rows, tokens.len()).unwrap();
-        self.logits.extend(values(&logits).unwrap());
+        self.logits
+            .extend(last.segment.logits(&rows, tokens.len()).unwrap());
     }
 
     /// Runs `tokens` in steps of `rows`.

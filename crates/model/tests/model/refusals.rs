@@ -75,7 +75,7 @@ fn rows_of_another_width_leave_the_cache_as_it_was() {
     assert_eq!(cache.len(), 40);
     let second = segment.embed(&tokens[40..]).unwrap();
     let rows = segment.forward(second, &mut cache).unwrap();
-    let logits = values(&segment.logits(&rows, tokens.len() - 40).unwrap()).unwrap();
+    let logits = segment.logits(&rows, tokens.len() - 40).unwrap();
     let expected = &fixture.reference.logits[40 * fixture.config.vocabulary..];
     let largest = expected.iter().fold(0.0f32, |m, v| m.max(v.abs()));
     let difference = logits.iter().zip(expected).map(|(a, b)| (a - b).abs());
@@ -89,7 +89,7 @@ fn logits_of_rows_that_are_not_there() {
     let rows = segment.rows(&[0.5; 96], 2).unwrap();
     assert!(segment.logits(&rows, 3).is_err());
     assert!(segment.logits(&rows, usize::MAX).is_err());
-    assert_eq!(segment.logits(&rows, 0).unwrap().size(), [0, 320]);
+    assert!(segment.logits(&rows, 0).unwrap().is_empty());
 }
 
 #[test]
