@@ -118,8 +118,11 @@ impl FrameDecoders {
 }
 
 fn threads(items: usize, work: usize) -> usize {
-    let cores = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
-    (work / WORTH_A_THREAD).min(items).clamp(1, cores)
+    match (work / WORTH_A_THREAD).min(items) {
+        0 | 1 => 1,
+        // This reads files, which takes longer than encoding a row.
+        several => several.min(std::thread::available_parallelism().map_or(1, NonZeroUsize::get)),
+    }
 }
 
 /// Does `work` with every item, each worker a run of them, and returns the results in order.
