@@ -1,7 +1,7 @@
 //! Measures the pair: against the same model unsplit in the same engine, and through links.
 //!
-//! Unsplit and split runs alternate and medians are reported, because machines are shared and
-//! noisy. `scripts/bench` builds what this needs and calls it.
+//! Unsplit and split runs and links alternate and medians are reported, because machines are shared
+//! and noisy. `scripts/bench` builds what this needs and calls it.
 #![allow(
     clippy::print_stdout,
     clippy::unwrap_used,
@@ -19,6 +19,9 @@ use tandem_tests::link::{LinkProfile, Rate, ShapedLink};
 use tandem_tests::paths::default_model;
 use tandem_tests::process::{Binary, Server, ServerOptions};
 use tandem_tests::statistics::median;
+
+/// Milliseconds there and back, and megabits a second.
+const LINKS: [(u64, u64); 2] = [(20, 10), (80, 10)];
 
 /// The pair against the unsplit model, and through links.
 #[derive(Debug, Parser)]
@@ -117,32 +120,25 @@ async fn main() -> Result<()> {
     let mut prompts = Prompts(0);
     measure(&near_client, &arguments, &mut prompts).await?;
     let (mut unsplit, mut loopback) = (Vec::new(), Vec::new());
-    for repeat in 0..arguments.repeats {
-        eprintln!(
-            "unsplit and loopback, {} of {}",
-            repeat + 1,
-            arguments.repeats
-        );
+    let mut far_samples = LINKS.map(|_| Vec::new());
+    for repeat in 1..=arguments.repeats {
+        eprintln!("{repeat} of {}", arguments.repeats);
         unsplit.push(measure_unsplit(&arguments, &model)?);
         loopback.push(measure(&near_client, &arguments, &mut prompts).await?);
+        for ((round_trip, rate), samples) in LINKS.into_iter().zip(&mut far_samples) {
+            let round_trip = Duration::from_millis(round_trip);
+            link.set_profile(LinkProfile::new(round_trip, Some(Rate::mbit(rate))));
+            // The link's rate is learnt from a prompt of its own.
+            let prompt = prompts.next(arguments.prompt_tokens);
+            far_client.greedy(&prompt, 1).await?;
+            samples.push(measure(&far_client, &arguments, &mut prompts).await?);
+        }
     }
     let near = row("loopback", None, &loopback, None);
     let mut links = Vec::new();
-    for (round_trip, rate) in [(20, 10), (80, 10)] {
-        let profile = LinkProfile::new(Duration::from_millis(round_trip), Some(Rate::mbit(rate)));
-        link.set_profile(profile);
-        measure(&far_client, &arguments, &mut prompts).await?;
-        let mut samples = Vec::new();
-        for repeat in 0..arguments.repeats {
-            eprintln!(
-                "{round_trip} ms, {rate} Mbit/s, {} of {}",
-                repeat + 1,
-                arguments.repeats
-            );
-            samples.push(measure(&far_client, &arguments, &mut prompts).await?);
-        }
+    for ((round_trip, rate), samples) in LINKS.into_iter().zip(&far_samples) {
         let name = format!("{round_trip} ms, {rate} Mbit/s");
-        links.push(row(&name, Some((round_trip, rate)), &samples, Some(&near)));
+        links.push(row(&name, Some((round_trip, rate)), samples, Some(&near)));
     }
     links.insert(0, near);
     let unsplit = row("unsplit", None, &unsplit, None);
