@@ -12,16 +12,19 @@ use super::integer_rows::Scale;
 use super::kernel::WIDTH;
 use crate::coded_row::Form;
 use std::arch::x86_64::{
-    __m256, __m256i, _mm_loadu_si128, _mm256_add_epi32, _mm256_and_si256, _mm256_cvtepi8_epi16,
-    _mm256_cvtepi32_ps, _mm256_cvtph_ps, _mm256_fmadd_ps, _mm256_loadu_ps, _mm256_loadu_si256,
-    _mm256_madd_epi16, _mm256_mul_ps, _mm256_set1_epi16, _mm256_set1_epi32, _mm256_set1_ps,
-    _mm256_setzero_ps, _mm256_setzero_si256, _mm256_srli_epi16, _mm256_storeu_ps,
+    __m256, __m256i, _MM_HINT_T0, _mm_loadu_si128, _mm_prefetch, _mm256_add_epi32,
+    _mm256_and_si256, _mm256_cvtepi8_epi16, _mm256_cvtepi32_ps, _mm256_cvtph_ps, _mm256_fmadd_ps,
+    _mm256_loadu_ps, _mm256_loadu_si256, _mm256_madd_epi16, _mm256_mul_ps, _mm256_set1_epi16,
+    _mm256_set1_epi32, _mm256_set1_ps, _mm256_setzero_ps, _mm256_setzero_si256, _mm256_srli_epi16,
+    _mm256_storeu_ps,
 };
 
 /// Outputs of a vector of sums.
 const LANES: usize = 8;
 /// Vectors of a half of a panel.
 const VECTORS: usize = HALF / LANES;
+/// Bytes of codes that are asked for before they are needed.
+const AHEAD: usize = 4096;
 /// The most rows that are multiplied at once: five of two vectors leave six of 16 registers for what
 /// is multiplied.
 pub(super) const MAX_CODE_ROWS: usize = 5;
@@ -97,6 +100,7 @@ unsafe fn four<const ROWS: usize>(panel: &CodePanel<'_>, block: &CodeBlock) {
                 let mut integers = [[_mm256_setzero_si256(); VECTORS]; ROWS];
                 let mut x = b.x.add(number * group);
                 for quad in quads {
+                    prefetch(quad.as_ptr());
                     let codes = _mm256_loadu_si256(quad.as_ptr().cast());
                     let first = [
                         _mm256_and_si256(codes, low),
@@ -145,6 +149,7 @@ unsafe fn eight<const ROWS: usize>(panel: &CodePanel<'_>, block: &CodeBlock) {
                 let mut integers = [[_mm256_setzero_si256(); VECTORS]; ROWS];
                 let mut x = b.x.add(number * group);
                 for pair in pairs {
+                    prefetch(pair.as_ptr());
                     let part = |v: usize| _mm_loadu_si128(pair.as_ptr().add(v * 2 * LANES).cast());
                     let weights = [_mm256_cvtepi8_epi16(part(0)), _mm256_cvtepi8_epi16(part(1))];
                     accumulate(&mut integers, x, b.x_stride, weights);
@@ -169,6 +174,16 @@ unsafe fn eight<const ROWS: usize>(panel: &CodePanel<'_>, block: &CodeBlock) {
             store(&b, half, &out);
         }
     }
+}
+
+/// Has memory fetch what comes [`AHEAD`] of these codes, which is mostly what is read next: a processor
+/// that looks for streams itself begins anew with each page.
+#[inline]
+#[target_feature(enable = "avx2,fma,f16c")]
+#[allow(unused_unsafe, reason = "needed by older compilers only")]
+fn prefetch(codes: *const u8) {
+    // SAFETY: this reads nothing, whatever the address.
+    unsafe { _mm_prefetch::<_MM_HINT_T0>(codes.wrapping_add(AHEAD).cast()) }
 }
 
 /// Adds the products of two inputs: `weights` has both of an output's side by side.
