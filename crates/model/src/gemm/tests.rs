@@ -2,6 +2,8 @@
 
 #![allow(unsafe_code)]
 
+mod speed;
+
 use super::codes::inputs_of_a_scale;
 use super::integer_rows::IntegerRows;
 use super::kernel::{Kernel, WIDTH};
