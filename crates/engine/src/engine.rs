@@ -112,7 +112,8 @@ impl<H: Half> std::fmt::Debug for Engine<H> {
 }
 
 impl<H: Half> Engine<H> {
-    /// Starts a thread of `threads` libtorch workers, loads a half there, and waits for it.
+    /// Starts a thread that computes on `threads` threads with itself, loads a half there, and waits
+    /// for it.
     ///
     /// # Errors
     /// Those of `load`, and `Stopped` when the thread cannot be started.

@@ -101,7 +101,7 @@ impl Pool {
         let workers = self.workers.iter().zip(&self.shared.asleep);
         let asleep = workers.filter(|(_, asleep)| asleep.load(Ordering::SeqCst));
         asleep
-            .take(most - 1)
+            .take(most.saturating_sub(1))
             .for_each(|(worker, _)| worker.unpark());
         job();
     }
@@ -121,14 +121,16 @@ struct Closing<'a>(&'a Shared);
 impl Drop for Closing<'_> {
     fn drop(&mut self) {
         let mut gate = self.0.gate.fetch_and(!OPEN, Ordering::AcqRel);
-        let mut looks = 0;
+        let mut looks = 16 * LOOKS;
         while gate & INSIDE > 0 {
-            match looks < 16 * LOOKS {
-                true => spin_loop(),
-                // It may need this thread's processor.
-                false => thread::yield_now(),
+            match looks {
+                // Who is inside may need this thread's processor.
+                0 => thread::yield_now(),
+                _ => {
+                    spin_loop();
+                    looks -= 1;
+                }
             }
-            looks += 1;
             gate = self.0.gate.load(Ordering::Acquire);
         }
     }
