@@ -23,6 +23,7 @@ use crate::error::ModelError;
 use crate::error::Result;
 #[cfg(target_arch = "x86_64")]
 use crate::gemm::floats;
+use crate::input_squares::InputSquares;
 use crate::kv_cache::{KvCache, LayerKv};
 use crate::linear::Linear;
 use crate::matrices::Stacked;
@@ -99,7 +100,7 @@ impl Attention {
         checkpoint: &Checkpoint,
         config: &ModelConfig,
         layer: usize,
-        importance: &[f32],
+        squares: &InputSquares,
         weights: WeightType,
         device: Device,
     ) -> Result<Self> {
@@ -110,14 +111,8 @@ impl Attention {
         let query_key_value = Stacked::query_key_value(config, layer);
         let output = Stacked::attention_output(config, layer);
         Ok(Self {
-            query_key_value: Linear::load(
-                checkpoint,
-                &query_key_value,
-                importance,
-                weights,
-                device,
-            )?,
-            output: Linear::load(checkpoint, &output, &[], weights, device)?,
+            query_key_value: Linear::load(checkpoint, &query_key_value, squares, weights, device)?,
+            output: Linear::load(checkpoint, &output, squares, weights, device)?,
             query_key_norm: match config.qk_norm {
                 true => Some((norm("q_norm")?, norm("k_norm")?)),
                 false => None,

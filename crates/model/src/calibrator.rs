@@ -9,6 +9,7 @@ use crate::config::ModelConfig;
 use crate::embedding::Embedding;
 use crate::error::Result;
 use crate::gptq::Moments;
+use crate::input_squares::InputSquares;
 use crate::kv_cache::KvCache;
 use crate::layer::Layer;
 use crate::layer_range::LayerRange;
@@ -132,7 +133,9 @@ impl<'a> Calibrator<'a> {
     }
 
     fn load(&self, number: usize, weights: WeightType) -> Result<Layer> {
-        Layer::load(self.checkpoint, self.config, number, weights, Device::Cpu)
+        let (checkpoint, config) = (self.checkpoint, self.config);
+        let squares = InputSquares::default();
+        Layer::load(checkpoint, config, number, &squares, weights, Device::Cpu)
     }
 }
 

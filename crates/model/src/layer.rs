@@ -4,6 +4,7 @@ use crate::attention::{Attention, StepGeometry};
 use crate::checkpoint::Checkpoint;
 use crate::config::ModelConfig;
 use crate::error::Result;
+use crate::input_squares::InputSquares;
 use crate::kv_cache::KvCache;
 use crate::linear::Linear;
 use crate::mlp::Mlp;
@@ -26,6 +27,7 @@ impl Layer {
         checkpoint: &Checkpoint,
         config: &ModelConfig,
         number: usize,
+        squares: &InputSquares,
         weights: WeightType,
         device: Device,
     ) -> Result<Self> {
@@ -33,15 +35,12 @@ impl Layer {
             let name = format!("model.layers.{number}.{part}_layernorm");
             RmsNorm::load(checkpoint, &name, config.hidden, config, device)
         };
-        let (attention_norm, mlp_norm) = (norm("input")?, norm("post_attention")?);
-        // A normalised value is about 1, times the norm's gain.
-        let (of_attention, of_mlp) = (attention_norm.squared_gains(), mlp_norm.squared_gains());
         Ok(Self {
             number,
-            attention_norm,
-            attention: Attention::load(checkpoint, config, number, &of_attention, weights, device)?,
-            mlp_norm,
-            mlp: Mlp::load(checkpoint, config, number, &of_mlp, weights, device)?,
+            attention_norm: norm("input")?,
+            attention: Attention::load(checkpoint, config, number, squares, weights, device)?,
+            mlp_norm: norm("post_attention")?,
+            mlp: Mlp::load(checkpoint, config, number, squares, weights, device)?,
             kind: weights.kind(),
         })
     }

@@ -29,6 +29,7 @@ mod fingerprint;
 #[cfg(target_arch = "x86_64")]
 mod gemm;
 mod gptq;
+mod input_squares;
 mod kv_cache;
 mod layer;
 mod layer_range;

@@ -5,6 +5,7 @@ use crate::coded_row::{CodedRow, Form};
 use crate::error::{ModelError, Result};
 #[cfg(target_arch = "x86_64")]
 use crate::gemm::Panels;
+use crate::input_squares::InputSquares;
 use crate::matrices::{Stacked, Stored};
 use crate::precision::WeightType;
 use crate::stored_matrix::StoredMatrix;
@@ -31,16 +32,17 @@ pub(crate) enum Linear {
 
 impl Linear {
     /// Loads matrices that share their inputs as one, stacked: a product saved is
-    /// a call saved, and calls are what small models spend their time on. `importance` says how large
-    /// the square of each input is on the whole, as far as it is known; else nothing.
+    /// a call saved, and calls are what small models spend their time on. 4-bit integers are made by how
+    /// large the inputs are.
     pub(crate) fn load(
         checkpoint: &Checkpoint,
         matrix: &Stacked,
-        importance: &[f32],
+        squares: &InputSquares,
         weights: WeightType,
         device: Device,
     ) -> Result<Self> {
         let (rows, columns) = (matrix.outputs(), matrix.inputs);
+        let importance = squares.of(matrix.input);
         #[cfg(target_arch = "x86_64")]
         if device == Device::Cpu
             && let Some(panels) = Panels::zeros(rows, columns, weights)?
@@ -257,6 +259,7 @@ impl Stored {
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
 mod tests {
     use super::*;
+    use crate::matrices::Input;
     use crate::precision::Group;
 
     fn peak() -> u64 {
@@ -266,7 +269,6 @@ mod tests {
         kilobytes.parse::<u64>().unwrap() * 1024
     }
 
-    /// 64 MiB that are neither copied nor kept mapped in while they are packed.
     /// By how much the peak of this process's memory grows when a matrix of zeros is loaded, stored as
     /// these tensors: name, type, shape and bytes of each.
     fn growth(
@@ -296,11 +298,19 @@ mod tests {
                 bias: false,
             }],
             inputs: shape[1],
+            input: Input::Head,
         };
         // Forgets the peak so far.
         std::fs::write("/proc/self/clear_refs", "5").unwrap();
         let before = peak();
-        let linear = Linear::load(&checkpoint, &matrix, &[], weights, Device::Cpu).unwrap();
+        let linear = Linear::load(
+            &checkpoint,
+            &matrix,
+            &InputSquares::default(),
+            weights,
+            Device::Cpu,
+        )
+        .unwrap();
         let grown = peak() - before;
         assert!(matches!(linear, Linear::Packed(_)));
         grown

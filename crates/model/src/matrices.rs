@@ -12,6 +12,22 @@ pub(crate) const HEAD: &str = "lm_head";
 pub(crate) struct Stacked {
     pub(crate) parts: Vec<Stored>,
     pub(crate) inputs: usize,
+    pub(crate) input: Input,
+}
+
+/// What a matrix multiplies.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Input {
+    /// What comes from the norm before attention.
+    Attention,
+    /// What rows attended to.
+    Attended,
+    /// What comes from the norm before the MLP.
+    Mlp,
+    /// The MLP's gated values.
+    Gated,
+    /// What comes from the last norm.
+    Head,
 }
 
 /// A matrix in a checkpoint, and whether it has a bias.
@@ -33,6 +49,7 @@ impl Stacked {
                 part("v", kv),
             ],
             inputs: config.hidden,
+            input: Input::Attention,
         }
     }
 
@@ -41,6 +58,7 @@ impl Stacked {
         Self {
             parts: vec![attention(layer, "o", config.hidden, config.output_bias)],
             inputs: config.heads * config.head_dim,
+            input: Input::Attended,
         }
     }
 
@@ -50,6 +68,7 @@ impl Stacked {
         Self {
             parts: vec![part("gate"), part("up")],
             inputs: config.hidden,
+            input: Input::Mlp,
         }
     }
 
@@ -58,6 +77,7 @@ impl Stacked {
         Self {
             parts: vec![mlp(layer, "down", config.hidden, config.mlp_bias)],
             inputs: config.intermediate,
+            input: Input::Gated,
         }
     }
 
@@ -75,6 +95,7 @@ impl Stacked {
                 bias: false,
             }],
             inputs: config.hidden,
+            input: Input::Head,
         }
     }
 

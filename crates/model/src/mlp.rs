@@ -3,6 +3,7 @@
 use crate::checkpoint::Checkpoint;
 use crate::config::ModelConfig;
 use crate::error::Result;
+use crate::input_squares::InputSquares;
 use crate::linear::Linear;
 use crate::matrices::Stacked;
 use crate::precision::WeightType;
@@ -20,7 +21,7 @@ impl Mlp {
         checkpoint: &Checkpoint,
         config: &ModelConfig,
         layer: usize,
-        importance: &[f32],
+        squares: &InputSquares,
         weights: WeightType,
         device: Device,
     ) -> Result<Self> {
@@ -29,8 +30,8 @@ impl Mlp {
             Stacked::down(config, layer),
         );
         Ok(Self {
-            gate_up: Linear::load(checkpoint, &gate_up, importance, weights, device)?,
-            down: Linear::load(checkpoint, &down, &[], weights, device)?,
+            gate_up: Linear::load(checkpoint, &gate_up, squares, weights, device)?,
+            down: Linear::load(checkpoint, &down, squares, weights, device)?,
             intermediate: config.intermediate as i64,
         })
     }

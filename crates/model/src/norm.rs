@@ -57,11 +57,6 @@ impl RmsNorm {
         })
     }
 
-    /// The squares of what normalised values are multiplied with, `[size]`.
-    pub(crate) fn squared_gains(&self) -> Vec<f32> {
-        self.plain.gains.iter().map(|g| g * g).collect()
-    }
-
     #[cfg(target_arch = "x86_64")]
     pub(crate) fn plain(&self) -> &PlainNorm {
         &self.plain

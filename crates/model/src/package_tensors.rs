@@ -5,7 +5,8 @@ use crate::checkpoint::{Checkpoint, StoredTensor};
 use crate::coded_row::{CodedRow, Form, code_rows};
 use crate::embedding::EMBEDDING;
 use crate::error::{ModelError, Result};
-use crate::matrices::{HEAD, Stacked, Stored};
+use crate::input_squares::InputSquares;
+use crate::matrices::{HEAD, Input, Stacked, Stored};
 use crate::precision::WeightType;
 use crate::prepare::{EmbeddingType, Preparation};
 use crate::stored_matrix::{StoredMatrix, codes_layout, codes_name, scales_layout, scales_name};
@@ -33,8 +34,8 @@ enum What {
         weights: WeightType,
         /// What it is called in the package.
         name: String,
-        /// The norm before it, whose gains say which inputs count.
-        norm: Option<String>,
+        /// What it multiplies; a table nothing.
+        input: Option<Input>,
     },
 }
 
@@ -71,28 +72,23 @@ pub(crate) fn package_tensors(preparation: &Preparation<'_>) -> Result<Vec<Piece
                 what: What::Copy { name, shape },
             });
         };
-        let (before_attention, before_mlp) =
-            (norm("input_layernorm"), norm("post_attention_layernorm"));
-        copy(before_attention.clone(), config.hidden);
-        copy(before_mlp.clone(), config.hidden);
+        copy(norm("input_layernorm"), config.hidden);
+        copy(norm("post_attention_layernorm"), config.hidden);
         if config.qk_norm {
             copy(norm("self_attn.q_norm"), config.head_dim);
             copy(norm("self_attn.k_norm"), config.head_dim);
         }
-        for (matrix, norm) in [
-            (
-                Stacked::query_key_value(config, number),
-                Some(before_attention),
-            ),
-            (Stacked::attention_output(config, number), None),
-            (Stacked::gate_up(config, number), Some(before_mlp)),
-            (Stacked::down(config, number), None),
+        for matrix in [
+            Stacked::query_key_value(config, number),
+            Stacked::attention_output(config, number),
+            Stacked::gate_up(config, number),
+            Stacked::down(config, number),
         ] {
             for part in matrix.parts {
                 let bias = part.bias.then(|| (part.bias(), part.outputs));
                 let layer = Some(number);
-                let norm = norm.clone();
-                pieces.push(Piece::matrix(layer, part, matrix.inputs, weights, norm));
+                let input = Some(matrix.input);
+                pieces.push(Piece::matrix(layer, part, matrix.inputs, weights, input));
                 if let Some((name, size)) = bias {
                     let shape = vec![size];
                     let what = What::Copy { name, shape };
@@ -110,13 +106,14 @@ pub(crate) fn package_tensors(preparation: &Preparation<'_>) -> Result<Vec<Piece
             },
         });
         if !head_is_table {
-            for part in Stacked::head(config, preparation.checkpoint).parts {
+            let matrix = Stacked::head(config, preparation.checkpoint);
+            for part in matrix.parts {
                 let what = What::Matrix {
                     name: format!("{HEAD}.weight"),
                     stored: part,
-                    inputs: config.hidden,
+                    inputs: matrix.inputs,
                     weights: head,
-                    norm: None,
+                    input: Some(matrix.input),
                 };
                 pieces.push(Piece { layer: None, what });
             }
@@ -131,14 +128,14 @@ impl Piece {
         stored: Stored,
         inputs: usize,
         weights: WeightType,
-        norm: Option<String>,
+        input: Option<Input>,
     ) -> Self {
         let what = What::Matrix {
             name: stored.weight(),
             stored,
             inputs,
             weights,
-            norm,
+            input,
         };
         Self { layer, what }
     }
@@ -178,14 +175,16 @@ impl Piece {
         }
     }
 
-    /// Writes it: a calibrated matrix by its rows, any other from the checkpoint.
+    /// Writes it: a calibrated matrix by its rows, any other from the checkpoint and by what is known of
+    /// its inputs.
     pub(crate) fn write(
         &self,
         checkpoint: &Checkpoint,
         coded: Option<&CodedLayer>,
+        squares: &InputSquares,
         file: &mut WeightsFile,
     ) -> Result<()> {
-        let (stored, inputs, weights, norm) = match &self.what {
+        let (stored, inputs, weights, input) = match &self.what {
             What::Copy { name, shape } => {
                 return file.write(checkpoint.tensor(name, shape)?.bytes());
             }
@@ -193,9 +192,9 @@ impl Piece {
                 stored,
                 inputs,
                 weights,
-                norm,
+                input,
                 ..
-            } => (stored, *inputs, *weights, norm),
+            } => (stored, *inputs, *weights, input),
         };
         let Some(form) = Form::of(weights) else {
             return write_floats(&floats(checkpoint, stored, inputs, weights)?, weights, file);
@@ -204,16 +203,11 @@ impl Piece {
             return write_codes(form, rows, file);
         }
         let floats = floats(checkpoint, stored, inputs, weights)?;
-        let mut importance = Vec::new();
-        if let Some(norm) = norm {
-            let gains = checkpoint.tensor(norm, &[inputs])?;
-            gains.append_row(0, inputs, &mut importance);
-            importance.iter_mut().for_each(|g| *g *= *g);
-        }
+        let importance = input.map_or(&[][..], |input| squares.of(input));
         let mut rows = Vec::with_capacity(stored.outputs);
         for_rows(&floats, |values| {
             stored.check(checkpoint, weights, values)?;
-            rows.extend(code_rows(form, values, inputs, &importance));
+            rows.extend(code_rows(form, values, inputs, importance));
             Ok(())
         })?;
         write_codes(form, &rows, file)

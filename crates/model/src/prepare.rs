@@ -5,6 +5,7 @@ use crate::checkpoint::Checkpoint;
 use crate::config::ModelConfig;
 use crate::error::{ModelError, Result};
 use crate::fingerprint::Fingerprint;
+use crate::input_squares::{InputSquares, SquaresOfLayers};
 use crate::layer_range::LayerRange;
 use crate::package::{FileEntry, MANIFEST, Manifest, Source, WEIGHTS};
 use crate::package_tensors::package_tensors;
@@ -144,17 +145,20 @@ impl Preparation<'_> {
                 Some(Calibrator::new(checkpoint, config, chunks, start)?)
             }
         };
-        let (mut coded, mut layer) = (None, None);
+        let mut squares_of_layers = SquaresOfLayers::new(self.checkpoint, self.config);
+        let (mut coded, mut squares, mut layer) = (None, InputSquares::default(), None);
         for piece in &pieces {
             if let (Some(number), true) = (piece.layer, piece.layer != layer) {
                 if let Some(done) = layer.replace(number) {
                     on_layer(done);
                 }
-                if let Some(calibrator) = &mut calibrator {
-                    coded = calibrator.advance(number, self.weights.of_layer(number))?;
+                let weights = self.weights.of_layer(number);
+                match &mut calibrator {
+                    Some(calibrator) => coded = calibrator.advance(number, weights)?,
+                    None => squares = squares_of_layers.of_layer(number, weights)?,
                 }
             }
-            piece.write(self.checkpoint, coded.as_ref(), &mut file)?;
+            piece.write(self.checkpoint, coded.as_ref(), &squares, &mut file)?;
         }
         if let Some(done) = layer {
             on_layer(done);

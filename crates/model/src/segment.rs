@@ -10,6 +10,7 @@ use crate::config::ModelConfig;
 use crate::elementwise::for_each_row;
 use crate::embedding::Embedding;
 use crate::error::{ModelError, Result};
+use crate::input_squares::{InputSquares, SquaresOfLayers};
 use crate::kv_cache::KvCache;
 #[cfg(target_arch = "x86_64")]
 use crate::kv_cache::LayerKv;
@@ -67,10 +68,12 @@ impl Segment {
     ) -> Result<Self> {
         let scheme = &precision.weights;
         scheme.check_within(range)?;
+        let mut squares = SquaresOfLayers::new(checkpoint, config);
         let layers = (range.start()..range.end())
             .map(|number| {
                 let weights = scheme.of_layer(number);
-                let layer = Layer::load(checkpoint, config, number, weights, device)?;
+                let squares = squares.of_layer(number, weights)?;
+                let layer = Layer::load(checkpoint, config, number, &squares, weights, device)?;
                 on_layer(number);
                 Ok(layer)
             })
@@ -307,7 +310,13 @@ impl Head {
         let matrix = Stacked::head(config, checkpoint);
         Ok(Self {
             norm: RmsNorm::load(checkpoint, "model.norm", config.hidden, config, device)?,
-            matrix: Linear::load(checkpoint, &matrix, &[], weights, device)?,
+            matrix: Linear::load(
+                checkpoint,
+                &matrix,
+                &InputSquares::default(),
+                weights,
+                device,
+            )?,
             kind: weights.kind(),
         })
     }

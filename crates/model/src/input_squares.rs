@@ -1,0 +1,309 @@
+//! How large the inputs of a layer's matrices are, as far as weights tell without any text.
+//!
+//! Rows of the residual begin as rows of the embedding, and which of their channels are large changes
+//! little from layer to layer: the mean squares over the vocabulary stand for those before each norm. A norm makes
+//! their mean 1 and multiplies with its gains. Behind it channels are taken as independent of each
+//! other, so an output with weights w has the variance Σ wᵢ²·E[xᵢ²]. Attention's output matrix reads averages of
+//! values; the MLP's second reads `silu(a) · b`, whose mean square is E[silu(a)²] · E[b²] for a
+//! normally distributed a.
+//!
+//! Only ratios within a matrix' inputs mean anything. That is what [`crate::quantise`] asks for.
+
+use crate::checkpoint::{Checkpoint, StoredTensor};
+use crate::config::ModelConfig;
+use crate::embedding::EMBEDDING;
+use crate::error::Result;
+use crate::matrices::{Input, Stacked, Stored};
+use crate::precision::WeightType;
+use crate::stored_matrix::codes_name;
+
+/// Rows of the embedding that are looked at, spread over the vocabulary.
+const ROWS: usize = 4096;
+/// The least of a channel's mean square, of the mean of all: layers write where the embedding does
+/// not.
+const FLOOR: f32 = 0.1;
+
+/// Mean squares of the inputs of one layer's matrices, up to a factor; empty where nothing is known.
+#[derive(Debug, Default)]
+pub(crate) struct InputSquares {
+    attention: Vec<f32>,
+    attended: Vec<f32>,
+    mlp: Vec<f32>,
+    gated: Vec<f32>,
+}
+
+/// Finds the [`InputSquares`] of layers.
+pub(crate) struct SquaresOfLayers<'a> {
+    checkpoint: &'a Checkpoint,
+    config: &'a ModelConfig,
+    /// Of the residual's channels, once they were asked for.
+    residual: Option<Vec<f32>>,
+}
+
+impl InputSquares {
+    /// Those of a matrix.
+    pub(crate) fn of(&self, input: Input) -> &[f32] {
+        match input {
+            Input::Attention => &self.attention,
+            Input::Attended => &self.attended,
+            Input::Mlp => &self.mlp,
+            Input::Gated => &self.gated,
+            Input::Head => &[],
+        }
+    }
+}
+
+impl<'a> SquaresOfLayers<'a> {
+    pub(crate) fn new(checkpoint: &'a Checkpoint, config: &'a ModelConfig) -> Self {
+        Self {
+            checkpoint,
+            config,
+            residual: None,
+        }
+    }
+
+    /// The squares that a layer's matrices need to become `weights`: none but for 4-bit integers that
+    /// are not made yet.
+    ///
+    /// # Errors
+    /// When a tensor is missing, misshapen or of an unknown type.
+    pub(crate) fn of_layer(&mut self, number: usize, weights: WeightType) -> Result<InputSquares> {
+        let (checkpoint, config) = (self.checkpoint, self.config);
+        let first = Stacked::query_key_value(config, number);
+        let made = |part: &Stored| checkpoint.contains(&codes_name(&part.weight()));
+        if !matches!(weights, WeightType::Int4(_)) || first.parts.iter().all(made) {
+            return Ok(InputSquares::default());
+        }
+        if self.residual.is_none() {
+            self.residual = Some(self.of_embedding()?);
+        }
+        let residual = self.residual.as_deref().unwrap_or_default();
+        let normalised = |norm: &str| -> Result<Vec<f32>> {
+            let name = format!("model.layers.{number}.{norm}_layernorm.weight");
+            let mut gains = Vec::with_capacity(config.hidden);
+            let stored = checkpoint.tensor(&name, &[config.hidden])?;
+            stored.append_row(0, config.hidden, &mut gains);
+            Ok(gains.iter().zip(residual).map(|(g, r)| g * g * r).collect())
+        };
+        let (attention, mlp) = (normalised("input")?, normalised("post_attention")?);
+
+        let [_, _, value] = &first.parts[..] else {
+            unreachable!("queries, keys and values");
+        };
+        let values = Outputs::of(checkpoint, value, &attention)?;
+        let heads = values.mean_squares();
+        let heads = heads.chunks_exact(config.head_dim);
+        let attended = heads.flat_map(|head| std::iter::repeat_n(head, config.group()).flatten());
+
+        let gate_up = Stacked::gate_up(config, number);
+        let [gate, up] = &gate_up.parts[..] else {
+            unreachable!("gate and up");
+        };
+        let gate = Outputs::of(checkpoint, gate, &mlp)?;
+        let up = Outputs::of(checkpoint, up, &mlp)?.mean_squares();
+        let gate = gate.means.iter().zip(&gate.variances);
+        let gated = gate.zip(up).map(|((m, v), up)| silu_square(*m, *v) * up);
+        Ok(InputSquares {
+            attended: attended.copied().collect(),
+            gated: gated.collect(),
+            attention,
+            mlp,
+        })
+    }
+
+    /// Of the residual's channels by the embedding, their mean 1; all 1 where it is not there in floats.
+    fn of_embedding(&self) -> Result<Vec<f32>> {
+        let (hidden, vocabulary) = (self.config.hidden, self.config.vocabulary);
+        let alike = vec![1.0; hidden];
+        if !self.checkpoint.contains(EMBEDDING) {
+            return Ok(alike);
+        }
+        let table = self.checkpoint.tensor(EMBEDDING, &[vocabulary, hidden])?;
+        let mut sums = vec![0.0; hidden];
+        let mut row = Vec::with_capacity(hidden);
+        for number in (0..vocabulary).step_by(vocabulary.div_ceil(ROWS).max(1)) {
+            row.clear();
+            table.append_row(number, hidden, &mut row);
+            sums.iter_mut().zip(&row).for_each(|(s, x)| *s += x * x);
+        }
+        table.release();
+        let mean = sums.iter().sum::<f32>() / hidden as f32;
+        match mean > 0.0 && mean.is_finite() {
+            true => Ok(sums.iter().map(|s| (s / mean).max(FLOOR)).collect()),
+            false => Ok(alike),
+        }
+    }
+}
+
+/// What is known of a matrix' outputs.
+struct Outputs {
+    means: Vec<f32>,
+    variances: Vec<f32>,
+}
+
+impl Outputs {
+    /// Of inputs whose means are 0 and whose squares are `squares` on the whole.
+    fn of(checkpoint: &Checkpoint, matrix: &Stored, squares: &[f32]) -> Result<Self> {
+        let weights = checkpoint.tensor(&matrix.weight(), &[matrix.outputs, squares.len()])?;
+        let mut row = Vec::with_capacity(squares.len());
+        let mut variance = |output: usize, weights: &StoredTensor| {
+            row.clear();
+            weights.append_row(output, squares.len(), &mut row);
+            weighted_square(&row, squares)
+        };
+        let variances = (0..matrix.outputs).map(|output| variance(output, &weights));
+        let variances = variances.collect();
+        weights.release();
+        let means = match matrix.bias {
+            true => matrix.bias_values(checkpoint)?,
+            false => vec![0.0; matrix.outputs],
+        };
+        Ok(Self { means, variances })
+    }
+
+    fn mean_squares(&self) -> Vec<f32> {
+        let both = self.means.iter().zip(&self.variances);
+        both.map(|(mean, variance)| mean * mean + variance)
+            .collect()
+    }
+}
+
+/// `Σ weightᵢ² · squareᵢ`.
+fn weighted_square(weights: &[f32], squares: &[f32]) -> f32 {
+    const LANES: usize = 8;
+    let (parts, rest) = weights.as_chunks::<LANES>();
+    let (squares, squares_rest) = squares.as_chunks::<LANES>();
+    let mut sums = [0.0; LANES];
+    for (weights, squares) in parts.iter().zip(squares) {
+        for lane in 0..LANES {
+            sums[lane] += weights[lane] * weights[lane] * squares[lane];
+        }
+    }
+    let rest = rest.iter().zip(squares_rest).map(|(w, s)| w * w * s);
+    sums.iter().sum::<f32>() + rest.sum::<f32>()
+}
+
+/// `E[silu(x)²]` for a normally distributed x, by the trapezoidal rule, whose error here is that of
+/// leaving out what is 6 standard deviations away.
+fn silu_square(mean: f32, variance: f32) -> f32 {
+    const STEPS: i8 = 24;
+    let deviation = variance.sqrt();
+    let (mut sum, mut densities) = (0.0, 0.0);
+    for step in -STEPS..=STEPS {
+        let z = f32::from(step) * (6.0 / f32::from(STEPS));
+        let density = (-0.5 * z * z).exp();
+        let x = mean + deviation * z;
+        let silu = x / (1.0 + (-x).exp());
+        sum += density * silu * silu;
+        densities += density;
+    }
+    sum / densities
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::layer::Layer;
+    use crate::precision::Group;
+    use std::path::Path;
+    use tch::{Device, Kind, Tensor};
+
+    const INT4: WeightType = WeightType::Int4(Group::G32);
+
+    fn model(name: &str) -> (Checkpoint, ModelConfig) {
+        let models = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/fixtures/models");
+        let directory = models.join(name);
+        let config = ModelConfig::load(&directory).unwrap();
+        (Checkpoint::open(&directory).unwrap(), config)
+    }
+
+    /// Mean squares of columns.
+    fn seen(x: &Tensor) -> Vec<f32> {
+        let x = x.f_to_kind(Kind::Float).unwrap().f_square().unwrap();
+        crate::values(&x.f_mean_dim(0, false, Kind::Float).unwrap()).unwrap()
+    }
+
+    /// How far squares are from others on the whole: the mean of |ln(one / other)|.
+    fn distance(found: &[f32], seen: &[f32]) -> f32 {
+        assert_eq!(found.len(), seen.len());
+        let far = found.iter().zip(seen).map(|(f, s)| (f / s).ln().abs());
+        far.sum::<f32>() / found.len() as f32
+    }
+
+    /// With rows as they are thought to be: independent channels as large as the embedding's.
+    #[test]
+    fn what_a_layer_sees_is_what_was_foretold() {
+        let _no_grad = crate::no_grad();
+        tch::manual_seed(1);
+        for name in [
+            "llama-gqa-llama3-tied",
+            "llama-mha-untied-bias",
+            "qwen2-bias",
+            "mistral-headdim",
+        ] {
+            let (checkpoint, config) = model(name);
+            let mut squares = SquaresOfLayers::new(&checkpoint, &config);
+            let found = squares.of_layer(1, INT4).unwrap();
+            let spread = Tensor::f_from_slice(&squares.residual.unwrap()).unwrap();
+            let shape = [8000, config.hidden as i64];
+            let rows = Tensor::f_randn(shape, (Kind::Float, Device::Cpu)).unwrap();
+            let rows = rows.f_mul(&spread.f_sqrt().unwrap()).unwrap();
+
+            let unknown = InputSquares::default();
+            let weights = WeightType::F32;
+            let layer = Layer::load(&checkpoint, &config, 1, &unknown, weights, Device::Cpu);
+            let layer = layer.unwrap();
+            let attention = layer.before_attention(&rows).unwrap();
+            let projected = layer.attention.project(&attention).unwrap();
+            let (heads, kv) = (config.heads as i64, config.kv_heads as i64);
+            let values = projected.f_narrow(1, heads + kv, kv).unwrap();
+            // A position alone attends to itself.
+            let attended = values.f_repeat_interleave_self_int(heads / kv, 1, None);
+            let mlp = layer.before_mlp(&rows).unwrap();
+            for (input, x) in [
+                (Input::Attention, &attention),
+                (Input::Attended, &attended.unwrap().f_flatten(1, 2).unwrap()),
+                (Input::Mlp, &mlp),
+                (Input::Gated, &layer.mlp.gated(&mlp).unwrap()),
+            ] {
+                let (found, seen) = (found.of(input), seen(x));
+                let far = distance(found, &seen);
+                assert!(far < 0.2, "{name}, {input:?}: {far}");
+                // And not because all are alike.
+                let mean = seen.iter().sum::<f32>() / seen.len() as f32;
+                let alike = distance(&vec![mean; seen.len()], &seen);
+                assert!(far < 0.6 * alike, "{name}, {input:?}: {far} of {alike}");
+            }
+        }
+    }
+
+    #[test]
+    fn nothing_is_worked_out_where_nothing_asks() {
+        let (checkpoint, config) = model("llama-gqa-llama3-tied");
+        let mut squares = SquaresOfLayers::new(&checkpoint, &config);
+        for weights in [WeightType::F32, WeightType::Bf16, WeightType::Int8] {
+            let found = squares.of_layer(0, weights).unwrap();
+            assert!(found.of(Input::Attention).is_empty() && found.of(Input::Gated).is_empty());
+        }
+        assert!(squares.residual.is_none());
+        assert!(squares.of_layer(99, INT4).is_err());
+    }
+
+    #[test]
+    fn silu_squared_of_narrow_and_wide_and_shifted() {
+        // Near 0 silu is x / 2; of a wide spread half is x and half is 0.
+        assert!((silu_square(0.0, 1e-4) / 0.25e-4 - 1.0).abs() < 1e-2);
+        assert!((silu_square(0.0, 1e4) / 0.5e4 - 1.0).abs() < 1e-2);
+        assert!((silu_square(50.0, 4.0) / 2504.0 - 1.0).abs() < 1e-3);
+        assert_eq!(silu_square(0.0, 0.0), 0.0);
+        assert!((silu_square(1.0, 0.0) - 0.731_058_6f32.powi(2)).abs() < 1e-5);
+    }
+
+    #[test]
+    fn squares_of_odd_lengths_are_summed_to_the_end() {
+        let weights: Vec<f32> = (0..19u8).map(f32::from).collect();
+        let squares: Vec<f32> = (0..19u8).map(|i| f32::from(i % 3)).collect();
+        let plain = weights.iter().zip(&squares).map(|(w, s)| w * w * s);
+        assert_eq!(weighted_square(&weights, &squares), plain.sum::<f32>());
+    }
+}
