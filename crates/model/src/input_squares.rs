@@ -217,6 +217,14 @@ mod tests {
         (Checkpoint::open(&directory).unwrap(), config)
     }
 
+    /// Rows of independent channels whose mean squares are these.
+    fn rows(count: i64, squares: &[f32]) -> Tensor {
+        let spread = Tensor::f_from_slice(squares).unwrap().f_sqrt().unwrap();
+        let shape = [count, squares.len() as i64];
+        let rows = Tensor::f_randn(shape, (Kind::Float, Device::Cpu)).unwrap();
+        rows.f_mul(&spread).unwrap()
+    }
+
     /// Mean squares of columns.
     fn seen(x: &Tensor) -> Vec<f32> {
         let x = x.f_to_kind(Kind::Float).unwrap().f_square().unwrap();
@@ -230,7 +238,7 @@ mod tests {
         far.sum::<f32>() / found.len() as f32
     }
 
-    /// With rows as they are thought to be: independent channels as large as the embedding's.
+    /// With rows as they are thought to be.
     #[test]
     fn what_a_layer_sees_is_what_was_foretold() {
         let _no_grad = crate::no_grad();
@@ -244,10 +252,7 @@ mod tests {
             let (checkpoint, config) = model(name);
             let mut squares = SquaresOfLayers::new(&checkpoint, &config);
             let found = squares.of_layer(1, INT4).unwrap();
-            let spread = Tensor::f_from_slice(&squares.residual.unwrap()).unwrap();
-            let shape = [8000, config.hidden as i64];
-            let rows = Tensor::f_randn(shape, (Kind::Float, Device::Cpu)).unwrap();
-            let rows = rows.f_mul(&spread.f_sqrt().unwrap()).unwrap();
+            let rows = rows(8000, &squares.residual.unwrap());
 
             let unknown = InputSquares::default();
             let weights = WeightType::F32;
@@ -274,6 +279,38 @@ mod tests {
                 let alike = distance(&vec![mean; seen.len()], &seen);
                 assert!(far < 0.6 * alike, "{name}, {input:?}: {far} of {alike}");
             }
+        }
+    }
+
+    /// By the mean squared error of what an MLP adds, against inputs that all count the same.
+    #[test]
+    fn integers_are_nearer_with_what_is_known() {
+        let _no_grad = crate::no_grad();
+        tch::manual_seed(1);
+        for name in ["llama-gqa-llama3-tied", "qwen2-bias", "mistral-headdim"] {
+            let (checkpoint, config) = model(name);
+            let mut squares = SquaresOfLayers::new(&checkpoint, &config);
+            let known = squares.of_layer(1, INT4).unwrap();
+            let rows = rows(2000, &squares.residual.unwrap());
+
+            let unknown = InputSquares::default();
+            let [exact, plain, better] = [
+                (&unknown, WeightType::F32),
+                (&unknown, INT4),
+                (&known, INT4),
+            ]
+            .map(|(squares, weights)| {
+                let layer = Layer::load(&checkpoint, &config, 1, squares, weights, Device::Cpu);
+                let layer = layer.unwrap();
+                let gated = layer.mlp.gated(&layer.before_mlp(&rows).unwrap());
+                layer.mlp.down.forward(&gated.unwrap()).unwrap()
+            });
+            let error = |found: &Tensor| {
+                let error = exact.f_sub(found).unwrap().f_square().unwrap();
+                f64::try_from(error.f_mean(Kind::Double).unwrap()).unwrap()
+            };
+            let ratio = error(&better) / error(&plain);
+            assert!(ratio < 0.98, "{name}: {ratio}");
         }
     }
 
