@@ -23,12 +23,12 @@ use crate::error::ModelError;
 use crate::error::Result;
 #[cfg(target_arch = "x86_64")]
 use crate::gemm::floats;
-use crate::input_squares::InputSquares;
 use crate::kv_cache::{KvCache, LayerKv};
 use crate::linear::Linear;
 use crate::matrices::Stacked;
 use crate::norm::RmsNorm;
 use crate::precision::WeightType;
+use crate::quantise::input_squares::InputSquares;
 #[cfg(target_arch = "x86_64")]
 use crate::rope::Angles;
 #[cfg(target_arch = "x86_64")]

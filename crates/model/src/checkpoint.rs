@@ -1,7 +1,10 @@
 //! The safetensors files of a model directory: one `model.safetensors`, or several with an index.
 
+pub(crate) mod mapped;
+pub(crate) mod stored_matrix;
+
+use crate::checkpoint::mapped::MappedBytes;
 use crate::error::{ModelError, Result};
-use crate::mapped::MappedBytes;
 use half::{bf16, f16};
 use safetensors::Dtype;
 use safetensors::tensor::Metadata;

@@ -1,9 +1,9 @@
 //! The token embedding, left in its file: a row costs a page, not the table.
 
 use crate::checkpoint::Checkpoint;
+use crate::checkpoint::stored_matrix::StoredMatrix;
 use crate::error::{ModelError, Result};
 use crate::precision::WeightType;
-use crate::stored_matrix::StoredMatrix;
 use tch::{Device, Tensor};
 
 /// A memory-mapped `[vocabulary, hidden]` table.

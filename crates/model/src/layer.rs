@@ -4,12 +4,12 @@ use crate::attention::{Attention, StepGeometry};
 use crate::checkpoint::Checkpoint;
 use crate::config::ModelConfig;
 use crate::error::Result;
-use crate::input_squares::InputSquares;
 use crate::kv_cache::KvCache;
 use crate::linear::Linear;
 use crate::mlp::Mlp;
 use crate::norm::RmsNorm;
 use crate::precision::WeightType;
+use crate::quantise::input_squares::InputSquares;
 use tch::{Device, Kind, Tensor};
 
 #[derive(Debug)]

@@ -16,9 +16,7 @@
 //! thread and hold [`no_grad`]'s guard there.
 
 mod attention;
-mod calibrator;
 mod checkpoint;
-mod coded_row;
 mod config;
 mod device;
 #[cfg(target_arch = "x86_64")]
@@ -28,28 +26,20 @@ mod error;
 mod fingerprint;
 #[cfg(target_arch = "x86_64")]
 mod gemm;
-mod gptq;
-mod input_squares;
 mod kv_cache;
 mod layer;
 mod layer_range;
 mod linear;
-mod mapped;
 mod matrices;
 mod mlp;
 mod norm;
 mod package;
-mod package_tensors;
 #[cfg(target_arch = "x86_64")]
 mod plain_layer;
 mod precision;
-mod prepare;
 mod quantise;
 mod rope;
 mod segment;
-mod stored_matrix;
-mod weight_scheme;
-mod weights_file;
 mod workers;
 
 pub use checkpoint::{Checkpoint, StoredTensor};
@@ -60,13 +50,13 @@ pub use error::{ModelError, Result};
 pub use fingerprint::{Fingerprint, weights_fingerprint};
 pub use kv_cache::KvCache;
 pub use layer_range::LayerRange;
+pub use package::prepare::{EmbeddingType, Preparation};
 pub use package::{FileEntry, Layers, Manifest, Package, Source};
+pub use precision::weight_scheme::{InvalidScheme, WeightScheme};
 pub use precision::{Group, KvType, Precision, UnknownKvType, UnknownWeightType, WeightType};
-pub use prepare::{EmbeddingType, Preparation};
 pub use rope::{Rope, RopeScaling};
 pub use segment::Segment;
 pub use tch::{Device, Tensor};
-pub use weight_scheme::{InvalidScheme, WeightScheme};
 
 /// Switches gradients off on this thread while the guard lives.
 pub fn no_grad() -> tch::NoGradGuard {

@@ -1,14 +1,14 @@
 //! A matrix product, in the type its weights are held in.
 
 use crate::checkpoint::Checkpoint;
-use crate::coded_row::{CodedRow, Form};
+use crate::checkpoint::stored_matrix::StoredMatrix;
 use crate::error::{ModelError, Result};
 #[cfg(target_arch = "x86_64")]
 use crate::gemm::Panels;
-use crate::input_squares::InputSquares;
 use crate::matrices::{Stacked, Stored};
 use crate::precision::WeightType;
-use crate::stored_matrix::StoredMatrix;
+use crate::quantise::coded_row::{CodedRow, Form};
+use crate::quantise::input_squares::InputSquares;
 use tch::{Device, Tensor};
 
 /// Bytes of f32 that are packed at once, and of a file that stay mapped in behind them.

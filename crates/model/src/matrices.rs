@@ -1,9 +1,9 @@
 //! The matrices of a model by name, stacked as they are held: those that share their inputs are one.
 
 use crate::checkpoint::Checkpoint;
+use crate::checkpoint::stored_matrix::codes_name;
 use crate::config::ModelConfig;
 use crate::embedding::EMBEDDING;
-use crate::stored_matrix::codes_name;
 
 /// What a head is called that is not the embedding.
 pub(crate) const HEAD: &str = "lm_head";

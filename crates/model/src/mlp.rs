@@ -3,10 +3,10 @@
 use crate::checkpoint::Checkpoint;
 use crate::config::ModelConfig;
 use crate::error::Result;
-use crate::input_squares::InputSquares;
 use crate::linear::Linear;
 use crate::matrices::Stacked;
 use crate::precision::WeightType;
+use crate::quantise::input_squares::InputSquares;
 use tch::{Device, Tensor};
 
 #[derive(Debug)]

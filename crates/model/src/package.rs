@@ -4,12 +4,16 @@
 //! manifest: which layers it holds and how, the fingerprints of the model that it was made of, and
 //! a hash of every file.
 
+pub(crate) mod prepare;
+mod tensors;
+mod weights_file;
+
 use crate::checkpoint::Checkpoint;
 use crate::error::{ModelError, Result};
 use crate::fingerprint::Fingerprint;
 use crate::layer_range::LayerRange;
-use crate::prepare::EmbeddingType;
-use crate::weight_scheme::WeightScheme;
+use crate::package::prepare::EmbeddingType;
+use crate::precision::weight_scheme::WeightScheme;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::io::Read as _;

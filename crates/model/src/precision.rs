@@ -1,6 +1,8 @@
 //! Which types a segment computes with.
 
-use crate::weight_scheme::WeightScheme;
+pub(crate) mod weight_scheme;
+
+use crate::precision::weight_scheme::WeightScheme;
 use std::fmt;
 use std::str::FromStr;
 use tch::Kind;

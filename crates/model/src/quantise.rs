@@ -5,9 +5,14 @@
 //! extreme weights want it. A narrower range clips these and serves all others better: several are
 //! tried, each improved by least squares in turn with its codes (as in HQQ's and GGML's quantisers),
 //! and the one of the least squared error stays. An error counts as much as the input that it is
-//! multiplied with is large, which [`crate::input_squares`] works out without any data.
+//! multiplied with is large, which [`input_squares`] works out without any data.
 //! Weights that lie on such a grid already are given back as they were, but for what rounding scale
 //! and offset to 16 bits costs.
+
+pub(crate) mod calibrator;
+pub(crate) mod coded_row;
+mod gptq;
+pub(crate) mod input_squares;
 
 use half::f16;
 

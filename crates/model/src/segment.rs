@@ -10,7 +10,6 @@ use crate::config::ModelConfig;
 use crate::elementwise::for_each_row;
 use crate::embedding::Embedding;
 use crate::error::{ModelError, Result};
-use crate::input_squares::{InputSquares, SquaresOfLayers};
 use crate::kv_cache::KvCache;
 #[cfg(target_arch = "x86_64")]
 use crate::kv_cache::LayerKv;
@@ -22,6 +21,7 @@ use crate::norm::RmsNorm;
 #[cfg(target_arch = "x86_64")]
 use crate::plain_layer::{PlainLayer, PlainStep, Scratch};
 use crate::precision::{Precision, WeightType};
+use crate::quantise::input_squares::{InputSquares, SquaresOfLayers};
 #[cfg(target_arch = "x86_64")]
 use crate::rope::Angles;
 use tch::{Device, Kind, Tensor};

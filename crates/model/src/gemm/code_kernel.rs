@@ -10,7 +10,7 @@
 use super::codes::{CodePanel, HALF, QUAD, inputs_of_a_scale};
 use super::integer_rows::Scale;
 use super::kernel::WIDTH;
-use crate::coded_row::Form;
+use crate::quantise::coded_row::Form;
 use std::arch::x86_64::{
     __m256, __m256i, _MM_HINT_T0, _mm_loadu_si128, _mm_prefetch, _mm256_add_epi32,
     _mm256_and_si256, _mm256_cvtepi8_epi16, _mm256_cvtepi32_ps, _mm256_cvtph_ps, _mm256_fmadd_ps,

@@ -9,8 +9,8 @@
 
 use super::kernel::WIDTH;
 use super::product::DEPTH;
-use crate::coded_row::{CodedRow, Form, code_rows};
 use crate::error::{ModelError, Result};
+use crate::quantise::coded_row::{CodedRow, Form, code_rows};
 use half::f16;
 use memmap2::MmapMut;
 

@@ -1,7 +1,7 @@
 //! Rows as 16-bit integers, to be multiplied with codes.
 
 use super::codes::{QUAD, inputs_of_a_scale};
-use crate::coded_row::Form;
+use crate::quantise::coded_row::Form;
 use crate::workers::for_each_of;
 
 /// The greatest integer. The sum of 128 products with 8 bits is below 2³¹ by far.

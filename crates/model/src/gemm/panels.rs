@@ -3,9 +3,9 @@
 use super::code_kernel;
 use super::codes::{CodePanel, Codes};
 use super::kernel::{Kernel, WIDTH};
-use crate::coded_row::{CodedRow, Form};
 use crate::error::{ModelError, Result};
 use crate::precision::WeightType;
+use crate::quantise::coded_row::{CodedRow, Form};
 use memmap2::MmapMut;
 use std::fmt;
 

@@ -4,19 +4,19 @@
 
 use crate::attention::StepGeometry;
 use crate::checkpoint::Checkpoint;
-use crate::coded_row::{CodedRow, Form};
+use crate::checkpoint::stored_matrix::StoredMatrix;
 use crate::config::ModelConfig;
 use crate::embedding::Embedding;
 use crate::error::Result;
-use crate::gptq::Moments;
-use crate::input_squares::InputSquares;
 use crate::kv_cache::KvCache;
 use crate::layer::Layer;
 use crate::layer_range::LayerRange;
 use crate::linear::Linear;
 use crate::matrices::Stacked;
 use crate::precision::{Group, KvType, WeightType};
-use crate::stored_matrix::StoredMatrix;
+use crate::quantise::coded_row::{CodedRow, Form};
+use crate::quantise::gptq::Moments;
+use crate::quantise::input_squares::InputSquares;
 use std::collections::HashMap;
 use tch::{Device, Tensor};
 

@@ -1,21 +1,21 @@
 //! How large the inputs of a layer's matrices are, as far as weights tell without any text.
 //!
 //! Rows of the residual begin as rows of the embedding, and which of their channels are large changes
-//! little from layer to layer: the mean squares over the vocabulary stand for those before each norm. A norm makes
-//! their mean 1 and multiplies with its gains. Behind it channels are taken as independent of each
-//! other, so an output with weights w has the variance Σ wᵢ²·E[xᵢ²]. Attention's output matrix reads averages of
-//! values; the MLP's second reads `silu(a) · b`, whose mean square is E[silu(a)²] · E[b²] for a
-//! normally distributed a.
+//! little from layer to layer: the mean squares over the vocabulary stand for those before each norm.
+//! A norm makes their mean 1 and multiplies with its gains. Behind it channels are taken as independent
+//! of each other and normally distributed around 0, so an output with weights w has the variance
+//! `Σ wᵢ² · E[xᵢ²]`. Attention's output matrix reads averages of values; the MLP's second reads
+//! `silu(a) · b`, whose mean square is taken as `E[silu(a)²] · E[b²]`.
 //!
 //! Only ratios within a matrix' inputs mean anything. That is what [`crate::quantise`] asks for.
 
+use crate::checkpoint::stored_matrix::codes_name;
 use crate::checkpoint::{Checkpoint, StoredTensor};
 use crate::config::ModelConfig;
 use crate::embedding::EMBEDDING;
 use crate::error::Result;
 use crate::matrices::{Input, Stacked, Stored};
 use crate::precision::WeightType;
-use crate::stored_matrix::codes_name;
 
 /// Rows of the embedding that are looked at, spread over the vocabulary.
 const ROWS: usize = 4096;

@@ -1,16 +1,18 @@
 //! The tensors of a package, in the order they are written.
 
-use crate::calibrator::CodedLayer;
+use crate::checkpoint::stored_matrix::{
+    StoredMatrix, codes_layout, codes_name, scales_layout, scales_name,
+};
 use crate::checkpoint::{Checkpoint, StoredTensor};
-use crate::coded_row::{CodedRow, Form, code_rows};
 use crate::embedding::EMBEDDING;
 use crate::error::{ModelError, Result};
-use crate::input_squares::InputSquares;
 use crate::matrices::{HEAD, Input, Stacked, Stored};
+use crate::package::prepare::{EmbeddingType, Preparation};
+use crate::package::weights_file::{Planned, WeightsFile};
 use crate::precision::WeightType;
-use crate::prepare::{EmbeddingType, Preparation};
-use crate::stored_matrix::{StoredMatrix, codes_layout, codes_name, scales_layout, scales_name};
-use crate::weights_file::{Planned, WeightsFile};
+use crate::quantise::calibrator::CodedLayer;
+use crate::quantise::coded_row::{CodedRow, Form, code_rows};
+use crate::quantise::input_squares::InputSquares;
 use half::bf16;
 use safetensors::Dtype;
 

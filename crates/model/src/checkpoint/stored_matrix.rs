@@ -1,10 +1,10 @@
 //! A matrix as a checkpoint has it: floats, or a package's integers.
 
+use crate::checkpoint::mapped::MappedBytes;
 use crate::checkpoint::{Checkpoint, StoredTensor};
-use crate::coded_row::{CodedRow, Form};
 use crate::error::{ModelError, Result};
-use crate::mapped::MappedBytes;
 use crate::precision::WeightType;
+use crate::quantise::coded_row::{CodedRow, Form};
 use safetensors::Dtype;
 
 /// A matrix `[outputs, inputs]`, mapped while this lives.

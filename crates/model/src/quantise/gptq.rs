@@ -7,9 +7,9 @@
 //! the weight of input k. A group's grid is chosen when its first input's turn comes, each error
 //! counted as `1 / U[j, j]²`, which is what it costs after all the others have made up for it.
 
-use crate::coded_row::CodedRow;
 use crate::error::{ModelError, Result};
 use crate::precision::Group;
+use crate::quantise::coded_row::CodedRow;
 use crate::quantise::four_bits;
 use crate::workers::for_each;
 use std::sync::OnceLock;
@@ -139,7 +139,7 @@ impl Factor {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::coded_row::{Form, code_rows};
+    use crate::quantise::coded_row::{Form, code_rows};
 
     fn noise(count: usize, mut state: u32) -> Vec<f32> {
         let mut next = || {

@@ -1,16 +1,16 @@
 //! Makes a [`Package`](crate::Package) of a part of a model.
 
-use crate::calibrator::Calibrator;
 use crate::checkpoint::Checkpoint;
 use crate::config::ModelConfig;
 use crate::error::{ModelError, Result};
 use crate::fingerprint::Fingerprint;
-use crate::input_squares::{InputSquares, SquaresOfLayers};
 use crate::layer_range::LayerRange;
+use crate::package::tensors::package_tensors;
+use crate::package::weights_file::{Planned, WeightsFile};
 use crate::package::{FileEntry, MANIFEST, Manifest, Source, WEIGHTS};
-use crate::package_tensors::package_tensors;
-use crate::weight_scheme::WeightScheme;
-use crate::weights_file::{Planned, WeightsFile};
+use crate::precision::weight_scheme::WeightScheme;
+use crate::quantise::calibrator::Calibrator;
+use crate::quantise::input_squares::{InputSquares, SquaresOfLayers};
 use serde::{Deserialize, Serialize};
 use std::fs::File;
 use std::os::unix::fs::PermissionsExt as _;
