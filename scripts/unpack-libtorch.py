@@ -5,7 +5,7 @@ usage: unpack-libtorch.py WHEEL_DIR OUT_DIR VERSION
 PyPI's torch wheel for Linux is the CUDA build, but its CPU half stands alone: beside what the
 wheel itself carries, libtorch_cpu.so needs only libcudart and libcupti, which come in two small
 wheels. On aarch64 the wheel also carries the BLAS and Arm libraries that libtorch_cpu.so needs
-there; their dependencies were read with readelf and are all here, but that set has never been run.
+there; scripts/test-aarch64 runs with that set.
 """
 
 from __future__ import annotations

@@ -1,27 +1,19 @@
 //! Grouped-query attention (arXiv 2305.13245) over a session's cache.
 
-#[cfg(target_arch = "x86_64")]
 mod forms;
-#[cfg(target_arch = "x86_64")]
 mod packed;
-#[cfg(target_arch = "x86_64")]
 mod softmax;
-#[cfg(target_arch = "x86_64")]
 mod tile;
 mod torch;
-#[cfg(target_arch = "x86_64")]
 mod vectors;
 
 #[cfg(test)]
-#[cfg(target_arch = "x86_64")]
 mod tests;
 
 use crate::checkpoint::Checkpoint;
 use crate::config::ModelConfig;
-#[cfg(target_arch = "x86_64")]
 use crate::error::ModelError;
 use crate::error::Result;
-#[cfg(target_arch = "x86_64")]
 use crate::gemm::floats;
 use crate::kv_cache::{KvCache, LayerKv};
 use crate::linear::Linear;
@@ -29,20 +21,16 @@ use crate::matrices::Stacked;
 use crate::norm::RmsNorm;
 use crate::precision::WeightType;
 use crate::quantise::input_squares::InputSquares;
-#[cfg(target_arch = "x86_64")]
 use crate::rope::Angles;
-#[cfg(target_arch = "x86_64")]
 pub(crate) use packed::Step;
 use tch::{Device, Kind, Tensor};
 use torch::TorchStep;
-#[cfg(target_arch = "x86_64")]
 pub(crate) use vectors::Vectors;
 
 /// What all layers of a step share.
 #[derive(Debug)]
 pub(crate) enum StepGeometry {
     /// Over a cache in plain memory.
-    #[cfg(target_arch = "x86_64")]
     Packed {
         angles: Angles,
         past: usize,
@@ -73,7 +61,6 @@ impl StepGeometry {
         device: Device,
     ) -> Result<Self> {
         let past = cache.len();
-        #[cfg(target_arch = "x86_64")]
         if let Some(vectors) = cache.vectors() {
             return Ok(Self::Packed {
                 angles: Angles::new(inverse_frequencies, past, rows),
@@ -147,7 +134,6 @@ impl Attention {
     ) -> Result<Tensor> {
         let qkv = self.normalised(qkv)?;
         match (geometry, cache.layer(layer)) {
-            #[cfg(target_arch = "x86_64")]
             (
                 StepGeometry::Packed {
                     angles,
@@ -176,7 +162,6 @@ impl Attention {
                     .f_view([rows, self.heads.heads * self.heads.dim])?)
             }
             (StepGeometry::Torch(step), LayerKv::Tensors(kv)) => step.attend(&qkv, self.heads, kv),
-            #[cfg(target_arch = "x86_64")]
             (StepGeometry::Packed { .. }, LayerKv::Tensors(_))
             | (StepGeometry::Torch(_), LayerKv::Packed(_)) => Err(ModelError::OtherCache),
         }

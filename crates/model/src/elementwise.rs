@@ -1,4 +1,4 @@
-//! What is done to values one by one between products, for processors with AVX2 and FMA.
+//! What is done to values one by one between products, for processors with AVX2 and FMA, or NEON.
 //!
 //! As in [`crate::attention`], it is plain Rust over arrays, compiled for these instructions, and the same
 //! text compiled for any processor is the safe twin that the tests compare it with.
@@ -17,8 +17,12 @@ const TASK: usize = 1 << 14;
 
 impl Vectors {
     /// `x / sqrt(mean(x²) + eps) · gain` in place.
+    #[allow(
+        unused_unsafe,
+        reason = "for other processors there is nothing to vouch for"
+    )]
     pub(crate) fn normalise(self, x: &mut [f32], gains: &[f32], eps: f32) {
-        #[target_feature(enable = "avx2,fma")]
+        #[cfg_attr(target_arch = "x86_64", target_feature(enable = "avx2,fma"))]
         fn vectorised(x: &mut [f32], gains: &[f32], eps: f32) {
             normalise(x, gains, eps);
         }
@@ -27,8 +31,12 @@ impl Vectors {
     }
 
     /// `silu(gate) · up` of a row `[gate, up]`, each as long as `out`.
+    #[allow(
+        unused_unsafe,
+        reason = "for other processors there is nothing to vouch for"
+    )]
     pub(crate) fn gate(self, gate_up: &[f32], out: &mut [f32]) {
-        #[target_feature(enable = "avx2,fma")]
+        #[cfg_attr(target_arch = "x86_64", target_feature(enable = "avx2,fma"))]
         fn vectorised(gate_up: &[f32], out: &mut [f32]) {
             gate(gate_up, out);
         }

@@ -1,20 +1,16 @@
 //! Keys and values of the positions a session has run, for the layers of one segment.
 
-#[cfg(target_arch = "x86_64")]
 mod integers;
 mod layout;
-#[cfg(target_arch = "x86_64")]
 mod packed;
 mod tensors;
 
-#[cfg(target_arch = "x86_64")]
 use crate::attention::Vectors;
 use crate::config::ModelConfig;
 use crate::error::{ModelError, Result};
 use crate::layer_range::LayerRange;
 use crate::precision::KvType;
 pub(crate) use layout::{GROUP, PANEL};
-#[cfg(target_arch = "x86_64")]
 pub(crate) use packed::{HeadRows, HeadRowsMut, PackedKv};
 use tch::Device;
 pub(crate) use tensors::TensorKv;
@@ -26,7 +22,6 @@ pub struct KvCache {
     layers: Vec<LayerKv>,
     kv: KvType,
     /// The loops that attend to it, where its layers are in plain memory.
-    #[cfg(target_arch = "x86_64")]
     vectors: Option<Vectors>,
     capacity: usize,
     length: usize,
@@ -37,7 +32,6 @@ pub struct KvCache {
 #[derive(Debug)]
 pub(crate) enum LayerKv {
     /// On a processor whose vectors [`crate::attention`] knows.
-    #[cfg(target_arch = "x86_64")]
     Packed(PackedKv),
     /// Everywhere else.
     Tensors(TensorKv),
@@ -53,13 +47,11 @@ impl KvCache {
         device: Device,
     ) -> Result<Self> {
         let (heads, dim) = (config.kv_heads, config.head_dim);
-        #[cfg(target_arch = "x86_64")]
         let vectors = match device {
             Device::Cpu if dim % 8 == 0 => Vectors::available(),
             _ => None,
         };
         let layer = |_| {
-            #[cfg(target_arch = "x86_64")]
             if vectors.is_some() {
                 return Ok(LayerKv::Packed(PackedKv::new(kv, heads, dim, capacity)?));
             }
@@ -71,7 +63,6 @@ impl KvCache {
             range,
             layers,
             kv,
-            #[cfg(target_arch = "x86_64")]
             vectors,
             capacity,
             length: 0,
@@ -133,7 +124,6 @@ impl KvCache {
     }
 
     /// The loops that attend to it; none where libtorch does.
-    #[cfg(target_arch = "x86_64")]
     pub(crate) fn vectors(&self) -> Option<Vectors> {
         self.vectors
     }

@@ -19,12 +19,10 @@ mod attention;
 mod checkpoint;
 mod config;
 mod device;
-#[cfg(target_arch = "x86_64")]
 mod elementwise;
 mod embedding;
 mod error;
 mod fingerprint;
-#[cfg(target_arch = "x86_64")]
 mod gemm;
 mod kv_cache;
 mod layer;
@@ -34,7 +32,6 @@ mod matrices;
 mod mlp;
 mod norm;
 mod package;
-#[cfg(target_arch = "x86_64")]
 mod plain_layer;
 mod precision;
 mod quantise;
@@ -80,7 +77,6 @@ pub fn libtorch_version() -> &'static str {
 /// # Errors
 /// When it is not f32.
 pub fn values(tensor: &Tensor) -> Result<Vec<f32>> {
-    #[cfg(target_arch = "x86_64")]
     if let Some(values) = gemm::floats(tensor) {
         return Ok(values.to_vec());
     }

@@ -3,7 +3,6 @@
 use crate::checkpoint::Checkpoint;
 use crate::checkpoint::stored_matrix::StoredMatrix;
 use crate::error::{ModelError, Result};
-#[cfg(target_arch = "x86_64")]
 use crate::gemm::Panels;
 use crate::matrices::{Stacked, Stored};
 use crate::precision::WeightType;
@@ -12,14 +11,12 @@ use crate::quantise::input_squares::InputSquares;
 use tch::{Device, Tensor};
 
 /// Bytes of f32 that are packed at once, and of a file that stay mapped in behind them.
-#[cfg(target_arch = "x86_64")]
 const BATCH_BYTES: usize = 1 << 20;
 
 /// `y = x · Wᵀ + b`.
 #[derive(Debug)]
 pub(crate) enum Linear {
     /// f32 or integers on a processor whose vectors [`crate::gemm`] knows.
-    #[cfg(target_arch = "x86_64")]
     Packed(Panels),
     /// Everything else.
     Torch {
@@ -43,7 +40,6 @@ impl Linear {
     ) -> Result<Self> {
         let (rows, columns) = (matrix.outputs(), matrix.inputs);
         let importance = squares.of(matrix.input);
-        #[cfg(target_arch = "x86_64")]
         if device == Device::Cpu
             && let Some(panels) = Panels::zeros(rows, columns, weights)?
         {
@@ -72,7 +68,6 @@ impl Linear {
 
     /// Fills the panels from the mapped file, some rows at a time: there is no copy of a matrix in
     /// between.
-    #[cfg(target_arch = "x86_64")]
     fn pack(
         mut panels: Panels,
         checkpoint: &Checkpoint,
@@ -119,7 +114,6 @@ impl Linear {
         bias: &[f32],
         device: Device,
     ) -> Result<Self> {
-        #[cfg(target_arch = "x86_64")]
         if device == Device::Cpu
             && let Some(mut panels) = Panels::zeros(rows.len(), inputs, weights)?
         {
@@ -146,7 +140,6 @@ impl Linear {
     }
 
     /// The matrix in plain memory, if it is there.
-    #[cfg(target_arch = "x86_64")]
     pub(crate) fn panels(&self) -> Option<&Panels> {
         match self {
             Self::Packed(panels) => Some(panels),
@@ -157,7 +150,6 @@ impl Linear {
     /// Bytes it takes in memory.
     pub(crate) fn bytes(&self) -> u64 {
         match self {
-            #[cfg(target_arch = "x86_64")]
             Self::Packed(panels) => panels.bytes() as u64,
             Self::Torch { weight, bias } => {
                 let bytes = |t: &Tensor| t.numel() * t.kind().elt_size_in_bytes();
@@ -169,7 +161,6 @@ impl Linear {
     /// `x`: `[rows, in]` in the weights' type.
     pub(crate) fn forward(&self, x: &Tensor) -> Result<Tensor> {
         match self {
-            #[cfg(target_arch = "x86_64")]
             Self::Packed(panels) => panels.product(x),
             Self::Torch { weight, bias } => Ok(x.f_linear(weight, bias.as_ref())?),
         }
@@ -256,7 +247,7 @@ impl Stored {
 }
 
 #[cfg(test)]
-#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+#[cfg(target_os = "linux")]
 mod tests {
     use super::*;
     use crate::matrices::Input;

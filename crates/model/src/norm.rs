@@ -1,6 +1,5 @@
 //! Root mean square layer normalisation (arXiv 1910.07467).
 
-#[cfg(target_arch = "x86_64")]
 use crate::attention::Vectors;
 use crate::checkpoint::Checkpoint;
 use crate::config::ModelConfig;
@@ -21,11 +20,9 @@ pub(crate) struct RmsNorm {
 #[derive(Debug)]
 pub(crate) struct PlainNorm {
     gains: Vec<f32>,
-    #[cfg(target_arch = "x86_64")]
     eps: f32,
 }
 
-#[cfg(target_arch = "x86_64")]
 impl PlainNorm {
     /// Normalises each of what lies together, as long as the gains.
     pub(crate) fn normalise(&self, vectors: Vectors, x: &mut [f32]) {
@@ -48,7 +45,6 @@ impl RmsNorm {
         Ok(Self {
             plain: PlainNorm {
                 gains: crate::values(&weight)?,
-                #[cfg(target_arch = "x86_64")]
                 eps: config.rms_norm_eps as f32,
             },
             weight: weight.f_to_device(device)?,
@@ -57,7 +53,6 @@ impl RmsNorm {
         })
     }
 
-    #[cfg(target_arch = "x86_64")]
     pub(crate) fn plain(&self) -> &PlainNorm {
         &self.plain
     }

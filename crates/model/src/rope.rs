@@ -129,7 +129,6 @@ impl Rotation {
 }
 
 /// The same in plain memory.
-#[cfg(target_arch = "x86_64")]
 #[derive(Debug)]
 pub(crate) struct Angles {
     /// `[positions, head_dim / 2]`.
@@ -138,7 +137,6 @@ pub(crate) struct Angles {
     positions: usize,
 }
 
-#[cfg(target_arch = "x86_64")]
 impl Angles {
     /// The angles of positions `start .. start + count`.
     pub(crate) fn new(inverse_frequencies: &[f32], start: usize, count: usize) -> Self {
@@ -216,7 +214,6 @@ mod tests {
     }
 
     #[test]
-    #[cfg(target_arch = "x86_64")]
     fn heads_in_plain_memory_turn_as_those_of_libtorch_do() {
         let rope = Rope {
             theta: 100_000.0,

@@ -2,27 +2,22 @@
 //! and head.
 
 use crate::attention::StepGeometry;
-#[cfg(target_arch = "x86_64")]
 use crate::attention::Vectors;
 use crate::checkpoint::Checkpoint;
 use crate::config::ModelConfig;
-#[cfg(target_arch = "x86_64")]
 use crate::elementwise::for_each_row;
 use crate::embedding::Embedding;
 use crate::error::{ModelError, Result};
 use crate::kv_cache::KvCache;
-#[cfg(target_arch = "x86_64")]
 use crate::kv_cache::LayerKv;
 use crate::layer::Layer;
 use crate::layer_range::LayerRange;
 use crate::linear::Linear;
 use crate::matrices::Stacked;
 use crate::norm::RmsNorm;
-#[cfg(target_arch = "x86_64")]
 use crate::plain_layer::{PlainLayer, PlainStep, Scratch};
 use crate::precision::{Precision, WeightType};
 use crate::quantise::input_squares::{InputSquares, SquaresOfLayers};
-#[cfg(target_arch = "x86_64")]
 use crate::rope::Angles;
 use tch::{Device, Kind, Tensor};
 
@@ -199,7 +194,6 @@ impl Segment {
             });
         }
         let mut residual = hidden;
-        #[cfg(target_arch = "x86_64")]
         if let Some(found) = self.forward_plain(&residual, rows, cache)? {
             cache.advance(rows);
             return Ok(found);
@@ -221,7 +215,6 @@ impl Segment {
     }
 
     /// [`Segment::forward`] without libtorch, where cache and matrices are in plain memory.
-    #[cfg(target_arch = "x86_64")]
     fn forward_plain(
         &self,
         hidden: &Tensor,
@@ -276,7 +269,6 @@ impl Segment {
         let head = self.head.as_ref().ok_or_else(|| self.lacks("head"))?;
         let rows = hidden.size().first().copied().unwrap_or(0);
         let last = hidden.f_narrow(0, rows - count as i64, count as i64)?;
-        #[cfg(target_arch = "x86_64")]
         if let Some(panels) = head.matrix.panels()
             && let Some(vectors) = Vectors::available()
         {

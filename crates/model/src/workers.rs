@@ -77,7 +77,6 @@ fn threads() -> usize {
 }
 
 /// Calls `work` once with each of what there is, on several threads.
-#[cfg(target_arch = "x86_64")]
 pub(crate) fn for_each_of<T: Send>(all: impl Iterator<Item = T>, work: &(dyn Fn(T) + Sync)) {
     let all: Vec<Mutex<Option<T>>> = all.map(|one| Mutex::new(Some(one))).collect();
     for_each(all.len(), &|number| {
@@ -128,7 +127,6 @@ mod tests {
     }
 
     #[test]
-    #[cfg(target_arch = "x86_64")]
     fn everything_is_taken_once() {
         let mut all = vec![0; 1000];
         for_each_of(all.chunks_mut(7).enumerate(), &|(number, places)| {

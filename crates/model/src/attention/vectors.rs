@@ -1,8 +1,8 @@
-//! [`Tile::gather`] for processors with AVX2 and FMA.
+//! [`Tile::gather`] for processors with AVX2 and FMA, or NEON.
 //!
 //! What it does is written in plain Rust over arrays of eight floats; compiled for these
-//! instructions, an array is a register. The same text compiled for any processor is the safe twin
-//! that the tests compare it with.
+//! instructions, an array is a register or two. The same text compiled for any processor is the safe
+//! twin that the tests compare it with.
 
 #![allow(unsafe_code)]
 
@@ -12,7 +12,8 @@ use super::tile::{Scratch, Tile};
 use crate::gemm::Kernel;
 use crate::precision::KvType;
 
-/// The loops for this processor. Made only where it has AVX2 and FMA.
+/// The loops for this processor. Made only where it has the instructions that
+/// [`crate::elementwise`] and this module are compiled for.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Vectors {
     kernel: Kernel,
@@ -21,12 +22,20 @@ pub(crate) struct Vectors {
 impl Vectors {
     /// None where the processor has other instructions.
     pub(crate) fn available() -> Option<Self> {
+        #[cfg(target_arch = "x86_64")]
         let there = is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma");
+        // NEON is part of what is compiled for anyway.
+        #[cfg(not(target_arch = "x86_64"))]
+        let there = cfg!(target_arch = "aarch64");
         let kernel = Kernel::available().next().filter(|_| there)?;
         Some(Self { kernel })
     }
 
     /// [`Tile::gather`] for keys and values in this type.
+    #[allow(
+        unused_unsafe,
+        reason = "for other processors there is nothing to vouch for"
+    )]
     pub(super) fn gather(self, kv: KvType, tile: &Tile<'_>, block: usize, scratch: &mut Scratch) {
         let kernel = self.kernel;
         // SAFETY: the processor has the instructions, see `available`.
@@ -41,18 +50,22 @@ impl Vectors {
     }
 
     /// [`Sums::add`].
+    #[allow(
+        unused_unsafe,
+        reason = "for other processors there is nothing to vouch for"
+    )]
     pub(super) fn add(self, sums: &mut Sums, further: &Sums, first: usize) {
         // SAFETY: the processor has the instructions, see `available`.
         unsafe { add(sums, further, first) }
     }
 }
 
-#[target_feature(enable = "avx2,fma")]
+#[cfg_attr(target_arch = "x86_64", target_feature(enable = "avx2,fma"))]
 fn gather<F: Form>(tile: &Tile<'_>, block: usize, kernel: Kernel, scratch: &mut Scratch) {
     tile.gather::<F>(block, kernel, scratch);
 }
 
-#[target_feature(enable = "avx2,fma")]
+#[cfg_attr(target_arch = "x86_64", target_feature(enable = "avx2,fma"))]
 fn add(sums: &mut Sums, further: &Sums, first: usize) {
     sums.add(further, first);
 }

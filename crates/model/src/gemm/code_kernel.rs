@@ -1,32 +1,29 @@
-//! The inner loops over [`CodePanel`]s, with AVX2, FMA and F16C.
+//! The inner loops over [`CodePanel`]s.
 //!
-//! Codes and rows are both integers: an instruction multiplies 16 of them and adds up pairs, without
-//! rounding, and no weight is ever made. Widening 16 codes to 16 bits takes one or two instructions,
-//! which serve all rows of the block. What integers stand for is applied to the sum over the inputs
-//! that share a scale.
+//! Codes and rows are both integers: their products are added up without rounding, and no weight is
+//! ever made. Widening codes to 16 bits takes one or two instructions a vector, which serve all rows of
+//! the block. What integers stand for is applied to the sum over the inputs that share a scale.
 
 #![allow(unsafe_code)]
 
-use super::codes::{CodePanel, HALF, QUAD, inputs_of_a_scale};
+use super::codes::CodePanel;
 use super::integer_rows::Scale;
-use super::kernel::WIDTH;
 use crate::quantise::coded_row::Form;
-use std::arch::x86_64::{
-    __m256, __m256i, _MM_HINT_T0, _mm_loadu_si128, _mm_prefetch, _mm256_add_epi32,
-    _mm256_and_si256, _mm256_cvtepi8_epi16, _mm256_cvtepi32_ps, _mm256_cvtph_ps, _mm256_fmadd_ps,
-    _mm256_loadu_ps, _mm256_loadu_si256, _mm256_madd_epi16, _mm256_mul_ps, _mm256_set1_epi16,
-    _mm256_set1_epi32, _mm256_set1_ps, _mm256_setzero_ps, _mm256_setzero_si256, _mm256_srli_epi16,
-    _mm256_storeu_ps,
-};
 
-/// Outputs of a vector of sums.
-const LANES: usize = 8;
-/// Vectors of a half of a panel.
-const VECTORS: usize = HALF / LANES;
-/// Bytes of codes that are asked for before they are needed.
+#[cfg_attr(target_arch = "x86_64", path = "code_kernel/x86_64.rs")]
+#[cfg_attr(target_arch = "aarch64", path = "code_kernel/aarch64.rs")]
+#[cfg_attr(
+    not(any(target_arch = "x86_64", target_arch = "aarch64")),
+    path = "code_kernel/other.rs"
+)]
+mod processor;
+
+pub(super) use processor::is_available;
+
+/// Bytes of codes that are asked for before they are needed, which is mostly what is read next: a
+/// processor that looks for streams itself begins anew with each page.
 const AHEAD: usize = 4096;
-/// The most rows that are multiplied at once: five of two vectors leave six of 16 registers for what
-/// is multiplied.
+/// The most rows that are multiplied at once.
 pub(super) const MAX_CODE_ROWS: usize = 5;
 
 /// One call: `out[i][j] = seed[i][j] + Σ x[i][p] · weight[p][j]`, for all rows `i`, the [`WIDTH`]
@@ -51,18 +48,12 @@ pub(super) struct CodeBlock {
     pub(super) out_stride: usize,
 }
 
-/// Whether this processor has what the loops need.
-pub(super) fn is_available() -> bool {
-    is_x86_feature_detected!("avx2")
-        && is_x86_feature_detected!("fma")
-        && is_x86_feature_detected!("f16c")
-}
-
 /// What [`CodeBlock`] describes.
 ///
 /// # Safety
 /// [`is_available`], from 1 to [`MAX_CODE_ROWS`] rows, and what the block points to is there.
 pub(super) unsafe fn multiply(panel: &CodePanel<'_>, block: &CodeBlock, rows: usize) {
+    use processor::{eight, four};
     // SAFETY: the caller's.
     unsafe {
         match (panel.form, rows) {
@@ -78,176 +69,4 @@ pub(super) unsafe fn multiply(panel: &CodePanel<'_>, block: &CodeBlock, rows: us
             (Form::Four(_), _) => four::<5>(panel, block),
         }
     }
-}
-
-/// # Safety
-/// See [`multiply`].
-#[target_feature(enable = "avx2,fma,f16c")]
-unsafe fn four<const ROWS: usize>(panel: &CodePanel<'_>, block: &CodeBlock) {
-    let b = *block;
-    let group = inputs_of_a_scale(panel.form);
-    let low = _mm256_set1_epi16(0xf);
-    let grids = panel.grids.as_chunks::<{ 2 * WIDTH }>().0;
-    for (half, codes) in panel.halves().into_iter().enumerate() {
-        // A quad is 32 bytes: see `CodePanel`.
-        let quads = codes.as_chunks::<{ QUAD * HALF / 2 }>().0;
-        let groups = quads.chunks(group / QUAD).zip(grids);
-        // SAFETY: the caller vouches for `[ROWS, WIDTH]` values of seed and out, `[ROWS, depth]`
-        // of x and a scale for each group of a row, at their strides.
-        unsafe {
-            let mut sums = seeds::<ROWS>(&b, half);
-            for (number, (quads, grid)) in groups.enumerate() {
-                let mut integers = [[_mm256_setzero_si256(); VECTORS]; ROWS];
-                let mut x = b.x.add(number * group);
-                for quad in quads {
-                    prefetch(quad.as_ptr());
-                    let codes = _mm256_loadu_si256(quad.as_ptr().cast());
-                    let first = [
-                        _mm256_and_si256(codes, low),
-                        _mm256_and_si256(_mm256_srli_epi16::<4>(codes), low),
-                    ];
-                    accumulate(&mut integers, x, b.x_stride, first);
-                    let second = [
-                        _mm256_and_si256(_mm256_srli_epi16::<8>(codes), low),
-                        _mm256_srli_epi16::<12>(codes),
-                    ];
-                    accumulate(&mut integers, x.add(2), b.x_stride, second);
-                    x = x.add(QUAD);
-                }
-                let (scales, offsets) = grid.split_at(WIDTH);
-                let scales = halves(&scales[half * HALF..]);
-                let offsets = halves(&offsets[half * HALF..]);
-                for (i, (sums, integers)) in sums.iter_mut().zip(integers).enumerate() {
-                    let row = *b.scales.add(i * b.scales_stride + number);
-                    let (scale, sum) = (_mm256_set1_ps(row.scale), _mm256_set1_ps(row.sum));
-                    for v in 0..VECTORS {
-                        let scaled = _mm256_mul_ps(_mm256_cvtepi32_ps(integers[v]), scales[v]);
-                        sums[v] = _mm256_fmadd_ps(scaled, scale, sums[v]);
-                        sums[v] = _mm256_fmadd_ps(offsets[v], sum, sums[v]);
-                    }
-                }
-            }
-            store(&b, half, &sums);
-        }
-    }
-}
-
-/// # Safety
-/// See [`multiply`].
-#[target_feature(enable = "avx2,fma,f16c")]
-unsafe fn eight<const ROWS: usize>(panel: &CodePanel<'_>, block: &CodeBlock) {
-    let b = *block;
-    let group = inputs_of_a_scale(panel.form);
-    for (half, codes) in panel.halves().into_iter().enumerate() {
-        // A pair of inputs is 32 bytes.
-        let pairs = codes.as_chunks::<{ 2 * HALF }>().0;
-        // SAFETY: as in `four`; there is a scale for each of the panel's outputs, and 16 bytes
-        // are read of each half of a pair's.
-        unsafe {
-            let mut sums = [[_mm256_setzero_ps(); VECTORS]; ROWS];
-            for (number, pairs) in pairs.chunks(group / 2).enumerate() {
-                let mut integers = [[_mm256_setzero_si256(); VECTORS]; ROWS];
-                let mut x = b.x.add(number * group);
-                for pair in pairs {
-                    prefetch(pair.as_ptr());
-                    let part = |v: usize| _mm_loadu_si128(pair.as_ptr().add(v * 2 * LANES).cast());
-                    let weights = [_mm256_cvtepi8_epi16(part(0)), _mm256_cvtepi8_epi16(part(1))];
-                    accumulate(&mut integers, x, b.x_stride, weights);
-                    x = x.add(2);
-                }
-                for (i, (sums, integers)) in sums.iter_mut().zip(integers).enumerate() {
-                    let row = *b.scales.add(i * b.scales_stride + number);
-                    let scale = _mm256_set1_ps(row.scale);
-                    for v in 0..VECTORS {
-                        sums[v] = _mm256_fmadd_ps(_mm256_cvtepi32_ps(integers[v]), scale, sums[v]);
-                    }
-                }
-            }
-            let scales = panel.scales.as_ptr().add(half * HALF);
-            let mut out = seeds::<ROWS>(&b, half);
-            for (out, sums) in out.iter_mut().zip(sums) {
-                for v in 0..VECTORS {
-                    let scales = _mm256_loadu_ps(scales.add(v * LANES));
-                    out[v] = _mm256_fmadd_ps(sums[v], scales, out[v]);
-                }
-            }
-            store(&b, half, &out);
-        }
-    }
-}
-
-/// Has memory fetch what comes [`AHEAD`] of these codes, which is mostly what is read next: a processor
-/// that looks for streams itself begins anew with each page.
-#[inline]
-#[target_feature(enable = "avx2,fma,f16c")]
-#[allow(unused_unsafe, reason = "needed by older compilers only")]
-fn prefetch(codes: *const u8) {
-    // SAFETY: this reads nothing, whatever the address.
-    unsafe { _mm_prefetch::<_MM_HINT_T0>(codes.wrapping_add(AHEAD).cast()) }
-}
-
-/// Adds the products of two inputs: `weights` has both of an output's side by side.
-///
-/// # Safety
-/// There are two values of each row at `x`.
-#[inline]
-#[target_feature(enable = "avx2,fma,f16c")]
-unsafe fn accumulate<const ROWS: usize>(
-    integers: &mut [[__m256i; VECTORS]; ROWS],
-    x: *const i16,
-    x_stride: usize,
-    weights: [__m256i; VECTORS],
-) {
-    for (i, row) in integers.iter_mut().enumerate() {
-        // SAFETY: the caller's.
-        let pair = unsafe { x.add(i * x_stride).cast::<i32>().read_unaligned() };
-        let pair = _mm256_set1_epi32(pair);
-        for (sum, weights) in row.iter_mut().zip(weights) {
-            *sum = _mm256_add_epi32(*sum, _mm256_madd_epi16(pair, weights));
-        }
-    }
-}
-
-/// What the sums of a half begin with.
-///
-/// # Safety
-/// See [`multiply`].
-#[inline]
-#[target_feature(enable = "avx2,fma,f16c")]
-unsafe fn seeds<const ROWS: usize>(b: &CodeBlock, half: usize) -> [[__m256; VECTORS]; ROWS] {
-    let mut sums = [[_mm256_setzero_ps(); VECTORS]; ROWS];
-    for (i, row) in sums.iter_mut().enumerate() {
-        for (v, sum) in row.iter_mut().enumerate() {
-            let at = i * b.seed_stride + half * HALF + v * LANES;
-            // SAFETY: the caller's.
-            *sum = unsafe { _mm256_loadu_ps(b.seed.add(at)) };
-        }
-    }
-    sums
-}
-
-/// # Safety
-/// See [`multiply`].
-#[inline]
-#[target_feature(enable = "avx2,fma,f16c")]
-unsafe fn store<const ROWS: usize>(b: &CodeBlock, half: usize, sums: &[[__m256; VECTORS]; ROWS]) {
-    for (i, row) in sums.iter().enumerate() {
-        for (v, sum) in row.iter().enumerate() {
-            let at = i * b.out_stride + half * HALF + v * LANES;
-            // SAFETY: the caller's.
-            unsafe { _mm256_storeu_ps(b.out.add(at), *sum) }
-        }
-    }
-}
-
-/// [`HALF`] binary16 as floats.
-#[inline]
-#[target_feature(enable = "avx2,fma,f16c")]
-fn halves(values: &[half::f16]) -> [__m256; VECTORS] {
-    let mut all = [_mm256_setzero_ps(); VECTORS];
-    for (vector, values) in all.iter_mut().zip(values.as_chunks::<LANES>().0) {
-        // SAFETY: 16 bytes are read of 16.
-        *vector = _mm256_cvtph_ps(unsafe { _mm_loadu_si128(values.as_ptr().cast()) });
-    }
-    all
 }

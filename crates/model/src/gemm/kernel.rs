@@ -2,6 +2,16 @@
 
 #![allow(unsafe_code)]
 
+#[macro_use]
+mod loops;
+#[cfg_attr(target_arch = "x86_64", path = "kernel/x86_64.rs")]
+#[cfg_attr(target_arch = "aarch64", path = "kernel/aarch64.rs")]
+#[cfg_attr(
+    not(any(target_arch = "x86_64", target_arch = "aarch64")),
+    path = "kernel/other.rs"
+)]
+mod processor;
+
 /// Outputs of a panel.
 pub(super) const WIDTH: usize = 32;
 /// The most rows that any kernel takes at once.
@@ -46,9 +56,7 @@ pub(crate) struct Kernel {
 impl Kernel {
     /// What this processor has, the best first.
     pub(crate) fn available() -> impl Iterator<Item = Self> {
-        let avx512 = is_x86_feature_detected!("avx512f");
-        let avx2 = is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma");
-        let kernels = [(avx512, &avx512::LOOPS[..]), (avx2, &avx2::LOOPS[..])];
+        let kernels = processor::kernels();
         let there = kernels.into_iter().filter(|(there, _)| *there);
         there.map(|(_, loops)| Self { loops })
     }
@@ -98,67 +106,3 @@ impl Kernel {
         self.loops[rows - 1]
     }
 }
-
-/// The loops for vectors of `$lanes` values: the same text for every kind of vectors, so that what
-/// is tested with one kind is what runs with another.
-macro_rules! loops {
-    ($module:ident, $features:literal, $lanes:literal, [$($rows:literal)+],
-     $zero:ident, $splat:ident, $load:ident, $store:ident, $multiply_add:ident) => {
-        mod $module {
-            use super::{Block, Loop, WIDTH};
-            use std::arch::x86_64::{$zero, $splat, $load, $store, $multiply_add};
-
-            pub(super) static LOOPS: [Loop; [$($rows),+].len()] = [$(run::<$rows>),+];
-
-            const LANES: usize = $lanes;
-            const VECTORS: usize = WIDTH / LANES;
-
-            /// # Safety
-            /// See [`Loop`].
-            #[target_feature(enable = $features)]
-            unsafe fn run<const ROWS: usize>(block: &Block) {
-                let b = *block;
-                let mut sums = [[$zero(); VECTORS]; ROWS];
-                // SAFETY: the caller vouches for `[ROWS, depth]` values of x, `[depth, WIDTH]` of
-                // the panel, and `[ROWS, WIDTH]` of seed and out, at their strides; nothing beyond
-                // them is touched.
-                unsafe {
-                    for (i, row) in sums.iter_mut().enumerate() {
-                        for (v, sum) in row.iter_mut().enumerate() {
-                            *sum = $load(b.seed.add(i * b.seed_stride + v * LANES));
-                        }
-                    }
-                    for p in 0..b.depth {
-                        let mut values = [$zero(); ROWS];
-                        for (i, value) in values.iter_mut().enumerate() {
-                            *value = $splat(*b.x.add(i * b.x_stride + p));
-                        }
-                        for v in 0..VECTORS {
-                            let weights = $load(b.panel.add(p * WIDTH + v * LANES));
-                            for (row, value) in sums.iter_mut().zip(&values) {
-                                row[v] = $multiply_add(*value, weights, row[v]);
-                            }
-                        }
-                    }
-                    for (i, row) in sums.iter().enumerate() {
-                        for (v, sum) in row.iter().enumerate() {
-                            $store(b.out.add(i * b.out_stride + v * LANES), *sum);
-                        }
-                    }
-                }
-            }
-        }
-    };
-}
-
-// Three rows of four vectors leave four of 16 registers for what is multiplied.
-loops!(
-    avx2, "avx2,fma", 8, [1 2 3],
-    _mm256_setzero_ps, _mm256_set1_ps, _mm256_loadu_ps, _mm256_storeu_ps, _mm256_fmadd_ps
-);
-
-// Twelve rows of two vectors leave eight of 32.
-loops!(
-    avx512, "avx512f", 16, [1 2 3 4 5 6 7 8 9 10 11 12],
-    _mm512_setzero_ps, _mm512_set1_ps, _mm512_loadu_ps, _mm512_storeu_ps, _mm512_fmadd_ps
-);

@@ -1,4 +1,4 @@
-//! Products with f32 matrices on x86-64: what a segment spends its time on.
+//! Products with matrices in plain memory: what a segment spends its time on.
 //!
 //! A decode step reads every weight once, so it cannot be faster than memory; a prefill multiplies
 //! every weight with every row, so it cannot be faster than the fused multiply-adds of the
@@ -13,9 +13,9 @@
 //! A matrix may be held as 8- or 4-bit integers (see [`codes`]): then rows are rounded to integers of
 //! 16 bits, and what a product makes of a row does not depend on other rows either.
 //!
-//! Processors without AVX2 and FMA, and other architectures, leave their products to libtorch, as
-//! bf16 and CUDA do: the kernels' safe twin is in the tests, as the sum that they must equal to the
-//! bit.
+//! There are loops for x86-64 with AVX2 and FMA, or AVX-512, and for aarch64. Other processors leave their
+//! products to libtorch, as bf16 and CUDA do: the loops' safe twin is in the tests, as the sum that they
+//! must equal to the bit.
 
 mod code_kernel;
 mod codes;

@@ -1,0 +1,52 @@
+//! The text of all loops.
+
+/// The loops for one kind of vectors, the same text for every kind, so that what is tested with one
+/// kind is what runs with another. `$vectors` has their `LANES`, and what is done with them: `zero`,
+/// `splat`, `load`, `store` and `multiply_add`.
+macro_rules! loops {
+    ($module:ident, $vectors:ident, [$($rows:literal)+], $(#[$features:meta])?) => {
+        mod $module {
+            use super::super::{Block, Loop, WIDTH};
+            use super::$vectors::{LANES, load, multiply_add, splat, store, zero};
+
+            pub(super) static LOOPS: [Loop; [$($rows),+].len()] = [$(run::<$rows>),+];
+
+            const VECTORS: usize = WIDTH / LANES;
+
+            /// # Safety
+            /// See [`Loop`].
+            $(#[$features])?
+            unsafe fn run<const ROWS: usize>(block: &Block) {
+                let b = *block;
+                // SAFETY: the caller vouches for `[ROWS, depth]` values of x, `[depth, WIDTH]` of
+                // the panel, and `[ROWS, WIDTH]` of seed and out, at their strides; nothing beyond
+                // them is touched.
+                unsafe {
+                    let mut sums = [[zero(); VECTORS]; ROWS];
+                    for (i, row) in sums.iter_mut().enumerate() {
+                        for (v, sum) in row.iter_mut().enumerate() {
+                            *sum = load(b.seed.add(i * b.seed_stride + v * LANES));
+                        }
+                    }
+                    for p in 0..b.depth {
+                        let mut values = [zero(); ROWS];
+                        for (i, value) in values.iter_mut().enumerate() {
+                            *value = splat(*b.x.add(i * b.x_stride + p));
+                        }
+                        for v in 0..VECTORS {
+                            let weights = load(b.panel.add(p * WIDTH + v * LANES));
+                            for (row, value) in sums.iter_mut().zip(&values) {
+                                row[v] = multiply_add(*value, weights, row[v]);
+                            }
+                        }
+                    }
+                    for (i, row) in sums.iter().enumerate() {
+                        for (v, sum) in row.iter().enumerate() {
+                            store(b.out.add(i * b.out_stride + v * LANES), *sum);
+                        }
+                    }
+                }
+            }
+        }
+    };
+}
