@@ -103,7 +103,7 @@ pub enum WeightType {
     /// bfloat16.
     Bf16,
     /// 8-bit integers, one scale an output. What is multiplied with these, or with 4 bits, is rounded to
-    /// 16-bit integers where the processor has AVX2.
+    /// 16-bit integers where the processor has AVX2 or NEON.
     Int8,
     /// 4-bit integers in groups of inputs, each with a scale and an offset.
     Int4(Group),

@@ -20,17 +20,17 @@ mod processor;
 
 pub(super) use processor::is_available;
 
-/// Bytes of codes that are asked for before they are needed, which is mostly what is read next: a
-/// processor that looks for streams itself begins anew with each page.
+/// Bytes between the codes that are read and those that memory is asked for: a processor that looks
+/// for streams itself begins anew with each page.
 const AHEAD: usize = 4096;
 /// The most rows that are multiplied at once.
 pub(super) const MAX_CODE_ROWS: usize = 5;
 
-/// One call: `out[i][j] = seed[i][j] + Σ x[i][p] · weight[p][j]`, for all rows `i`, the [`WIDTH`]
+/// One call: `out[i][j] = seed[i][j] + Σ x[i][p] · weight[p][j]`, for all rows `i`, the [`super::kernel::WIDTH`]
 /// outputs `j` of a panel and the inputs `p` of a part of it.
 #[derive(Clone, Copy)]
 pub(super) struct CodeBlock {
-    /// `[rows, depth of the part]`, filled up with zeros to a multiple of [`QUAD`].
+    /// `[rows, depth of the part]`, filled up with zeros to a multiple of [`super::codes::QUAD`].
     pub(super) x: *const i16,
     /// Values from one row of `x` to the next.
     pub(super) x_stride: usize,
