@@ -1,5 +1,7 @@
-//! Which sessions are open, and which idle one must go when another needs the room.
+//! Which sessions are open, and which one must go when another needs the room: kept ones first, then
+//! answers that have stalled, then sessions that have not begun. An answer that goes on stays.
 
+use crate::activity::Activity;
 use crate::config::SessionsConfig;
 use crate::metrics::{SESSIONS, SESSIONS_EVICTED, SESSIONS_OPENED};
 use std::collections::HashMap;
@@ -42,12 +44,13 @@ impl SessionKey {
 pub struct Admission {
     open: Arc<Mutex<HashMap<SessionKey, Entry>>>,
     max: usize,
+    /// Silence after which an answer counts as stalled.
+    stall: Duration,
 }
 
 #[derive(Debug)]
 struct Entry {
-    /// Since when nothing runs; `None` while an answer does.
-    idle_since: Option<Instant>,
+    activity: Arc<Mutex<Activity>>,
     evicted: CancellationToken,
     /// Cancelled when its memory is free.
     gone: CancellationToken,
@@ -58,6 +61,7 @@ struct Entry {
 pub struct Place {
     admission: Admission,
     key: SessionKey,
+    activity: Arc<Mutex<Activity>>,
     evicted: CancellationToken,
     gone: CancellationToken,
 }
@@ -68,10 +72,11 @@ impl Admission {
         Self {
             open: Arc::default(),
             max: config.max,
+            stall: config.stall.get(),
         }
     }
 
-    /// Opens a session, evicting idle ones where it needs their room.
+    /// Opens a session, evicting others where it needs their room.
     ///
     /// # Errors
     /// ALREADY_EXISTS for an id in use; RESOURCE_EXHAUSTED when no room can be made.
@@ -91,7 +96,7 @@ impl Admission {
                 }
                 Err(error @ EngineError::KvBudget { .. }) => {
                     let Some(gone) = self
-                        .evict_idle()
+                        .evict_for(&place.key)
                         .filter(|_| started.elapsed() < EVICTION_TAKES)
                     else {
                         return Err(tandem_wire::engine_status(&error));
@@ -105,9 +110,7 @@ impl Admission {
 
     /// Sessions that make an answer now, and the most there may be of all.
     pub fn running(&self) -> (usize, usize) {
-        let open = self.lock();
-        let running = open.values().filter(|e| e.idle_since.is_none()).count();
-        (running, self.max)
+        (Self::answering(&self.lock()), self.max)
     }
 
     fn take_place(&self, key: SessionKey) -> Result<Place, Status> {
@@ -119,21 +122,22 @@ impl Admission {
                 "the session id is in use",
             ));
         }
-        if open.len() >= self.max && Self::evict_longest_idle(&mut open).is_none() {
+        if open.len() >= self.max && self.evict(&mut open, None).is_none() {
             return Err(resource_exhausted(
                 "SESSIONS",
-                format!("all {} sessions are running", self.max),
+                format!("all {} sessions are answering", self.max),
                 Some(RETRY_AFTER),
             ));
         }
         let entry = Entry {
-            idle_since: Some(Instant::now()),
+            activity: Arc::new(Mutex::new(Activity::opened(Instant::now()))),
             evicted: CancellationToken::new(),
             gone: CancellationToken::new(),
         };
         let place = Place {
             admission: self.clone(),
             key: key.clone(),
+            activity: Arc::clone(&entry.activity),
             evicted: entry.evicted.clone(),
             gone: entry.gone.clone(),
         };
@@ -142,47 +146,78 @@ impl Admission {
         Ok(place)
     }
 
-    fn evict_idle(&self) -> Option<CancellationToken> {
-        Self::evict_longest_idle(&mut self.lock())
+    /// Evicts a session for the memory that the one of `key` needs.
+    fn evict_for(&self, key: &SessionKey) -> Option<CancellationToken> {
+        self.evict(&mut self.lock(), Some(key))
     }
 
-    /// Takes the place of the session that has been idle longest, and returns what says that its
-    /// memory is free.
-    fn evict_longest_idle(open: &mut HashMap<SessionKey, Entry>) -> Option<CancellationToken> {
-        let (key, _) = open
+    /// Takes the place of the session that must go first, other than `keep`, and returns what says that
+    /// its memory is free. `None` when all are answering.
+    fn evict(
+        &self,
+        open: &mut HashMap<SessionKey, Entry>,
+        keep: Option<&SessionKey>,
+    ) -> Option<CancellationToken> {
+        let now = Instant::now();
+        let (turn, key) = open
             .iter()
-            .filter(|(_, entry)| entry.idle_since.is_some())
-            .min_by_key(|(_, entry)| entry.idle_since)?;
+            .filter(|(key, _)| keep != Some(key))
+            .filter_map(|(key, entry)| Some((lock(&entry.activity).turn(now, self.stall)?, key)))
+            .min_by_key(|(turn, _)| *turn)?;
         let key = key.clone();
         let entry = open.remove(&key)?;
         entry.evicted.cancel();
-        SESSIONS_EVICTED.counter(&["pressure"]).increment(1);
+        SESSIONS_EVICTED.counter(&[turn.reason()]).increment(1);
         Self::publish(open);
         Some(entry.gone)
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<SessionKey, Entry>> {
-        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.open)
+    }
+
+    fn answering(open: &HashMap<SessionKey, Entry>) -> usize {
+        let answering = |entry: &&Entry| lock(&entry.activity).is_answering();
+        open.values().filter(answering).count()
     }
 
     fn publish(open: &HashMap<SessionKey, Entry>) {
-        let idle = open.values().filter(|e| e.idle_since.is_some()).count();
-        SESSIONS.gauge(&["idle"]).set(idle as f64);
-        SESSIONS.gauge(&["running"]).set((open.len() - idle) as f64);
+        let running = Self::answering(open);
+        SESSIONS.gauge(&["idle"]).set((open.len() - running) as f64);
+        SESSIONS.gauge(&["running"]).set(running as f64);
     }
 }
 
 impl Place {
-    /// Says whether an answer runs. An idle session may be evicted.
-    pub fn set_running(&self, running: bool) {
-        let mut open = self.admission.lock();
-        if let Some(entry) = open
-            .get_mut(&self.key)
-            .filter(|_| !self.evicted.is_cancelled())
-            && entry.idle_since.is_none() != running
-        {
-            entry.idle_since = (!running).then(Instant::now);
-            Admission::publish(&open);
+    /// Notes rows of an answer.
+    pub fn answers(&self) {
+        self.change(|activity| activity.answers(Instant::now()));
+    }
+
+    /// Notes rows that belong to no answer.
+    pub fn heard(&self) {
+        self.change(|activity| activity.heard(Instant::now()));
+    }
+
+    /// Notes that no answer is under way, and that the session is kept for the next one.
+    pub fn kept(&self) {
+        self.change(|activity| activity.kept(Instant::now()));
+    }
+
+    /// Says how many steps the session waits for: while it does, it is not the one that is silent.
+    pub fn waits_for(&self, steps: usize) {
+        self.change(|activity| activity.waits_for(steps, Instant::now()));
+    }
+
+    fn change(&self, change: impl FnOnce(&mut Activity)) {
+        let mut activity = lock(&self.activity);
+        let before = activity.is_answering();
+        change(&mut activity);
+        let changed = activity.is_answering() != before;
+        // The map's lock is taken before an activity's, never behind it.
+        drop(activity);
+        if changed && !self.evicted.is_cancelled() {
+            Admission::publish(&self.admission.lock());
         }
     }
 
@@ -202,4 +237,8 @@ impl Drop for Place {
             Admission::publish(&open);
         }
     }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

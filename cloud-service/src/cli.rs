@@ -87,6 +87,9 @@ pub struct ServeArgs {
     /// How long an idle session is kept, such as 5m.
     #[arg(long)]
     pub idle_ttl: Option<HumanDuration>,
+    /// Silence after which an answer may give way to another session, such as 30s.
+    #[arg(long)]
+    pub stall: Option<HumanDuration>,
     /// How long answers may go on after SIGTERM.
     #[arg(long)]
     pub drain_deadline: Option<HumanDuration>,
@@ -152,6 +155,7 @@ impl ServeArgs {
             .flag("--context", "sessions.context", self.context)
             .flag("--kv-memory", "sessions.kv_memory", self.kv_memory)
             .flag("--idle-ttl", "sessions.idle_ttl", self.idle_ttl)
+            .flag("--stall", "sessions.stall", self.stall)
             .flag("--drain-deadline", "drain_deadline", self.drain_deadline)
             .flag("--log-level", "log.level", self.log_level)
             .flag("--log-format", "log.format", self.log_format)

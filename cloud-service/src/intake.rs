@@ -2,7 +2,7 @@
 //! them.
 
 use crate::cloud::Cloud;
-use tandem_codec::{FrameHeader, Limits};
+use tandem_codec::{DecodeError, FrameHeader, Limits};
 use tandem_engine::{RowsInput, RowsStep};
 use tandem_proto::v1;
 use tandem_service::status::{bad_request, failure};
@@ -130,7 +130,13 @@ fn check_frame(rows: &v1::Rows, context: usize, cloud: &Cloud) -> Result<FrameHe
     };
     FrameHeader::read(&rows.frame, limits)
         .map(|(header, _)| header)
-        .map_err(|error| invalid("rows.frame", error.to_string()))
+        .map_err(|error| match error {
+            // What else is wrong with a payload is found when it is decoded.
+            DecodeError::TooShort { .. } => {
+                bad_request("FRAME", [("rows.frame", error.to_string())])
+            }
+            _ => invalid("rows.frame", error.to_string()),
+        })
 }
 
 fn invalid(field: &'static str, problem: String) -> Status {

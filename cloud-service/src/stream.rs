@@ -31,6 +31,12 @@ use tonic::{Code, Status, Streaming};
 /// windows make the edge wait.
 const PENDING_STEPS: usize = 64;
 
+/// The same for the frames of these steps: as many bytes as so many of the largest have.
+const PENDING_FRAMES: usize = 4;
+
+/// The most ids that end an answer.
+const MAX_EOS_IDS: usize = 64;
+
 /// What a stream sends.
 pub type Outbound = mpsc::Sender<Result<v1::InferResponse, Status>>;
 
@@ -39,7 +45,11 @@ type StepResult = (StepKind, Result<Completed<BackOutput>, EngineError>);
 #[derive(Debug, Clone, Copy)]
 enum StepKind {
     Control,
-    Rows { epoch: u32, rows: usize },
+    Rows {
+        epoch: u32,
+        rows: usize,
+        bytes: usize,
+    },
 }
 
 /// Serves a stream to its end. An error is sent to the edge.
@@ -85,7 +95,7 @@ async fn run(
             [("open", "must be the first message")],
         ));
     };
-    let opening = Opening::check(&open, cloud)?;
+    let opening = Opening::check(&open, peer, cloud)?;
     let admitted = cloud.admission.open(
         SessionKey::new(peer, opening.id),
         &cloud.engine,
@@ -102,6 +112,7 @@ async fn run(
         context: opening.context,
         ledger: Ledger::new(opening.context),
         pending: FuturesOrdered::new(),
+        pending_bytes: 0,
         record: Record::default(),
         trace: AnswerTrace::default(),
         running: false,
@@ -121,10 +132,12 @@ struct Session<'a> {
     context: usize,
     ledger: Ledger,
     pending: FuturesOrdered<Pin<Box<dyn Future<Output = StepResult> + Send>>>,
+    /// Of the frames of pending steps.
+    pending_bytes: usize,
     record: Record,
     /// Of the running answer.
     trace: AnswerTrace,
-    /// An answer is being made.
+    /// An answer has been asked for, and has not ended.
     running: bool,
     // In this order: the memory is free before the place is.
     engine: EngineSession<Back>,
@@ -158,7 +171,7 @@ impl Session<'_> {
                 Some((kind, result)) = self.pending.next(), if !idle => {
                     self.finished(kind, result).await?;
                 }
-                message = inbound.message(), if self.pending.len() < PENDING_STEPS => {
+                message = inbound.message(), if self.has_room() => {
                     let Some(request) = message.map_err(edge_gone)? else {
                         return Ok(());
                     };
@@ -183,6 +196,12 @@ impl Session<'_> {
                 () = self.out.closed() => return Ok(()),
             }
         }
+    }
+
+    /// Whether another message may be read.
+    fn has_room(&self) -> bool {
+        self.pending.len() < PENDING_STEPS
+            && self.pending_bytes < PENDING_FRAMES * self.cloud.max_frame
     }
 
     async fn accept(&mut self, message: infer_request::Message) -> Result<(), Status> {
@@ -225,12 +244,22 @@ impl Session<'_> {
         let vocabulary = self.cloud.config.vocabulary;
         let parameters = tandem_wire::parameters(run.sampling.as_ref(), vocabulary)
             .map_err(|errors| tandem_wire::parameter_status(&errors))?;
+        let (history, eos) = (run.history_token_ids.len(), run.eos_token_ids.len());
+        if history > self.ledger.received() {
+            let received = self.ledger.received();
+            let problem = format!("has {history} ids, of positions only {received} have arrived");
+            return Err(bad_request("RUN", [("run.history_token_ids", problem)]));
+        }
+        if eos > MAX_EOS_IDS {
+            let problem = format!("has {eos} ids, may have {MAX_EOS_IDS}");
+            return Err(bad_request("RUN", [("run.eos_token_ids", problem)]));
+        }
         let ids = run.history_token_ids.iter().chain(&run.eos_token_ids);
         if let Some(id) = ids.into_iter().find(|&&id| id as usize >= vocabulary) {
             let problem = format!("token {id} is outside the vocabulary of {vocabulary}");
             return Err(bad_request("RUN", [("run", problem)]));
         }
-        self.set_running(true);
+        self.running = true;
         self.record.begin_run();
         self.trace = AnswerTrace::begin(&run, self.split);
         let request = RunRequest {
@@ -251,6 +280,10 @@ impl Session<'_> {
         let rows = CheckedRows::check(rows, self.split, self.context, self.cloud)?;
         self.record.rows(&rows);
         let (count, want) = (rows.step.count, rows.want);
+        match self.running {
+            true => self.place.answers(),
+            false => self.place.heard(),
+        }
         let verdict = self
             .ledger
             .rows(rows.epoch, rows.step.start, count, want)
@@ -269,7 +302,9 @@ impl Session<'_> {
                 let kind = StepKind::Rows {
                     epoch: rows.epoch,
                     rows: count,
+                    bytes: rows.frame_bytes,
                 };
+                self.pending_bytes += rows.frame_bytes;
                 self.submit(kind, priority, BackStep::Rows(step)).await?;
             }
         }
@@ -291,7 +326,7 @@ impl Session<'_> {
         self.ledger
             .truncate(truncate.epoch, position)
             .map_err(|e| ledger_status(&e))?;
-        self.set_running(false);
+        self.answer_ended();
         self.submit(
             StepKind::Control,
             Priority::Decode,
@@ -315,6 +350,7 @@ impl Session<'_> {
             let result = wait.await.unwrap_or(Err(EngineError::SessionGone));
             (kind, result)
         }));
+        self.place.waits_for(self.pending.len());
         Ok(())
     }
 
@@ -323,10 +359,12 @@ impl Session<'_> {
         kind: StepKind,
         result: Result<Completed<BackOutput>, EngineError>,
     ) -> Result<(), Status> {
+        self.place.waits_for(self.pending.len());
         let completed = result.map_err(|e| engine_status(&e))?;
-        let StepKind::Rows { epoch, rows } = kind else {
+        let StepKind::Rows { epoch, rows, bytes } = kind else {
             return Ok(());
         };
+        self.pending_bytes -= bytes;
         let decode = completed.output.decode;
         // A prompt's rows wait for those before them, which is no sign of others.
         if rows == 1 {
@@ -346,7 +384,7 @@ impl Session<'_> {
             self.trace.token(&token);
         }
         if current && token.finish.is_some() {
-            self.set_running(false);
+            self.answer_ended();
         }
         self.send_token(epoch, token).await
     }
@@ -369,12 +407,10 @@ impl Session<'_> {
         .await
     }
 
-    fn set_running(&mut self, running: bool) {
-        self.running = running;
-        self.place.set_running(running);
-        if !running {
-            self.trace = AnswerTrace::default();
-        }
+    fn answer_ended(&mut self) {
+        self.running = false;
+        self.place.kept();
+        self.trace = AnswerTrace::default();
     }
 
     async fn send(&mut self, message: infer_response::Message) -> Result<(), Status> {

@@ -55,6 +55,9 @@ const FLAGS: &[Flag] = &[
     ("--idle-ttl", "sessions.idle_ttl", "10s", |c| {
         c.sessions.idle_ttl.to_string()
     }),
+    ("--stall", "sessions.stall", "12s", |c| {
+        c.sessions.stall.to_string()
+    }),
     ("--drain-deadline", "drain_deadline", "11s", |c| {
         c.drain_deadline.to_string()
     }),

@@ -6,7 +6,7 @@ use crate::edge::Edge;
 use crate::generate::{Collected, readable, run, terms, user};
 use crate::metrics::TRACES;
 use crate::plan::start::{Patience, planned};
-use crate::request::{Terms, answer_request, chat_ids};
+use crate::request::{Terms, answer_request};
 use crate::serve::SERVICE;
 use rustyline::error::ReadlineError;
 use std::io::Write as _;
@@ -87,8 +87,9 @@ impl Conversation<'_> {
 
     async fn ask(&mut self, text: &str) {
         self.messages.push(user(text));
-        let request = chat_ids(self.edge, &self.messages)
-            .and_then(|ids| answer_request(self.edge, ids, self.terms.clone(), Instant::now()));
+        let ids = self.edge.chat_ids(self.messages.clone()).await;
+        let request =
+            ids.and_then(|ids| answer_request(self.edge, ids, self.terms.clone(), Instant::now()));
         let mut collected = Collected::default();
         let answered = async {
             run(self.edge, "chat", request.map_err(readable)?, |event| {

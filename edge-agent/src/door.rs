@@ -56,27 +56,27 @@ pub struct Asked {
 }
 
 impl Door {
-    /// Reads and checks a request and begins its answer. Everything that is wrong with the request
-    /// itself is said before the stream begins, and counted.
+    /// Waits for a request to be read, checks it and begins its answer. Everything that is wrong with
+    /// the request itself is said before the stream begins, and counted.
     ///
     /// # Errors
-    /// UNAVAILABLE while the edge drains, before anything is read; what `read` says; and
+    /// UNAVAILABLE while the edge drains, before anything is read; what `asked` says; and
     /// INVALID_ARGUMENT for terms that cannot be met.
-    pub fn begin(
+    pub async fn begin(
         &self,
         called: Called<'_>,
-        read: impl FnOnce(&Edge) -> Result<Asked, Status>,
+        asked: impl Future<Output = Result<Asked, Status>>,
     ) -> Result<AnswerStream, Status> {
         let began = std::time::Instant::now();
         let caller = || TraceContext::of(called.headers);
         let mut span = request_span(called.name, began, caller);
-        let checked = || {
+        let checked = async {
             let work = self.drain.work().map_err(|_| draining())?;
-            let asked = read(&self.edge)?;
+            let asked = asked.await?;
             let request = answer_request(&self.edge, asked.prompt, asked.terms, began)?;
             Ok((work, asked.peer, asked.deadline, request))
         };
-        let (work, peer, deadline, request) = checked().inspect_err(|status| {
+        let (work, peer, deadline, request) = checked.await.inspect_err(|status: &Status| {
             count_failure(status);
             span.fail(status);
         })?;

@@ -4,17 +4,22 @@ use crate::adaptation::Adaptation;
 use crate::codec_choice::CodecChoice;
 use crate::config::EdgeConfig;
 use crate::link::Link;
+use crate::metrics::{DEPLOYMENT_INFO, WEIGHT_BYTES};
 use crate::pool::SessionPool;
+use crate::prompts::Prompts;
+use crate::sampling_defaults::SamplingDefaults;
 use anyhow::Context as _;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 use tandem_codec::{Codec, Profile};
 use tandem_engine::{Engine, FrameCodec, Front, ModelFiles};
-use tandem_model::{Fingerprint, ModelConfig};
+use tandem_model::{Fingerprint, ModelConfig, ModelError};
 use tandem_proto::v1;
-use tandem_text::{ChatTemplate, TextError, Tokenizer};
+use tandem_text::{ChatTemplate, Tokenizer};
 use tandem_wire::PROTOCOL_VERSION;
+use tonic::Status;
 
 /// A loaded edge.
 #[derive(Debug)]
@@ -23,8 +28,10 @@ pub struct Edge {
     pub front: Option<Engine<Front>>,
     /// Text to ids and back.
     pub tokenizer: Tokenizer,
-    /// Messages to text, or why the model cannot chat.
-    pub template: Result<ChatTemplate, TextError>,
+    /// Text and messages to ids.
+    pub prompts: Prompts,
+    /// How tokens are chosen where a request does not say.
+    pub sampling: SamplingDefaults,
     /// The connection to the cloud.
     pub link: Link,
     /// Finished conversations.
@@ -47,6 +54,8 @@ pub struct Edge {
     context: usize,
     name: String,
     weights: Fingerprint,
+    /// What runs here.
+    held: v1::HeldLayers,
 }
 
 /// How the rows of a session may be written.
@@ -79,6 +88,7 @@ impl Edge {
         let (files, tokenizer) = opened
             .await?
             .with_context(|| format!("cannot open the model in {}", config.model.display()))?;
+        let sampling = SamplingDefaults::load(&config.model, files.config.vocabulary)?;
         let layers = files.config.layers;
         let package = files.package().map(|package| package.range.end());
         let split = config.split.get().or(package).unwrap_or(layers / 3);
@@ -87,23 +97,47 @@ impl Edge {
             "split is {split}, the model has {layers} layers"
         );
         let profile = files.profiles.of(split).cloned();
-        let codec = config.codec().unwrap_or(match &profile {
-            Some(_) => Codec::High,
-            None => Codec::F32,
-        });
+        let codec = config.row_codec();
         let choice = codec_choice(config, codec, files.config.hidden)?;
         let shape = files.config.clone();
         let weights = files.weights_fingerprint;
-        let precision = files.precision(&config.compute())?;
+        let compute = config.front_compute(files.package().is_some());
+        let precision = files.precision(&compute)?;
+        let weight_bytes = Arc::new(AtomicU64::new(0));
         let front = match split {
             0 => None,
             _ => {
-                let compute = config.compute();
-                let load = move || files.front(split, &compute, on_layer);
+                let loaded_bytes = Arc::clone(&weight_bytes);
+                let load = move || {
+                    let front = files.front(split, &compute, on_layer)?;
+                    loaded_bytes.store(front.weight_bytes(), Ordering::Relaxed);
+                    Ok::<_, ModelError>(front)
+                };
                 let started = Engine::start("front", config.thread_count(), load).await;
                 Some(started.context("cannot load the model")?)
             }
         };
+        let held =
+            tandem_wire::held_layers(0..split, &precision, weight_bytes.load(Ordering::Relaxed));
+        let name = model_name(&config.name, &config.model);
+        let info = [
+            name.clone(),
+            split.to_string(),
+            held.weights.clone(),
+            held.kv.clone(),
+            codec.to_string(),
+        ];
+        DEPLOYMENT_INFO.named_gauge(&info).set(1.0);
+        WEIGHT_BYTES.gauge(&[]).set(held.weight_bytes as f64);
+        if profile.is_none() && codec.is_read_by_profile() && split > 0 {
+            tracing::info!(
+                split,
+                %codec,
+                "no codec profile for this cut beside the model: rows take about 2 bits a value more than \
+                 with one; tandem-eval calibrate --model {} --text FILE --split {split} makes it",
+                config.model.display()
+            );
+        }
         tracing::info!(
             model = %config.model.display(),
             split,
@@ -120,8 +154,9 @@ impl Edge {
         );
         Ok(Self {
             front,
-            template: ChatTemplate::load(&config.model),
+            prompts: Prompts::new(tokenizer.clone(), ChatTemplate::load(&config.model)),
             tokenizer,
+            sampling,
             link: link.watched_by(choice.clone()),
             pool: SessionPool::new(config.sessions.max, config.sessions.idle_ttl.get()),
             config: shape,
@@ -132,9 +167,36 @@ impl Edge {
             chunk_rows: config.prefill.chunk_rows,
             frame_bytes: config.prefill.frame.as_usize(),
             context: config.sessions.context,
-            name: model_name(&config.name, &config.model),
+            name,
             weights,
+            held,
         })
+    }
+
+    /// The ids of a plain prompt, as long as a session may be.
+    ///
+    /// # Errors
+    /// As [`Prompts::of_text`] says.
+    pub async fn text_ids(&self, text: String) -> Result<Vec<u32>, Status> {
+        self.prompts.of_text(text, self.most_positions()).await
+    }
+
+    /// The ids of a conversation, opened for an answer.
+    ///
+    /// # Errors
+    /// As [`Prompts::of_messages`] says.
+    pub async fn chat_ids(&self, messages: Vec<v1::ChatMessage>) -> Result<Vec<u32>, Status> {
+        let context = self.most_positions();
+        self.prompts.of_messages(messages, context).await
+    }
+
+    /// The most positions that a session may have, as far as is known without asking the cloud.
+    fn most_positions(&self) -> usize {
+        match (self.link.known(), self.context) {
+            (Some(cloud), _) => self.context(&cloud),
+            (None, 0) => self.config.max_context(),
+            (None, context) => context.min(self.config.max_context()),
+        }
     }
 
     /// The most positions of a session, given what the cloud grants.
@@ -212,6 +274,11 @@ impl Edge {
     pub fn description(&self) -> v1::ModelDescription {
         let tokenizer = Fingerprint(self.tokenizer.fingerprint());
         tandem_wire::description(&self.name, &self.config, self.weights, tokenizer)
+    }
+
+    /// What runs here; `None` with split 0.
+    pub fn held(&self) -> Option<v1::HeldLayers> {
+        (self.split > 0).then(|| self.held.clone())
     }
 
     /// Shared by all answers.

@@ -5,7 +5,7 @@ use crate::cli::{GenerateArgs, SamplingArgs};
 use crate::edge::Edge;
 use crate::metrics::TRACES;
 use crate::plan::start::{Patience, planned};
-use crate::request::{Terms, answer_request, chat_ids, text_ids};
+use crate::request::{Terms, answer_request};
 use crate::request_span::request_span;
 use crate::serve::SERVICE;
 use serde::Serialize;
@@ -82,8 +82,8 @@ pub async fn generate(args: GenerateArgs) -> anyhow::Result<()> {
     let edge = Edge::load(&config, |_| {}).await?;
     let began = Instant::now();
     let ids = match chat {
-        false => text_ids(&edge, &prompt),
-        true => chat_ids(&edge, &[user(&prompt)]),
+        false => edge.text_ids(prompt).await,
+        true => edge.chat_ids(vec![user(&prompt)]).await,
     };
     let request = ids.and_then(|ids| answer_request(&edge, ids, terms(&sampling), began));
     let mut collected = Collected::default();

@@ -14,7 +14,6 @@ mod request;
 mod respond;
 
 use crate::door::{Asked, Called, Door};
-use crate::request::{chat_ids, text_ids};
 use axum::Extension;
 use axum::Router;
 use axum::body::Bytes;
@@ -166,22 +165,23 @@ impl Api {
             Call::Chat => "chat",
             Call::Completion => "completions",
         };
-        let events = self.door.begin(Called { name, headers }, |edge| {
+        let edge = Arc::clone(&self.door.edge);
+        let asked = async {
             let request = read(call, body)?;
             self.check_model(&request.model)?;
             wanted = request.wanted;
             Ok(Asked {
                 peer,
                 prompt: match request.prompt {
-                    Prompt::Messages(messages) => chat_ids(edge, &messages)?,
-                    Prompt::Text(text) => text_ids(edge, &text)?,
+                    Prompt::Messages(messages) => edge.chat_ids(messages).await?,
+                    Prompt::Text(text) => edge.text_ids(text).await?,
                     Prompt::Ids(ids) => ids,
                 },
                 terms: request.terms,
                 deadline: None,
             })
-        })?;
-        let edge = Arc::clone(&self.door.edge);
+        };
+        let events = self.door.begin(Called { name, headers }, asked).await?;
         let logprobs = Logprobs::new(move |id| {
             // An id that is no text is no reason to end an answer.
             edge.tokenizer.decode(&[id], false).unwrap_or_default()

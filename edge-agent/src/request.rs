@@ -4,9 +4,9 @@ use crate::answer::AnswerRequest;
 use crate::edge::Edge;
 use std::time::Instant;
 use tandem_proto::v1;
-use tandem_service::status::{bad_request, failure};
-use tandem_text::{ChatMessage, RenderOptions, StopStrings, TextError};
-use tonic::{Code, Status};
+use tandem_service::status::bad_request;
+use tandem_text::StopStrings;
+use tonic::Status;
 
 /// The terms of an answer, as both client calls have them.
 #[derive(Debug, Clone, Default)]
@@ -19,7 +19,8 @@ pub struct Terms {
     pub stop: Vec<String>,
 }
 
-/// Checks the terms and completes them: an absent seed is drawn.
+/// Checks the terms and completes them: parameters that are absent are the model's defaults, and an absent
+/// seed is drawn.
 ///
 /// # Errors
 /// INVALID_ARGUMENT with the fields concerned.
@@ -30,6 +31,7 @@ pub fn answer_request(
     began: Instant,
 ) -> Result<AnswerRequest, Status> {
     let mut sampling = terms.sampling.unwrap_or_default();
+    edge.sampling.complete(&mut sampling);
     let parameters = tandem_wire::parameters(Some(&sampling), edge.config.vocabulary)
         .map_err(|errors| tandem_wire::parameter_status(&errors))?;
     sampling.seed = Some(sampling.seed.unwrap_or_else(rand::random));
@@ -57,52 +59,4 @@ pub fn answer_request(
         stop,
         began,
     })
-}
-
-/// The ids of a plain prompt, with the special tokens the model puts around one.
-///
-/// # Errors
-/// INTERNAL when the tokenizer fails.
-pub fn text_ids(edge: &Edge, text: &str) -> Result<Vec<u32>, Status> {
-    edge.tokenizer
-        .encode(text, true)
-        .map_err(|error| text_status(&error))
-}
-
-/// The ids of a conversation, opened for an answer.
-///
-/// # Errors
-/// INVALID_ARGUMENT when the template refuses the messages, FAILED_PRECONDITION when the model has
-/// none.
-pub fn chat_ids(edge: &Edge, messages: &[v1::ChatMessage]) -> Result<Vec<u32>, Status> {
-    if messages.is_empty() {
-        return Err(bad_request("MESSAGES", [("messages", "is empty")]));
-    }
-    let template = edge.template.as_ref().map_err(text_status)?;
-    let messages: Vec<ChatMessage> = messages
-        .iter()
-        .map(|m| ChatMessage::new(&m.role, &m.content))
-        .collect();
-    let text = template
-        .render(&messages, &RenderOptions::default())
-        .map_err(|error| text_status(&error))?;
-    // The template has written the special tokens.
-    edge.tokenizer
-        .encode(&text, false)
-        .map_err(|error| text_status(&error))
-}
-
-fn text_status(error: &TextError) -> Status {
-    let message = error.to_string();
-    match error {
-        TextError::ChatTemplateRaised { .. } | TextError::ChatTemplateRender { .. } => {
-            bad_request("MESSAGES", [("messages", message)])
-        }
-        TextError::NoChatTemplate { .. }
-        | TextError::NoDefaultChatTemplate { .. }
-        | TextError::ChatTemplateSyntax { .. } => {
-            failure(Code::FailedPrecondition, "CHAT_TEMPLATE", message)
-        }
-        _ => failure(Code::Internal, "TEXT", message),
-    }
 }

@@ -2,7 +2,7 @@
 
 use crate::answer::AnswerEvent;
 use crate::door::{Asked, Called, Door};
-use crate::request::{Terms, chat_ids, text_ids};
+use crate::request::Terms;
 use std::pin::Pin;
 use tandem_proto::v1;
 use tandem_proto::v1::generation_service_server::GenerationService;
@@ -41,18 +41,21 @@ impl GenerationService for Generation {
             name: "generate",
             headers: metadata.as_ref(),
         };
-        let events = self.0.begin(called, |edge| {
+        let asked = async {
             Ok(Asked {
                 peer,
                 deadline: deadline(&metadata)?,
                 prompt: match input {
-                    Some(v1::generate_request::Input::Prompt(text)) => text_ids(edge, &text)?,
+                    Some(v1::generate_request::Input::Prompt(text)) => {
+                        self.0.edge.text_ids(text).await?
+                    }
                     Some(v1::generate_request::Input::TokenIds(ids)) => ids.ids,
                     None => return Err(bad_request("PROMPT", [("prompt", "is absent")])),
                 },
                 terms,
             })
-        })?;
+        };
+        let events = self.0.begin(called, asked).await?;
         use v1::generate_response::Event;
         let stream = events.map(|event| {
             let event = match event? {
@@ -81,14 +84,15 @@ impl GenerationService for Generation {
             name: "chat",
             headers: metadata.as_ref(),
         };
-        let events = self.0.begin(called, |edge| {
+        let asked = async {
             Ok(Asked {
                 peer,
                 deadline: deadline(&metadata)?,
-                prompt: chat_ids(edge, &messages)?,
+                prompt: self.0.edge.chat_ids(messages).await?,
                 terms,
             })
-        })?;
+        };
+        let events = self.0.begin(called, asked).await?;
         use v1::chat_response::Event;
         let stream = events.map(|event| {
             let event = match event? {
@@ -107,8 +111,8 @@ impl GenerationService for Generation {
     ) -> Result<Response<v1::TokenizeResponse>, Status> {
         use v1::tokenize_request::Input;
         let ids = match request.into_inner().input {
-            Some(Input::Text(text)) => text_ids(&self.0.edge, &text)?,
-            Some(Input::Chat(chat)) => chat_ids(&self.0.edge, &chat.messages)?,
+            Some(Input::Text(text)) => self.0.edge.text_ids(text).await?,
+            Some(Input::Chat(chat)) => self.0.edge.chat_ids(chat.messages).await?,
             None => return Err(bad_request("INPUT", [("input", "is absent")])),
         };
         let spelled = |&id: &u32| self.0.edge.tokenizer.id_to_token(id).unwrap_or_default();
@@ -129,6 +133,9 @@ impl GenerationService for Generation {
             codec: edge.codec.name().to_owned(),
             context: cloud.as_ref().map_or(0, |cloud| count(edge.context(cloud))),
             cloud_reachable: cloud.is_some(),
+            edge: edge.held(),
+            cloud: cloud.and_then(|cloud| cloud.held.clone()),
+            default_sampling: Some(edge.sampling.parameters().clone()),
         }))
     }
 }

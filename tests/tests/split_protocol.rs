@@ -233,6 +233,25 @@ async fn messages_that_do_not_fit_end_the_stream_with_their_reason() {
         ),
         (
             after_open(vec![
+                rows(0, 0, &[1, 2], false),
+                Message::Run(v1::Run {
+                    history_token_ids: vec![1, 2, 3],
+                    ..v1::Run::default()
+                }),
+            ]),
+            invalid,
+            "RUN",
+        ),
+        (
+            after_open(vec![Message::Run(v1::Run {
+                eos_token_ids: (0..65).collect(),
+                ..v1::Run::default()
+            })]),
+            invalid,
+            "RUN",
+        ),
+        (
+            after_open(vec![
                 run(0),
                 rows(0, 0, &[1; 256], false),
                 rows(0, 256, &[1], true),

@@ -58,13 +58,15 @@ pub enum DecodeError {
         /// Values a row expected.
         expected: usize,
     },
-    /// The payload is shorter or longer than the header says.
-    #[error("a payload of {found} bytes, expected {expected}")]
-    Payload {
+    /// The payload is shorter than any encoder's of as many rows.
+    #[error("{rows} rows in a payload of {found} bytes: they take at least {least}")]
+    TooShort {
+        /// Rows the frame declares.
+        rows: usize,
         /// Bytes found.
         found: usize,
-        /// Bytes the header implies.
-        expected: usize,
+        /// Bytes that so many rows take at least.
+        least: usize,
     },
     /// The payload ends early.
     #[error("the payload ends early")]

@@ -2,6 +2,7 @@
 
 use crate::codec::Format;
 use crate::error::DecodeError;
+use crate::{entropy_coded, plain, tab_q};
 
 /// What a receiver accepts.
 #[derive(Debug, Clone, Copy)]
@@ -33,7 +34,8 @@ impl FrameHeader {
     /// Reads a frame's header and returns it with the payload.
     ///
     /// # Errors
-    /// When it is malformed or beyond `limits`. Nothing is allocated.
+    /// When it is malformed, beyond `limits`, or its payload is shorter than so many rows can be.
+    /// Nothing is allocated.
     pub fn read(frame: &[u8], limits: Limits) -> Result<(Self, &[u8]), DecodeError> {
         let (&number, rest) = frame.split_first().ok_or(DecodeError::Header)?;
         let format = Format::from_number(number).ok_or(DecodeError::Format(number))?;
@@ -56,7 +58,30 @@ impl FrameHeader {
             rows: rows as usize,
             hidden: hidden as usize,
         };
+        let least = header.least_payload();
+        if payload.len() < least {
+            return Err(DecodeError::TooShort {
+                rows: header.rows,
+                found: payload.len(),
+                least,
+            });
+        }
         Ok((header, payload))
+    }
+}
+
+impl FrameHeader {
+    /// Bytes that no encoder's payload of these rows stays below, so that a short frame cannot cost
+    /// its receiver the work and memory of many rows.
+    fn least_payload(&self) -> usize {
+        let Self { rows, hidden, .. } = *self;
+        match self.format {
+            Format::F32 => 4 * hidden * rows,
+            Format::Bf16 => 2 * hidden * rows,
+            Format::Int8 => plain::int8_row_bytes(hidden) * rows,
+            Format::TabQ => tab_q::least_row_bytes(hidden) * rows,
+            Format::TabQEc | Format::TabQEcCalibrated => entropy_coded::least_payload(rows),
+        }
     }
 }
 

@@ -29,7 +29,7 @@ mod tab_q;
 mod threshold_split;
 
 pub use codec::{Codec, Format};
-pub use decoder::Decoder;
+pub use decoder::{Decoder, FramePosition};
 pub use encoder::{Encoded, Encoder};
 pub use entropy_coded::{MAX_PROFILE_BYTES, MAX_REFLECTIONS, Profile};
 #[cfg(feature = "fit")]

@@ -95,6 +95,16 @@ impl<'a> Decoder<'a> {
         })
     }
 
+    /// Goes on where [`Decoder::pause`] stopped, with the bytes that were left there.
+    pub(crate) fn resume(state: u32, bytes: &'a [u8]) -> Self {
+        Self { state, bytes }
+    }
+
+    /// The state, and how many bytes are left: what [`Decoder::resume`] needs to go on.
+    pub(crate) fn pause(&self) -> (u32, usize) {
+        (self.state, self.bytes.len())
+    }
+
     /// Where among [`TOTAL`] the next symbol lies.
     #[inline]
     pub(crate) fn peek(&self) -> u32 {

@@ -151,6 +151,13 @@ fn put_outliers(row: &[f32], bits: u32, outliers: &[usize], out: &mut Vec<u8>) {
     writer.finish();
 }
 
+/// The least bytes of a row of `hidden` values: head, codes of the narrowest width and no outliers, or
+/// the values as they are where those are shorter.
+pub(crate) fn least_row_bytes(hidden: usize) -> usize {
+    let narrowest = *WIDTHS.start() as usize;
+    (6 + (hidden * narrowest).div_ceil(8)).min(1 + 4 * hidden)
+}
+
 /// Reads a row of `hidden` values from the front of `payload` and returns what is behind it.
 pub(crate) fn take_row<'a>(
     payload: &'a [u8],

@@ -4,7 +4,9 @@
 
 use proptest::prelude::*;
 use std::sync::Arc;
-use tandem_codec::{Codec, DecodeError, Decoder, EncodeError, Encoder, Limits, Profile};
+use tandem_codec::{
+    Codec, DecodeError, Decoder, EncodeError, Encoder, FramePosition, Limits, Profile,
+};
 
 const HIDDEN: usize = 75;
 
@@ -78,6 +80,38 @@ proptest! {
         }
     }
 
+    /// Rows read a few at a time are those read at once, whatever is few.
+    #[test]
+    fn a_frame_is_read_in_parts(
+        values in rows(), codec in codecs(), calibrated in any::<bool>(), parts in prop::collection::vec(1usize..4, 4),
+    ) {
+        let profile = Some(profile()).filter(|_| calibrated);
+        let mut frame = Vec::new();
+        Encoder::new(codec, profile.as_ref()).encode(&values, HIDDEN, &mut frame).unwrap();
+        let mut decoder = Decoder::new(profile);
+        let mut whole = Vec::new();
+        decoder.decode(&frame, limits(HIDDEN), &mut whole).unwrap();
+        let mut position = FramePosition::begin(&frame, limits(HIDDEN)).unwrap();
+        let mut joined = Vec::new();
+        for part in parts {
+            decoder.decode_rows(&frame, &mut position, part, &mut joined).unwrap();
+        }
+        prop_assert_eq!(position.rows_left(), 0);
+        prop_assert_eq!(joined, whole);
+    }
+
+    /// A row that costs its sender next to nothing costs its receiver next to nothing.
+    #[test]
+    fn a_frame_has_no_more_rows_than_its_bytes_can_hold(
+        format in 1u8..7, payload in prop::collection::vec(prop_oneof![Just(0u8), Just(1), any::<u8>()], 0..600),
+    ) {
+        let mut frame = vec![format, 0x80, 0x40, HIDDEN as u8];
+        frame.extend(&payload);
+        let limits = Limits { max_rows: 1 << 20, hidden: HIDDEN };
+        let refused = FramePosition::begin(&frame, limits).unwrap_err();
+        prop_assert!(matches!(refused, DecodeError::TooShort { rows: 8192, .. }), "{}", refused);
+    }
+
     #[test]
     fn a_damaged_frame_never_panics(
         values in rows(), codec in codecs(), at in any::<prop::sample::Index>(), byte in any::<u8>(), cut in 0usize..9,
@@ -136,6 +170,43 @@ fn values_that_are_not_finite_are_refused_with_their_place() {
             .encode(&[f32::MAX], 1, &mut out)
             .is_err()
     );
+}
+
+/// Once the coder's bytes are spent and its state is 1, symbols at the beginning of their tables would
+/// go on without end.
+#[test]
+fn a_frame_that_has_run_dry_is_refused() {
+    // Two rows' bytes that hold the symbols of none: state 1, nothing behind.
+    let frame = [5, 2, HIDDEN as u8, 0, 0, 1];
+    let decoded = Decoder::default().decode(&frame, limits(HIDDEN), &mut Vec::new());
+    assert_eq!(decoded, Err(DecodeError::Truncated));
+}
+
+/// The smallest rows there are: what a decoder takes for too short is smaller.
+#[test]
+fn many_rows_of_zeros_come_back() {
+    for hidden in [1, 2, 9, HIDDEN] {
+        for rows in [1, 2, 63, 1000] {
+            for codec in Codec::ALL {
+                let values = vec![0.0; rows * hidden];
+                let mut frame = Vec::new();
+                Encoder::new(codec, None)
+                    .encode(&values, hidden, &mut frame)
+                    .unwrap();
+                let limits = Limits {
+                    max_rows: rows,
+                    hidden,
+                };
+                let mut out = Vec::new();
+                let decoded = Decoder::default().decode(&frame, limits, &mut out);
+                assert!(
+                    decoded.is_ok(),
+                    "{codec}, {rows} rows of {hidden}: {decoded:?}"
+                );
+                assert_eq!(out.len(), values.len());
+            }
+        }
+    }
 }
 
 #[test]

@@ -12,8 +12,9 @@ use std::time::{Duration, Instant};
 use tandem_codec::{Limits, Profile};
 use tandem_model::{KvCache, LayerRange, ModelConfig, Segment, Tensor};
 
-/// Rows that waiting prefills of one session are merged to, at most: enough for the matrix
-/// products to be efficient, few enough for a decode row of another session to wait for.
+/// The most rows of one step: enough for the matrix products to be efficient, few enough for a decode
+/// row of another session to wait for. Waiting prefills of one session are merged to as many, and
+/// longer ones run in parts.
 pub const MERGED_ROWS: usize = 128;
 
 /// The layers behind a split, the head, and the sampler.
@@ -31,7 +32,7 @@ pub struct BackSession {
     history: TokenHistory,
     run: Option<Run>,
     decoders: FrameDecoders,
-    /// How long the last step's frames took to decode.
+    /// How long the frames of the step under way took to decode.
     decode: Duration,
     _reservation: Reservation,
 }
@@ -156,7 +157,9 @@ impl Back {
     ) -> Result<Tensor, EngineError> {
         let hidden = match input {
             RowsInput::Tokens(tokens) => self.segment.embed(&tokens[skip.min(tokens.len())..])?,
-            RowsInput::Frames(frames) => self.decode(session, frames, skip)?,
+            RowsInput::Frames(frames) => {
+                self.decode(session, &mut frames.clone(), (usize::MAX, skip))?
+            }
         };
         Ok(self.segment.forward(hidden, &mut session.cache)?)
     }
@@ -169,11 +172,12 @@ impl Back {
         Ok(self.segment.logits(residual, count)?)
     }
 
+    /// Takes the next `rows` rows off `frames`, and leaves the first `skip` of them out.
     fn decode(
         &self,
         session: &mut BackSession,
-        frames: &[Bytes],
-        skip: usize,
+        frames: &mut Vec<Bytes>,
+        (rows, skip): (usize, usize),
     ) -> Result<Tensor, EngineError> {
         let began = Instant::now();
         let hidden = self.config().hidden;
@@ -182,18 +186,19 @@ impl Back {
             hidden,
         };
         let position = session.cache.len().saturating_sub(skip);
-        let values = session.decoders.decode(frames, position, limits)?;
-        session.decode = began.elapsed();
+        let values = session.decoders.take_rows(frames, rows, position, limits)?;
+        session.decode += began.elapsed();
         let rows = values.len() / hidden;
         let skip = skip.min(rows);
         Ok(self.segment.rows(&values[skip * hidden..], rows - skip)?)
     }
 
+    /// Runs the next rows of a step, at most [`MERGED_ROWS`] of its input.
     fn rows(
         &mut self,
         session: &mut BackSession,
-        step: RowsStep,
-    ) -> Result<BackOutput, EngineError> {
+        step: &mut RowsStep,
+    ) -> Result<Option<BackOutput>, EngineError> {
         let start = session.cache.len();
         if step.start != start {
             return Err(EngineError::OutOfOrder {
@@ -201,31 +206,51 @@ impl Back {
                 expected: start,
             });
         }
-        let residual = self.forward(session, &step.input, step.skip)?;
-        let ids = match &step.input {
-            RowsInput::Tokens(tokens) => tokens,
-            RowsInput::Frames(_) => &step.token_ids,
+        let input = step.skip + step.count;
+        let part = input.min(MERGED_ROWS);
+        let skip = step.skip.min(part);
+        let (hidden, ids) = match &mut step.input {
+            RowsInput::Tokens(tokens) => {
+                let ids: Vec<u32> = tokens.drain(..part.min(tokens.len())).collect();
+                (self.segment.embed(&ids[skip.min(ids.len())..])?, ids)
+            }
+            RowsInput::Frames(frames) => {
+                let known = part.min(step.token_ids.len());
+                let ids = step.token_ids.drain(..known).collect();
+                (self.decode(session, frames, (part, skip))?, ids)
+            }
+        };
+        // All rows of a part may be known already.
+        let residual = match part > skip {
+            true => Some(self.segment.forward(hidden, &mut session.cache)?),
+            false => None,
         };
         // Ids are only of use without a gap; a run with penalties says when one is missing.
         if session.history.len() == start {
-            session.history.extend(ids.iter().skip(step.skip).copied());
+            session.history.extend(ids.into_iter().skip(skip));
+        }
+        step.start += part - skip;
+        step.count -= part - skip;
+        step.skip -= skip;
+        if part < input {
+            return Ok(None);
         }
         let decode = std::mem::take(&mut session.decode);
-        if !step.want {
-            return Ok(BackOutput {
+        let (true, Some(residual)) = (step.want, residual) else {
+            return Ok(Some(BackOutput {
                 token: None,
                 decode,
-            });
-        }
+            }));
+        };
         let token = self.sample(session, &residual);
         if token.is_err() {
             session.cache.truncate(start);
             session.history.truncate(start);
         }
-        Ok(BackOutput {
+        Ok(Some(BackOutput {
             token: Some(token?),
             decode,
-        })
+        }))
     }
 
     fn sample(
@@ -264,17 +289,23 @@ impl Half for Back {
         self.session(open)
     }
 
-    fn step(
+    fn advance(
         &mut self,
         session: &mut BackSession,
-        step: BackStep,
-    ) -> Result<BackOutput, EngineError> {
+        step: &mut BackStep,
+    ) -> Result<Option<BackOutput>, EngineError> {
         match step {
-            BackStep::Rows(rows) => self.rows(session, rows),
+            BackStep::Rows(rows) => {
+                let run = self.rows(session, rows);
+                if run.is_err() {
+                    session.decoders.forget_frame();
+                }
+                run
+            }
             BackStep::Truncate { position } => {
-                session.cache.truncate(position);
-                session.history.truncate(position);
-                Ok(BackOutput::default())
+                session.cache.truncate(*position);
+                session.history.truncate(*position);
+                Ok(Some(BackOutput::default()))
             }
             BackStep::Run(request) => {
                 let known = session.history.len();
@@ -282,8 +313,8 @@ impl Half for Back {
                     let missing = request.history[known..].iter().copied();
                     session.history.extend(missing);
                 }
-                session.run = Some(Run::new(*request));
-                Ok(BackOutput::default())
+                session.run = Some(Run::new(std::mem::take(request)));
+                Ok(Some(BackOutput::default()))
             }
         }
     }

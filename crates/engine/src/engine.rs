@@ -33,15 +33,32 @@ pub trait Half: 'static {
     /// When there is no room for it.
     fn open(&mut self, open: Self::Open) -> Result<Self::Session, EngineError>;
 
-    /// Runs one step.
+    /// Runs a step, or a part of a long one, which is taken off `step`: `None` when there is more to do.
+    /// Others have their turn before the next part.
     ///
     /// # Errors
-    /// As the step says. The session is then as it was before.
+    /// As the step says. The session is then as it was before the part.
+    fn advance(
+        &mut self,
+        session: &mut Self::Session,
+        step: &mut Self::Step,
+    ) -> Result<Option<Self::Output>, EngineError>;
+
+    /// Runs a step to its end.
+    ///
+    /// # Errors
+    /// As the step says.
     fn step(
         &mut self,
         session: &mut Self::Session,
-        step: Self::Step,
-    ) -> Result<Self::Output, EngineError>;
+        mut step: Self::Step,
+    ) -> Result<Self::Output, EngineError> {
+        loop {
+            if let Some(output) = self.advance(session, &mut step)? {
+                return Ok(output);
+            }
+        }
+    }
 
     /// Makes `next` part of `step`, both waiting prefills of one session, or gives it back.
     fn merge(step: &mut Self::Step, next: Self::Step) -> Option<Self::Step>;
@@ -56,7 +73,8 @@ pub struct Completed<T> {
     pub start: Instant,
     /// From submission to start.
     pub queue: Duration,
-    /// From start to end. Zero for a step that was merged into a later one.
+    /// What its parts took, without what others did in between. Zero for a step that was merged into a
+    /// later one.
     pub compute: Duration,
 }
 
@@ -71,6 +89,9 @@ struct Reply<T> {
 struct Job<H: Half> {
     step: H::Step,
     replies: Vec<Reply<H::Output>>,
+    /// When its first part was taken up, and how long its parts took so far.
+    begun: Option<Instant>,
+    compute: Duration,
 }
 
 enum Request<H: Half> {
@@ -216,6 +237,8 @@ impl<H: Half> EngineSession<H> {
                 to,
                 submitted: Instant::now(),
             }],
+            begun: None,
+            compute: Duration::ZERO,
         };
         self.engine
             .send(Request::Step(self.key, priority, job))
@@ -313,20 +336,26 @@ impl<H: Half> EngineLoop<H> {
         }
     }
 
-    fn step(&mut self, key: SessionKey, job: Job<H>) {
-        let start = Instant::now();
+    fn step(&mut self, key: SessionKey, mut job: Job<H>) {
+        let part_begun = Instant::now();
+        let start = *job.begun.get_or_insert(part_begun);
         let result = match self.sessions.get_mut(&key) {
             None => Err(EngineError::SessionGone),
             Some(session) => {
                 let half = &mut self.half;
-                guarded(|| half.step(session, job.step))
+                guarded(|| half.advance(session, &mut job.step))
             }
         };
+        job.compute += part_begun.elapsed();
         if let Err(EngineError::Panicked(message)) = &result {
             tracing::error!(message, "a step panicked; its session is lost");
             self.sessions.remove(&key);
         }
-        answer(job.replies, result, start);
+        match result {
+            Ok(None) => self.scheduler.resume(key, job),
+            Ok(Some(output)) => answer(job.replies, Ok(output), (start, job.compute)),
+            Err(error) => answer(job.replies, Err(error), (start, job.compute)),
+        }
     }
 }
 
@@ -340,8 +369,11 @@ fn absorb<H: Half>(job: &mut Job<H>, next: Job<H>) -> Option<Job<H>> {
     }
 }
 
-fn answer<T: Default>(mut replies: Vec<Reply<T>>, result: Result<T, EngineError>, start: Instant) {
-    let compute = start.elapsed();
+fn answer<T: Default>(
+    mut replies: Vec<Reply<T>>,
+    result: Result<T, EngineError>,
+    (start, compute): (Instant, Duration),
+) {
     let last = replies.pop();
     for reply in replies {
         let queue = start.saturating_duration_since(reply.submitted);
@@ -375,4 +407,82 @@ fn guarded<T>(work: impl FnOnce() -> Result<T, EngineError>) -> Result<T, Engine
             .unwrap_or_else(|| "panic without a message".to_owned());
         Err(EngineError::Panicked(message))
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Counts rows; a step of several runs a row a part, each when the test lets it.
+    struct Counting {
+        parts: std::sync::mpsc::Receiver<()>,
+    }
+
+    impl Half for Counting {
+        type Session = usize;
+        type Open = ();
+        type Step = usize;
+        type Output = usize;
+
+        fn open(&mut self, (): ()) -> Result<usize, EngineError> {
+            Ok(0)
+        }
+
+        fn advance(
+            &mut self,
+            done: &mut usize,
+            step: &mut usize,
+        ) -> Result<Option<usize>, EngineError> {
+            self.parts.recv().map_err(|_| EngineError::Stopped)?;
+            *done += 1;
+            *step -= 1;
+            Ok((*step == 0).then_some(*done))
+        }
+
+        fn merge(_: &mut usize, next: usize) -> Option<usize> {
+            Some(next)
+        }
+    }
+
+    async fn engine() -> (Engine<Counting>, std::sync::mpsc::Sender<()>) {
+        let (allow, parts) = std::sync::mpsc::channel();
+        let engine = Engine::start("test", 1, move || Ok::<_, EngineError>(Counting { parts }));
+        (engine.await.unwrap(), allow)
+    }
+
+    #[tokio::test]
+    async fn a_long_step_lets_others_in_between_its_parts() {
+        let (engine, allow) = engine().await;
+        let (long, short) = (
+            engine.open(()).await.unwrap(),
+            engine.open(()).await.unwrap(),
+        );
+        let long = long.submit(Priority::Prefill, 100).await.unwrap();
+        allow.send(()).unwrap();
+        let short = short.submit(Priority::Decode, 1).await.unwrap();
+        // The first part of the long one was under way at most.
+        allow.send(()).unwrap();
+        allow.send(()).unwrap();
+        assert_eq!(short.await.unwrap().unwrap().output, 1);
+        (0..100).for_each(|_| allow.send(()).unwrap());
+        let long = long.await.unwrap().unwrap();
+        assert_eq!(long.output, 100);
+    }
+
+    #[tokio::test]
+    async fn a_closed_session_ends_between_the_parts_of_its_step() {
+        let (engine, allow) = engine().await;
+        let (long, other) = (
+            engine.open(()).await.unwrap(),
+            engine.open(()).await.unwrap(),
+        );
+        let pending = long.submit(Priority::Prefill, usize::MAX).await.unwrap();
+        allow.send(()).unwrap();
+        drop(long);
+        allow.send(()).unwrap();
+        allow.send(()).unwrap();
+        let other = other.run(Priority::Decode, 1);
+        assert_eq!(other.await.unwrap().output, 1);
+        assert!(pending.await.is_err());
+    }
 }

@@ -5,7 +5,7 @@ use bytes::Bytes;
 use std::collections::HashMap;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
-use tandem_codec::{Codec, Decoder, Encoded, Encoder, Limits, Profile};
+use tandem_codec::{Codec, Decoder, Encoded, Encoder, FramePosition, Limits, Profile};
 
 /// Values below which a thread takes longer to start than to do its part.
 const WORTH_A_THREAD: usize = 1 << 14;
@@ -72,6 +72,15 @@ impl FrameEncoders {
 pub(crate) struct FrameDecoders {
     profile: Option<Arc<Profile>>,
     decoders: Vec<Decoder>,
+    /// How far the frame is read that a step goes on with.
+    reading: Option<FramePosition>,
+}
+
+/// Rows of a frame that one decoder reads.
+struct Part {
+    frame: Bytes,
+    from: FramePosition,
+    rows: usize,
 }
 
 impl FrameDecoders {
@@ -79,41 +88,90 @@ impl FrameDecoders {
         Self {
             profile,
             decoders: Vec::new(),
+            reading: None,
         }
     }
 
-    /// Decodes consecutive frames, the first of which begins at `position`: `[rows, hidden]`.
-    pub(crate) fn decode(
+    /// Takes the next `rows` rows off consecutive frames, or all there are: `[rows, hidden]`. Frames
+    /// that were read to their end leave `frames`; of one that was not, the next call reads the rest.
+    /// The first row is at `position`.
+    pub(crate) fn take_rows(
         &mut self,
-        frames: &[Bytes],
+        frames: &mut Vec<Bytes>,
+        rows: usize,
         position: usize,
         limits: Limits,
     ) -> Result<Vec<f32>, EngineError> {
-        let bytes: usize = frames.iter().map(Bytes::len).sum();
-        let threads = threads(frames.len(), bytes);
+        let parts = self.parts(frames, rows, position, limits)?;
+        let bytes: usize = parts.iter().map(|part| part.frame.len()).sum();
+        let threads = threads(parts.len(), bytes);
         while self.decoders.len() < threads {
             self.decoders.push(Decoder::new(self.profile.clone()));
         }
-        let decode = |decoder: &mut Decoder, frame: &Bytes| {
-            let mut rows = Vec::new();
-            decoder.decode(frame, limits, &mut rows)?;
-            Ok(rows)
+        let decode = |decoder: &mut Decoder, part: &Part| {
+            let (mut values, mut at) = (Vec::new(), part.from.clone());
+            decoder
+                .decode_rows(&part.frame, &mut at, part.rows, &mut values)
+                .map(|()| (values, at))
         };
-        let decoded = in_parts(&mut self.decoders[..threads], frames, |decoder, frame| {
-            Ok(decode(decoder, frame))
+        let decoded = in_parts(&mut self.decoders[..threads], &parts, |decoder, part| {
+            Ok(decode(decoder, part))
         })?;
         let mut values = Vec::new();
-        for rows in decoded {
-            let rows = rows.map_err(|source| EngineError::Decode {
+        let mut last = None;
+        for part in decoded {
+            let (rows, at) = part.map_err(|source| EngineError::Decode {
                 position: position + values.len() / limits.hidden,
                 source,
             })?;
+            last = Some(at);
             match values.is_empty() {
                 true => values = rows,
                 false => values.extend_from_slice(&rows),
             }
         }
+        self.reading = last.filter(|at| at.rows_left() > 0);
+        let unread = usize::from(self.reading.is_some());
+        frames.drain(..parts.len().saturating_sub(unread));
         Ok(values)
+    }
+
+    /// Leaves the frame that was being read.
+    pub(crate) fn forget_frame(&mut self) {
+        self.reading = None;
+    }
+
+    fn parts(
+        &mut self,
+        frames: &[Bytes],
+        mut rows: usize,
+        position: usize,
+        limits: Limits,
+    ) -> Result<Vec<Part>, EngineError> {
+        let mut reading = self.reading.take();
+        let mut parts = Vec::new();
+        let mut before = 0;
+        for frame in frames {
+            if rows == 0 {
+                break;
+            }
+            let from = match reading.take() {
+                Some(at) => at,
+                None => FramePosition::begin(frame, limits).map_err(|source| {
+                    let position = position + before;
+                    EngineError::Decode { position, source }
+                })?,
+            };
+            let part = Part {
+                frame: frame.clone(),
+                rows: rows.min(from.rows_left()),
+                from,
+            };
+            rows -= part.rows;
+            before += part.rows;
+            parts.push(part);
+        }
+        Ok(parts)
     }
 }
 
@@ -176,11 +234,22 @@ mod tests {
             hidden,
         };
         let mut decoders = FrameDecoders::new(None);
-        let decoded = decoders.decode(&frames, 0, limits).unwrap();
+        let all = |frames: &[Bytes]| {
+            FrameDecoders::new(None).take_rows(&mut frames.to_vec(), usize::MAX, 100, limits)
+        };
+        let decoded = all(&frames).unwrap();
         assert_eq!(decoded.len(), values.len());
+        // A few rows at a time, whatever frames they are in.
+        let (mut left, mut joined) = (frames.clone(), Vec::new());
+        for rows in [1, 5, 1, 13, 40, 2, 300] {
+            let part = decoders.take_rows(&mut left, rows, 0, limits).unwrap();
+            joined.extend(part);
+        }
+        assert_eq!(joined, decoded);
+        assert!(left.is_empty());
         let mut damaged = frames;
         damaged[3] = Bytes::from_static(&[9]);
-        let refused = decoders.decode(&damaged, 100, limits).unwrap_err();
+        let refused = all(&damaged).unwrap_err();
         assert!(
             matches!(refused, EngineError::Decode { position: 121, .. }),
             "{refused}"

@@ -194,20 +194,20 @@ impl Half for Front {
         self.session(context)
     }
 
-    fn step(
+    fn advance(
         &mut self,
         session: &mut FrontSession,
-        step: FrontStep,
-    ) -> Result<FrontOutput, EngineError> {
+        step: &mut FrontStep,
+    ) -> Result<Option<FrontOutput>, EngineError> {
         match step {
             FrontStep::Tokens {
                 tokens,
                 codec,
                 frame_bytes,
-            } => self.frames(session, &tokens, codec, frame_bytes),
+            } => self.frames(session, tokens, *codec, *frame_bytes).map(Some),
             FrontStep::Truncate { position } => {
-                session.cache.truncate(position);
-                Ok(FrontOutput::default())
+                session.cache.truncate(*position);
+                Ok(Some(FrontOutput::default()))
             }
         }
     }

@@ -74,12 +74,24 @@ impl<J> Scheduler<J> {
         Some((session, job))
     }
 
+    /// Puts what is left of a popped prefill before the session's other steps, behind what others wait for.
+    pub(crate) fn resume(&mut self, session: SessionKey, job: J) {
+        self.unready(session);
+        let queue = self.queues.entry(session).or_default();
+        queue.push_front((Priority::Prefill, job));
+        self.ready(session, Priority::Prefill);
+    }
+
     /// Forgets a session and its waiting steps.
     pub(crate) fn remove(&mut self, session: SessionKey) {
         if self.queues.remove(&session).is_some() {
-            self.decode.retain(|&s| s != session);
-            self.prefill.retain(|&s| s != session);
+            self.unready(session);
         }
+    }
+
+    fn unready(&mut self, session: SessionKey) {
+        self.decode.retain(|&s| s != session);
+        self.prefill.retain(|&s| s != session);
     }
 
     fn ready(&mut self, session: SessionKey, priority: Priority) {
@@ -149,6 +161,18 @@ mod tests {
                 break;
             }
         }
+    }
+
+    #[test]
+    fn the_rest_of_a_long_prefill_waits_for_its_turn() {
+        let mut s = Scheduler::new();
+        s.push(A, Priority::Prefill, "long");
+        s.push(A, Priority::Decode, "behind it");
+        s.push(B, Priority::Prefill, "another's");
+        let (session, job) = s.pop(|_, next| Some(next)).unwrap();
+        s.push(C, Priority::Decode, "a token");
+        s.resume(session, job);
+        assert_eq!(order(&mut s), ["a token", "another's", "long", "behind it"]);
     }
 
     #[test]

@@ -1,4 +1,5 @@
-//! The admin listener: what a cluster asks of a server, apart from its data and plain by default.
+//! The admin listener: what a cluster asks of a server, apart from its data and plain by default. It has
+//! a thread of its own, so that what keeps the server busy does not keep it from saying that it lives.
 //!
 //! One port answers HTTP/1.1 and HTTP/2:
 //!
@@ -18,8 +19,8 @@ use std::time::Duration;
 
 use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::net::TcpListener;
-use tokio_util::sync::CancellationToken;
-use tokio_util::task::AbortOnDropHandle;
+use tokio::sync::oneshot;
+use tokio_util::sync::{CancellationToken, DropGuard};
 use tonic::body::Body;
 use tonic::codegen::http::header::{ALLOW, CONTENT_TYPE};
 use tonic::codegen::http::{HeaderValue, Method, Request, Response, StatusCode};
@@ -42,7 +43,8 @@ const PLAIN_TEXT: HeaderValue = HeaderValue::from_static("text/plain; charset=ut
 #[derive(Debug)]
 pub struct AdminServer {
     address: SocketAddr,
-    task: AbortOnDropHandle<Result<(), tonic::transport::Error>>,
+    ended: oneshot::Receiver<Result<(), tonic::transport::Error>>,
+    _end: DropGuard,
 }
 
 /// The admin listener failed.
@@ -51,19 +53,22 @@ pub enum AdminError {
     /// The listener has no address.
     #[error("the admin listener has no address: {0}")]
     Address(#[source] std::io::Error),
+    /// Its thread could not be started.
+    #[error("cannot start the admin listener's thread: {0}")]
+    Thread(#[source] std::io::Error),
     /// The transport failed.
     #[error("the admin listener failed: {0}")]
     Transport(#[source] tonic::transport::Error),
-    /// Its task died.
-    #[error("the admin listener's task ended early: {0}")]
-    Task(#[source] tokio::task::JoinError),
+    /// Its thread died.
+    #[error("the admin listener's thread ended early")]
+    Died,
 }
 
 /// Serves the metrics and the health on `listener` until `shutdown` resolves, and open connections
-/// for two seconds more. Needs a tokio runtime.
+/// for two seconds more.
 ///
 /// # Errors
-/// The listener has no address.
+/// The listener has no address, or there is no thread to be had.
 pub fn serve(
     listener: TcpListener,
     metrics: PrometheusHandle,
@@ -76,24 +81,60 @@ pub fn serve(
         health: health.clone(),
         grpc: Routes::new(health.server()),
     };
-    let service = tower::service_fn(move |request| pages.clone().answer(request));
-    let task = tokio::spawn(async move {
-        let closing = CancellationToken::new();
-        let serving = Server::builder()
-            .accept_http1(true)
-            .http2_keepalive_interval(Some(Duration::from_secs(30)))
-            .serve_with_incoming_shutdown(service, incoming(listener), closing.cancelled());
-        let mut serving = pin!(serving);
-        tokio::select! {
-            ended = &mut serving => return ended,
-            () = shutdown => closing.cancel(),
-        }
-        tokio::time::timeout(GRACE, serving).await.unwrap_or(Ok(()))
-    });
+    // From the runtime that bound it to the thread's own.
+    let listener = listener.into_std().map_err(AdminError::Address)?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(AdminError::Thread)?;
+    let end = CancellationToken::new();
+    let (tell, ended) = oneshot::channel();
+    let dropped = end.clone();
+    let serve = move || {
+        let served = runtime.block_on(async {
+            tokio::select! {
+                served = serve_pages(listener, pages, shutdown) => served,
+                () = dropped.cancelled() => Ok(()),
+            }
+        });
+        // Whoever does not wait for the end does not miss it.
+        let _ = tell.send(served);
+    };
+    std::thread::Builder::new()
+        .name("admin".to_owned())
+        .spawn(serve)
+        .map_err(AdminError::Thread)?;
     Ok(AdminServer {
         address,
-        task: AbortOnDropHandle::new(task),
+        ended,
+        _end: end.drop_guard(),
     })
+}
+
+async fn serve_pages(
+    listener: std::net::TcpListener,
+    pages: Pages,
+    shutdown: impl Future<Output = ()>,
+) -> Result<(), tonic::transport::Error> {
+    let listener = match TcpListener::from_std(listener) {
+        Ok(listener) => listener,
+        Err(error) => {
+            tracing::error!(%error, "the admin listener is lost");
+            return Ok(());
+        }
+    };
+    let service = tower::service_fn(move |request| pages.clone().answer(request));
+    let closing = CancellationToken::new();
+    let serving = Server::builder()
+        .accept_http1(true)
+        .http2_keepalive_interval(Some(Duration::from_secs(30)))
+        .serve_with_incoming_shutdown(service, incoming(listener), closing.cancelled());
+    let mut serving = pin!(serving);
+    tokio::select! {
+        ended = &mut serving => return ended,
+        () = shutdown => closing.cancel(),
+    }
+    tokio::time::timeout(GRACE, serving).await.unwrap_or(Ok(()))
 }
 
 impl AdminServer {
@@ -107,9 +148,9 @@ impl AdminServer {
     /// # Errors
     /// It ended for another reason.
     pub async fn ended(self) -> Result<(), AdminError> {
-        self.task
+        self.ended
             .await
-            .map_err(AdminError::Task)?
+            .map_err(|_| AdminError::Died)?
             .map_err(AdminError::Transport)
     }
 }

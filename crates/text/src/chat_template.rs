@@ -29,6 +29,10 @@ use crate::template_value::TemplateValue;
 const TEMPLATE_FILE: &str = "chat_template.jinja";
 const CONFIG_FILE: &str = "tokenizer_config.json";
 
+/// Steps that a rendering may take: a hundred for each of many thousand messages, and less than a second.
+/// Who sends messages must not be able to keep a template busy.
+const FUEL: u64 = 5_000_000;
+
 /// The only template of the environment.
 const NAME: &str = "chat_template";
 
@@ -157,6 +161,7 @@ impl ChatTemplate {
         let mut syntax = SyntaxConfig::builder();
         syntax.trim_blocks(true).lstrip_blocks(true);
         environment.set_syntax(syntax.build().map_err(refused)?);
+        environment.set_fuel(Some(FUEL));
         environment.set_unknown_method_callback(unknown_method);
         jinja_builtins::install(&mut environment);
         environment.add_filter("tojson", tojson);

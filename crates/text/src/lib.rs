@@ -69,6 +69,7 @@ mod python_methods;
 mod special_tokens;
 mod stop_strings;
 mod template_value;
+mod token_bound;
 mod tokenizer;
 
 pub use chat_template::{ChatMessage, ChatTemplate, RenderOptions};

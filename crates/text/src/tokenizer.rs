@@ -15,6 +15,7 @@ use crate::error::{Result, TextError};
 use crate::fingerprint::fingerprint;
 use crate::model_files::{bad_field, read_json};
 use crate::special_tokens::SpecialTokens;
+use crate::token_bound::TokenBound;
 
 /// A loaded tokenizer. Cloning is cheap: clones share one vocabulary.
 #[derive(Debug, Clone)]
@@ -32,6 +33,7 @@ struct Inner {
     eos_ids: Vec<u32>,
     bos_rule: BosRule,
     fingerprint: [u8; 32],
+    bound: TokenBound,
 }
 
 /// Who decides whether a plain prompt begins with BOS.
@@ -67,7 +69,6 @@ impl Tokenizer {
             detail: error.to_string(),
         };
         let mut tokenizer = tokenizers::Tokenizer::from_bytes(&text).map_err(unusable)?;
-        drop(text);
         tokenizer.with_truncation(None).map_err(unusable)?;
         tokenizer.with_padding(None);
 
@@ -78,7 +79,11 @@ impl Tokenizer {
             .values()
             .max()
             .map_or(0, |&highest| highest as usize + 1);
-        drop(vocabulary);
+        let bound = TokenBound::new(&text, &vocabulary).map_err(|source| TextError::Json {
+            path: path.clone(),
+            source,
+        })?;
+        drop((text, vocabulary));
         let special_ids = tokenizer
             .get_added_tokens_decoder()
             .iter()
@@ -96,8 +101,19 @@ impl Tokenizer {
                 eos_ids,
                 bos_rule,
                 fingerprint,
+                bound,
             }),
         })
+    }
+
+    /// Tokens that a text takes at least: told from its bytes, in no time. 0 where nothing is known.
+    pub fn least_tokens(&self, text: &str) -> usize {
+        self.inner.bound.least_tokens(text)
+    }
+
+    /// Bytes of the longest token: a text of more than so many times a number of tokens takes more of them.
+    pub fn longest_token_bytes(&self) -> usize {
+        self.inner.bound.longest()
     }
 
     /// The ids of `text`. The text of a special token becomes its id wherever it

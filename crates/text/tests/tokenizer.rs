@@ -213,6 +213,37 @@ fn a_word_that_the_model_names_special_is_special_under_its_id() {
     assert_eq!(named.token_to_id("[PAD]"), None);
 }
 
+/// The bound that long texts are refused by holds for whatever text, by whatever tokenizer.
+#[test]
+fn no_text_has_fewer_tokens_than_its_bytes_say() {
+    let mut models = fixture_models();
+    models.push(support::default_model());
+    let texts = [
+        "1".repeat(1000),
+        " ".repeat(1000),
+        "\n \t".repeat(300),
+        "the quick brown fox ".repeat(50),
+        "Zürich, naïve, Ελλάδα, 東京, 🦀, e\u{301}e\u{301}".repeat(20),
+        "<|im_start|>user\n".repeat(40),
+        "====----====".repeat(60),
+    ];
+    for model in models {
+        let tokenizer = Tokenizer::load(&model).unwrap();
+        for text in &texts {
+            let tokens = tokenizer.encode(text, false).unwrap().len();
+            let least = tokenizer.least_tokens(text);
+            assert!(
+                least <= tokens,
+                "{}: {least} of {tokens}: {text:.20}",
+                model.display()
+            );
+            assert!(text.len() <= tokens * tokenizer.longest_token_bytes());
+        }
+    }
+    let tokenizer = Tokenizer::load(&support::default_model()).unwrap();
+    assert_eq!(tokenizer.least_tokens(&"1".repeat(1000)), 1000);
+}
+
 #[test]
 fn a_prompt_is_neither_cut_nor_padded() {
     let (tokenizer, _dir) = byte_fallback_tokenizer();

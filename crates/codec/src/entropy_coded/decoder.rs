@@ -15,22 +15,29 @@ pub(crate) struct Scratch {
     outliers: Vec<(usize, f32)>,
 }
 
-/// Appends the rows of a payload.
-pub(crate) fn decode(
-    payload: &[u8],
+/// Bytes that a payload of `rows` rows has at least. A row's scale and step take 16 bits; one is left
+/// to what the coder's divisions round off, and eight bytes to the last rows, whose bits share the
+/// coder's state.
+pub(crate) fn least_payload(rows: usize) -> usize {
+    (rows * 15 / 8).saturating_sub(8)
+}
+
+/// Appends the next `rows` rows. `decoder` must be done behind the last row of a payload.
+pub(crate) fn decode_rows(
+    decoder: &mut rans::Decoder<'_>,
     (rows, hidden): (usize, usize),
     profile: &Profile,
     scratch: &mut Scratch,
     out: &mut Vec<f32>,
 ) -> Result<(), DecodeError> {
-    let mut decoder = rans::Decoder::new(payload).ok_or(DecodeError::Truncated)?;
     for _ in 0..rows {
-        take_row(&mut decoder, hidden, profile, scratch, out)?;
+        // What has run dry would go on for ever: each symbol at the beginning of its table costs nothing.
+        if decoder.is_done() {
+            return Err(DecodeError::Truncated);
+        }
+        take_row(decoder, hidden, profile, scratch, out)?;
     }
-    match decoder.is_done() {
-        true => Ok(()),
-        false => Err(DecodeError::Malformed("symbols that no encoder writes")),
-    }
+    Ok(())
 }
 
 fn take_row(

@@ -22,7 +22,7 @@ mod row;
 mod tables;
 mod trellis;
 
-pub(crate) use decoder::{Scratch, decode};
+pub(crate) use decoder::{Scratch, decode_rows, least_payload};
 pub(crate) use encoder::RowEncoder;
 #[cfg(feature = "fit")]
 pub use fit::{fit, fit_built_in};

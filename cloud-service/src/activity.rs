@@ -1,0 +1,149 @@
+//! What a session is doing, as far as it matters when another one needs its room.
+
+use std::time::{Duration, Instant};
+
+/// A session's phase and its last sign of life.
+#[derive(Debug)]
+pub(crate) struct Activity {
+    phase: Phase,
+    last_sign: Instant,
+    /// Steps that the engine owes it.
+    waits_for: usize,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    /// No answer has begun.
+    Opened,
+    /// From the first rows of an answer to its end.
+    Answering,
+    /// Between answers.
+    Kept,
+}
+
+/// When a session must go: the least of all first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Turn {
+    rank: Rank,
+    since: Instant,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Rank {
+    Kept,
+    Stalled,
+    Opened,
+}
+
+impl Activity {
+    /// A session that was opened just now.
+    pub(crate) fn opened(now: Instant) -> Self {
+        Self {
+            phase: Phase::Opened,
+            last_sign: now,
+            waits_for: 0,
+        }
+    }
+
+    /// Rows of an answer have come.
+    pub(crate) fn answers(&mut self, now: Instant) {
+        self.phase = Phase::Answering;
+        self.last_sign = now;
+    }
+
+    /// Rows of no answer have come.
+    pub(crate) fn heard(&mut self, now: Instant) {
+        self.last_sign = now;
+    }
+
+    /// The answer has ended, or was truncated.
+    pub(crate) fn kept(&mut self, now: Instant) {
+        if self.phase == Phase::Answering {
+            self.phase = Phase::Kept;
+        }
+        self.last_sign = now;
+    }
+
+    /// The engine owes it `steps`. Its silence counts from the last one's end.
+    pub(crate) fn waits_for(&mut self, steps: usize, now: Instant) {
+        self.waits_for = steps;
+        self.last_sign = now;
+    }
+
+    pub(crate) fn is_answering(&self) -> bool {
+        self.phase == Phase::Answering
+    }
+
+    /// When it must go; `None` while an answer goes on. One that has been silent for `stall` does not.
+    pub(crate) fn turn(&self, now: Instant, stall: Duration) -> Option<Turn> {
+        let silent = now.saturating_duration_since(self.last_sign);
+        let rank = match self.phase {
+            Phase::Kept => Rank::Kept,
+            Phase::Opened => Rank::Opened,
+            Phase::Answering if self.waits_for == 0 && silent >= stall => Rank::Stalled,
+            Phase::Answering => return None,
+        };
+        Some(Turn {
+            rank,
+            since: self.last_sign,
+        })
+    }
+}
+
+impl Turn {
+    /// The label of the metric that counts evictions.
+    pub(crate) fn reason(self) -> &'static str {
+        match self.rank {
+            Rank::Stalled => "stalled",
+            Rank::Kept | Rank::Opened => "pressure",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const STALL: Duration = Duration::from_secs(30);
+
+    #[test]
+    fn kept_sessions_go_first_then_stalled_answers_then_those_that_have_not_begun() {
+        let begin = Instant::now();
+        let at = |seconds| begin + Duration::from_secs(seconds);
+        let opened = Activity::opened(at(0));
+        let mut stalled = Activity::opened(at(0));
+        stalled.answers(at(20));
+        let mut kept = Activity::opened(at(0));
+        kept.answers(at(10));
+        kept.kept(at(49));
+        let turn = |activity: &Activity| activity.turn(at(50), STALL).unwrap();
+        let mut order = [turn(&opened), turn(&stalled), turn(&kept)];
+        order.sort();
+        assert_eq!(order, [turn(&kept), turn(&stalled), turn(&opened)]);
+        assert_eq!(turn(&stalled).reason(), "stalled");
+    }
+
+    #[test]
+    fn an_answer_stays_until_it_is_silent() {
+        let begin = Instant::now();
+        let mut activity = Activity::opened(begin);
+        activity.answers(begin);
+        assert_eq!(activity.turn(begin + STALL / 2, STALL), None);
+        activity.answers(begin + STALL / 2);
+        assert_eq!(activity.turn(begin + STALL, STALL), None);
+        assert!(activity.turn(begin + STALL * 3 / 2, STALL).is_some());
+        // Whoever waits for the engine is not the one that is silent.
+        activity.waits_for(1, begin + STALL / 2);
+        assert_eq!(activity.turn(begin + STALL * 9, STALL), None);
+        activity.waits_for(0, begin + STALL * 9);
+        assert_eq!(activity.turn(begin + STALL * 9, STALL), None);
+    }
+
+    #[test]
+    fn a_truncate_before_the_first_answer_keeps_nothing() {
+        let begin = Instant::now();
+        let mut activity = Activity::opened(begin);
+        activity.kept(begin);
+        assert_eq!(activity.turn(begin, STALL).unwrap().rank, Rank::Opened);
+    }
+}

@@ -1,0 +1,191 @@
+//! Text and messages to token ids, off the threads that move bytes.
+//!
+//! Tokenising a long text takes seconds and hundreds of bytes of memory for each of its own. So a text
+//! that cannot fit the context is refused by a glance at its bytes, and the others take turns on a
+//! thread of their own.
+
+use std::sync::Arc;
+use std::time::Duration;
+use tandem_proto::v1;
+use tandem_service::status::{bad_request, failure, resource_exhausted};
+use tandem_text::{ChatMessage, ChatTemplate, RenderOptions, TextError, Tokenizer};
+use tokio::sync::{Semaphore, TryAcquireError};
+use tonic::{Code, Status};
+
+/// Prompts that are made at once: one, for the processors are the engine's.
+const AT_ONCE: usize = 1;
+
+/// Prompts that may wait for their turn. Their texts lie in memory.
+const WAITING: usize = 64;
+
+/// How long a client refused for want of a turn should wait.
+const RETRY_AFTER: Duration = Duration::from_secs(1);
+
+/// Makes prompts.
+#[derive(Debug)]
+pub struct Prompts {
+    text: Arc<Text>,
+    turns: Arc<Semaphore>,
+    places: Arc<Semaphore>,
+}
+
+#[derive(Debug)]
+struct Text {
+    tokenizer: Tokenizer,
+    /// Messages to text, or why the model cannot chat.
+    template: Result<ChatTemplate, TextError>,
+}
+
+/// Where a text comes from, as its refusals name it.
+#[derive(Debug, Clone, Copy)]
+pub enum Field {
+    /// A plain prompt.
+    Prompt,
+    /// Messages, as their template wrote them.
+    Messages,
+}
+
+impl Field {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Prompt => "prompt",
+            Self::Messages => "messages",
+        }
+    }
+}
+
+impl Prompts {
+    /// Prompts for a model.
+    pub fn new(tokenizer: Tokenizer, template: Result<ChatTemplate, TextError>) -> Self {
+        Self {
+            text: Arc::new(Text {
+                tokenizer,
+                template,
+            }),
+            turns: Arc::new(Semaphore::new(AT_ONCE)),
+            places: Arc::new(Semaphore::new(AT_ONCE + WAITING)),
+        }
+    }
+
+    /// The ids of a plain prompt, with the special tokens the model puts around one.
+    ///
+    /// # Errors
+    /// INVALID_ARGUMENT when it cannot fit `context` positions, RESOURCE_EXHAUSTED when too many prompts
+    /// wait, INTERNAL when the tokenizer fails.
+    pub async fn of_text(&self, text: String, context: usize) -> Result<Vec<u32>, Status> {
+        self.text.check(&text, Field::Prompt, context)?;
+        self.in_turn(move |own| own.encode(&text, true)).await
+    }
+
+    /// The ids of a conversation, opened for an answer.
+    ///
+    /// # Errors
+    /// As [`Prompts::of_text`]; INVALID_ARGUMENT when the template refuses the messages,
+    /// FAILED_PRECONDITION when the model has none.
+    pub async fn of_messages(
+        &self,
+        messages: Vec<v1::ChatMessage>,
+        context: usize,
+    ) -> Result<Vec<u32>, Status> {
+        if messages.is_empty() {
+            return Err(bad_request("MESSAGES", [("messages", "is empty")]));
+        }
+        let bytes = messages.iter().map(|m| m.content.len()).sum();
+        self.text.check_bytes(bytes, Field::Messages, context)?;
+        self.in_turn(move |own| {
+            let messages: Vec<ChatMessage> = messages
+                .into_iter()
+                .map(|m| ChatMessage::new(m.role, m.content))
+                .collect();
+            let template = own.template.as_ref().map_err(text_status)?;
+            let text = template
+                .render(&messages, &RenderOptions::default())
+                .map_err(|error| text_status(&error))?;
+            own.check(&text, Field::Messages, context)?;
+            // The template has written the special tokens.
+            own.encode(&text, false)
+        })
+        .await
+    }
+
+    async fn in_turn<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Text) -> Result<T, Status> + Send + 'static,
+    ) -> Result<T, Status> {
+        let place = match Arc::clone(&self.places).try_acquire_owned() {
+            Ok(place) => place,
+            Err(TryAcquireError::NoPermits) => {
+                let why = format!("{WAITING} prompts wait to be tokenised");
+                return Err(resource_exhausted("PROMPTS", why, Some(RETRY_AFTER)));
+            }
+            Err(TryAcquireError::Closed) => return Err(stopped()),
+        };
+        let turn = Arc::clone(&self.turns).acquire_owned().await;
+        let turn = turn.map_err(|_| stopped())?;
+        let text = Arc::clone(&self.text);
+        let done = tokio::task::spawn_blocking(move || {
+            // Held to the end, also when nobody waits for it any more.
+            let _held = (place, turn);
+            work(&text)
+        });
+        done.await.map_err(|_| stopped())?
+    }
+}
+
+impl Text {
+    fn encode(&self, text: &str, add_special_tokens: bool) -> Result<Vec<u32>, Status> {
+        let ids = self.tokenizer.encode(text, add_special_tokens);
+        ids.map_err(|error| text_status(&error))
+    }
+
+    /// Refuses a text that takes more tokens than the context has positions, before it is tokenised.
+    fn check(&self, text: &str, field: Field, context: usize) -> Result<(), Status> {
+        self.check_bytes(text.len(), field, context)?;
+        let least = self.tokenizer.least_tokens(text);
+        match least > context {
+            true => Err(too_long(
+                field,
+                format!("has at least {least} tokens"),
+                context,
+            )),
+            false => Ok(()),
+        }
+    }
+
+    fn check_bytes(&self, bytes: usize, field: Field, context: usize) -> Result<(), Status> {
+        let most = self.tokenizer.longest_token_bytes().saturating_mul(context);
+        match bytes > most {
+            true => {
+                let why = format!(
+                    "has {bytes} bytes, more than the {most} that {context} tokens can have"
+                );
+                Err(too_long(field, why, context))
+            }
+            false => Ok(()),
+        }
+    }
+}
+
+fn too_long(field: Field, why: String, context: usize) -> Status {
+    let why = format!("{why}; the context is {context} tokens");
+    bad_request("PROMPT_TOO_LONG", [(field.name(), why)])
+}
+
+fn stopped() -> Status {
+    failure(Code::Internal, "TEXT", "tokenising failed")
+}
+
+fn text_status(error: &TextError) -> Status {
+    let message = error.to_string();
+    match error {
+        TextError::ChatTemplateRaised { .. } | TextError::ChatTemplateRender { .. } => {
+            bad_request("MESSAGES", [("messages", message)])
+        }
+        TextError::NoChatTemplate { .. }
+        | TextError::NoDefaultChatTemplate { .. }
+        | TextError::ChatTemplateSyntax { .. } => {
+            failure(Code::FailedPrecondition, "CHAT_TEMPLATE", message)
+        }
+        _ => failure(Code::Internal, "TEXT", message),
+    }
+}
