@@ -74,8 +74,8 @@ pub async fn profile(cloud: &Cloud) -> Result<v1::ProfileBackResponse, Status> {
     };
     Ok(v1::ProfileBackResponse {
         machine: Some(cloud.machine.clone()),
-        weights: cloud.weight_types.clone(),
-        kv: cloud.kv_type.clone(),
+        weights: cloud.held.weights.clone(),
+        kv: cloud.held.kv.clone(),
         layers: number(cloud.config.layers),
         merged_rows: number(MERGED_ROWS),
         steps: measured.steps.iter().map(step).collect(),

@@ -2,12 +2,13 @@
 
 use crate::admission::Admission;
 use crate::back_profile::{BackTimes, RecentWaits};
-use crate::config::CloudConfig;
+use crate::config::{AcceptProfiles, CloudConfig};
 use std::time::Duration;
 use tandem_codec::Codec;
 use tandem_engine::{Back, Engine, KvBudget, ModelFiles, Profiles};
 use tandem_model::{Fingerprint, ModelConfig, ModelError};
 use tandem_proto::v1;
+use tandem_service::auth::Peer;
 use tandem_service::drain::DrainSignal;
 use tandem_service::machine;
 use tandem_wire::PROTOCOL_VERSION;
@@ -37,8 +38,8 @@ pub struct Cloud {
     pub max_frame: usize,
     /// The codec profiles that lie beside the model.
     pub profiles: Profiles,
-    /// Whether edges may bring others.
-    pub accept_profiles: bool,
+    /// Which edges may bring others.
+    pub accept_profiles: AcceptProfiles,
     /// How long an idle session is kept.
     pub idle_ttl: Duration,
     /// How long answers may go on once the server drains.
@@ -51,11 +52,10 @@ pub struct Cloud {
     pub waits: RecentWaits,
     /// What the layers run on.
     pub machine: v1::Machine,
-    /// Types of the weights.
-    pub weight_types: String,
-    /// Type of keys and values.
-    pub kv_type: String,
-    name: String,
+    /// The layers held, and how.
+    pub held: v1::HeldLayers,
+    /// The model's name for people.
+    pub name: String,
 }
 
 impl Cloud {
@@ -71,8 +71,10 @@ impl Cloud {
         engine: Engine<Back>,
         budget: KvBudget,
         drain: DrainSignal,
+        weight_bytes: u64,
     ) -> Result<Self, ModelError> {
         let precision = files.precision(&config.compute())?;
+        let range = config.first_layer(files)..files.config.layers;
         Ok(Self {
             engine,
             admission: Admission::new(&config.sessions),
@@ -98,8 +100,7 @@ impl Cloud {
                 libtorch: tandem_model::libtorch_version().to_owned(),
                 running_host: machine::running_host(),
             },
-            weight_types: precision.weights.to_string(),
-            kv_type: precision.kv().to_string(),
+            held: tandem_wire::held_layers(range, &precision, weight_bytes),
             name,
         })
     }
@@ -110,7 +111,7 @@ impl Cloud {
     }
 
     /// What an edge asks for once a connection.
-    pub fn describe(&self) -> v1::DescribeBackResponse {
+    pub fn describe(&self, peer: &Peer) -> v1::DescribeBackResponse {
         let number = |size: usize| u32::try_from(size).unwrap_or(u32::MAX);
         v1::DescribeBackResponse {
             model: Some(tandem_wire::description(
@@ -133,7 +134,8 @@ impl Cloud {
                 .iter()
                 .map(|profile| profile.fingerprint().to_vec())
                 .collect(),
-            accepts_profiles: self.accept_profiles,
+            accepts_profiles: self.accept_profiles.from(peer),
+            held: Some(self.held.clone()),
         }
     }
 }

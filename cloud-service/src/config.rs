@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 use tandem_engine::{Compute, ModelFiles};
-use tandem_service::auth::AuthSettings;
+use tandem_service::auth::{AuthSettings, Peer};
 use tandem_service::config::{AutoCount, ByteSize, HumanDuration, Validate, Violations};
 use tandem_service::grpc::TransportConfig;
 use tandem_service::logging::LogConfig;
@@ -73,6 +73,8 @@ pub struct SessionsConfig {
     pub kv_memory: ByteSize,
     /// How long an idle session is kept.
     pub idle_ttl: HumanDuration,
+    /// Silence after which an answer may give way to another session.
+    pub stall: HumanDuration,
     /// How long a stream may take to open its session.
     pub open_timeout: HumanDuration,
 }
@@ -83,8 +85,51 @@ pub struct SessionsConfig {
 pub struct LimitsConfig {
     /// The largest codec frame.
     pub max_frame: ByteSize,
-    /// Whether edges may bring codec profiles.
-    pub accept_profiles: bool,
+    /// Which edges may bring codec profiles.
+    pub accept_profiles: AcceptProfiles,
+}
+
+/// Which edges may bring codec profiles.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "AcceptProfilesText")]
+pub enum AcceptProfiles {
+    /// Those that are known: by a certificate or a token, or as processes of this machine.
+    Known,
+    /// All.
+    All,
+    /// None.
+    None,
+}
+
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum AcceptProfilesText {
+    Switch(bool),
+    Word(String),
+}
+
+impl TryFrom<AcceptProfilesText> for AcceptProfiles {
+    type Error = String;
+
+    fn try_from(text: AcceptProfilesText) -> Result<Self, String> {
+        match text {
+            AcceptProfilesText::Switch(true) => Ok(Self::All),
+            AcceptProfilesText::Switch(false) => Ok(Self::None),
+            AcceptProfilesText::Word(word) if word == "auto" => Ok(Self::Known),
+            AcceptProfilesText::Word(word) => Err(format!("{word} is not true, false or auto")),
+        }
+    }
+}
+
+impl AcceptProfiles {
+    /// Whether `peer` may.
+    pub fn from(self, peer: &Peer) -> bool {
+        match self {
+            Self::Known => peer.is_known(),
+            Self::All => true,
+            Self::None => false,
+        }
+    }
 }
 
 impl CloudConfig {
@@ -148,6 +193,7 @@ impl Validate for SessionsConfig {
         at.within("context", self.context, ..=1 << 24);
         let least = HumanDuration::from(Duration::from_millis(1));
         at.within("idle_ttl", self.idle_ttl, least..);
+        at.within("stall", self.stall, least..);
         at.within("open_timeout", self.open_timeout, least..);
         at.within("kv_memory", self.kv_memory, ByteSize::mib(1)..);
     }

@@ -154,9 +154,9 @@ pub const SESSIONS_EVICTED: Metric = Metric {
     unit: Unit::Count,
     labels: &[Label {
         name: "cause",
-        values: &["idle_ttl", "pressure"],
+        values: &["idle_ttl", "pressure", "stalled"],
     }],
-    help: "Idle sessions closed, because their time was up or others needed the room.",
+    help: "Sessions closed because their time was up or others needed the room.",
 };
 /// Memory in use.
 pub const KV_BYTES: Metric = Metric {
@@ -241,6 +241,32 @@ pub const BUILD_INFO: Metric = Metric {
     }],
     help: "1, with the release that runs.",
 };
+/// 1, with what this cloud holds: model, layers, types of weights and of keys and values.
+pub const DEPLOYMENT_INFO: Metric = Metric {
+    name: "tandem_cloud_deployment_info",
+    kind: Kind::Gauge,
+    unit: Unit::Count,
+    labels: &[
+        named("model"),
+        named("layers"),
+        named("weights"),
+        named("kv"),
+    ],
+    help: "1, with what this cloud holds: model, layers, types of weights and of keys and values.",
+};
+/// Memory that the matrices held here take.
+pub const WEIGHT_BYTES: Metric = Metric {
+    name: "tandem_cloud_weight_bytes",
+    kind: Kind::Gauge,
+    unit: Unit::Bytes,
+    labels: &[],
+    help: "Memory that the matrices held here take.",
+};
+
+/// A label whose values are known only at run time.
+const fn named(name: &'static str) -> Label {
+    Label { name, values: &[] }
+}
 
 /// Spans.
 pub const TRACE_SPANS: Metric = Metric {
@@ -263,6 +289,8 @@ pub const TRACES: TraceMetrics = TraceMetrics {
 /// All of them.
 pub const CATALOGUE: &[Metric] = &[
     BUILD_INFO,
+    DEPLOYMENT_INFO,
+    WEIGHT_BYTES,
     TIME_TO_FIRST_TOKEN,
     INTER_TOKEN_LATENCY,
     QUEUE,

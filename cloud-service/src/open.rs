@@ -5,6 +5,7 @@ use std::sync::Arc;
 use tandem_codec::{Codec, Profile};
 use tandem_engine::BackOpen;
 use tandem_proto::v1;
+use tandem_service::auth::Peer;
 use tandem_service::status::{bad_request, failure, precondition_failure};
 use tandem_wire::PROTOCOL_VERSION;
 use tonic::{Code, Status};
@@ -31,7 +32,7 @@ impl Opening {
     ///
     /// # Errors
     /// As docs/protocol.md lists them under `Open`.
-    pub fn check(open: &v1::Open, cloud: &Cloud) -> Result<Self, Status> {
+    pub fn check(open: &v1::Open, peer: &Peer, cloud: &Cloud) -> Result<Self, Status> {
         check_version(open)?;
         check_features(open)?;
         let codec = check_codecs(open, cloud)?;
@@ -52,7 +53,7 @@ impl Opening {
             split,
             codec,
             context,
-            profile: check_profile(open, split, cloud)?,
+            profile: check_profile(open, split, (peer, cloud))?,
         })
     }
 
@@ -151,7 +152,7 @@ fn check_fingerprints(open: &v1::Open, cloud: &Cloud) -> Result<(), Status> {
 fn check_profile(
     open: &v1::Open,
     split: usize,
-    cloud: &Cloud,
+    (peer, cloud): (&Peer, &Cloud),
 ) -> Result<Option<Arc<Profile>>, Status> {
     if open.profile_fingerprint.is_empty() {
         return match open.profile.is_empty() {
@@ -163,14 +164,15 @@ fn check_profile(
     if let Some(ours) = cloud.profiles.find(split, wanted) {
         return Ok(Some(Arc::clone(ours)));
     }
-    if open.profile.is_empty() || !cloud.accept_profiles {
+    let accepts = cloud.accept_profiles.from(peer);
+    if open.profile.is_empty() || !accepts {
         return Err(precondition_failure(
             "PROFILE",
             "PROFILE",
             hex(wanted),
-            match cloud.accept_profiles {
+            match accepts {
                 true => "the cloud does not have this codec profile: send it along",
-                false => "the cloud does not have this codec profile and accepts none",
+                false => "the cloud does not have this codec profile and accepts none of this edge",
             },
         ));
     }

@@ -2,14 +2,17 @@
 
 use crate::cloud::Cloud;
 use crate::config::CloudConfig;
-use crate::metrics::{BUILD_INFO, CATALOGUE, DATA_PORT, TRACES, VERSION};
+use crate::metrics::{
+    BUILD_INFO, CATALOGUE, DATA_PORT, DEPLOYMENT_INFO, TRACES, VERSION, WEIGHT_BYTES,
+};
 use crate::service::{Split, publish_kv};
 use anyhow::Context as _;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 use tandem_engine::{Engine, KvBudget, ModelFiles};
-use tandem_model::Fingerprint;
+use tandem_model::{Fingerprint, ModelError};
 use tandem_proto::v1::FILE_DESCRIPTOR_SET;
 use tandem_proto::v1::split_service_server::{SERVICE_NAME, SplitServiceServer};
 use tandem_service::data_port::DataPort;
@@ -129,8 +132,12 @@ async fn load(config: &CloudConfig, drain: &Drain) -> anyhow::Result<Cloud> {
     let compute = config.compute();
     let precision = files.precision(&compute)?;
     let (loading, back_budget) = (Arc::clone(&files), budget.clone());
+    let weight_bytes = Arc::new(AtomicU64::new(0));
+    let loaded_bytes = Arc::clone(&weight_bytes);
     let engine = Engine::start("back", config.thread_count(), move || {
-        loading.back(first_layer, &compute, back_budget, |_| {})
+        let back = loading.back(first_layer, &compute, back_budget, |_| {})?;
+        loaded_bytes.store(back.weight_bytes(), Ordering::Relaxed);
+        Ok::<_, ModelError>(back)
     })
     .await
     .context("cannot load the model")?;
@@ -145,7 +152,7 @@ async fn load(config: &CloudConfig, drain: &Drain) -> anyhow::Result<Cloud> {
         seconds = started.elapsed().as_secs_f64(),
         "loaded"
     );
-    Ok(Cloud::new(
+    let cloud = Cloud::new(
         config,
         model_name(&config.name, &config.model),
         &files,
@@ -153,7 +160,13 @@ async fn load(config: &CloudConfig, drain: &Drain) -> anyhow::Result<Cloud> {
         engine,
         budget,
         drain.signal(),
-    )?)
+        weight_bytes.load(Ordering::Relaxed),
+    )?;
+    let layers = format!("{first_layer}-{}", cloud.held.end);
+    let info = [&cloud.name, &layers, &cloud.held.weights, &cloud.held.kv];
+    DEPLOYMENT_INFO.named_gauge(info).set(1.0);
+    WEIGHT_BYTES.gauge(&[]).set(cloud.held.weight_bytes as f64);
+    Ok(cloud)
 }
 
 fn model_name(configured: &str, directory: &Path) -> String {

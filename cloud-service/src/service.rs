@@ -26,9 +26,10 @@ impl SplitService for Split {
 
     async fn describe_back(
         &self,
-        _: Request<v1::DescribeBackRequest>,
+        request: Request<v1::DescribeBackRequest>,
     ) -> Result<Response<v1::DescribeBackResponse>, Status> {
-        Ok(Response::new(self.0.describe()))
+        let peer = Peer::of(request.extensions());
+        Ok(Response::new(self.0.describe(&peer)))
     }
 
     async fn profile_back(

@@ -68,6 +68,9 @@ pub struct EdgeArgs {
     /// A file with the token that the cloud is shown.
     #[arg(long)]
     pub cloud_token: Option<PathBuf>,
+    /// standard, or exact for front and rows in f32.
+    #[arg(long)]
+    pub preset: Option<String>,
     /// Layers that run here, or auto: what the plan says.
     #[arg(long)]
     pub split: Option<AutoCount>,
@@ -153,7 +156,8 @@ pub struct SamplingArgs {
     /// The most tokens; as many as fit when absent.
     #[arg(long)]
     pub max_tokens: Option<u32>,
-    /// 0 is greedy.
+    /// 0 is greedy. Like the others, what the model's generation_config.json says when absent, else what
+    /// llama-server takes: 0.8, with the 40 most likely tokens, top_p 0.95 and min_p 0.05.
     #[arg(long)]
     pub temperature: Option<f32>,
     /// Keep the k most likely tokens.
@@ -304,6 +308,7 @@ impl EdgeArgs {
         Ok(layers
             .flag("--model", "model", self.model)
             .flag("--cloud", "cloud", self.cloud)
+            .flag("--preset", "preset", self.preset)
             .flag("--split", "split", self.split)
             .flag("--codec", "codec", self.codec)
             .flag("--adapt-floor", "adapt.floor", self.adapt_floor)

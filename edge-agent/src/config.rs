@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 use tandem_codec::Codec;
 use tandem_engine::Compute;
+use tandem_model::WeightType;
 use tandem_planner::Objective;
 use tandem_service::auth::AuthSettings;
 use tandem_service::config::{AutoCount, ByteSize, HumanDuration, Validate, Violations};
@@ -54,6 +55,8 @@ pub struct EdgeConfig {
     pub cloud_token: PathBuf,
     /// How long a connection may take.
     pub connect_timeout: HumanDuration,
+    /// What `weights` and `codec` are where they are `auto`.
+    pub preset: Preset,
     /// Layers that run here; `auto` to plan them.
     pub split: AutoCount,
     /// How rows are written.
@@ -82,6 +85,16 @@ pub struct EdgeConfig {
     pub traces: TracesConfig,
     /// HTTP/2.
     pub transport: TransportConfig,
+}
+
+/// What settings that are `auto` come to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Preset {
+    /// Small and fast at next to no loss: a front in int8, rows in `high`.
+    Standard,
+    /// Front and rows in f32: the reference that everything else is measured against.
+    Exact,
 }
 
 /// Whether and when rows are written in a smaller codec than `codec`.
@@ -217,9 +230,26 @@ impl EdgeConfig {
         Compute::configured(&self.device, &self.weights, &self.kv).unwrap_or_default()
     }
 
-    /// How rows are written; `None` leaves it to what has been calibrated.
+    /// How rows are written; `None` leaves it to the preset, or the plan.
     pub fn codec(&self) -> Option<Codec> {
         self.codec.parse().ok()
+    }
+
+    /// How rows are written where no plan says it.
+    pub fn row_codec(&self) -> Codec {
+        self.codec().unwrap_or(match self.preset {
+            Preset::Standard => Codec::High,
+            Preset::Exact => Codec::F32,
+        })
+    }
+
+    /// Where and in which types the front computes; a package's are its own.
+    pub fn front_compute(&self, package: bool) -> Compute {
+        let mut compute = self.compute();
+        if self.preset == Preset::Standard && !package {
+            compute.weights = compute.weights.or_else(|| Some(WeightType::Int8.into()));
+        }
+        compute
     }
 
     /// Threads that compute.

@@ -287,6 +287,33 @@ pub const BUILD_INFO: Metric = Metric {
     }],
     help: "1, with the release that runs.",
 };
+/// 1, with what this edge runs: model, split, types of weights and of keys and values, codec.
+pub const DEPLOYMENT_INFO: Metric = Metric {
+    name: "tandem_edge_deployment_info",
+    kind: Kind::Gauge,
+    unit: Unit::Count,
+    labels: &[
+        named("model"),
+        named("split"),
+        named("weights"),
+        named("kv"),
+        named("codec"),
+    ],
+    help: "1, with what this edge runs: model, split, types of weights and of keys and values, codec.",
+};
+/// Memory that the matrices held here take.
+pub const WEIGHT_BYTES: Metric = Metric {
+    name: "tandem_edge_weight_bytes",
+    kind: Kind::Gauge,
+    unit: Unit::Bytes,
+    labels: &[],
+    help: "Memory that the matrices held here take.",
+};
+
+/// A label whose values are known only at run time.
+const fn named(name: &'static str) -> Label {
+    Label { name, values: &[] }
+}
 
 /// Spans.
 pub const TRACE_SPANS: Metric = Metric {
@@ -309,6 +336,8 @@ pub const TRACES: TraceMetrics = TraceMetrics {
 /// All of them.
 pub const CATALOGUE: &[Metric] = &[
     BUILD_INFO,
+    DEPLOYMENT_INFO,
+    WEIGHT_BYTES,
     TIME_TO_FIRST_TOKEN,
     INTER_TOKEN_LATENCY,
     E2E_LATENCY,

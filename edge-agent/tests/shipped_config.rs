@@ -28,6 +28,9 @@ const FLAGS: &[Flag] = &[
         c.model.display().to_string()
     }),
     ("--cloud", "cloud", "http://cloud:1", |c| c.cloud.clone()),
+    ("--preset", "preset", "exact", |c| {
+        format!("{:?}", c.preset).to_lowercase()
+    }),
     ("--split", "split", "3", |c| c.split.to_string()),
     ("--codec", "codec", "bf16", |c| c.codec.clone()),
     ("--adapt-floor", "adapt.floor", "economy", |c| {

@@ -76,6 +76,17 @@ impl Metric {
         metrics::with_recorder(|recorder| self.register_gauge(recorder, values))
     }
 
+    /// The gauge with label values that are known only at run time, in the order of [`Metric::labels`]:
+    /// for what a server says of itself once.
+    pub fn named_gauge<'a>(&self, values: impl IntoIterator<Item = &'a String>) -> Gauge {
+        let labels = self.labels.iter().zip(values);
+        let labels: Vec<KeyLabel> = labels
+            .map(|(label, value)| KeyLabel::new(label.name, value.clone()))
+            .collect();
+        let key = Key::from_parts(self.name, labels);
+        metrics::with_recorder(|recorder| recorder.register_gauge(&key, &METADATA))
+    }
+
     /// The histogram with these label values, in the order of [`Metric::labels`].
     pub fn histogram(&self, values: &[&'static str]) -> Histogram {
         metrics::with_recorder(|recorder| self.register_histogram(recorder, values))

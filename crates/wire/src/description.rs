@@ -1,7 +1,7 @@
 //! A model as both servers describe it.
 
-use tandem_model::{Fingerprint, ModelConfig};
-use tandem_proto::v1::ModelDescription;
+use tandem_model::{Fingerprint, ModelConfig, Precision};
+use tandem_proto::v1::{HeldLayers, ModelDescription};
 
 /// The description of a model.
 pub fn description(
@@ -20,6 +20,22 @@ pub fn description(
         max_position_embeddings: number(config.max_positions),
         weights_fingerprint: weights.0.to_vec(),
         tokenizer_fingerprint: tokenizer.0.to_vec(),
+    }
+}
+
+/// What a side holds of a model.
+pub fn held_layers(
+    range: std::ops::Range<usize>,
+    precision: &Precision,
+    weight_bytes: u64,
+) -> HeldLayers {
+    let number = |layer: usize| u32::try_from(layer).unwrap_or(u32::MAX);
+    HeldLayers {
+        first: number(range.start),
+        end: number(range.end),
+        weights: precision.weights.to_string(),
+        kv: precision.kv().to_string(),
+        weight_bytes,
     }
 }
 

@@ -9,8 +9,6 @@ use std::collections::BTreeMap;
 use tandem_proto::v1;
 use tonic::Status;
 
-/// The temperature of a request that names none, as OpenAI has it: not greedy.
-const TEMPERATURE: f32 = 1.0;
 /// The most tokens of a completion that does not say, as OpenAI has it. A chat goes on to its end.
 const COMPLETION_TOKENS: u32 = 16;
 /// The most alternatives a token's log probabilities come with.
@@ -145,7 +143,7 @@ fn sampling(call: Call, fields: &mut Fields) -> Result<v1::SamplingParameters, S
     // Negative seeds are seeds too.
     let seed: Option<i64> = fields.take("seed")?;
     Ok(v1::SamplingParameters {
-        temperature: Some(fields.take("temperature")?.unwrap_or(TEMPERATURE)),
+        temperature: fields.take("temperature")?,
         top_k: top_k(fields)?,
         top_p: fields.take("top_p")?,
         min_p: fields.take("min_p")?,

@@ -32,6 +32,9 @@ impl Interceptor for Authenticate {
         let mut peer = Peer {
             certificate: connection.and_then(|connection| connection.certificate.clone()),
             token: None,
+            local: connection
+                .and_then(|connection| connection.address)
+                .is_some_and(|address| address.ip().to_canonical().is_loopback()),
         };
         if let Some(tokens) = &self.tokens {
             let found = match bearer(request.metadata()) {

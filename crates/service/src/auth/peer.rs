@@ -13,9 +13,16 @@ pub struct Peer {
     pub certificate: Option<Arc<str>>,
     /// The name its token has in the file.
     pub token: Option<Arc<str>>,
+    /// Whether it is a process of this machine.
+    pub local: bool,
 }
 
 impl Peer {
+    /// Whether it is known who it is: by name, or as a process of this machine.
+    pub fn is_known(&self) -> bool {
+        self.local || self.certificate.is_some() || self.token.is_some()
+    }
+
     /// The peer of a request that [`super::Authenticate`] has let through.
     pub fn of(extensions: &Extensions) -> Self {
         extensions.get::<Self>().cloned().unwrap_or_default()
