@@ -24,6 +24,9 @@ const PIECE: u64 = 1 << 18;
 const MAX_THREADS: usize = 16;
 /// Reports that may lie unread before a thread waits.
 const REPORTS: usize = 64;
+/// Bytes after which what is written is sent to the disk. Left to itself, the system begins with that
+/// when a tenth of the memory waits, and the end of a smaller file is then one long wait.
+const FLUSH: u64 = 128 << 20;
 
 /// A run of values of one tensor.
 struct Piece<'a> {
@@ -68,7 +71,9 @@ pub(crate) fn write(
             scope.spawn(move || worker.run(pieces, next, stop, &reports));
         }
         drop(reports);
-        let mut done = 0;
+        let (flushes, to_flush) = sync_channel(1);
+        let flusher = scope.spawn(|| to_flush.into_iter().try_for_each(|()| out.sync_data()));
+        let (mut done, mut flushed) = (0, 0);
         let mut outcome = progress_of(progress, done, total);
         for report in heard {
             let step = report.and_then(|bytes| {
@@ -78,8 +83,15 @@ pub(crate) fn write(
             // The first error is the one to tell; the others may follow from the stop.
             outcome = outcome.and(step);
             stop.fetch_or(outcome.is_err(), Ordering::Relaxed);
+            // A flusher that is busy takes the next call; one that has failed says so at the end.
+            if done >= flushed + FLUSH && flushes.try_send(()).is_ok() {
+                flushed = done;
+            }
         }
-        outcome
+        drop(flushes);
+        // A thread that panics takes this one with it at the scope's end.
+        let flushed = flusher.join().unwrap_or(Ok(()));
+        outcome.and(flushed.map_err(GgufError::io(path)))
     });
     outcome?;
     out.sync_all().map_err(GgufError::io(path))

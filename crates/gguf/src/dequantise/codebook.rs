@@ -3,7 +3,7 @@
 //!
 //! The codebooks are a part of the format: `iq2xxs_grid` and its like in ggml's ggml-common.h. Here
 //! they are packed, an entry's first value in the lowest bits: two bits a value for the books of eight,
-//! four bits for those of four. `tests/golden/make-grids.py` writes the files anew.
+//! four bits for those of four. `tests/reference/make-grids.py` writes the files anew.
 
 use super::{half_at, u16_at, u32_at};
 

@@ -98,7 +98,7 @@ fn u32_at<const BYTES: usize>(block: &[u8; BYTES], place: usize) -> u32 {
 mod tests {
     use super::*;
 
-    /// Random blocks and what the reference makes of them; tests/golden/make-golden.py writes the files.
+    /// Random blocks and what the reference makes of them; tests/reference/make-golden.py writes the files.
     fn golden(name: &str) -> (Vec<u8>, Vec<u32>) {
         let path = format!(
             "{}/tests/golden/types/{name}.bin",

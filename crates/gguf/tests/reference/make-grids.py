@@ -1,6 +1,6 @@
 """Writes the packed codebooks in src/dequantise/grids from those of PyPI's `gguf`.
 
-usage: .tandem/venv/bin/python crates/gguf/tests/golden/make-grids.py
+usage: .tandem/venv/bin/python crates/gguf/tests/reference/make-grids.py
 """
 
 from pathlib import Path

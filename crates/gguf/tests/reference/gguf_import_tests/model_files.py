@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import struct
+import subprocess
 import tempfile
 import unittest
 from pathlib import Path
@@ -14,6 +16,9 @@ import numpy as np
 
 from gguf_import.directory import import_directory
 from gguf_import.source import Refused
+
+IMPORT_GGUF = os.environ["IMPORT_GGUF"]
+"""The program under test; scripts/test-import-gguf builds it."""
 
 HIDDEN, INNER, HEADS, KV_HEADS, LAYERS = 64, 96, 4, 2, 2
 VOCABULARY = 40
@@ -28,8 +33,18 @@ class ModelFile:
     Q and K are random, so in no particular row order; a test that cares puts its own there.
     """
 
-    def __init__(self, architecture: str = "llama", head_dim: int = HIDDEN // HEADS, seed: int = 0) -> None:
+    def __init__(
+        self,
+        architecture: str = "llama",
+        head_dim: int | None = None,
+        seed: int = 0,
+        hidden: int = HIDDEN,
+        inner: int = INNER,
+        layers: int = LAYERS,
+    ) -> None:
         self.architecture = architecture
+        if head_dim is None:
+            head_dim = hidden // HEADS
         self.head_dim = head_dim
         random = np.random.default_rng(seed)
 
@@ -37,27 +52,27 @@ class ModelFile:
             return random.normal(size=shape).astype(np.float32)
 
         queries, keys = HEADS * head_dim, KV_HEADS * head_dim
-        self.tensors: dict[str, np.ndarray] = {"token_embd.weight": matrix(VOCABULARY, HIDDEN)}
+        self.tensors: dict[str, np.ndarray] = {"token_embd.weight": matrix(VOCABULARY, hidden)}
         self.raw: dict[str, tuple[np.ndarray, gguf.GGMLQuantizationType]] = {}
-        for layer in range(LAYERS):
+        for layer in range(layers):
             block = f"blk.{layer}."
-            self.tensors[block + "attn_norm.weight"] = matrix(HIDDEN)
-            self.tensors[block + "attn_q.weight"] = matrix(queries, HIDDEN)
-            self.tensors[block + "attn_k.weight"] = matrix(keys, HIDDEN)
-            self.tensors[block + "attn_v.weight"] = matrix(keys, HIDDEN)
-            self.tensors[block + "attn_output.weight"] = matrix(HIDDEN, queries)
+            self.tensors[block + "attn_norm.weight"] = matrix(hidden)
+            self.tensors[block + "attn_q.weight"] = matrix(queries, hidden)
+            self.tensors[block + "attn_k.weight"] = matrix(keys, hidden)
+            self.tensors[block + "attn_v.weight"] = matrix(keys, hidden)
+            self.tensors[block + "attn_output.weight"] = matrix(hidden, queries)
             if architecture == "qwen2":
                 for part, rows in (("q", queries), ("k", keys), ("v", keys)):
                     self.tensors[f"{block}attn_{part}.bias"] = matrix(rows)
             if architecture == "qwen3":
                 self.tensors[block + "attn_q_norm.weight"] = matrix(head_dim)
                 self.tensors[block + "attn_k_norm.weight"] = matrix(head_dim)
-            self.tensors[block + "ffn_norm.weight"] = matrix(HIDDEN)
-            self.tensors[block + "ffn_gate.weight"] = matrix(INNER, HIDDEN)
-            self.tensors[block + "ffn_up.weight"] = matrix(INNER, HIDDEN)
-            self.tensors[block + "ffn_down.weight"] = matrix(HIDDEN, INNER)
-        self.tensors["output_norm.weight"] = matrix(HIDDEN)
-        self.tensors["output.weight"] = matrix(VOCABULARY, HIDDEN)
+            self.tensors[block + "ffn_norm.weight"] = matrix(hidden)
+            self.tensors[block + "ffn_gate.weight"] = matrix(inner, hidden)
+            self.tensors[block + "ffn_up.weight"] = matrix(inner, hidden)
+            self.tensors[block + "ffn_down.weight"] = matrix(hidden, inner)
+        self.tensors["output_norm.weight"] = matrix(hidden)
+        self.tensors["output.weight"] = matrix(VOCABULARY, hidden)
 
         letters = [chr(ord("a") + i) for i in range(26)]
         tokens = ["<end>", "<begin>", "<tool>", *letters, "\u0120", "ab", "\u0120c"]
@@ -66,10 +81,10 @@ class ModelFile:
             tokens.append(f"[PAD{len(tokens)}]")
             types.append(UNUSED)
         self.metadata: dict[str, Any] = {
-            "block_count": LAYERS,
+            "block_count": layers,
             "context_length": 512,
-            "embedding_length": HIDDEN,
-            "feed_forward_length": INNER,
+            "embedding_length": hidden,
+            "feed_forward_length": inner,
             "attention.head_count": HEADS,
             "attention.head_count_kv": KV_HEADS,
             "attention.key_length": head_dim,
@@ -125,19 +140,44 @@ class ImportTest(unittest.TestCase):
         self.folder = Path(folder.name)
 
     def imported(self, model: ModelFile, dtype: str = "f32") -> Imported:
-        out = self.folder / "out" / "model"
-        import_directory(model.write(self.folder / "model.gguf"), out, dtype)
+        """The directory that the program makes, after it has been found to be the reference's."""
+        path = model.write(self.folder / "model.gguf")
+        out, reference = self.folder / "out" / "model", self.folder / "reference" / "model"
+        import_directory(path, reference, dtype)
+        done = import_gguf(path, out, dtype)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assert_same_directory(out, reference)
         return Imported(out)
 
+    def assert_same_directory(self, out: Path, reference: Path) -> None:
+        self.assertEqual(sorted(entry.name for entry in out.iterdir()), sorted(entry.name for entry in reference.iterdir()))
+        for entry in reference.iterdir():
+            found = (out / entry.name).read_bytes()
+            self.assertTrue(found == entry.read_bytes(), f"{entry.name} differs from the reference's")
+
     def assert_refused(self, model: ModelFile, *words: str) -> None:
-        """The import fails, its message has all `words`, and nothing is left behind."""
+        """Both imports fail with one message, which has all `words`, and nothing is left behind."""
+        self.assert_file_refused(model.write(self.folder / "model.gguf"), *words)
+
+    def assert_file_refused(self, path: Path, *words: str, same: bool = True) -> None:
         out = self.folder / "out" / "model"
         with self.assertRaises(Refused) as caught:
-            import_directory(model.write(self.folder / "model.gguf"), out, "f32")
+            import_directory(path, out, "f32")
+        refused = import_gguf(path, out, "f32")
+        self.assertEqual(refused.returncode, 1, refused.stderr)
+        message = refused.stderr.splitlines()[-1].removeprefix("import-gguf: ")
+        if same:
+            self.assertEqual(message, str(caught.exception))
         for word in words:
+            self.assertIn(word, message)
             self.assertIn(word, str(caught.exception))
         left = list(out.parent.iterdir()) if out.parent.exists() else []
         self.assertEqual(left, [])
+
+
+def import_gguf(path: Path, out: Path, dtype: str = "f32") -> subprocess.CompletedProcess[str]:
+    command = [IMPORT_GGUF, path, out, "--dtype", dtype]
+    return subprocess.run(command, capture_output=True, text=True, encoding="utf-8")
 
 
 class Imported:

@@ -1,4 +1,5 @@
-"""Turns one GGUF file into a Hugging Face model directory.
+"""Turns one GGUF file into a Hugging Face model directory, on PyPI's `gguf`: what the tests compare
+tandem-gguf with.
 
 The order of the work is the order of the modules: `source` opens the file,
 `architecture` (with `rope`) reads its metadata into config.json, `weights`
