@@ -17,7 +17,7 @@ import numpy as np
 from gguf_import.directory import import_directory
 from gguf_import.source import Refused
 
-IMPORT_GGUF = os.environ["IMPORT_GGUF"]
+IMPORT_GGUF = os.environ.get("IMPORT_GGUF", "import-gguf")
 """The program under test; scripts/test-import-gguf builds it."""
 
 HIDDEN, INNER, HEADS, KV_HEADS, LAYERS = 64, 96, 4, 2, 2
@@ -126,6 +126,32 @@ class ModelFile:
         writer.write_tensors_to_file()
         writer.close()
         return path
+
+
+def sentencepiece_model(**sizes: int) -> ModelFile:
+    """A model with a SentencePiece vocabulary."""
+    model = ModelFile("llama", **sizes)
+    pieces = [("<unk>", UNKNOWN, 0.0), ("<s>", CONTROL, 0.0), ("</s>", CONTROL, 0.0)]
+    pieces += [(f"<0x{byte:02X}>", BYTE, 0.0) for byte in range(256)]
+    # As sentencepiece numbers them: unions in the order they were learnt, then the letters.
+    pieces += [("ab", NORMAL, -0.0), ("\u2581a", NORMAL, -1.0), ("abc", NORMAL, -2.0), ("bc", NORMAL, -3.0)]
+    pieces += [(letter, NORMAL, -4.0 - i) for i, letter in enumerate("\u2581abc")]
+    model.metadata.update(
+        {
+            "tokenizer.ggml.model": "llama",
+            "tokenizer.ggml.pre": None,
+            "tokenizer.ggml.merges": None,
+            "tokenizer.ggml.tokens": [piece for piece, _, _ in pieces],
+            "tokenizer.ggml.token_type": [kind for _, kind, _ in pieces],
+            "tokenizer.ggml.scores": [score for _, _, score in pieces],
+            "tokenizer.ggml.unknown_token_id": 0,
+            "tokenizer.ggml.eos_token_id": 2,
+        }
+    )
+    for name in ("token_embd.weight", "output.weight"):
+        tensor = model.tensors[name]
+        model.tensors[name] = tensor.repeat(-(-len(pieces) // VOCABULARY), axis=0)[: len(pieces)]
+    return model
 
 
 class ImportTest(unittest.TestCase):

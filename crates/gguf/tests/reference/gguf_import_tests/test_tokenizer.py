@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from .model_files import BYTE, CONTROL, NORMAL, UNKNOWN, VOCABULARY, ImportTest, ModelFile
+from .model_files import ImportTest, ModelFile, sentencepiece_model
 
 
 class ByteLevel(ImportTest):
@@ -77,32 +77,8 @@ class ByteLevel(ImportTest):
 
 
 class SentencePiece(ImportTest):
-    def model(self) -> ModelFile:
-        model = ModelFile("llama")
-        pieces = [("<unk>", UNKNOWN, 0.0), ("<s>", CONTROL, 0.0), ("</s>", CONTROL, 0.0)]
-        pieces += [(f"<0x{byte:02X}>", BYTE, 0.0) for byte in range(256)]
-        # As sentencepiece numbers them: unions in the order they were learnt, then the letters.
-        pieces += [("ab", NORMAL, -0.0), ("\u2581a", NORMAL, -1.0), ("abc", NORMAL, -2.0), ("bc", NORMAL, -3.0)]
-        pieces += [(letter, NORMAL, -4.0 - i) for i, letter in enumerate("\u2581abc")]
-        model.metadata.update(
-            {
-                "tokenizer.ggml.model": "llama",
-                "tokenizer.ggml.pre": None,
-                "tokenizer.ggml.merges": None,
-                "tokenizer.ggml.tokens": [piece for piece, _, _ in pieces],
-                "tokenizer.ggml.token_type": [kind for _, kind, _ in pieces],
-                "tokenizer.ggml.scores": [score for _, _, score in pieces],
-                "tokenizer.ggml.unknown_token_id": 0,
-                "tokenizer.ggml.eos_token_id": 2,
-            }
-        )
-        for name in ("token_embd.weight", "output.weight"):
-            tensor = model.tensors[name]
-            model.tensors[name] = tensor.repeat(-(-len(pieces) // VOCABULARY), axis=0)[: len(pieces)]
-        return model
-
     def test_merges_follow_the_scores(self) -> None:
-        imported = self.imported(self.model())
+        imported = self.imported(sentencepiece_model())
         tokenizer = imported.json("tokenizer.json")
         self.assertEqual(tokenizer["model"]["merges"], ["a b", "\u2581 a", "ab c", "a bc", "b c"])
         self.assertIs(tokenizer["model"]["byte_fallback"], True)
@@ -110,7 +86,7 @@ class SentencePiece(ImportTest):
         self.assertIs(imported.json("tokenizer_config.json")["add_bos_token"], True)
 
     def test_the_space_in_front_is_the_files_choice(self) -> None:
-        model = self.model()
+        model = sentencepiece_model()
         prepended = self.imported(model).json("tokenizer.json")["normalizer"]
         self.assertEqual(prepended["normalizers"][0], {"type": "Prepend", "prepend": "\u2581"})
         self.fresh_folder()
@@ -118,6 +94,6 @@ class SentencePiece(ImportTest):
         self.assertEqual(self.imported(model).json("tokenizer.json")["normalizer"]["type"], "Replace")
 
     def test_what_sentencepiece_can_do_and_this_cannot_is_refused(self) -> None:
-        model = self.model()
+        model = sentencepiece_model()
         model.metadata["tokenizer.ggml.remove_extra_whitespaces"] = True
         self.assert_refused(model, "remove_extra_whitespaces")
