@@ -1,9 +1,9 @@
 //! GGUF's metadata read into config.json, in the form that transformers 4 writes.
 
 use crate::container::Container;
-use crate::error::GgufError;
-use crate::metadata::Metadata;
-use crate::python_json::{Json, decimal};
+use crate::error::{GgufError, refuse};
+use crate::own_keys::{OwnKeys, finite};
+use crate::python_json::Json;
 use crate::rope::{Rope, read_rope};
 
 /// Metadata that changes the arithmetic in ways these architectures do not have.
@@ -80,61 +80,10 @@ pub(crate) struct Config {
     padding: Option<i128>,
 }
 
-/// Metadata under the architecture's own prefix.
-pub(crate) struct OfArchitecture<'a> {
-    pub(crate) metadata: &'a Metadata,
-    pub(crate) name: &'a str,
-}
-
-impl<'a> OfArchitecture<'a> {
-    /// Reads which architecture the file has.
-    pub(crate) fn of(metadata: &'a Metadata) -> Result<Self, GgufError> {
-        const KEY: &str = "general.architecture";
-        let name = metadata.text(KEY)?.ok_or_else(|| metadata.missing(KEY))?;
-        Ok(Self { metadata, name })
-    }
-
-    /// The full name of a key.
-    pub(crate) fn key(&self, key: &str) -> String {
-        format!("{}.{key}", self.name)
-    }
-
-    pub(crate) fn int(&self, key: &str) -> Result<Option<i128>, GgufError> {
-        self.metadata.int(&self.key(key))
-    }
-
-    pub(crate) fn float(&self, key: &str) -> Result<Option<f64>, GgufError> {
-        self.metadata.float(&self.key(key))
-    }
-
-    pub(crate) fn text(&self, key: &str) -> Result<Option<&'a str>, GgufError> {
-        self.metadata.text(&self.key(key))
-    }
-
-    pub(crate) fn required<T>(&self, key: &str, value: Option<T>) -> Result<T, GgufError> {
-        value.ok_or_else(|| self.metadata.missing(&self.key(key)))
-    }
-
-    /// A number that GGUF may also store as a list with one entry a layer.
-    fn same_in_every_layer(&self, key: &str) -> Result<Option<i128>, GgufError> {
-        let full = self.key(key);
-        if !self.metadata.is_list(&full) {
-            return self.metadata.int(&full);
-        }
-        let numbers = self.metadata.ints(&full)?.unwrap_or_default();
-        match numbers.first() {
-            Some(first) if numbers.iter().all(|number| number == first) => Ok(Some(*first)),
-            _ => Err(GgufError::Unsupported(format!(
-                "{full} differs from layer to layer: not supported"
-            ))),
-        }
-    }
-}
-
 /// Reads the configuration; refuses by name what the architecture cannot express.
 pub(crate) fn read_config(container: &Container) -> Result<Config, GgufError> {
     let metadata = &container.metadata;
-    let own = OfArchitecture::of(metadata)?;
+    let own = OwnKeys::of(metadata)?;
     let family = match own.name {
         "llama" => Family::Llama,
         "qwen2" => Family::Qwen2,
@@ -238,7 +187,7 @@ pub(crate) fn read_config(container: &Container) -> Result<Config, GgufError> {
     })
 }
 
-fn head_dim(own: &OfArchitecture<'_>, hidden: i128, heads: i128) -> Result<i128, GgufError> {
+fn head_dim(own: &OwnKeys<'_>, hidden: i128, heads: i128) -> Result<i128, GgufError> {
     let head_dim = match own.int("attention.key_length")? {
         Some(length) => length,
         None if hidden % heads != 0 => {
@@ -260,21 +209,6 @@ fn head_dim(own: &OfArchitecture<'_>, hidden: i128, heads: i128) -> Result<i128,
         return refuse(format!("head_dim {head_dim} cannot be rotated in pairs"));
     }
     Ok(head_dim)
-}
-
-/// A setting as its shortest decimal, which is the one that the model's authors wrote.
-pub(crate) fn finite(own: &OfArchitecture<'_>, key: &str, value: f64) -> Result<f64, GgufError> {
-    let value = decimal(value);
-    if value.is_finite() {
-        Ok(value)
-    } else {
-        refuse(format!("{} is {value}: not supported", own.key(key)))
-    }
-}
-
-/// An error for what cannot be carried over.
-pub(crate) fn refuse<T>(message: String) -> Result<T, GgufError> {
-    Err(GgufError::Unsupported(message))
 }
 
 impl Config {

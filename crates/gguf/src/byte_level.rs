@@ -2,8 +2,7 @@
 
 use std::collections::HashMap;
 
-use crate::architecture::refuse;
-use crate::error::GgufError;
+use crate::error::{GgufError, refuse};
 use crate::python_json::{Json, quoted};
 use crate::vocabulary::Vocabulary;
 

@@ -50,17 +50,25 @@ pub fn cached(
         }
     }
 
-    let (directory, lock) = match lock_file(&beside) {
-        Ok(lock) if !beside.exists() || beside.join(RECORD).exists() => (beside, lock),
-        // The name is taken by something that no import has made: it is left alone.
-        Ok(_) => in_cache(&elsewhere)?,
+    // A name that is taken by something no import has made is left alone.
+    let is_free = !beside.exists() || beside.join(RECORD).exists();
+    let lock = if is_free {
+        lock_file(&beside)
+    } else {
+        Err(ErrorKind::PermissionDenied.into())
+    };
+    let (directory, lock) = match lock {
+        Ok(lock) => (beside, lock),
         Err(error)
             if matches!(
                 error.kind(),
                 ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem
             ) =>
         {
-            in_cache(&elsewhere)?
+            let parent = parent_of(&elsewhere);
+            fs::create_dir_all(parent).map_err(GgufError::io(parent))?;
+            let lock = lock_file(&elsewhere).map_err(GgufError::io(&elsewhere))?;
+            (elsewhere, lock)
         }
         Err(error) => return Err(GgufError::io(&beside)(error)),
     };
@@ -79,13 +87,6 @@ fn beside(file: &Path, dtype: Dtype) -> PathBuf {
         Dtype::Bf16 => ".bf16.tandem",
     });
     parent_of(file).join(name)
-}
-
-fn in_cache(directory: &Path) -> Result<(PathBuf, File), GgufError> {
-    let parent = parent_of(directory);
-    fs::create_dir_all(parent).map_err(GgufError::io(parent))?;
-    let lock = lock_file(directory).map_err(GgufError::io(directory))?;
-    Ok((directory.to_path_buf(), lock))
 }
 
 /// Opens the lock file of a directory, which tells too whether its parent can be written to.

@@ -123,6 +123,11 @@ impl GgufError {
     }
 }
 
+/// An error for what cannot be carried over.
+pub(crate) fn refuse<T>(message: String) -> Result<T, GgufError> {
+    Err(GgufError::Unsupported(message))
+}
+
 /// Ends the message of a missing tensor.
 struct ExpectedShape<'a>(Option<&'a [i128]>);
 

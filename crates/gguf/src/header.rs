@@ -129,8 +129,7 @@ impl<'a> Reader<'a> {
     fn read_to(&mut self, end: u64) -> io::Result<()> {
         let held = self.bytes.len();
         let ahead = (2 * held as u64)
-            .max(FIRST_READ)
-            .min(MAX_BYTES)
+            .clamp(FIRST_READ, MAX_BYTES)
             .min(self.file_bytes);
         let end = end.max(ahead) as usize;
         self.bytes.resize(end, 0);

@@ -6,7 +6,7 @@
 //!
 //! [`import`] makes a directory that must not exist yet; [`cached`] makes one at a place of its own
 //! the first time and finds it there afterwards. The order of the work is the order of the modules:
-//! `header`, `value`, `metadata` and `container` open the file, `architecture` and `rope` read its
+//! `header`, `value`, `metadata` and `container` open the file, `architecture` (with `own_keys` and `rope`) reads its
 //! metadata into config.json, `plan` says which tensor becomes which, `vocabulary`, `byte_level` and
 //! `sentencepiece` rebuild tokenizer.json, and `directory` writes everything aside, the tensors through
 //! `weights` and `dequantise`, and renames it into place.
@@ -26,6 +26,7 @@ mod error;
 mod header;
 mod identity;
 mod metadata;
+mod own_keys;
 mod plan;
 mod python_json;
 mod rope;

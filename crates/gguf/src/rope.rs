@@ -3,9 +3,9 @@
 use std::f64::consts::PI;
 use std::os::unix::fs::FileExt;
 
-use crate::architecture::{OfArchitecture, finite, refuse};
 use crate::container::{Container, StoredTensor};
-use crate::error::GgufError;
+use crate::error::{GgufError, refuse};
+use crate::own_keys::{OwnKeys, finite};
 use crate::python_json::{Json, decimal};
 use crate::tensor_type::TensorType;
 
@@ -59,7 +59,7 @@ impl Scaling {
 /// Reads the settings; refuses by name what is not `default`, `linear` or `llama3`.
 pub(crate) fn read_rope(
     container: &Container,
-    own: &OfArchitecture<'_>,
+    own: &OwnKeys<'_>,
     head_dim: i128,
 ) -> Result<Rope, GgufError> {
     let rotated = own.int("rope.dimension_count")?.unwrap_or(head_dim);
@@ -88,7 +88,7 @@ pub(crate) fn read_rope(
 
 fn scaling(
     container: &Container,
-    own: &OfArchitecture<'_>,
+    own: &OwnKeys<'_>,
     theta: f64,
     head_dim: i128,
 ) -> Result<Option<Scaling>, GgufError> {
@@ -135,7 +135,7 @@ fn scaling(
 /// The stored divisors, one for each pair of a head.
 fn read_divisors(
     container: &Container,
-    own: &OfArchitecture<'_>,
+    own: &OwnKeys<'_>,
     stored: &StoredTensor,
     head_dim: i128,
 ) -> Result<Vec<f64>, GgufError> {
@@ -188,7 +188,7 @@ fn read_divisors(
 
 /// The llama3 parameters that reproduce the stored divisors, or a refusal.
 fn llama3(
-    own: &OfArchitecture<'_>,
+    own: &OwnKeys<'_>,
     found: &[f64],
     theta: f64,
     head_dim: i128,

@@ -5,8 +5,7 @@
 
 use std::collections::HashMap;
 
-use crate::architecture::refuse;
-use crate::error::GgufError;
+use crate::error::{GgufError, refuse};
 use crate::python_json::Json;
 use crate::vocabulary::{BYTE, NORMAL, UNKNOWN, Vocabulary};
 

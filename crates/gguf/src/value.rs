@@ -116,7 +116,9 @@ fn read_value(reader: &mut Reader<'_>, kind: Kind, nesting: u32) -> Result<Value
     let count = reader.u64()?;
     let start = reader.position();
     match kind.width() {
-        Some(width) => drop(reader.take_fields(count, width)?),
+        Some(width) => {
+            reader.take_fields(count, width)?;
+        }
         None => {
             // An element takes eight bytes at least, so the file's end bounds this.
             for _ in 0..count {

@@ -2,11 +2,12 @@
 
 use std::collections::HashMap;
 
-use crate::architecture::{EMBEDDING, OfArchitecture, refuse};
+use crate::architecture::EMBEDDING;
 use crate::byte_level::byte_level_tokenizer;
 use crate::container::Container;
-use crate::error::GgufError;
+use crate::error::{GgufError, refuse};
 use crate::metadata::Metadata;
+use crate::own_keys::OwnKeys;
 use crate::python_json::Json;
 use crate::sentencepiece::sentencepiece_tokenizer;
 
@@ -210,7 +211,7 @@ pub(crate) fn read_tokenizer<'a>(
         }
     }
 
-    let own = OfArchitecture::of(metadata)?;
+    let own = OwnKeys::of(metadata)?;
     let context = own.required("context_length", own.int("context_length")?)?;
     let mut config = vec![
         ("add_bos_token", first.is_some().into()),

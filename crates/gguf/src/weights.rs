@@ -289,10 +289,11 @@ mod tests {
 
     #[test]
     fn bf16_rounds_to_the_nearest_and_ties_to_even() {
+        const STEP: f32 = 0.0078125;
         let values = [
             1.0,
-            1.00390625,
-            1.01171875,
+            1.0 + STEP / 2.0,
+            1.0 + 3.0 * STEP / 2.0,
             1.004,
             -2.5,
             3e38,
@@ -300,7 +301,7 @@ mod tests {
             -0.0,
             f32::MAX,
         ];
-        // One bfloat16 step at 1 is 2^-7: 1 + 2^-8 is a tie that goes down to even, 1 + 3*2^-8 one that goes up.
+        // Half a step above 1 is a tie that goes down to even, one and a half one that goes up.
         let expected = [
             0x3F80, 0x3F80, 0x3F82, 0x3F81, 0xC020, 0x7F62, 0x0000, 0x8000, 0x7F80,
         ];
