@@ -1,5 +1,7 @@
 //! A file's directory is made once, found again, and made anew when the file is another one.
 
+#![allow(clippy::unwrap_used, reason = "what is unwrapped is under test")]
+
 use std::cell::RefCell;
 use std::fs::{self, File, FileTimes};
 use std::ops::ControlFlow;

@@ -2,6 +2,12 @@
 //!
 //! `tests/reference/make-golden.py` writes the files in `tests/golden`.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "what is unwrapped is under test"
+)]
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::ops::ControlFlow;
