@@ -143,8 +143,10 @@ pub(crate) fn float(value: f64) -> String {
     if value.is_infinite() {
         return if value > 0.0 { "Infinity" } else { "-Infinity" }.into();
     }
-    // Rust's exponent form has the same shortest digits: "-1.25e-7".
-    let scientific = format!("{value:e}");
+    // "-1.25e-7"
+    let scientific = rounded_to_even(value, format!("{value:e}"), |digits| {
+        digits.parse() == Ok(value)
+    });
     let Some((mantissa, exponent)) = scientific.split_once('e') else {
         return scientific;
     };
@@ -153,7 +155,8 @@ pub(crate) fn float(value: f64) -> String {
             let sign = if power < 0 { '-' } else { '+' };
             format!("{mantissa}e{sign}{:02}", power.abs())
         }
-        _ => format!("{value:?}"),
+        Ok(power) => positional(mantissa, power),
+        Err(_) => scientific,
     }
 }
 
@@ -185,11 +188,49 @@ pub(crate) fn quoted(text: &str) -> String {
     out
 }
 
+/// A mantissa's digits with the point moved by a small power of ten: 1.25 and 3 are 1250.0.
+fn positional(mantissa: &str, power: i32) -> String {
+    let (sign, mantissa) = mantissa
+        .strip_prefix('-')
+        .map_or(("", mantissa), |digits| ("-", digits));
+    let mut digits: String = mantissa.chars().filter(char::is_ascii_digit).collect();
+    let before = if power < 0 {
+        digits.insert_str(0, &"0".repeat(power.unsigned_abs() as usize));
+        1
+    } else {
+        power as usize + 1
+    };
+    while digits.len() <= before {
+        digits.push('0');
+    }
+    let (whole, fraction) = digits.split_at(before);
+    format!("{sign}{whole}.{fraction}")
+}
+
+/// The shortest decimal of `value` as Python chooses it, given the one that Rust chooses.
+///
+/// Where two are equally near, Rust takes the larger one and Python the one whose last digit is even.
+/// Rust takes the even one, too, when it is told how many digits there are to be.
+fn rounded_to_even(value: f64, shortest: String, reads_back: impl Fn(&str) -> bool) -> String {
+    let digits = shortest
+        .split('e')
+        .next()
+        .unwrap_or_default()
+        .chars()
+        .filter(char::is_ascii_digit)
+        .count();
+    let even = format!("{value:.*e}", digits.saturating_sub(1));
+    if reads_back(&even) { even } else { shortest }
+}
+
 /// The shortest decimal that reads back as the same 32-bit number: 1e-05, not 9.999999747378752e-06.
 pub(crate) fn decimal(value: f64) -> f64 {
     let narrow = value as f32;
+    let digits = rounded_to_even(f64::from(narrow), format!("{narrow:e}"), |digits| {
+        digits.parse() == Ok(narrow)
+    });
     // A number's own decimal always parses; the fallback is what it would have been without it.
-    narrow.to_string().parse().unwrap_or(f64::from(narrow))
+    digits.parse().unwrap_or(f64::from(narrow))
 }
 
 #[cfg(test)]
@@ -210,6 +251,10 @@ mod tests {
             (-2.5e200, "-2.5e+200"),
             (500000.0, "500000.0"),
             (5e-324, "5e-324"),
+            (0.001, "0.001"),
+            (-1234.5, "-1234.5"),
+            (9007199254740991.0, "9007199254740991.0"),
+            (2_f64.powi(47) + 0.125, "140737488355328.12"),
             (f64::NAN, "NaN"),
             (f64::NEG_INFINITY, "-Infinity"),
         ] {
@@ -222,6 +267,9 @@ mod tests {
         assert_eq!(decimal(f64::from(1e-5_f32)), 1e-5);
         assert_eq!(decimal(f64::from(1e-6_f32)), 1e-6);
         assert_eq!(decimal(0.1), 0.1);
+        // Halfway between .12 and .13.
+        assert_eq!(decimal(343126.125), 343126.12);
+        assert_eq!(decimal(-0.0).to_bits(), (-0.0_f64).to_bits());
         assert_eq!(decimal(1e300), f64::INFINITY);
     }
 

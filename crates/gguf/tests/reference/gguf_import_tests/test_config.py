@@ -59,6 +59,15 @@ class Config(ImportTest):
         model.metadata["attention.head_count_kv"] = [2, 1]
         self.assert_refused(model, "attention.head_count_kv", "layer to layer")
 
+    def test_numbers_are_written_by_their_shortest_decimal(self) -> None:
+        # The third is halfway between .12 and .13, of which Python takes the even one.
+        for theta, expected in ((1e6, 1e6), (0.1, 0.1), (343126.125, 343126.12), (1e16, 1e16), (1e-7, 1e-7)):
+            with self.subTest(theta):
+                self.fresh_folder()
+                model = ModelFile("llama")
+                model.metadata["rope.freq_base"] = theta
+                self.assertEqual(self.imported(model).config["rope_theta"], expected)
+
     def test_an_unknown_architecture_is_named(self) -> None:
         self.assert_refused(ModelFile("gemma3"), "architecture gemma3")
 
