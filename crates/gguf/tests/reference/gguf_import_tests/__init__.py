@@ -1,0 +1,1 @@
+"""Tests of import-gguf on small files made here: against the formats' definitions, and against the reference."""

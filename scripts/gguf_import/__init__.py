@@ -1,7 +1,0 @@
-"""Turns one GGUF file into a Hugging Face model directory.
-
-The order of the work is the order of the modules: `source` opens the file,
-`architecture` (with `rope`) reads its metadata into config.json, `weights`
-plans which tensor becomes which, `vocabulary` rebuilds tokenizer.json, and
-`directory` writes everything aside and renames it into place.
-"""
