@@ -33,7 +33,7 @@ pub struct CloudConfig {
     pub auth: AuthSettings,
     /// Whether other machines may connect without TLS.
     pub insecure: bool,
-    /// The model directory.
+    /// The model: a directory, a GGUF file, or a hub id.
     pub model: PathBuf,
     /// The model's name for people; empty for the directory's.
     pub name: String,
@@ -167,7 +167,7 @@ impl Validate for CloudConfig {
         at.check(
             "model",
             !self.model.as_os_str().is_empty(),
-            "is empty, must be a model directory",
+            "is empty, must be a model's directory, GGUF file or hub id",
         );
         if let Err(bad) = Compute::configured(&self.device, &self.weights, &self.kv) {
             bad.into_iter().for_each(|(key, why)| at.push(key, why));

@@ -7,12 +7,12 @@ use crate::metrics::{
 };
 use crate::service::{Split, publish_kv};
 use anyhow::Context as _;
-use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 use tandem_engine::{Engine, KvBudget, ModelFiles};
 use tandem_model::{Fingerprint, ModelError};
+use tandem_model_source::{Report, locate};
 use tandem_proto::v1::FILE_DESCRIPTOR_SET;
 use tandem_proto::v1::split_service_server::{SERVICE_NAME, SplitServiceServer};
 use tandem_service::data_port::DataPort;
@@ -111,15 +111,16 @@ async fn serve_loaded(
 
 async fn load(config: &CloudConfig, drain: &Drain) -> anyhow::Result<Cloud> {
     let started = Instant::now();
-    let directory = config.model.clone();
+    let model = config.model.clone();
     let opened = tokio::task::spawn_blocking(move || {
-        let files = ModelFiles::open(&directory)?;
-        let tokenizer = Tokenizer::load(&directory)?;
-        anyhow::Ok((files, Fingerprint(tokenizer.fingerprint())))
+        let located = locate(&model, Report::Log)?;
+        let files = ModelFiles::open(&located.directory)?;
+        let tokenizer = Tokenizer::load(&located.directory)?;
+        anyhow::Ok((files, Fingerprint(tokenizer.fingerprint()), located.name))
     });
-    let (files, tokenizer) = opened
+    let (files, tokenizer, own_name) = opened
         .await?
-        .with_context(|| format!("cannot open the model in {}", config.model.display()))?;
+        .with_context(|| format!("cannot open the model {}", config.model.display()))?;
     let limit = files.config.max_context();
     anyhow::ensure!(
         config.sessions.context <= limit,
@@ -154,7 +155,10 @@ async fn load(config: &CloudConfig, drain: &Drain) -> anyhow::Result<Cloud> {
     );
     let cloud = Cloud::new(
         config,
-        model_name(&config.name, &config.model),
+        match &*config.name {
+            "" => own_name,
+            name => name.to_owned(),
+        },
         &files,
         tokenizer,
         engine,
@@ -167,16 +171,6 @@ async fn load(config: &CloudConfig, drain: &Drain) -> anyhow::Result<Cloud> {
     DEPLOYMENT_INFO.named_gauge(info).set(1.0);
     WEIGHT_BYTES.gauge(&[]).set(cloud.held.weight_bytes as f64);
     Ok(cloud)
-}
-
-fn model_name(configured: &str, directory: &Path) -> String {
-    match configured {
-        "" => directory
-            .file_name()
-            .map(|name| name.to_string_lossy().into_owned())
-            .unwrap_or_default(),
-        name => name.to_owned(),
-    }
 }
 
 async fn publish_gauges(budget: KvBudget) {

@@ -2,7 +2,7 @@
 
 use crate::answer::AnswerEvent;
 use crate::cli::ChatArgs;
-use crate::edge::Edge;
+use crate::edge::{Edge, with_model_here};
 use crate::generate::{Collected, readable, run, terms, user};
 use crate::metrics::TRACES;
 use crate::plan::start::{Patience, planned};
@@ -11,6 +11,7 @@ use crate::serve::SERVICE;
 use rustyline::error::ReadlineError;
 use std::io::Write as _;
 use std::time::Instant;
+use tandem_model_source::Report;
 use tandem_proto::v1;
 use tandem_service::{logging, traces};
 use tokio::sync::{mpsc, oneshot};
@@ -29,6 +30,7 @@ Ctrl-C stops an answer.";
 pub async fn chat(args: ChatArgs) -> anyhow::Result<()> {
     let config = args.edge.load_quiet()?;
     logging::init(&config.log)?;
+    let config = with_model_here(config, Report::Terminal).await?;
     let config = planned(config, Patience::Fail).await?;
     let traces = traces::install(&config.traces, SERVICE, TRACES).await?;
     let edge = Edge::load(&config, |_| {}).await?;

@@ -46,7 +46,8 @@ pub struct EdgeArgs {
     /// A configuration file; see `edge-agent config`.
     #[arg(long)]
     pub config: Option<PathBuf>,
-    /// The model: a Hugging Face directory, or a package that `prepare` made.
+    /// The model: a directory in Hugging Face's layout or a package that `prepare` made, a .gguf file, or a
+    /// hub id such as Qwen/Qwen2.5-0.5B-Instruct.
     #[arg(long)]
     pub model: Option<PathBuf>,
     /// The cloud-service to work with, such as http://127.0.0.1:50051; https:// for TLS.

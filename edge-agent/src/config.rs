@@ -43,7 +43,7 @@ pub struct EdgeConfig {
     pub auth: AuthSettings,
     /// Whether other machines may connect, and tokens travel, without TLS.
     pub insecure: bool,
-    /// The model directory.
+    /// The model: a directory, a GGUF file, or a hub id.
     pub model: PathBuf,
     /// The model's name for people; empty for the directory's.
     pub name: String,
@@ -286,7 +286,7 @@ impl Validate for EdgeConfig {
         at.check(
             "model",
             !self.model.as_os_str().is_empty(),
-            "is empty, must be a model directory",
+            "is empty, must be a model's directory, GGUF file or hub id",
         );
         match endpoint(&self.cloud, &self.transport, Duration::from_secs(1)) {
             Err(error) => at.push("cloud", error.to_string()),

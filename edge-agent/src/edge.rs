@@ -9,13 +9,13 @@ use crate::pool::SessionPool;
 use crate::prompts::Prompts;
 use crate::sampling_defaults::SamplingDefaults;
 use anyhow::Context as _;
-use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 use tandem_codec::{Codec, Profile};
 use tandem_engine::{Engine, FrameCodec, Front, ModelFiles};
 use tandem_model::{Fingerprint, ModelConfig, ModelError};
+use tandem_model_source::{Report, locate};
 use tandem_proto::v1;
 use tandem_text::{ChatTemplate, Tokenizer};
 use tandem_wire::PROTOCOL_VERSION;
@@ -56,6 +56,21 @@ pub struct Edge {
     weights: Fingerprint,
     /// What runs here.
     held: v1::HeldLayers,
+}
+
+/// Brings the model to this machine and names its directory in the configuration, and itself where no
+/// other name is configured. Blocks nothing but the caller.
+///
+/// # Errors
+/// When there is no such model, or it cannot be brought.
+pub async fn with_model_here(mut config: EdgeConfig, report: Report) -> anyhow::Result<EdgeConfig> {
+    let model = config.model.clone();
+    let located = tokio::task::spawn_blocking(move || locate(&model, report)).await??;
+    if config.name.is_empty() {
+        config.name = located.name;
+    }
+    config.model = located.directory;
+    Ok(config)
 }
 
 /// How the rows of a session may be written.
@@ -119,7 +134,7 @@ impl Edge {
         };
         let held =
             tandem_wire::held_layers(0..split, &precision, weight_bytes.load(Ordering::Relaxed));
-        let name = model_name(&config.name, &config.model);
+        let name = config.name.clone();
         let info = [
             name.clone(),
             split.to_string(),
@@ -313,14 +328,4 @@ fn codec_choice(config: &EdgeConfig, best: Codec, hidden: usize) -> anyhow::Resu
     let target = config.adapt.target();
     let adaptation = Adaptation::new(best, floor, hidden, target);
     Ok(CodecChoice::adaptive(adaptation))
-}
-
-fn model_name(configured: &str, directory: &Path) -> String {
-    match configured {
-        "" => directory
-            .file_name()
-            .map(|name| name.to_string_lossy().into_owned())
-            .unwrap_or_default(),
-        name => name.to_owned(),
-    }
 }

@@ -2,7 +2,7 @@
 
 use crate::answer::{AnswerEvent, AnswerRequest, answer};
 use crate::cli::{GenerateArgs, SamplingArgs};
-use crate::edge::Edge;
+use crate::edge::{Edge, with_model_here};
 use crate::metrics::TRACES;
 use crate::plan::start::{Patience, planned};
 use crate::request::{Terms, answer_request};
@@ -11,6 +11,7 @@ use crate::serve::SERVICE;
 use serde::Serialize;
 use std::io::Write as _;
 use std::time::Instant;
+use tandem_model_source::Report;
 use tandem_proto::v1;
 use tandem_service::{logging, traces};
 use tokio::sync::mpsc;
@@ -77,6 +78,7 @@ pub async fn generate(args: GenerateArgs) -> anyhow::Result<()> {
     } = args;
     let config = edge.load_quiet()?;
     logging::init(&config.log)?;
+    let config = with_model_here(config, Report::Terminal).await?;
     let config = planned(config, Patience::Fail).await?;
     let traces = traces::install(&config.traces, SERVICE, TRACES).await?;
     let edge = Edge::load(&config, |_| {}).await?;

@@ -2,13 +2,14 @@
 
 use crate::config::EdgeConfig;
 use crate::door::Door;
-use crate::edge::Edge;
+use crate::edge::{Edge, with_model_here};
 use crate::metrics::{BUILD_INFO, CATALOGUE, DATA_PORT, TRACES, UPLINK_BYTES, VERSION};
 use crate::openai;
 use crate::plan::start::{Patience, planned};
 use crate::service::Generation;
 use std::sync::Arc;
 use std::time::Duration;
+use tandem_model_source::Report;
 use tandem_proto::v1::FILE_DESCRIPTOR_SET;
 use tandem_proto::v1::generation_service_server::{GenerationServiceServer, SERVICE_NAME};
 use tandem_service::data_port::DataPort;
@@ -80,6 +81,7 @@ struct Listeners {
 
 /// Plans where that is asked for, and loads.
 async fn load(config: EdgeConfig) -> anyhow::Result<(EdgeConfig, Edge)> {
+    let config = with_model_here(config, Report::Log).await?;
     let config = planned(config, Patience::Wait).await?;
     let edge = Edge::load(&config, |_| {}).await?;
     Ok((config, edge))

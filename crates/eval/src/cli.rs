@@ -43,11 +43,25 @@ pub enum Command {
     Bench(BenchArgs),
 }
 
+impl Command {
+    /// The model that it is about.
+    pub fn model_mut(&mut self) -> &mut ModelArgs {
+        match self {
+            Self::Perplexity(args) => &mut args.model,
+            Self::Compare(args) => &mut args.model,
+            Self::Generations(args) => &mut args.model,
+            Self::Task(args) => &mut args.model,
+            Self::Calibrate(args) => &mut args.model,
+            Self::Bench(args) => &mut args.model,
+        }
+    }
+}
+
 /// Which model, and on what it runs.
 #[derive(Debug, Clone, Args)]
 pub struct ModelArgs {
-    /// A Hugging Face model directory.
-    #[arg(long, value_name = "DIR")]
+    /// A directory in Hugging Face's layout, a .gguf file, or a hub id such as Qwen/Qwen2.5-0.5B-Instruct.
+    #[arg(long, value_name = "MODEL")]
     pub model: PathBuf,
     /// Where to compute: cpu, cuda or cuda:N.
     #[arg(long, default_value_t)]

@@ -6,15 +6,18 @@ use std::fmt::Display;
 use std::io::Write as _;
 use tandem_eval::cli::{Cli, Command};
 use tandem_eval::{bench, calibrate, compare, generations, perplexity, task};
+use tandem_model_source::{Report, locate};
 use tandem_service::openmp;
 
 fn main() -> anyhow::Result<()> {
-    let cli = Cli::parse();
+    let mut cli = Cli::parse();
     openmp::reexec_with_openmp_settings()?;
     tracing_subscriber::fmt()
         .with_max_level(tracing_subscriber::filter::LevelFilter::WARN)
         .with_writer(std::io::stderr)
         .init();
+    let model = cli.command.model_mut();
+    model.model = locate(&model.model, Report::Terminal)?.directory;
     match cli.command {
         Command::Perplexity(args) => print(&perplexity::perplexity(&args)?, args.json),
         Command::Compare(args) => print(&compare::compare(&args)?, args.json),

@@ -10,6 +10,7 @@ use std::path::PathBuf;
 use std::time::Instant;
 use tandem_engine::{ModelFiles, PackagePlan};
 use tandem_model::{EmbeddingType, Fingerprint, Manifest, WeightScheme};
+use tandem_model_source::{Report, locate};
 use tandem_service::progress::Progress;
 use tandem_text::{Corpus, Tokenizer};
 
@@ -93,9 +94,10 @@ pub fn prepare(
         "{} is there already",
         args.out.display()
     );
-    let files = ModelFiles::open(&args.model)
-        .with_context(|| format!("cannot open the model in {}", args.model.display()))?;
-    let tokenizer = Tokenizer::load(&args.model)?;
+    let model = locate(&args.model, Report::Terminal)?.directory;
+    let files = ModelFiles::open(&model)
+        .with_context(|| format!("cannot open the model in {}", model.display()))?;
+    let tokenizer = Tokenizer::load(&model)?;
     let mut calibration = Vec::new();
     if let Some(text) = &args.calibrate {
         let context = args
