@@ -4,6 +4,7 @@ use crate::cli::AskArgs;
 use crate::generate::{readable, user};
 use crate::link::root_cause;
 use crate::metrics::RELOADS;
+use crate::summary::Summary;
 use std::io::Write as _;
 use tandem_proto::v1;
 use tandem_proto::v1::chat_response::Event;
@@ -41,6 +42,7 @@ pub async fn ask(args: AskArgs) -> anyhow::Result<()> {
         .await
         .map_err(|status| refused(&args.edge, status))?
         .into_inner();
+    let mut finished = None;
     let mut out = std::io::stdout().lock();
     while let Some(response) = events.message().await.map_err(readable)? {
         match response.event {
@@ -48,10 +50,18 @@ pub async fn ask(args: AskArgs) -> anyhow::Result<()> {
                 write!(out, "{}", delta.text)?;
                 out.flush()?;
             }
-            Some(Event::Started(_) | Event::Finished(_)) | None => {}
+            Some(Event::Finished(end)) => finished = Some(end),
+            Some(Event::Started(_)) | None => {}
         }
     }
     writeln!(out)?;
+    if let Some(finished) = &finished
+        && args.summary
+    {
+        let model = client.get_model(v1::GetModelRequest {}).await;
+        let model = &model.map_err(readable)?.into_inner();
+        write!(std::io::stderr(), "\n{}", Summary { model, finished })?;
+    }
     Ok(())
 }
 

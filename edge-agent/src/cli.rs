@@ -248,6 +248,9 @@ pub struct AskArgs {
     /// The sampling.
     #[command(flatten)]
     pub sampling: SamplingArgs,
+    /// Say on stderr, after the answer, what ran where and what it took.
+    #[arg(long)]
+    pub summary: bool,
     /// The question.
     pub prompt: String,
 }

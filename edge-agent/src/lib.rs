@@ -34,5 +34,6 @@ pub mod serve;
 pub mod service;
 pub mod session;
 pub mod split_stream;
+pub mod summary;
 pub mod uplink;
 pub mod usage;

@@ -37,7 +37,7 @@ func parseOptions() options {
 		given.maxTokens = &value
 		return err
 	})
-	flag.Func("temperature", "0, the default, is greedy: `T`", float(&given.temperature))
+	flag.Func("temperature", "0 is greedy; without it the model's own: `T`", float(&given.temperature))
 	flag.Func("top-p", "keep the most likely tokens up to this probability, `P`", float(&given.topP))
 	flag.DurationVar(&given.timeout, "timeout", 2*time.Minute, "how long the whole answer may take")
 	flag.StringVar(&given.ca, "ca", "", "use TLS, and trust servers of the authorities in this PEM `FILE`")

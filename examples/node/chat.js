@@ -9,7 +9,7 @@ import protoLoader from '@grpc/proto-loader';
 const USAGE = `usage: node chat.js [option...] PROMPT
   --edge HOST:PORT   default: 127.0.0.1:50050
   --max-tokens N     the most tokens of the answer
-  --temperature T    0, the default, is greedy
+  --temperature T    0 is greedy; without it the model's own
   --top-p P          keep the most likely tokens up to this probability
   --timeout SECONDS  how long the whole answer may take; default: 120
   --ca FILE          use TLS, and trust servers of this PEM file's authorities

@@ -23,7 +23,7 @@ def options(description: str) -> argparse.Namespace:
     parser.add_argument("prompt")
     parser.add_argument("--edge", default="127.0.0.1:50050", help="HOST:PORT (default: %(default)s)")
     parser.add_argument("--max-tokens", type=int, help="the most tokens of the answer")
-    parser.add_argument("--temperature", type=float, help="0, the default, is greedy")
+    parser.add_argument("--temperature", type=float, help="0 is greedy; without it the model's own")
     parser.add_argument("--top-p", type=float, help="keep the most likely tokens up to this probability")
     parser.add_argument(
         "--timeout", type=float, default=120, help="seconds the whole answer may take (default: %(default)s)"

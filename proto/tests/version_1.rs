@@ -178,6 +178,16 @@ fn messages() -> Vec<(&'static str, Vec<u8>)> {
         accepts_profiles: true,
         ..described.clone()
     };
+    let described_layers = v1::DescribeBackResponse {
+        held: Some(v1::HeldLayers {
+            first: 4,
+            end: 30,
+            weights: "f32".into(),
+            kv: "int8".into(),
+            weight_bytes: 300_000_000,
+        }),
+        ..described.clone()
+    };
     let finished = v1::Finished {
         finish_reason: v1::FinishReason::Stop.into(),
         stop: "END".into(),
@@ -310,6 +320,7 @@ fn messages() -> Vec<(&'static str, Vec<u8>)> {
             chat_event(v1::chat_response::Event::Finished(finished_codecs)),
         ),
         ("run_traced", request(up::Message::Run(run_traced))),
+        ("described_layers", described_layers.encode_to_vec()),
     ]
 }
 

@@ -17,7 +17,7 @@ EDGE, OPENAI = os.environ["TANDEM_EDGE"], os.environ["TANDEM_OPENAI"]
 
 class DeployedTest(unittest.TestCase):
     def answer(self, client: type[test_clients.Promises]) -> str:
-        words = [*client.command, "--edge", EDGE, "--max-tokens", TOKENS, PROMPT]
+        words = [*client.command, "--edge", EDGE, "--temperature", 0, "--max-tokens", TOKENS, PROMPT]
         done = subprocess.run([str(word) for word in words], capture_output=True, text=True, timeout=WAIT_SECONDS)
         self.assertEqual(done.returncode, 0, done.stderr)
         return done.stdout.removesuffix("\n")

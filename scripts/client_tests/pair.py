@@ -20,7 +20,7 @@ MODEL = Path(os.environ["TANDEM_MODEL"])
 EDGE, CLOUD = BINARIES / "edge-agent", BINARIES / "cloud-service"
 
 # f32, or a profile beside the model would decide what an answer is.
-SPLIT = ["--split", "10", "--codec", "f32"]
+SPLIT = ["--split", "10", "--preset", "exact"]
 
 
 class Pair:
@@ -71,7 +71,7 @@ class Pair:
     def greedy(self, prompt: str, tokens: int) -> str:
         """What an edge-agent prints that runs without a server in between."""
         edge = ["--model", MODEL, "--threads", "1", *SPLIT, "--cloud", url(self.cloud)]
-        command = [EDGE, "generate", *edge, "--chat", "--max-tokens", str(tokens), prompt]
+        command = [EDGE, "generate", *edge, "--chat", "--temperature", "0", "--max-tokens", str(tokens), prompt]
         done = subprocess.run(command, check=True, capture_output=True, text=True, timeout=WAIT_SECONDS)
         return done.stdout
 

@@ -85,7 +85,7 @@ class OpenAiTest(unittest.TestCase):
 
         self.assertEqual(text(7), text(7))
         self.assertNotEqual(text(7), text(8))
-        # Without a temperature it is OpenAI's 1, which is not greedy.
+        # Without a temperature it is the model's own or llama-server's, neither of which is greedy.
         drawn = {self.chat(temperature=openai.NOT_GIVEN, seed=seed).choices[0].message.content for seed in range(4)}
         self.assertGreater(len(drawn), 1)
 

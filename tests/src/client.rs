@@ -79,6 +79,14 @@ impl Client {
     }
 }
 
+/// Parameters that take the most likely token, whatever the model's defaults are.
+pub fn greedy_parameters() -> v1::SamplingParameters {
+    v1::SamplingParameters {
+        temperature: Some(0.0),
+        ..v1::SamplingParameters::default()
+    }
+}
+
 /// A greedy request for token ids, which goes on past end-of-sequence tokens.
 pub fn ids_request(prompt: &[u32], max_tokens: u32) -> v1::GenerateRequest {
     v1::GenerateRequest {
@@ -87,7 +95,7 @@ pub fn ids_request(prompt: &[u32], max_tokens: u32) -> v1::GenerateRequest {
         })),
         sampling: Some(v1::SamplingParameters {
             ignore_eos: true,
-            ..v1::SamplingParameters::default()
+            ..greedy_parameters()
         }),
         max_tokens: Some(max_tokens),
         stop: Vec::new(),
@@ -98,6 +106,7 @@ pub fn ids_request(prompt: &[u32], max_tokens: u32) -> v1::GenerateRequest {
 pub fn text_request(prompt: &str, max_tokens: u32) -> v1::GenerateRequest {
     v1::GenerateRequest {
         input: Some(generate_request::Input::Prompt(prompt.to_owned())),
+        sampling: Some(greedy_parameters()),
         max_tokens: Some(max_tokens),
         ..v1::GenerateRequest::default()
     }

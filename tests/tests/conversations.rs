@@ -1,13 +1,14 @@
 //! What an answer leaves behind is not computed or sent again.
 
 use tandem_proto::v1;
-use tandem_tests::client::{Client, message};
+use tandem_tests::client::{Client, greedy_parameters, message};
 use tandem_tests::paths::{default_model, fixtures};
 use tandem_tests::process::{Pair, PairOptions, ServerOptions};
 
 fn chat(messages: Vec<v1::ChatMessage>) -> v1::ChatRequest {
     v1::ChatRequest {
         messages,
+        sampling: Some(greedy_parameters()),
         max_tokens: Some(24),
         ..v1::ChatRequest::default()
     }

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use std::net::SocketAddr;
 use std::time::Duration;
 use tandem_proto::v1;
-use tandem_tests::client::{Client, message};
+use tandem_tests::client::{Client, greedy_parameters, message};
 use tandem_tests::paths::default_model;
 use tandem_tests::port::ReservedPort;
 use tandem_tests::process::{Pair, PairOptions, ServerOptions};
@@ -136,7 +136,7 @@ async fn an_answer_is_the_same_whole_in_pieces_and_over_grpc() {
             messages: vec![message("user", "Why is the sky blue?")],
             sampling: Some(v1::SamplingParameters {
                 ignore_eos: true,
-                ..v1::SamplingParameters::default()
+                ..greedy_parameters()
             }),
             max_tokens: Some(12),
             ..v1::ChatRequest::default()

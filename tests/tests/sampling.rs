@@ -1,7 +1,7 @@
 //! Sampling parameters from the client to the sampler in the cloud and back.
 
 use tandem_proto::v1::{self, SamplingParameters};
-use tandem_tests::client::{Client, assert_refused, ids_request, text_request};
+use tandem_tests::client::{Client, assert_refused, greedy_parameters, ids_request, text_request};
 use tandem_tests::paths::default_model;
 use tandem_tests::process::{Pair, PairOptions};
 use tonic::Code;
@@ -13,7 +13,7 @@ fn sampled(seed: Option<u64>) -> SamplingParameters {
         top_p: Some(0.95),
         top_k: Some(100),
         seed,
-        ..SamplingParameters::default()
+        ..greedy_parameters()
     }
 }
 
@@ -38,13 +38,13 @@ async fn parameters_do_what_they_say() {
     let again = with(sampled(Some(drawn.finished.seed)), 16).await.unwrap();
     assert_eq!(drawn.ids, again.ids, "a drawn seed is reported");
 
-    let greedy = with(SamplingParameters::default(), 12).await.unwrap();
+    let greedy = with(greedy_parameters(), 12).await.unwrap();
     assert_eq!(greedy.finished.finish_reason(), v1::FinishReason::Length);
     assert_eq!(greedy.finished.completion_tokens, 12);
 
     let logprobs = SamplingParameters {
         logprobs: Some(3),
-        ..SamplingParameters::default()
+        ..greedy_parameters()
     };
     let told = with(logprobs, 12).await.unwrap();
     assert_eq!(told.ids, greedy.ids);
@@ -63,16 +63,16 @@ async fn parameters_do_what_they_say() {
             token_id: 1234,
             bias: 100.0,
         }],
-        ..SamplingParameters::default()
+        ..greedy_parameters()
     };
     assert_eq!(with(biased, 3).await.unwrap().ids, [1234, 1234, 1234]);
 
     let penalised = SamplingParameters {
         repetition_penalty: Some(5.0),
-        ..SamplingParameters::default()
+        ..greedy_parameters()
     };
     let varied = with(penalised, 60).await.unwrap();
-    let plain = with(SamplingParameters::default(), 60).await.unwrap();
+    let plain = with(greedy_parameters(), 60).await.unwrap();
     assert!(repeats(&varied.ids) * 4 < repeats(&plain.ids));
     assert!(
         varied.wire().token_id_bytes > 0,
@@ -133,7 +133,7 @@ async fn impossible_parameters_are_refused_with_their_fields() {
             token_id: 1 << 30,
             bias: 1.0,
         }],
-        ..SamplingParameters::default()
+        ..greedy_parameters()
     });
     let status = client.generate(request).await.unwrap_err();
     assert_eq!(status.code(), Code::InvalidArgument);

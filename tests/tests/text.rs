@@ -1,7 +1,7 @@
 //! What clients see of the text: whole characters, and nothing of a stop string.
 
 use tandem_proto::v1::{self, generate_request, tokenize_request};
-use tandem_tests::client::{Answer, Client, text_request};
+use tandem_tests::client::{Answer, Client, greedy_parameters, text_request};
 use tandem_tests::paths::default_model;
 use tandem_tests::process::{Pair, PairOptions};
 
@@ -40,7 +40,7 @@ async fn crabs(client: &Client, max_tokens: u32) -> v1::GenerateRequest {
     let mut request = text_request(CRABS, max_tokens);
     request.sampling = Some(v1::SamplingParameters {
         logit_bias: pieces.into_iter().map(bias).collect(),
-        ..v1::SamplingParameters::default()
+        ..greedy_parameters()
     });
     request
 }

@@ -90,9 +90,9 @@ impl Server {
             ("--cloud", cloud_url.as_ref()),
             ("--split", split.as_ref()),
         ];
-        // The default depends on what has been calibrated on this machine.
-        if !options.arguments.iter().any(|a| a == "--codec") {
-            arguments.push(("--codec", "f32".as_ref()));
+        // Most tests compare with what is exact; the others name a preset.
+        if !options.arguments.iter().any(|a| a == "--preset") {
+            arguments.push(("--preset", "exact".as_ref()));
         }
         Self::spawn(Program {
             path: Binary::EdgeAgent.path(),
