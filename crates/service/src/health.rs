@@ -18,7 +18,7 @@ use tonic_health::pb::health_check_response::ServingStatus;
 use tonic_health::pb::health_server::{self, HealthServer};
 use tonic_health::pb::{HealthCheckRequest, HealthCheckResponse};
 
-pub use probe::{HealthError, check};
+pub use probe::{HealthError, check, knows};
 
 /// The state of a server's services; clones share it.
 #[derive(Debug, Clone)]
