@@ -3,6 +3,7 @@
 use crate::answer::{AnswerEvent, AnswerRequest, answer};
 use crate::cli::{GenerateArgs, SamplingArgs};
 use crate::edge::Edge;
+use crate::events::Events;
 use crate::metrics::TRACES;
 use crate::plan::start::{Patience, planned};
 use crate::request::{Terms, answer_request, chat_ids, text_ids};
@@ -129,6 +130,7 @@ pub async fn run(
     mut show: impl FnMut(AnswerEvent) -> std::io::Result<()>,
 ) -> anyhow::Result<()> {
     let (events, mut stream) = mpsc::channel(WAITING_EVENTS);
+    let events = Events::new(events);
     let making = async {
         let mut span = request_span(called, request.began, || None);
         let ended = answer(edge, request, &events, &mut span).await;
