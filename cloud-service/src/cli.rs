@@ -1,10 +1,14 @@
 //! The command line. Every flag overrides the key of the configuration it is named after.
 
 use crate::config::{CloudConfig, DEFAULTS};
-use clap::{Args, Parser, Subcommand};
+use clap::{
+    Args, Command as ClapCommand, CommandFactory as _, FromArgMatches as _, Parser, Subcommand,
+};
 use std::path::PathBuf;
 use tandem_prepare::PrepareArgs;
-use tandem_service::config::{AutoCount, ByteSize, ConfigError, HumanDuration, Layers};
+use tandem_service::config::{
+    AutoCount, ByteSize, ConfigError, HumanDuration, Layers, parse_token_count, with_defaults,
+};
 
 /// The cloud half of Tandem: back layers and sampling.
 #[derive(Debug, Parser)]
@@ -78,8 +82,8 @@ pub struct ServeArgs {
     /// Sessions open at once.
     #[arg(long)]
     pub max_sessions: Option<usize>,
-    /// The most positions of one session.
-    #[arg(long)]
+    /// The most tokens of one session, such as 4k (k is 1024); 0 for the model's, at most 8192.
+    #[arg(long, value_parser = parse_token_count::<usize>)]
     pub context: Option<usize>,
     /// Memory for keys and values, such as 4GiB.
     #[arg(long)]
@@ -127,6 +131,20 @@ pub struct HealthArgs {
     pub timeout: HumanDuration,
 }
 
+impl Cli {
+    /// Reads the command line; ends the process where it cannot be, or asks for help.
+    pub fn read() -> Self {
+        let matches = Self::command_with_defaults().get_matches();
+        Self::from_arg_matches(&matches).unwrap_or_else(|error| error.exit())
+    }
+
+    /// The command line with each setting's default in its flag's help.
+    pub fn command_with_defaults() -> ClapCommand {
+        let serve = ServeArgs::default().flags_over(Layers::new(DEFAULTS));
+        Self::command().mut_subcommand("serve", |command| with_defaults(command, &serve))
+    }
+}
+
 impl ServeArgs {
     /// The configuration: defaults, then the file, then the flags.
     ///
@@ -137,6 +155,11 @@ impl ServeArgs {
         if let Some(file) = &self.config {
             layers = layers.file(file)?;
         }
+        self.flags_over(layers).build()
+    }
+
+    /// The flags alone over other layers.
+    fn flags_over(self, layers: Layers) -> Layers {
         layers
             .flag("--model", "model", self.model)
             .flag("--listen", "listen", self.listen)
@@ -160,6 +183,52 @@ impl ServeArgs {
             .flag("--log-level", "log.level", self.log_level)
             .flag("--log-format", "log.format", self.log_format)
             .flag("--traces-endpoint", "traces.endpoint", self.traces_endpoint)
-            .build()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What the help of a flag says.
+    fn help_of(command: &str, flag: &str) -> String {
+        let cli = Cli::command_with_defaults();
+        let command = cli.find_subcommand(command).unwrap();
+        let found = command
+            .get_arguments()
+            .find(|arg| arg.get_long() == Some(flag));
+        found.unwrap().get_help().unwrap().to_string()
+    }
+
+    #[test]
+    fn every_flag_of_serve_says_its_default() {
+        let cli = Cli::command_with_defaults();
+        let serve = cli.find_subcommand("serve").unwrap();
+        for flag in serve.get_arguments().filter_map(|arg| arg.get_long()) {
+            let help = help_of("serve", flag);
+            // The file of the configuration is the one flag that is over no key of it.
+            assert_eq!(
+                help.contains("[default: "),
+                flag != "config",
+                "--{flag}: {help}"
+            );
+        }
+        assert!(help_of("serve", "listen").ends_with("[default: 127.0.0.1:50051]"));
+        assert!(help_of("serve", "drain-deadline").ends_with("[default: 30s]"));
+        assert!(help_of("serve", "insecure").ends_with("[default: false]"));
+        assert!(help_of("serve", "model").ends_with("[default: none]"));
+    }
+
+    #[test]
+    fn contexts_are_written_as_people_write_them() {
+        use clap::Parser as _;
+        let parsed =
+            |context| Cli::try_parse_from(["cloud-service", "serve", "--context", context]);
+        let Command::Serve(args) = parsed("4k").unwrap().command else {
+            panic!("another command");
+        };
+        assert_eq!(args.context, Some(4096));
+        let refused = parsed("4q").unwrap_err().to_string();
+        assert!(refused.contains("write 4096 or 4k"), "{refused}");
     }
 }

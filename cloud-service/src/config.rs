@@ -6,7 +6,9 @@ use std::path::PathBuf;
 use std::time::Duration;
 use tandem_engine::{Compute, ModelFiles};
 use tandem_service::auth::{AuthSettings, Peer};
-use tandem_service::config::{AutoCount, ByteSize, HumanDuration, Validate, Violations};
+use tandem_service::config::{
+    AutoCount, ByteSize, HumanDuration, Validate, Violations, token_count,
+};
 use tandem_service::grpc::TransportConfig;
 use tandem_service::logging::LogConfig;
 use tandem_service::tls::{TlsSettings, check_listener};
@@ -68,6 +70,7 @@ pub struct SessionsConfig {
     /// Sessions open at once.
     pub max: usize,
     /// Positions of one session; 0 for the model's.
+    #[serde(deserialize_with = "token_count")]
     pub context: usize,
     /// Memory for keys and values.
     pub kv_memory: ByteSize,

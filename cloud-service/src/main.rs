@@ -1,20 +1,27 @@
 //! The binary cloud-service.
 
-use clap::Parser as _;
 use cloud_service::cli::{Cli, Command};
 use cloud_service::config::DEFAULTS;
 use cloud_service::serve::serve;
 use std::io::Write as _;
+use std::process::ExitCode;
 use tandem_model::EmbeddingType;
 use tandem_prepare::{Part, prepare};
 use tandem_proto::v1::split_service_server::SERVICE_NAME;
-use tandem_service::{health, openmp};
+use tandem_service::{exit, health, openmp};
 
-fn main() -> anyhow::Result<()> {
-    let cli = Cli::parse();
+fn main() -> ExitCode {
+    match run(Cli::read()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => exit::say(error.chain(), error.backtrace()),
+    }
+}
+
+fn run(cli: Cli) -> anyhow::Result<()> {
     match cli.command {
         Command::Config => {
-            print!("{DEFAULTS}");
+            // Whoever reads the beginning alone may have gone.
+            let _ = std::io::stdout().write_all(DEFAULTS.as_bytes());
             Ok(())
         }
         Command::Health(args) => runtime()?.block_on(async {

@@ -274,7 +274,10 @@ fn a_flag_wins_over_a_file() {
 fn unknown_keys_are_refused_with_their_path_and_line() {
     for (path, contents) in UNKNOWN {
         match load("unknown", contents) {
-            Err(ConfigError::Shape(misfit)) => {
+            Err(ConfigError::Invalid(misfits)) => {
+                let [misfit] = &misfits[..] else {
+                    panic!("{contents}: {misfits:?}");
+                };
                 assert_eq!(misfit.path.to_string(), *path);
                 assert!(misfit.message.contains("unknown field"), "{misfit}");
                 assert!(

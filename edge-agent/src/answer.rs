@@ -7,6 +7,7 @@
 //! ```
 
 use crate::edge::Edge;
+use crate::events::Events;
 use crate::link::never_sent;
 use crate::metrics::{
     E2E_LATENCY, GENERATION_TOKENS, INTER_TOKEN_LATENCY, PROMPT_TOKENS, REQUEST_SUCCESS,
@@ -22,7 +23,6 @@ use tandem_proto::v1;
 use tandem_service::status::{bad_request, failure};
 use tandem_service::traces::Span;
 use tandem_text::{Detokenizer, StopMatcher, StopOutcome, StopStrings};
-use tokio::sync::mpsc;
 use tonic::{Code, Status};
 
 /// What is asked for, checked but for the prompt's length.
@@ -52,9 +52,6 @@ pub enum AnswerEvent {
     /// The end.
     Finished(v1::Finished),
 }
-
-/// Where events go. The answer waits while it is full.
-pub type Events = mpsc::Sender<Result<AnswerEvent, Status>>;
 
 /// Makes an answer, and says in the request's span what it came to. Dropping the future ends it, and
 /// frees what it held in the cloud.
@@ -90,7 +87,7 @@ pub async fn answer(
         reused_tokens: count(reused),
         context: count(context),
     };
-    send(events, AnswerEvent::Started(started)).await?;
+    events.send(AnswerEvent::Started(started)).await?;
     let mut run = Running::new(edge, &request, session)?;
     let streamed = run.stream(first, events, span).await;
     run.end_decode();
@@ -98,7 +95,7 @@ pub async fn answer(
     say_answer(span, reused, &finished);
     turn.keep(run.session);
     E2E_LATENCY.histogram(&[]).record(request.began.elapsed());
-    send(events, AnswerEvent::Finished(finished)).await
+    events.send(AnswerEvent::Finished(finished)).await
 }
 
 fn check_length(prompt: usize, context: usize) -> Result<(), Status> {
@@ -255,7 +252,7 @@ impl<'a> Running<'a> {
                 token_ids: vec![id],
                 logprobs: std::mem::take(&mut message.logprobs),
             };
-            send(events, AnswerEvent::Delta(delta)).await?;
+            events.send(AnswerEvent::Delta(delta)).await?;
             if let Some(stop) = stop {
                 if !ended {
                     self.session.end_early().await?;
@@ -354,13 +351,6 @@ impl<'a> Running<'a> {
             cloud_queue_seconds: seconds(usage.cloud_queue),
         }
     }
-}
-
-async fn send(events: &Events, event: AnswerEvent) -> Result<(), Status> {
-    events
-        .send(Ok(event))
-        .await
-        .map_err(|_| Status::cancelled("the client went away"))
 }
 
 fn count(value: usize) -> u32 {

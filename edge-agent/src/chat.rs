@@ -34,7 +34,8 @@ pub async fn chat(args: ChatArgs) -> anyhow::Result<()> {
     let config = planned(config, Patience::Fail).await?;
     let traces = traces::install(&config.traces, SERVICE, TRACES).await?;
     let edge = Edge::load(&config, |_| {}).await?;
-    let cloud = edge.link.describe().await.map_err(readable)?;
+    let cloud = edge.link.describe().await;
+    let cloud = cloud.map_err(|status| readable(&edge, &status))?;
     println!(
         "{}: {} of {} layers here, the rest at {}, codec {}. /help for help.",
         cloud.model.as_ref().map_or("", |m| m.name.as_str()),
@@ -94,7 +95,8 @@ impl Conversation<'_> {
             ids.and_then(|ids| answer_request(self.edge, ids, self.terms.clone(), Instant::now()));
         let mut collected = Collected::default();
         let answered = async {
-            run(self.edge, "chat", request.map_err(readable)?, |event| {
+            let request = request.map_err(|status| readable(self.edge, &status))?;
+            run(self.edge, "chat", request, |event| {
                 if let AnswerEvent::Delta(delta) = &event {
                     print!("{}", delta.text);
                     std::io::stdout().flush()?;

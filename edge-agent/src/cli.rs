@@ -2,12 +2,16 @@
 //! after; `generate` and `chat` run the same edge in the process itself.
 
 use crate::config::{DEFAULTS, EdgeConfig};
-use crate::plan::args::PlanArgs;
-use clap::{Args, Parser, Subcommand};
+use crate::plan::args::{PlanArgs, PlanLimits};
+use clap::{
+    Args, Command as ClapCommand, CommandFactory as _, FromArgMatches as _, Parser, Subcommand,
+};
 use std::path::PathBuf;
 use tandem_prepare::{EmbeddingArg, PrepareArgs};
 use tandem_proto::v1;
-use tandem_service::config::{AutoCount, ByteSize, ConfigError, HumanDuration, Layers};
+use tandem_service::config::{
+    AutoCount, ByteSize, ConfigError, HumanDuration, Layers, parse_token_count, with_defaults,
+};
 
 /// The edge half of Tandem: front layers and text.
 #[derive(Debug, Parser)]
@@ -125,8 +129,8 @@ pub struct EdgeArgs {
     /// Sessions at once, idle ones included.
     #[arg(long)]
     pub max_sessions: Option<usize>,
-    /// The most positions of one session.
-    #[arg(long)]
+    /// The most tokens of one session, such as 4k (k is 1024); 0 for what the cloud grants.
+    #[arg(long, value_parser = parse_token_count::<usize>)]
     pub context: Option<usize>,
     /// How long a finished conversation is kept, such as 5m.
     #[arg(long)]
@@ -154,8 +158,8 @@ pub struct EdgeArgs {
 /// How tokens are chosen.
 #[derive(Debug, Default, Args)]
 pub struct SamplingArgs {
-    /// The most tokens; as many as fit when absent.
-    #[arg(long)]
+    /// The most tokens, such as 200 or 1k (1024); as many as fit when absent.
+    #[arg(long, value_parser = parse_token_count::<u32>)]
     pub max_tokens: Option<u32>,
     /// 0 is greedy. Like the others, what the model's generation_config.json says when absent, else what
     /// llama-server takes: 0.8, with the 40 most likely tokens, top_p 0.95 and min_p 0.05.
@@ -280,6 +284,32 @@ pub struct HealthArgs {
     pub timeout: HumanDuration,
 }
 
+impl Cli {
+    /// Reads the command line; ends the process where it cannot be, or asks for help.
+    pub fn read() -> Self {
+        let matches = Self::command_with_defaults().get_matches();
+        Self::from_arg_matches(&matches).unwrap_or_else(|error| error.exit())
+    }
+
+    /// The command line with each setting's default in its flag's help.
+    pub fn command_with_defaults() -> ClapCommand {
+        let flags = || EdgeArgs::default();
+        let serve = flags().flags_over(Layers::new(DEFAULTS));
+        let quiet = flags().flags_over(quiet_defaults());
+        let plan = PlanLimits::default().flags_over(flags().flags_over(quiet_defaults()));
+        Self::command()
+            .mut_subcommand("serve", |command| with_defaults(command, &serve))
+            .mut_subcommand("generate", |command| with_defaults(command, &quiet))
+            .mut_subcommand("chat", |command| with_defaults(command, &quiet))
+            .mut_subcommand("plan", |command| with_defaults(command, &plan))
+    }
+}
+
+/// The defaults of a command on a terminal, whose logs are warnings unless asked for.
+pub fn quiet_defaults() -> Layers {
+    Layers::new(DEFAULTS).set("log.level", "warn")
+}
+
 impl EdgeArgs {
     /// The configuration: defaults, then the file, then the flags.
     ///
@@ -294,7 +324,7 @@ impl EdgeArgs {
     /// # Errors
     /// When a file or a value cannot be.
     pub fn load_quiet(self) -> Result<EdgeConfig, ConfigError> {
-        self.load_over(Layers::new(DEFAULTS).set("log.level", "warn"))
+        self.load_over(quiet_defaults())
     }
 
     fn load_over(self, layers: Layers) -> Result<EdgeConfig, ConfigError> {
@@ -309,7 +339,12 @@ impl EdgeArgs {
         if let Some(file) = &self.config {
             layers = layers.file(file)?;
         }
-        Ok(layers
+        Ok(self.flags_over(layers))
+    }
+
+    /// The flags alone over other layers.
+    fn flags_over(self, layers: Layers) -> Layers {
+        layers
             .flag("--model", "model", self.model)
             .flag("--cloud", "cloud", self.cloud)
             .flag("--preset", "preset", self.preset)
@@ -350,7 +385,7 @@ impl EdgeArgs {
             .flag("--drain-deadline", "drain_deadline", self.drain_deadline)
             .flag("--log-level", "log.level", self.log_level)
             .flag("--log-format", "log.format", self.log_format)
-            .flag("--traces-endpoint", "traces.endpoint", self.traces_endpoint))
+            .flag("--traces-endpoint", "traces.endpoint", self.traces_endpoint)
     }
 }
 
@@ -371,3 +406,6 @@ impl SamplingArgs {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -11,7 +11,9 @@ use tandem_engine::Compute;
 use tandem_model::WeightType;
 use tandem_planner::Objective;
 use tandem_service::auth::AuthSettings;
-use tandem_service::config::{AutoCount, ByteSize, HumanDuration, Validate, Violations};
+use tandem_service::config::{
+    AutoCount, ByteSize, HumanDuration, Validate, Violations, token_count,
+};
 use tandem_service::grpc::{TransportConfig, endpoint, is_loopback, is_tls};
 use tandem_service::logging::LogConfig;
 use tandem_service::tls::{ClientTlsSettings, TlsSettings, check_listener};
@@ -180,6 +182,7 @@ pub struct SessionsConfig {
     /// Sessions at once, idle ones included.
     pub max: usize,
     /// Positions of one session; 0 for what the cloud grants.
+    #[serde(deserialize_with = "token_count")]
     pub context: usize,
     /// How long a finished conversation is kept.
     pub idle_ttl: HumanDuration,
@@ -208,14 +211,17 @@ pub struct PlanConfig {
     /// Time to the first token; 0 for no limit.
     pub first_token: HumanDuration,
     /// Positions that a session must have room for.
+    #[serde(deserialize_with = "token_count")]
     pub context: usize,
     /// Divergence from the exact model in nats; 0 for no limit.
     pub max_kl: f64,
     /// How often a link may be worse than what deadlines are held on.
     pub outage: f64,
     /// Tokens of a typical prompt.
+    #[serde(deserialize_with = "token_count")]
     pub prompt_tokens: usize,
     /// Tokens of a typical answer.
+    #[serde(deserialize_with = "token_count")]
     pub output_tokens: usize,
     /// Sessions at once that memory is planned for.
     pub sessions: usize,

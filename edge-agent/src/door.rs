@@ -2,7 +2,9 @@
 //! task that ends with its client, its deadline or the drain.
 
 use crate::answer::{AnswerEvent, answer};
+use crate::answer_log::{AnswerLog, refused};
 use crate::edge::Edge;
+use crate::events::Events;
 use crate::metrics::{FAILURES, code_label};
 use crate::request::{Terms, answer_request};
 use crate::request_span::request_span;
@@ -79,12 +81,19 @@ impl Door {
         let (work, peer, deadline, request) = checked.await.inspect_err(|status: &Status| {
             count_failure(status);
             span.fail(status);
+            refused(called.name, status);
         })?;
         let log = span.log_span();
         log.in_scope(|| {
             tracing::info!(%peer, prompt_tokens = request.prompt.len(), "answer begun");
         });
         let (events, stream) = mpsc::channel(WAITING_EVENTS);
+        let events = Events::new(events);
+        let line = AnswerLog {
+            peer,
+            prompt_tokens: request.prompt.len(),
+            began,
+        };
         let (edge, closing) = (Arc::clone(&self.edge), self.drain.closing());
         // The task ends with the answer, its deadline, its client, or the drain.
         let making = async move {
@@ -105,11 +114,11 @@ impl Door {
                 () = events.closed() => Err(Status::cancelled("the client went away")),
                 () = closing => Err(draining()),
             };
+            line.end(&events, ended.as_ref().err());
             if let Err(status) = ended {
                 count_failure(&status);
                 span.fail(&status);
-                tracing::debug!(%peer, code = ?status.code(), message = status.message(), "answer failed");
-                let _ = events.send(Err(status)).await;
+                events.fail(status).await;
             }
         };
         tokio::spawn(making.instrument(log));

@@ -3,6 +3,7 @@
 use crate::answer::{AnswerEvent, AnswerRequest, answer};
 use crate::cli::{GenerateArgs, SamplingArgs};
 use crate::edge::{Edge, with_model_here};
+use crate::events::Events;
 use crate::metrics::TRACES;
 use crate::plan::start::{Patience, planned};
 use crate::request::{Terms, answer_request};
@@ -94,17 +95,22 @@ pub async fn generate(args: GenerateArgs) -> anyhow::Result<()> {
         false => "generate",
         true => "chat",
     };
-    let answered = run(&edge, called, request.map_err(readable)?, |event| {
-        if let AnswerEvent::Delta(delta) = &event
-            && !json
-        {
-            // A closed pipe ends the answer at its next token.
-            write!(out, "{}", delta.text)?;
-            out.flush()?;
-        }
-        collected.add(event);
-        Ok(())
-    });
+    let answered = run(
+        &edge,
+        called,
+        request.map_err(|status| readable(&edge, &status))?,
+        |event| {
+            if let AnswerEvent::Delta(delta) = &event
+                && !json
+            {
+                // A closed pipe ends the answer at its next token.
+                write!(out, "{}", delta.text)?;
+                out.flush()?;
+            }
+            collected.add(event);
+            Ok(())
+        },
+    );
     let answered = answered.await;
     traces.flush().await;
     answered?;
@@ -126,6 +132,7 @@ pub async fn run(
     mut show: impl FnMut(AnswerEvent) -> std::io::Result<()>,
 ) -> anyhow::Result<()> {
     let (events, mut stream) = mpsc::channel(WAITING_EVENTS);
+    let events = Events::new(events);
     let making = async {
         let mut span = request_span(called, request.began, || None);
         let ended = answer(edge, request, &events, &mut span).await;
@@ -135,7 +142,7 @@ pub async fn run(
     };
     let showing = async {
         while let Some(event) = stream.recv().await {
-            show(event.map_err(readable)?)?;
+            show(event.map_err(|status| readable(edge, &status))?)?;
         }
         anyhow::Ok(())
     };
@@ -143,18 +150,18 @@ pub async fn run(
     tokio::select! {
         shown = &mut showing => {
             shown?;
-            making.await.map_err(readable)
+            making.await.map_err(|status| readable(edge, &status))
         }
         made = &mut making => {
-            made.map_err(readable)?;
+            made.map_err(|status| readable(edge, &status))?;
             showing.await
         }
     }
 }
 
-/// A status as a person reads it.
-pub fn readable(status: Status) -> anyhow::Error {
-    anyhow::anyhow!("{} ({})", status.message(), status.code())
+/// A status of an edge in this process as a person reads it.
+pub fn readable(edge: &Edge, status: &Status) -> anyhow::Error {
+    anyhow::anyhow!(edge.link.words(status))
 }
 
 /// The terms of a command line.

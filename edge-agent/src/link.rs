@@ -11,7 +11,7 @@ use tandem_proto::v1::split_service_client::SplitServiceClient;
 use tandem_service::auth::Bearer;
 use tandem_service::grpc::{EndpointError, endpoint};
 use tandem_service::reload::{self, MaterialError, Watch};
-use tandem_service::status::unavailable;
+use tandem_service::status::{NOT_GRPC, cause, reason, speaks_grpc, unavailable, words};
 use tandem_service::tls::channel;
 use tonic::service::interceptor::InterceptedService;
 use tonic::transport::Channel;
@@ -21,12 +21,13 @@ use tonic::{Code, Status};
 pub type CloudClient = SplitServiceClient<InterceptedService<Channel, Bearer>>;
 
 /// How long to wait before the cloud is asked again, at first and at most.
-const RETRY: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(10));
+pub(crate) const RETRY: (Duration, Duration) =
+    (Duration::from_millis(200), Duration::from_secs(10));
 
 /// No connection can be made, whatever the cloud does.
 #[derive(Debug, thiserror::Error)]
 pub enum LinkError {
-    /// The address is none.
+    /// The address cannot be parsed.
     #[error("cloud: {0}")]
     Address(#[from] EndpointError),
     /// A file of `cloud_tls` cannot be used.
@@ -40,6 +41,8 @@ pub enum LinkError {
 /// A connection to a cloud.
 #[derive(Debug, Clone)]
 pub struct Link {
+    /// The cloud's, as it was configured.
+    address: Arc<str>,
     channel: Channel,
     bearer: Bearer,
     /// Of the token, which a connection outlives.
@@ -68,6 +71,7 @@ impl Link {
             .map_err(LinkError::Token)?;
         let watch = bearer.reloaded().map(|token| token.watch(reload::EVERY));
         Ok(Self {
+            address: config.cloud.as_str().into(),
             channel,
             bearer,
             _watch: watch.map(Arc::new),
@@ -77,6 +81,27 @@ impl Link {
             choice: None,
             description: Arc::default(),
         })
+    }
+
+    /// The cloud's address, as it was configured. Clients are not told it.
+    pub fn address(&self) -> &str {
+        &self.address
+    }
+
+    /// A status for whoever runs this edge: with the cloud's address where it tells of the cloud.
+    pub fn words(&self, status: &Status) -> String {
+        let of_cloud = match status.code() {
+            Code::Unavailable => true,
+            // A model without a chat template is this edge's own.
+            Code::FailedPrecondition => {
+                reason(status).is_none_or(|reason| reason != "CHAT_TEMPLATE")
+            }
+            _ => false,
+        };
+        match of_cloud {
+            true => format!("{}: {}", self.address, words(status)),
+            false => words(status),
+        }
     }
 
     /// A client on this connection.
@@ -129,7 +154,8 @@ impl Link {
         let mut wait = RETRY.0;
         while let Err(status) = self.describe().await {
             tracing::warn!(
-                message = status.message(),
+                cloud = self.address(),
+                error = status.message(),
                 "the cloud does not answer; retrying"
             );
             tokio::time::sleep(wait).await;
@@ -187,15 +213,35 @@ fn was_canceled(status: &Status) -> bool {
     false
 }
 
+/// The same for a stream that had begun: its connection is lost, rather than the cloud away.
+pub fn lost(status: &Status) -> Status {
+    match cause(status) {
+        Some(cause) if !was_canceled(status) => unavailable(
+            "CLOUD_UNREACHABLE",
+            format!("the connection to the cloud was lost: {cause}"),
+            Some(Duration::from_secs(1)),
+        ),
+        _ => reached(status),
+    }
+}
+
 fn told(status: &Status) -> Status {
+    if !speaks_grpc(status.metadata()) {
+        return unreachable_cloud(NOT_GRPC);
+    }
     match status.code() {
         Code::Unknown | Code::Unavailable | Code::Internal | Code::Cancelled => {
-            match (root_cause(status), status.code()) {
+            match (cause(status), status.code()) {
                 (Some(cause), _) => unreachable_cloud(&cause),
                 (None, Code::Unknown | Code::Cancelled) => unreachable_cloud(status.message()),
                 (None, _) => status.clone(),
             }
         }
+        // Every cloud has the calls of version 1.
+        Code::Unimplemented if status.message().is_empty() => unreachable_cloud(
+            "this port speaks gRPC, but is not a cloud-service's listen: it looks like an edge-agent's, or \
+             the port of metrics",
+        ),
         Code::Unauthenticated | Code::PermissionDenied => unavailable(
             "CLOUD_REFUSED",
             format!(
@@ -214,13 +260,4 @@ fn unreachable_cloud(why: &str) -> Status {
         format!("the cloud cannot be reached: {why}"),
         Some(Duration::from_secs(1)),
     )
-}
-
-/// Why a connection failed, where that is what a status tells of: the deepest cause there is.
-pub fn root_cause(status: &Status) -> Option<String> {
-    let mut error = std::error::Error::source(status)?;
-    while let Some(source) = error.source() {
-        error = source;
-    }
-    Some(error.to_string())
 }

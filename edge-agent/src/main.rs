@@ -1,6 +1,5 @@
 //! The binary edge-agent.
 
-use clap::Parser as _;
 use edge_agent::ask::ask;
 use edge_agent::chat::chat;
 use edge_agent::cli::{Cli, Command};
@@ -9,12 +8,19 @@ use edge_agent::generate::generate;
 use edge_agent::plan::plan;
 use edge_agent::serve::serve;
 use std::io::Write as _;
+use std::process::ExitCode;
 use tandem_prepare::{Part, prepare};
 use tandem_proto::v1::generation_service_server::SERVICE_NAME;
-use tandem_service::{health, openmp};
+use tandem_service::{exit, health, openmp};
 
-fn main() -> anyhow::Result<()> {
-    let cli = Cli::parse();
+fn main() -> ExitCode {
+    match run(Cli::read()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => exit::say(error.chain(), error.backtrace()),
+    }
+}
+
+fn run(cli: Cli) -> anyhow::Result<()> {
     if matches!(
         cli.command,
         Command::Serve(_)
@@ -38,7 +44,8 @@ fn main() -> anyhow::Result<()> {
     let ended = runtime.block_on(async {
         match cli.command {
             Command::Config => {
-                print!("{DEFAULTS}");
+                // Whoever reads the beginning alone may have gone.
+                let _ = std::io::stdout().write_all(DEFAULTS.as_bytes());
                 Ok(())
             }
             Command::Health(args) => {

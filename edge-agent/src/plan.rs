@@ -244,12 +244,13 @@ impl Cloud {
         let described = link
             .describe()
             .await
-            .map_err(|status| anyhow::anyhow!("{}", status.message().to_owned()))?;
+            .map_err(|status| anyhow::anyhow!(link.words(&status)))?;
         let model = described.model.clone().unwrap_or_default();
         let own = subject.files.weights_fingerprint;
         anyhow::ensure!(
             model.weights_fingerprint == own.0,
-            "the cloud serves {}, which is another model than the one here",
+            "the cloud at {} serves {}, which is another model than the one here",
+            link.address(),
             model.name
         );
         Ok(Self {
@@ -266,6 +267,6 @@ impl Cloud {
         let open = link_probe::opening(&self.described);
         link_probe::probe(link, open)
             .await
-            .map_err(|status| anyhow::anyhow!("cannot measure the link: {}", status.message()))
+            .map_err(|status| anyhow::anyhow!("cannot measure the link: {}", link.words(&status)))
     }
 }

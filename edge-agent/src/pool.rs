@@ -59,14 +59,19 @@ impl SessionPool {
         Ok(Turn { pool: self })
     }
 
-    /// Closes what has been idle too long or has lost its stream.
-    pub fn prune(&self) {
+    /// Closes what has been idle too long or has lost its stream, and says whether one has lost it: the
+    /// cloud may be another one since.
+    pub fn prune(&self) -> bool {
         let now = Instant::now();
         let mut state = self.lock();
+        let mut lost = false;
         state.idle.retain_mut(|(since, session)| {
-            now.duration_since(*since) < self.idle_ttl && session.is_reusable()
+            let reusable = session.is_reusable();
+            lost |= !reusable;
+            reusable && now.duration_since(*since) < self.idle_ttl
         });
         publish(&state);
+        lost
     }
 
     /// Closes all idle sessions, and keeps no more.

@@ -1,5 +1,6 @@
 //! Starts everything, in the order in which it depends on each other, and ends it.
 
+use crate::cloud_watch::watch;
 use crate::config::EdgeConfig;
 use crate::door::Door;
 use crate::edge::{Edge, with_model_here};
@@ -115,7 +116,6 @@ async fn serve_loaded(
             None => Ok(()),
         }
     };
-    health.set_all_serving();
     tracing::info!(
         %address,
         tls = port.is_tls(),
@@ -138,18 +138,19 @@ async fn serve_loaded(
         }
         () = ended => {}
         () = tidy(&edge) => {}
+        () = watch(&edge, health, SERVICE_NAME) => {}
     }
     Ok(())
 }
 
-/// Connects before the first client does, and looks after what is idle.
+/// Looks after what is idle.
 async fn tidy(edge: &Edge) {
-    edge.link.wait().await;
-    tracing::info!("the cloud answers");
     let mut interval = tokio::time::interval(TIDY_INTERVAL);
     loop {
         interval.tick().await;
-        edge.pool.prune();
+        if edge.pool.prune() {
+            edge.link.forget();
+        }
         let (in_flight, window) = edge.link.uplink().load();
         UPLINK_BYTES.gauge(&["in_flight"]).set(in_flight as f64);
         UPLINK_BYTES.gauge(&["window"]).set(window as f64);

@@ -2,7 +2,7 @@
 //! that free the way up.
 
 use crate::codec_choice::CodecChoice;
-use crate::link::{CloudClient, Link, reached};
+use crate::link::{CloudClient, Link, lost, reached};
 use crate::metrics::WIRE_BYTES;
 use crate::uplink::{Permit, Uplink};
 use std::collections::VecDeque;
@@ -213,7 +213,7 @@ async fn read(
         .map_err(|status| reached(&status))?
         .into_inner();
     let mut opening = true;
-    while let Some(response) = stream.message().await.map_err(|status| reached(&status))? {
+    while let Some(response) = stream.message().await.map_err(|status| lost(&status))? {
         let bytes = message_bytes(encoded_len(&response));
         down_bytes.fetch_add(bytes, Ordering::Relaxed);
         let Some(message) = response.message else {

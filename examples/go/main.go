@@ -17,7 +17,7 @@ import (
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
 
-	"tandem-chat/tandemv1"
+	"tandem-chat/tandemv1" // Not there yet? `go generate` writes it; README.md says what that needs.
 )
 
 //go:generate ./generate

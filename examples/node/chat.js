@@ -3,8 +3,6 @@
 import { readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
-import grpc from '@grpc/grpc-js';
-import protoLoader from '@grpc/proto-loader';
 
 const USAGE = `usage: node chat.js [option...] PROMPT
   --edge HOST:PORT   default: 127.0.0.1:50050
@@ -18,6 +16,20 @@ const USAGE = `usage: node chat.js [option...] PROMPT
   --token-file FILE  the token to show an edge that asks for one`;
 
 const here = (path) => fileURLToPath(new URL(path, import.meta.url));
+
+// A library that is not installed yet is told with the command that installs it.
+const library = async (name) => {
+  try {
+    return (await import(name)).default;
+  } catch (error) {
+    if (error.code !== 'ERR_MODULE_NOT_FOUND') throw error;
+    console.error(`${name} is not installed. In ${here('.')} run\n    npm ci --ignore-scripts`);
+    process.exit(1);
+  }
+};
+const grpc = await library('@grpc/grpc-js');
+const protoLoader = await library('@grpc/proto-loader');
+
 const definitions = protoLoader.loadSync(['tandem/v1/generation.proto', 'status.proto'], {
   includeDirs: [here('../../proto'), here('.')],
   longs: Number,

@@ -2,9 +2,7 @@
 
 import sys
 
-import grpc
-
-from tandem_client import credentials, describe, figures, generation_pb2_grpc, metadata, options, request
+from tandem_client import credentials, describe, figures, generation_pb2_grpc, grpc, metadata, options, request
 
 
 def main() -> int:

@@ -3,9 +3,7 @@
 import asyncio
 import sys
 
-import grpc
-
-from tandem_client import credentials, describe, figures, generation_pb2_grpc, metadata, options, request
+from tandem_client import credentials, describe, figures, generation_pb2_grpc, grpc, metadata, options, request
 
 
 async def main() -> int:

@@ -6,15 +6,31 @@ import argparse
 import sys
 from pathlib import Path
 
-import grpc
-from google.rpc import error_details_pb2
-from grpc_status import rpc_status
+try:
+    import grpc
+    from google.rpc import error_details_pb2
+    from grpc_status import rpc_status
+except ImportError as missing:
+    sys.exit(
+        f"{missing}. The libraries that this client stands on are installed with\n"
+        f"    {sys.executable} -m pip install --require-hashes -r {Path(__file__).with_name('requirements.txt')}"
+    )
 
 # Generated modules import each other from the top: from tandem.v1 import model_pb2.
 sys.path.insert(0, str(Path(__file__).parent / "generated"))
-from tandem.v1 import generation_pb2, generation_pb2_grpc, sampling_pb2  # noqa: E402
+try:
+    from tandem.v1 import generation_pb2, generation_pb2_grpc, sampling_pb2
+except ImportError as missing:
+    sys.exit(
+        f"{missing}. The protocol's stubs are generated, with these commands:\n"
+        f"    cd {Path(__file__).parent}\n"
+        "    mkdir -p generated\n"
+        f"    {sys.executable} -m grpc_tools.protoc -I ../../proto --python_out=generated "
+        "--grpc_python_out=generated \\\n"
+        "        tandem/v1/generation.proto tandem/v1/model.proto tandem/v1/sampling.proto"
+    )
 
-__all__ = ["credentials", "describe", "figures", "generation_pb2_grpc", "metadata", "options", "request"]
+__all__ = ["credentials", "describe", "figures", "generation_pb2_grpc", "grpc", "metadata", "options", "request"]
 
 
 def options(description: str) -> argparse.Namespace:

@@ -15,11 +15,18 @@ fn model() -> PathBuf {
     fixtures().join("models/llama-mha-untied-bias")
 }
 
+/// An edge that may not fit: it listens, and is not ready then.
 async fn edge_of(model: &Path, cloud: &Server, split: u32) -> (Server, Client) {
-    let edge = Server::edge(model, &cloud.url(), split, ServerOptions::default())
-        .await
-        .unwrap();
-    let client = Client::connect(&edge.url()).await.unwrap();
+    let mut edge =
+        Server::spawn_edge(model, &cloud.url(), split, ServerOptions::default()).unwrap();
+    let client = loop {
+        assert!(edge.is_running(), "{}", edge.log());
+        match Client::connect(&edge.url()).await {
+            Ok(client) => break client,
+            // It is bound by the process a moment after it was started.
+            Err(_) => tokio::time::sleep(Duration::from_millis(10)).await,
+        }
+    };
     (edge, client)
 }
 

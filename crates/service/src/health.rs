@@ -18,15 +18,25 @@ use tonic_health::pb::health_check_response::ServingStatus;
 use tonic_health::pb::health_server::{self, HealthServer};
 use tonic_health::pb::{HealthCheckRequest, HealthCheckResponse};
 
-pub use probe::{HealthError, check};
+pub use probe::{HealthError, check, knows};
 
 /// The state of a server's services; clones share it.
 #[derive(Debug, Clone)]
 pub struct Health(Arc<watch::Sender<State>>);
 
+/// What is known of a service.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Standing {
+    Serving,
+    /// Not yet, or not any more.
+    NotServing,
+    /// It cannot, until somebody mends what the text names.
+    Refused(String),
+}
+
 #[derive(Debug, Clone)]
 struct State {
-    serving: BTreeMap<String, bool>,
+    services: BTreeMap<String, Standing>,
     /// Once set, nothing serves and nothing changes.
     draining: bool,
 }
@@ -34,33 +44,36 @@ struct State {
 impl Health {
     /// The services with these full names (`tandem.v1.GenerationService`), none of which serves yet.
     pub fn new<N: Into<String>>(services: impl IntoIterator<Item = N>) -> Self {
-        let serving = services
+        let services = services
             .into_iter()
-            .map(|name| (name.into(), false))
+            .map(|name| (name.into(), Standing::NotServing))
             .collect();
         Self(Arc::new(watch::Sender::new(State {
-            serving,
+            services,
             draining: false,
         })))
     }
 
     /// Says that a service serves; no effect once the server drains.
     pub fn set_serving(&self, service: &str) {
-        self.set(service, true);
+        self.set(service, Standing::Serving);
     }
 
     /// Says that a service does not serve.
     pub fn set_not_serving(&self, service: &str) {
-        self.set(service, false);
+        self.set(service, Standing::NotServing);
+    }
+
+    /// Says that a service does not serve, and why: for whoever runs it.
+    pub fn refuse(&self, service: &str, why: impl Into<String>) {
+        self.set(service, Standing::Refused(why.into()));
     }
 
     /// Says that every service serves; no effect once the server drains.
     pub fn set_all_serving(&self) {
         self.0.send_modify(|state| {
-            state
-                .serving
-                .values_mut()
-                .for_each(|serving| *serving = true)
+            let services = state.services.values_mut();
+            services.for_each(|standing| *standing = Standing::Serving);
         });
     }
 
@@ -74,14 +87,19 @@ impl Health {
         self.0.borrow().status("") == ServingStatus::Serving
     }
 
-    /// The services that do not serve at the moment.
+    /// The services that do not serve at the moment, each with the reason in brackets where one is
+    /// known.
     pub fn not_serving(&self) -> Vec<String> {
         let state = self.0.borrow();
         let lacking = state
-            .serving
+            .services
             .iter()
-            .filter(|(_, serving)| state.draining || !**serving);
-        lacking.map(|(name, _)| name.clone()).collect()
+            .filter(|(_, standing)| state.draining || **standing != Standing::Serving);
+        let told = lacking.map(|(name, standing)| match standing {
+            Standing::Refused(why) => format!("{name} ({why})"),
+            Standing::Serving | Standing::NotServing => name.clone(),
+        });
+        told.collect()
     }
 
     /// The gRPC service that answers from this state, for any listener.
@@ -89,18 +107,19 @@ impl Health {
         HealthServer::new(HealthService(self.clone()))
     }
 
-    fn set(&self, service: &str, serving: bool) {
+    fn set(&self, service: &str, standing: Standing) {
         self.0.send_modify(|state| {
-            state.serving.insert(service.to_owned(), serving);
+            state.services.insert(service.to_owned(), standing);
         });
     }
 }
 
 impl State {
     fn status(&self, service: &str) -> ServingStatus {
+        let serves = |standing: &Standing| *standing == Standing::Serving;
         let serving = match service {
-            "" => Some(!self.serving.is_empty() && self.serving.values().all(|serving| *serving)),
-            name => self.serving.get(name).copied(),
+            "" => Some(!self.services.is_empty() && self.services.values().all(serves)),
+            name => self.services.get(name).map(serves),
         };
         match serving {
             None => ServingStatus::ServiceUnknown,
@@ -201,6 +220,12 @@ mod tests {
         assert!(health.is_ready());
         health.set_not_serving(SPLIT);
         assert!(!health.is_ready());
+
+        health.refuse(SPLIT, "other weights");
+        assert_eq!(ask(&health, SPLIT).await, Ok(ServingStatus::NotServing));
+        assert_eq!(health.not_serving(), [format!("{SPLIT} (other weights)")]);
+        health.set_serving(SPLIT);
+        assert!(health.is_ready());
 
         health.drain();
         health.set_all_serving();

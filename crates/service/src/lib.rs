@@ -8,13 +8,15 @@
 //! [`reload`] takes new certificates and tokens while all that runs, [`reflection`] describes the
 //! services, [`timeout`] and [`status`] read a caller's deadline and answer with details, [`traces`]
 //! follow a request through both servers, and [`drain`] ends it all within a deadline. Commands show
-//! how far they are by [`progress`]; [`machine`] names what figures were measured on.
+//! how far they are by [`progress`]; [`machine`] names what figures were measured on; [`exit`] says why a
+//! program ends.
 
 pub mod admin;
 pub mod auth;
 pub mod config;
 pub mod data_port;
 pub mod drain;
+pub mod exit;
 pub mod grpc;
 pub mod health;
 pub mod logging;

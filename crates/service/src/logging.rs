@@ -1,7 +1,8 @@
 //! Logs on stderr, as text for people or as JSON lines for collectors. Stdout stays untouched: it
 //! carries results.
 
-use std::io::{self, IsTerminal};
+use std::io::{self, IsTerminal, Write};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde::{Deserialize, Serialize};
 use tracing_subscriber::EnvFilter;
@@ -59,6 +60,30 @@ pub enum LogError {
     Twice,
 }
 
+/// Whether the lines of this process are JSON.
+static JSON: AtomicBool = AtomicBool::new(false);
+
+/// Whether the lines of this process' log are JSON, which every line on stderr should be then.
+pub fn is_json() -> bool {
+    JSON.load(Ordering::Relaxed)
+}
+
+/// Stderr, whose reader may have gone (`2>&1 | head`) or whose disk may be full. A server serves on
+/// without its log; the subscriber's own complaint about it would go to the same place, and panic.
+#[derive(Debug)]
+struct Stderr;
+
+impl Write for Stderr {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        let _ = io::stderr().write_all(line);
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
 /// Starts the logs of this process.
 ///
 /// # Errors
@@ -79,12 +104,15 @@ pub fn init(config: &LogConfig) -> Result<(), LogError> {
     let colours = io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
     let subscriber = tracing_subscriber::fmt()
         .with_env_filter(filter)
-        .with_writer(io::stderr);
+        .log_internal_errors(false)
+        .with_writer(|| Stderr);
     let started = match config.format {
         LogFormat::Text => subscriber.with_ansi(colours).try_init(),
         LogFormat::Json => subscriber.json().flatten_event(true).try_init(),
     };
-    started.map_err(|_| LogError::Twice)
+    started.map_err(|_| LogError::Twice)?;
+    JSON.store(config.format == LogFormat::Json, Ordering::Relaxed);
+    Ok(())
 }
 
 fn directives(filter: &str) -> Result<EnvFilter, ParseError> {

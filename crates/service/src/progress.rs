@@ -1,7 +1,7 @@
 //! How far a long step is: a bar on a terminal, plain lines elsewhere, always on stderr.
 
 use indicatif::{ProgressBar, ProgressStyle};
-use std::io::{IsTerminal as _, stderr};
+use std::io::{IsTerminal as _, Write as _, stderr};
 
 const TEMPLATE: &str = "{prefix} [{bar:30}] {pos}/{len} {msg} ({eta} left)";
 
@@ -45,7 +45,9 @@ impl Progress {
                 bar.inc(1);
             }
             None if self.done.is_multiple_of(self.every) || self.done == self.total => {
-                eprintln!("{} {}/{} {message}", self.name, self.done, self.total);
+                let (name, done, total) = (self.name, self.done, self.total);
+                // Whoever read stderr may have gone: the step goes on.
+                let _ = writeln!(stderr(), "{name} {done}/{total} {message}");
             }
             None => {}
         }

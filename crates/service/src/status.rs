@@ -6,10 +6,14 @@
 //! Trailers have to fit a client's limit for headers (16 KiB as a rule), or the client sees a broken
 //! stream in place of the status; so texts are cut and lists bounded.
 
+mod words;
+
 use std::time::Duration;
 
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt};
+
+pub use words::{NOT_GRPC, cause, code_name, speaks_grpc, words};
 
 /// The domain of every `ErrorInfo`.
 pub const DOMAIN: &str = "tandem";

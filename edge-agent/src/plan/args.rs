@@ -1,11 +1,11 @@
 //! The flags of `edge-agent plan`.
 
-use crate::cli::EdgeArgs;
-use crate::config::{DEFAULTS, EdgeConfig};
+use crate::cli::{EdgeArgs, quiet_defaults};
+use crate::config::EdgeConfig;
 use clap::Args;
 use std::path::PathBuf;
 use tandem_planner::Objective;
-use tandem_service::config::{ByteSize, ConfigError, HumanDuration, Layers};
+use tandem_service::config::{ByteSize, ConfigError, HumanDuration, Layers, parse_token_count};
 
 /// Flags of `plan`. What `split`, `weights`, `kv` and `codec` are set to is taken as given.
 #[derive(Debug, Args)]
@@ -51,8 +51,8 @@ pub struct PlanLimits {
     /// The longest that the first token may take; 0s for no limit.
     #[arg(long)]
     pub first_token: Option<HumanDuration>,
-    /// Positions that a session must have room for.
-    #[arg(long)]
+    /// Tokens that a session must have room for, such as 2k (k is 1024).
+    #[arg(long, value_parser = parse_token_count::<usize>)]
     pub max_context: Option<usize>,
     /// Divergence from the exact model in nats; 0 for no limit.
     #[arg(long)]
@@ -61,10 +61,10 @@ pub struct PlanLimits {
     #[arg(long)]
     pub outage: Option<f64>,
     /// Tokens of a typical prompt.
-    #[arg(long)]
+    #[arg(long, value_parser = parse_token_count::<usize>)]
     pub prompt_tokens: Option<usize>,
     /// Tokens of a typical answer.
-    #[arg(long)]
+    #[arg(long, value_parser = parse_token_count::<usize>)]
     pub output_tokens: Option<usize>,
     /// Conversations held at once.
     #[arg(long)]
@@ -80,8 +80,12 @@ impl PlanLimits {
     /// # Errors
     /// When a file or a value cannot be.
     pub fn load_over(self, edge: EdgeArgs) -> Result<EdgeConfig, ConfigError> {
-        let quiet = Layers::new(DEFAULTS).set("log.level", "warn");
-        edge.layers_over(quiet)?
+        self.flags_over(edge.layers_over(quiet_defaults())?).build()
+    }
+
+    /// These limits over other layers.
+    pub(crate) fn flags_over(self, layers: Layers) -> Layers {
+        layers
             .flag("--objective", "plan.objective", self.objective)
             .flag("--memory", "plan.memory", self.memory)
             .flag("--deadline", "plan.deadline", self.deadline)
@@ -93,6 +97,5 @@ impl PlanLimits {
             .flag("--output-tokens", "plan.output_tokens", self.output_tokens)
             .flag("--plan-sessions", "plan.sessions", self.plan_sessions)
             .flag("--plan-cache", "plan.cache", self.plan_cache)
-            .build()
     }
 }

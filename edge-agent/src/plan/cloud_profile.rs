@@ -30,7 +30,7 @@ pub async fn ask(link: &Link) -> anyhow::Result<v1::ProfileBackResponse> {
         ),
         Err(status) => Err(anyhow::anyhow!(
             "the cloud cannot say what its steps take: {}",
-            reached(&status).message()
+            link.words(&reached(&status))
         )),
     }
 }

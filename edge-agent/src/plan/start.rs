@@ -87,12 +87,15 @@ pub async fn planned(config: EdgeConfig, patience: Patience) -> anyhow::Result<E
     let cloud = match (link.describe().await, &kept) {
         (Ok(_), _) => Cloud::ask(&link, &subject).await?,
         (Err(_), Some(kept)) if grounds.are_but_for_the_cloud(&kept.grounds) => {
-            tracing::warn!("the cloud does not answer; deploying what was planned last");
+            tracing::warn!(
+                cloud = link.address(),
+                "the cloud does not answer; deploying what was planned last"
+            );
             return kept.deployment.over(&config);
         }
         (Err(status), _) if patience == Patience::Fail => anyhow::bail!(
             "split is auto, and a plan needs the cloud: {}",
-            status.message()
+            link.words(&status)
         ),
         (Err(_), _) => {
             tracing::info!("split is auto, and a plan needs the cloud");

@@ -25,10 +25,10 @@ pub enum ConfigError {
         /// What the parser says, with its line and column.
         message: String,
     },
-    /// The tree does not fit its type: an unknown key, a missing key or a wrong type.
+    /// A file that stands alone does not fit its type: an unknown key, a missing key or a wrong type.
     #[error("{0}")]
     Shape(Misfit),
-    /// Values that their types allow and their meanings do not; never empty.
+    /// Unknown and missing keys, and values of wrong types and out of range; never empty.
     #[error("{}", lines(.0))]
     Invalid(Vec<Misfit>),
 }

@@ -17,7 +17,12 @@ use super::validate::{Validate, Violations};
 /// The file cannot be read, is not YAML, or does not fit `T`; the message has the path of the key,
 /// the file and the line.
 pub fn load<T: DeserializeOwned>(path: &Path) -> Result<T, ConfigError> {
-    Layers(Vec::new()).file(path)?.tree().map(|(tree, _)| tree)
+    let layers = Layers {
+        layers: Vec::new(),
+        flags: Vec::new(),
+    };
+    let (layers, merged) = layers.file(path)?.merged()?;
+    fitted(&layers, merged).map_err(ConfigError::Shape)
 }
 
 /// Configuration in layers: defaults, a file, flags. A later layer wins.
@@ -25,7 +30,14 @@ pub fn load<T: DeserializeOwned>(path: &Path) -> Result<T, ConfigError> {
 /// A mapping over a mapping is merged key by key; anything else replaces what was there. A section
 /// left empty (`limits:` with every key of it commented out) changes nothing.
 #[derive(Debug)]
-pub struct Layers(Vec<Result<Layer, ConfigError>>);
+pub struct Layers {
+    layers: Vec<Result<Layer, ConfigError>>,
+    /// Every flag there is, given or not, with the dotted path of its key.
+    flags: Vec<(String, String)>,
+}
+
+/// The most misfits of one error: a file that has more is another program's.
+const MOST_MISFITS: usize = 50;
 
 #[derive(Debug)]
 struct Layer {
@@ -43,9 +55,13 @@ enum Source {
 impl Layers {
     /// Begins with the defaults that a binary ships.
     pub fn new(defaults: &str) -> Self {
-        Self(vec![Layer::parse(Source::Defaults {
+        let defaults = Layer::parse(Source::Defaults {
             text: defaults.to_owned(),
-        })])
+        });
+        Self {
+            layers: vec![defaults],
+            flags: Vec::new(),
+        }
     }
 
     /// Lays a user's file over what is there.
@@ -58,7 +74,8 @@ impl Layers {
             Ok(text) => text,
             Err(source) => return Err(ConfigError::Read { path, source }),
         };
-        self.0.push(Ok(Layer::parse(Source::File { path, text })?));
+        let layer = Layer::parse(Source::File { path, text })?;
+        self.layers.push(Ok(layer));
         Ok(self)
     }
 
@@ -71,6 +88,7 @@ impl Layers {
     /// Lays the value of a flag over the key with a dotted path; a flag that was not given changes
     /// nothing. The name, as it is written on the command line, appears in errors.
     pub fn flag(mut self, name: &str, key: &str, value: Option<impl Serialize>) -> Self {
+        self.flags.push((name.to_owned(), key.to_owned()));
         let Some(value) = value else { return self };
         let layer = serde_yaml::to_value(value)
             .map(|value| Layer {
@@ -85,27 +103,64 @@ impl Layers {
                 },
                 message: error.to_string(),
             });
-        self.0.push(layer);
+        self.layers.push(layer);
         self
     }
 
-    /// Merges the layers, fits them to `T` and checks its ranges.
+    /// Every flag, given or not, with what its key is in the layers together: `none` for an empty one.
+    pub fn flag_defaults(&self) -> Vec<(String, String)> {
+        let mut merged = Value::Mapping(Mapping::new());
+        for layer in self.layers.iter().flatten() {
+            merge(&mut merged, layer.value.clone());
+        }
+        let default = |key: &str| match value_at(&merged, FieldPath::dotted(key).segments()) {
+            Some(Value::String(text)) if !text.is_empty() => text.clone(),
+            Some(Value::Number(number)) => number.to_string(),
+            Some(Value::Bool(on)) => on.to_string(),
+            _ => "none".to_owned(),
+        };
+        let flags = self.flags.iter();
+        flags
+            .map(|(name, key)| (name.clone(), default(key)))
+            .collect()
+    }
+
+    /// Merges the layers, fits them to `T` and checks its ranges. What does not fit is noted and replaced
+    /// by its default, so that the rest is checked as well.
     ///
     /// # Errors
-    /// A layer is not YAML, a key is unknown or missing, a value has the wrong type, or values are
-    /// out of range, in which case the error has all of them.
+    /// A layer is not YAML; or keys are unknown or missing, values have the wrong type or are out of
+    /// range: the error has all of them.
     pub fn build<T: DeserializeOwned + Validate>(self) -> Result<T, ConfigError> {
-        let (tree, layers) = self.tree::<T>()?;
-        let violations = Violations::of(&tree);
-        if violations.is_empty() {
-            return Ok(tree);
+        let (layers, mut merged) = self.merged()?;
+        let mut misfits: Vec<Misfit> = Vec::new();
+        let tree: T = loop {
+            let misfit = match fitted(&layers, merged.clone()) {
+                Ok(tree) => break tree,
+                Err(misfit) => misfit,
+            };
+            let mended = mend(&mut merged, &layers, &misfit.path);
+            if !misfits.contains(&misfit) {
+                misfits.push(misfit);
+            }
+            if !mended || misfits.len() == MOST_MISFITS {
+                return Err(ConfigError::Invalid(misfits));
+            }
+        };
+        for violation in Violations::of(&tree) {
+            // A value that stands in for one that was refused may not go with the others.
+            if misfits.iter().all(|misfit| misfit.path != violation.path) {
+                misfits.push(Misfit {
+                    origin: origin_of(&layers, &violation.path),
+                    path: violation.path,
+                    message: violation.message,
+                });
+            }
         }
-        let misfits = violations.into_iter().map(|violation| Misfit {
-            origin: origin_of(&layers, &violation.path),
-            path: violation.path,
-            message: violation.message,
-        });
-        Err(ConfigError::Invalid(misfits.collect()))
+        match misfits.is_empty() {
+            true => Ok(tree),
+            false => Err(ConfigError::Invalid(misfits)),
+        }
     }
 
     /// What the layers above the defaults say, merged: what a file would hold that says the same.
@@ -114,7 +169,7 @@ impl Layers {
     /// A layer is not YAML.
     pub fn changed(self) -> Result<Value, ConfigError> {
         let mut merged = Value::Mapping(Mapping::new());
-        for layer in self.0 {
+        for layer in self.layers {
             let Layer { source, value } = layer?;
             if !matches!(source, Source::Defaults { .. }) {
                 merge(&mut merged, value);
@@ -123,24 +178,56 @@ impl Layers {
         Ok(merged)
     }
 
-    fn tree<T: DeserializeOwned>(self) -> Result<(T, Vec<Layer>), ConfigError> {
-        let layers = self.0.into_iter().collect::<Result<Vec<_>, _>>()?;
+    fn merged(self) -> Result<(Vec<Layer>, Value), ConfigError> {
+        let layers = self.layers.into_iter().collect::<Result<Vec<_>, _>>()?;
         let mut merged = Value::Mapping(Mapping::new());
         for layer in &layers {
             merge(&mut merged, layer.value.clone());
         }
-        match serde_path_to_error::deserialize(merged) {
-            Ok(tree) => Ok((tree, layers)),
-            Err(error) => {
-                let path = FieldPath::from(error.path());
-                let origin = origin_of(&layers, &path);
-                let message = error.into_inner().to_string();
-                Err(ConfigError::Shape(Misfit {
-                    origin,
-                    path,
-                    message,
-                }))
-            }
+        Ok((layers, merged))
+    }
+}
+
+/// The tree that a merged value is, or the first thing in it that is not as `T` wants it.
+fn fitted<T: DeserializeOwned>(layers: &[Layer], merged: Value) -> Result<T, Misfit> {
+    serde_path_to_error::deserialize(merged).map_err(|error| {
+        let path = FieldPath::from(error.path());
+        Misfit {
+            origin: origin_of(layers, &path),
+            path,
+            message: error.into_inner().to_string(),
+        }
+    })
+}
+
+/// Puts the default in the place of what stands at `path`, and takes out what has none. An item of a list
+/// is mended with its list. Whether that changed anything.
+fn mend(merged: &mut Value, layers: &[Layer], path: &FieldPath) -> bool {
+    let keys: Vec<&str> = path.segments().iter().map_while(Segment::key).collect();
+    let Some((last, parents)) = keys.split_last() else {
+        return false;
+    };
+    let defaults = layers
+        .first()
+        .filter(|layer| matches!(layer.source, Source::Defaults { .. }));
+    let Some(defaults) = defaults else {
+        return false;
+    };
+    let default = keys
+        .iter()
+        .try_fold(&defaults.value, |value, key| value.get(key));
+    let section = parents
+        .iter()
+        .try_fold(merged, |value, key| value.get_mut(key));
+    let Some(Value::Mapping(section)) = section else {
+        return false;
+    };
+    match default {
+        None => section.remove(last).is_some(),
+        Some(default) if section.get(last) == Some(default) => false,
+        Some(default) => {
+            section.insert(Value::String((*last).to_owned()), default.clone());
+            true
         }
     }
 }
@@ -167,14 +254,15 @@ impl Layer {
     }
 
     fn has(&self, path: &[Segment]) -> bool {
-        let found = path
-            .iter()
-            .try_fold(&self.value, |value, segment| match segment {
-                Segment::Key(key) => value.get(key),
-                Segment::Index(index) => value.get(index),
-            });
-        found.is_some()
+        value_at(&self.value, path).is_some()
     }
+}
+
+fn value_at<'a>(tree: &'a Value, path: &[Segment]) -> Option<&'a Value> {
+    path.iter().try_fold(tree, |value, segment| match segment {
+        Segment::Key(key) => value.get(key),
+        Segment::Index(index) => value.get(index),
+    })
 }
 
 impl Source {

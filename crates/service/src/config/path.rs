@@ -12,6 +12,16 @@ pub(super) enum Segment {
     Index(usize),
 }
 
+impl Segment {
+    /// The key, unless this is an item of a list.
+    pub(super) fn key(&self) -> Option<&str> {
+        match self {
+            Self::Key(key) => Some(key),
+            Self::Index(_) => None,
+        }
+    }
+}
+
 impl FieldPath {
     /// The path that a dotted key spells. A dot cannot be part of a key.
     pub fn dotted(key: &str) -> Self {

@@ -2,13 +2,15 @@
 
 use std::time::Duration;
 
-use tonic::Code;
-use tonic::transport::Endpoint;
+use tonic::transport::{Channel, Endpoint};
+use tonic::{Code, Status};
 use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_check_response::ServingStatus;
 use tonic_health::pb::health_client::HealthClient;
 
 use crate::grpc::{EndpointError, plain_uri};
+use crate::status::{NOT_GRPC, cause, speaks_grpc};
+use crate::tls::PlainConnector;
 
 /// A server is not healthy, or does not say so.
 #[derive(Debug, thiserror::Error)]
@@ -71,7 +73,7 @@ pub async fn check(address: &str, service: &str, timeout: Duration) -> Result<()
     let endpoint = Endpoint::from(plain_uri(address)?);
     let asked = async {
         let channel = endpoint
-            .connect()
+            .connect_with_connector(PlainConnector::new())
             .await
             .map_err(|error| HealthError::Unreachable {
                 address: address.to_owned(),
@@ -88,10 +90,16 @@ pub async fn check(address: &str, service: &str, timeout: Duration) -> Result<()
                     address: address.to_owned(),
                     service: service.to_owned(),
                 },
-                code => HealthError::Refused {
-                    address: address.to_owned(),
-                    code,
-                    message: status.message().to_owned(),
+                code => match unreachable(&status) {
+                    Some(reason) => HealthError::Unreachable {
+                        address: address.to_owned(),
+                        reason,
+                    },
+                    None => HealthError::Refused {
+                        address: address.to_owned(),
+                        code,
+                        message: status.message().to_owned(),
+                    },
                 },
             })
     };
@@ -110,6 +118,23 @@ pub async fn check(address: &str, service: &str, timeout: Duration) -> Result<()
             status: status.as_str_name(),
         }),
     }
+}
+
+/// Why a status says that nobody there answers for health.
+fn unreachable(status: &Status) -> Option<String> {
+    match speaks_grpc(status.metadata()) {
+        true => cause(status),
+        false => Some(NOT_GRPC.to_owned()),
+    }
+}
+
+/// Whether the server on a connection knows of a service, by its health: it tells servers and ports apart
+/// that all speak gRPC.
+pub async fn knows(channel: Channel, service: &str) -> bool {
+    let request = HealthCheckRequest {
+        service: service.to_owned(),
+    };
+    HealthClient::new(channel).check(request).await.is_ok()
 }
 
 /// The cause at the bottom of an error; transport errors say only "transport error" on top.

@@ -18,6 +18,7 @@ use tower::Service;
 
 use super::explain::explain;
 use super::material::client_config;
+use super::plain_connector::PlainConnector;
 use super::settings::ClientTlsSettings;
 use crate::grpc::is_tls;
 use crate::metrics::Metric;
@@ -35,7 +36,7 @@ pub async fn channel(
     reloads: Metric,
 ) -> Result<Channel, MaterialError> {
     if !is_tls(endpoint.uri()) {
-        return Ok(endpoint.connect_lazy());
+        return Ok(endpoint.connect_with_connector_lazy(PlainConnector::new()));
     }
     let config = client_config(settings, what, reloads).await?;
     let connector = Connector::new(config, &settings.server_name);
@@ -103,7 +104,7 @@ impl Service<Uri> for Connector {
 }
 
 /// The system's word ("Connection refused") lies below the connector's own.
-fn connect_error(error: impl std::error::Error + Send + Sync + 'static) -> io::Error {
+pub(super) fn connect_error(error: impl std::error::Error + Send + Sync + 'static) -> io::Error {
     let mut deepest: &dyn std::error::Error = &error;
     while let Some(source) = deepest.source() {
         deepest = source;

@@ -25,7 +25,7 @@ fn reason(error: &Error) -> Option<String> {
         Error::InvalidCertificate(wrong) => return Some(server_certificate(wrong)),
         Error::AlertReceived(alert) => return client_certificate(*alert),
         Error::InvalidMessage(_) | Error::InappropriateMessage { .. } => {
-            "the server does not speak TLS 1.3 at this port"
+            "the server does not speak TLS at this port: write http:// for one without"
         }
         Error::NoCertificatesPresented => "the server shows no certificate",
         _ => return None,

@@ -257,7 +257,10 @@ async fn each_failure_says_which_it_is() {
 
     let plain = Server::with_tls(&TlsSettings::default()).await;
     let said = plain.refusal(&authority.client()).await;
-    assert_eq!(said, "the server does not speak TLS 1.3 at this port");
+    assert_eq!(
+        said,
+        "the server does not speak TLS at this port: write http:// for one without"
+    );
 }
 
 #[tokio::test]

@@ -164,6 +164,28 @@ fn values_out_of_range_are_named_together_each_with_its_layer() {
 }
 
 #[test]
+fn unknown_keys_and_wrong_types_hide_nothing_else() {
+    assert_eq!(
+        refusal(
+            "sesions: 3\nlisten: nowhere\nlimits:\n  kv: 1KiB\n  contxt: 2\n  sessions: 0\n  \
+             stops: [1, x]\n"
+        ),
+        "user.yaml:2: listen: invalid socket address syntax\n\
+         user.yaml:7: limits.stops[1]: invalid type: string \"x\", expected u8\n\
+         user.yaml:5: limits.contxt: unknown field `contxt`, expected one of `sessions`, `idle`, `kv`, `stops`\n\
+         user.yaml:1: sesions: unknown field `sesions`, expected one of `listen`, `model`, `limits`\n\
+         user.yaml:6: limits.sessions: is 0, must be at least 1\n\
+         user.yaml:4: limits.kv: is 1KiB, must be at least 1MiB"
+    );
+    assert_eq!(
+        refusal("limits: {kv: lots, stop: [], sessions: 9}")
+            .lines()
+            .count(),
+        2
+    );
+}
+
+#[test]
 fn wrong_flags_and_wrong_defaults_say_so() {
     let error = Layers::new(DEFAULTS)
         .set("listen", "nowhere")
