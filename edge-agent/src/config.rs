@@ -204,7 +204,9 @@ pub struct PrefillConfig {
 pub struct PlanConfig {
     /// What is best.
     pub objective: Objective,
-    /// Memory of this process; 0 for four fifths of what there is.
+    /// With the objective `balanced`: how many times as long as the fastest candidate's a token may take.
+    pub slowdown: f64,
+    /// Memory of this process; 0 for a quarter of what it may take.
     pub memory: ByteSize,
     /// Time of a token; 0 for no limit.
     pub deadline: HumanDuration,
@@ -378,6 +380,11 @@ impl Validate for PlanConfig {
                 "is {}, must have room for prompt_tokens and output_tokens, {} and {}",
                 self.context, self.prompt_tokens, self.output_tokens
             ),
+        );
+        at.check(
+            "slowdown",
+            (1.0..=100.0).contains(&self.slowdown),
+            format!("is {}, must be between 1 and 100", self.slowdown),
         );
         at.check(
             "max_kl",

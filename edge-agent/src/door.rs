@@ -130,6 +130,7 @@ fn draining() -> Status {
     unavailable("DRAINING", "the edge is shutting down", None)
 }
 
-fn count_failure(status: &Status) {
+/// Counts a request that was refused or failed.
+pub(crate) fn count_failure(status: &Status) {
     FAILURES.counter(&[code_label(status.code())]).increment(1);
 }

@@ -23,6 +23,7 @@ pub mod door;
 pub mod edge;
 pub mod events;
 pub mod fit;
+pub mod gate;
 pub mod generate;
 pub mod link;
 pub mod link_estimate;

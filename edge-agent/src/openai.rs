@@ -14,6 +14,7 @@ mod request;
 mod respond;
 
 use crate::door::{Asked, Called, Door};
+use crate::gate::Opening;
 use axum::Extension;
 use axum::Router;
 use axum::body::Bytes;
@@ -29,7 +30,8 @@ use logprobs::Logprobs;
 use reply::{Origin, Writer};
 use request::{Call, Prompt, Wanted, read};
 use serde_json::{Value, json};
-use std::sync::Arc;
+use std::future::Future;
+use std::sync::{Arc, OnceLock};
 use std::time::{SystemTime, UNIX_EPOCH};
 use tandem_service::auth::{Authenticate, Peer};
 use tandem_service::data_port::DataPort;
@@ -39,28 +41,59 @@ use tokio::net::TcpListener;
 use tonic::Status;
 use tonic::metadata::MetadataMap;
 use tonic::service::Interceptor as _;
+use tower::ServiceExt as _;
 
 /// Hexadecimal digits of the weights' fingerprint that answers name.
 const FINGERPRINT_BYTES: usize = 8;
 
-/// Serves the API on a listener, HTTP/1.1 and HTTP/2, with the data port's TLS and tokens, until the
-/// drain closes it.
+/// Serves the API on a listener, HTTP/1.1 and HTTP/2, with the data port's TLS and tokens, until
+/// `closing`. Before there is something to serve, requests are refused.
 ///
 /// # Errors
 /// The transport failed.
 pub async fn serve(
-    door: Door,
+    opening: Opening,
     transport: &TransportConfig,
     port: &DataPort,
     listener: TcpListener,
+    closing: impl Future<Output = ()>,
 ) -> Result<(), tonic::transport::Error> {
-    let closing = door.drain.closing();
-    let router = router(door, transport.max_message.as_usize())
+    let gate = Gate {
+        opening,
+        max_body: transport.max_message.as_usize(),
+        router: OnceLock::new(),
+    };
+    let router = Router::new()
+        .fallback(when_open)
+        .with_state(Arc::new(gate))
         .layer(from_fn_with_state(port.check(), authenticate));
     grpc::server_builder(transport)
         .accept_http1(true)
         .serve_with_incoming_shutdown(router, port.incoming(listener), closing)
         .await
+}
+
+/// The API behind an [`Opening`].
+#[derive(Debug)]
+struct Gate {
+    opening: Opening,
+    max_body: usize,
+    /// Made by the first request that finds the door open.
+    router: OnceLock<Router>,
+}
+
+async fn when_open(
+    State(gate): State<Arc<Gate>>,
+    request: axum::extract::Request,
+) -> Result<Response, Failure> {
+    let door = gate.opening.door()?;
+    let router = gate
+        .router
+        .get_or_init(|| router(door.clone(), gate.max_body));
+    match router.clone().oneshot(request).await {
+        Ok(response) => Ok(response),
+        Err(never) => match never {},
+    }
 }
 
 /// The data port's check, answered as this API's clients know it.

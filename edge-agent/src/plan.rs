@@ -6,12 +6,17 @@
 //! link_probe     the way between them    ┘
 //! ```
 
+pub mod advice;
 pub mod args;
 pub mod assemble;
+pub mod bounds;
 pub mod cache;
+pub mod choices;
 pub mod cloud_profile;
 pub mod codec_costs;
 pub mod deploy;
+pub mod expected;
+pub mod figures;
 pub mod link_probe;
 pub mod measure;
 pub mod measured;
@@ -57,8 +62,6 @@ pub struct Solved {
     pub problem: Problem,
     /// What was found.
     pub outcome: Outcome,
-    /// Whether precision's cost in quality is known.
-    pub quality_known: bool,
     /// How long measuring took, and the search.
     pub took: (Duration, Duration),
 }
@@ -136,7 +139,7 @@ impl Subject {
         }
         let fingerprint = files.weights_fingerprint.to_string();
         let (sensitivity, sensitivity_checksum) = read_sensitivity(config, &fingerprint)?.unzip();
-        let choices = assemble::choices(config, &files, sensitivity.as_ref())?;
+        let choices = choices::types(config, &files, sensitivity.as_ref())?;
         Ok(Self {
             cache: Cache::new(&config.plan.cache, &config.model, &fingerprint),
             files: Arc::new(files),
@@ -200,7 +203,6 @@ impl Subject {
         let began = Instant::now();
         let outcome = search(&problem);
         Ok(Solved {
-            quality_known: self.sensitivity.is_some(),
             took: (measuring, began.elapsed()),
             problem,
             outcome,

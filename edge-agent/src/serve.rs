@@ -4,17 +4,19 @@ use crate::cloud_watch::watch;
 use crate::config::EdgeConfig;
 use crate::door::Door;
 use crate::edge::{Edge, with_model_here};
+use crate::gate::{Gate, Opening};
 use crate::metrics::{BUILD_INFO, CATALOGUE, DATA_PORT, TRACES, UPLINK_BYTES, VERSION};
 use crate::openai;
 use crate::plan::start::{Patience, planned};
-use crate::service::Generation;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 use tandem_model_source::Report;
 use tandem_proto::v1::FILE_DESCRIPTOR_SET;
-use tandem_proto::v1::generation_service_server::{GenerationServiceServer, SERVICE_NAME};
+use tandem_proto::v1::generation_service_server::SERVICE_NAME;
 use tandem_service::data_port::DataPort;
-use tandem_service::drain::Drain;
+use tandem_service::drain::{Drain, DrainSignal};
+use tandem_service::grpc::TransportConfig;
 use tandem_service::health::Health;
 use tandem_service::metrics::{PrometheusHandle, Upkeep};
 use tandem_service::{admin, grpc, logging, metrics, reflection, traces};
@@ -57,69 +59,56 @@ async fn serve_until_drained(config: EdgeConfig, metrics: PrometheusHandle) -> a
         health.clone(),
         drain.signal().closing(),
     )?;
+    let opening = Opening::new(config.split.get().is_none());
+    let clients = Clients {
+        opening: opening.clone(),
+        transport: config.transport.clone(),
+        port,
+        health: health.clone(),
+        signal: drain.signal(),
+    };
+    let served = Served {
+        address: listener.local_addr()?,
+        is_tls: clients.port.is_tls(),
+        asks_for_tokens: clients.port.asks_for_tokens(),
+    };
     tokio::select! {
-        loaded = load(config) => {
-            let (config, edge) = loaded?;
-            let listeners = Listeners {
-                grpc: listener,
-                openai: openai_listener,
-            };
-            serve_loaded(&config, edge.shared(), &port, &drain, &health, listeners).await?;
-        }
-        () = drain.signal().closing() => {}
-        _ = drain.finished() => {}
+        served = clients.serve(listener, openai_listener) => served?,
+        worked = work(config, &opening, &drain, &health, served) => worked?,
     }
     admin.ended().await?;
     Ok(())
 }
 
-/// Where clients connect.
-struct Listeners {
-    grpc: TcpListener,
-    /// For those of the OpenAI-compatible API, where it is on.
-    openai: Option<TcpListener>,
+/// What is served, for the log.
+struct Served {
+    address: SocketAddr,
+    is_tls: bool,
+    asks_for_tokens: bool,
 }
 
-/// Plans where that is asked for, and loads.
-async fn load(config: EdgeConfig) -> anyhow::Result<(EdgeConfig, Edge)> {
-    let config = with_model_here(config, Report::Log).await?;
-    let config = planned(config, Patience::Wait).await?;
-    let edge = Edge::load(&config, |_| {}).await?;
-    Ok((config, edge))
-}
-
-async fn serve_loaded(
-    config: &EdgeConfig,
-    edge: Arc<Edge>,
-    port: &DataPort,
+/// Loads, opens both doors, and looks after what is idle until the drain has ended.
+async fn work(
+    config: EdgeConfig,
+    opening: &Opening,
     drain: &Drain,
     health: &Health,
-    listeners: Listeners,
+    served: Served,
 ) -> anyhow::Result<()> {
-    let door = Door {
+    let (config, edge) = tokio::select! {
+        loaded = load(config, opening) => loaded?,
+        () = drain.signal().closing() => return Ok(()),
+        _ = drain.finished() => return Ok(()),
+    };
+    let edge = edge.shared();
+    opening.open(Door {
         edge: Arc::clone(&edge),
         drain: drain.signal(),
-    };
-    let generation = GenerationServiceServer::new(Generation(door.clone()))
-        .max_decoding_message_size(config.transport.max_message.as_usize());
-    let address = listeners.grpc.local_addr()?;
-    let serving = grpc::server_builder(&config.transport)
-        .layer(port.authenticate())
-        .add_service(generation)
-        .add_service(health.server())
-        .add_service(reflection::v1(FILE_DESCRIPTOR_SET, SERVICE_NAME)?)
-        .add_service(reflection::v1alpha(FILE_DESCRIPTOR_SET, SERVICE_NAME)?)
-        .serve_with_incoming_shutdown(port.incoming(listeners.grpc), drain.signal().closing());
-    let openai_serving = async {
-        match listeners.openai {
-            Some(listener) => openai::serve(door, &config.transport, port, listener).await,
-            None => Ok(()),
-        }
-    };
+    });
     tracing::info!(
-        %address,
-        tls = port.is_tls(),
-        tokens = port.asks_for_tokens(),
+        address = %served.address,
+        tls = served.is_tls,
+        tokens = served.asks_for_tokens,
         metrics = %config.metrics_listen,
         openai = config.openai.listen,
         cloud = %config.cloud,
@@ -133,14 +122,57 @@ async fn serve_loaded(
         tokio::time::sleep(Duration::from_millis(500)).await;
     };
     tokio::select! {
-        served = async { tokio::try_join!(serving, openai_serving) } => {
-            served?;
-        }
         () = ended => {}
         () = tidy(&edge) => {}
         () = watch(&edge, health, SERVICE_NAME) => {}
     }
     Ok(())
+}
+
+/// Plans where that is asked for, and loads.
+async fn load(config: EdgeConfig, opening: &Opening) -> anyhow::Result<(EdgeConfig, Edge)> {
+    let config = with_model_here(config, Report::Log).await?;
+    let config = planned(config, Patience::Wait).await?;
+    opening.planned();
+    let edge = Edge::load(&config, |_| {}).await?;
+    Ok((config, edge))
+}
+
+/// What clients connect to, from the start: they are refused until the door opens.
+struct Clients {
+    opening: Opening,
+    transport: TransportConfig,
+    port: DataPort,
+    health: Health,
+    signal: DrainSignal,
+}
+
+impl Clients {
+    /// Serves gRPC, and the OpenAI-compatible API where it is on, until the drain closes.
+    async fn serve(self, grpc: TcpListener, openai: Option<TcpListener>) -> anyhow::Result<()> {
+        let gate = Gate {
+            opening: self.opening.clone(),
+            max_message: self.transport.max_message.as_usize(),
+        };
+        let serving = grpc::server_builder(&self.transport)
+            .layer(self.port.authenticate())
+            .add_service(gate)
+            .add_service(self.health.server())
+            .add_service(reflection::v1(FILE_DESCRIPTOR_SET, SERVICE_NAME)?)
+            .add_service(reflection::v1alpha(FILE_DESCRIPTOR_SET, SERVICE_NAME)?)
+            .serve_with_incoming_shutdown(self.port.incoming(grpc), self.signal.closing());
+        let openai_serving = async {
+            match openai {
+                Some(listener) => {
+                    let (opening, closing) = (self.opening.clone(), self.signal.closing());
+                    openai::serve(opening, &self.transport, &self.port, listener, closing).await
+                }
+                None => Ok(()),
+            }
+        };
+        tokio::try_join!(serving, openai_serving)?;
+        Ok(())
+    }
 }
 
 /// Looks after what is idle.

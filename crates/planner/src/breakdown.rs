@@ -13,7 +13,7 @@ pub struct Breakdown {
     pub token_seconds: TokenTerms,
     /// Of the edge, with sessions of the least context that is asked for.
     pub memory_bytes: MemoryTerms,
-    /// In nats; `None` where it was not measured.
+    /// In nats.
     pub kl: LossTerms,
 }
 
@@ -65,11 +65,11 @@ pub struct MemoryTerms {
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct LossTerms {
     /// Weights.
-    pub weights: Option<f64>,
+    pub weights: f64,
     /// Keys and values.
-    pub kv: Option<f64>,
+    pub kv: f64,
     /// The codec.
-    pub codec: Option<f64>,
+    pub codec: f64,
 }
 
 impl TokenTerms {
@@ -95,6 +95,13 @@ impl MemoryTerms {
     /// All of them.
     pub fn sum(&self) -> u64 {
         self.base + self.chunk + self.weights + self.kv
+    }
+}
+
+impl LossTerms {
+    /// All of them: the candidate's divergence.
+    pub fn sum(&self) -> f64 {
+        self.weights + self.kv + self.codec
     }
 }
 

@@ -98,6 +98,10 @@ fn among(problem: &Problem, options: &[usize], split: usize) -> Vec<Vec<usize>> 
     by_size.sort_by_key(|&option| problem.edge.weights[option].layer_bytes);
     let mut choices: Vec<Vec<usize>> = by_size.iter().map(|&o| vec![o; split]).collect();
     for pair in by_size.windows(2) {
+        // Bounds do not tell which layer gains by the larger type.
+        if pair.iter().any(|&o| problem.edge.weights[o].kl_is_bound) {
+            continue;
+        }
         let order = by_gain(problem, pair[0], pair[1], split);
         let mut mixed = vec![pair[0]; split];
         // All of them in the larger type is a choice already.
@@ -109,17 +113,13 @@ fn among(problem: &Problem, options: &[usize], split: usize) -> Vec<Vec<usize>> 
     choices
 }
 
-/// The layers from the one that gains most by the larger type to the one that gains least; none
-/// where the gain was not measured.
+/// The layers from the one that gains most by the larger type to the one that gains least.
 fn by_gain(problem: &Problem, small: usize, large: usize, split: usize) -> Vec<usize> {
-    let kl = |option: usize| problem.edge.weights[option].layer_kl.as_ref();
-    let (Some(small), Some(large)) = (kl(small), kl(large)) else {
-        return Vec::new();
+    let kl = |option: usize, layer: usize| {
+        let layers = &problem.edge.weights[option].layer_kl;
+        layers.get(layer).copied().unwrap_or(0.0)
     };
-    let gain = |layer: usize| {
-        let of = |kl: &Vec<f64>| kl.get(layer).copied().unwrap_or(0.0);
-        of(small) - of(large)
-    };
+    let gain = |layer: usize| kl(small, layer) - kl(large, layer);
     let mut layers: Vec<usize> = (0..split).collect();
     layers.sort_by(|&a, &b| gain(b).total_cmp(&gain(a)));
     layers

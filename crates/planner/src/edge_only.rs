@@ -15,8 +15,10 @@ pub struct EdgeOnly {
     pub token: f64,
     /// Seconds of a whole request.
     pub request: f64,
-    /// Nats of divergence, the head's left out; `None` where a part of it was not measured.
-    pub kl: Option<f64>,
+    /// Nats of divergence, the head's left out.
+    pub kl: f64,
+    /// Whether a part of the divergence is an upper bound.
+    pub kl_is_bound: bool,
     /// Whether it holds all limits.
     pub fits: bool,
 }
@@ -65,11 +67,9 @@ fn whole(problem: &Problem, option: usize, kv: usize, head: f64) -> EdgeOnly {
     let outputs = workload.output_tokens.max(1);
     let middle = token(workload.prompt_tokens + outputs / 2);
     let memory = parts.memory(limits.min_context);
-    let kl = parts.kl_before_codec();
+    let kl = parts.kl();
     let fits = limits.memory.is_none_or(|most| memory <= most)
-        && limits
-            .max_kl
-            .is_none_or(|most| kl.is_some_and(|kl| kl <= most))
+        && limits.max_kl.is_none_or(|most| kl <= most)
         && limits
             .token_deadline
             .is_none_or(|most| token(limits.min_context) <= most)
@@ -80,6 +80,7 @@ fn whole(problem: &Problem, option: usize, kv: usize, head: f64) -> EdgeOnly {
         token: middle,
         request: first + (outputs - 1) as f64 * middle,
         kl,
+        kl_is_bound: parts.kl_is_bound(),
         fits,
     }
 }

@@ -11,7 +11,7 @@
 //! `t_cloud = fixed + (L − l) · (layer + attention(w)) + head`, all measured.
 //!
 //! **Quality** in nats of Kullback-Leibler divergence from the exact model: what each layer, its keys
-//! and values, and the codec at the cut cost alone, added up.
+//! and values, and the codec at the cut cost alone, added up. What was not measured counts with an upper bound.
 
 use crate::breakdown::{LossTerms, MemoryTerms, TokenTerms};
 use crate::candidate::Candidate;
@@ -47,8 +47,10 @@ pub struct Estimate {
     pub cloud: f64,
     /// Bytes that go up for a token.
     pub up_bytes: f64,
-    /// Nats of divergence; `None` where a part of it was not measured.
-    pub kl: Option<f64>,
+    /// Nats of divergence.
+    pub kl: f64,
+    /// Whether a part of the divergence is an upper bound and was not measured: it is then at most `kl`.
+    pub kl_is_bound: bool,
 }
 
 /// A candidate's parts, looked up once.
@@ -60,19 +62,19 @@ pub(crate) struct Parts<'a> {
     kv: Option<&'a KvOption>,
     codec: Option<&'a CodecCost>,
     weight_bytes: u64,
-    weight_kl: Option<f64>,
+    weight_kl: f64,
+    weight_kl_is_bound: bool,
 }
 
 impl<'a> Parts<'a> {
     pub(crate) fn of(problem: &'a Problem, candidate: &Candidate) -> Self {
         let options = &problem.edge.weights;
         let mut counts = vec![0; options.len()];
-        let mut weight_kl = Some(0.0);
+        let (mut weight_kl, mut weight_kl_is_bound) = (0.0, false);
         for (layer, &option) in candidate.weights.iter().enumerate() {
             counts[option] += 1;
-            let kl = options[option].layer_kl.as_ref();
-            let kl = kl.and_then(|kl| kl.get(layer));
-            weight_kl = weight_kl.zip(kl).map(|(sum, kl)| sum + kl);
+            weight_kl += options[option].layer_kl.get(layer).copied().unwrap_or(0.0);
+            weight_kl_is_bound |= options[option].kl_is_bound;
         }
         let bytes = |(option, &count): (usize, &usize)| count as u64 * options[option].layer_bytes;
         Self {
@@ -90,6 +92,7 @@ impl<'a> Parts<'a> {
                 .get(candidate.codec)
                 .and_then(|codec| codec.at(candidate.split)),
             weight_kl,
+            weight_kl_is_bound,
         }
     }
 
@@ -212,30 +215,23 @@ impl<'a> Parts<'a> {
     }
 
     /// Nats of divergence.
-    pub(crate) fn kl(&self) -> Option<f64> {
-        Some(self.kl_before_codec()? + self.loss_terms().codec?)
+    pub(crate) fn kl(&self) -> f64 {
+        self.loss_terms().sum()
     }
 
-    /// Those of the layers, and of their keys and values.
-    pub(crate) fn kl_before_codec(&self) -> Option<f64> {
-        let loss = self.loss_terms();
-        Some(loss.weights? + loss.kv?)
+    /// Whether a part of them is an upper bound.
+    pub(crate) fn kl_is_bound(&self) -> bool {
+        self.weight_kl_is_bound
+            || self.kv.is_some_and(|kv| kv.kl_is_bound)
+            || self.codec.is_some_and(|codec| codec.kl_is_bound)
     }
 
     /// Where they come from.
     pub(crate) fn loss_terms(&self) -> LossTerms {
-        if self.split == 0 {
-            return LossTerms {
-                weights: Some(0.0),
-                kv: Some(0.0),
-                codec: Some(0.0),
-            };
-        }
-        let kv = self.kv.and_then(|kv| kv.layer_kl);
         LossTerms {
             weights: self.weight_kl,
-            kv: kv.map(|kl| kl * self.split as f64),
-            codec: self.codec.and_then(|codec| codec.kl),
+            kv: self.kv.map_or(0.0, |kv| kv.layer_kl * self.split as f64),
+            codec: self.codec.map_or(0.0, |codec| codec.kl),
         }
     }
 
@@ -253,6 +249,7 @@ impl<'a> Parts<'a> {
             cloud: 0.0,
             up_bytes: 0.0,
             kl: self.kl(),
+            kl_is_bound: self.kl_is_bound(),
         }
     }
 
@@ -310,6 +307,7 @@ impl<'a> Parts<'a> {
             cloud: cloud / outputs as f64,
             up_bytes: self.row_bytes(true) + MESSAGE_OVERHEAD,
             kl: self.kl(),
+            kl_is_bound: self.kl_is_bound(),
         }
     }
 }

@@ -21,6 +21,7 @@ mod link;
 mod pipeline;
 mod problem;
 mod profiles;
+mod ranking;
 mod search;
 mod sensitivity;
 mod step_times;

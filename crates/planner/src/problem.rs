@@ -31,11 +31,19 @@ pub struct Problem {
     pub contention: f64,
     /// Plans whose objective is within this share of the best are as good; the next criterion decides.
     pub indifference: f64,
+    /// With [`Objective::Balanced`]: how many times as long as the fastest candidate's a plan's token may take.
+    #[serde(default = "default_slowdown")]
+    pub slowdown: f64,
 }
 
 /// What files say that do not say it.
 fn alone() -> f64 {
     1.0
+}
+
+/// The factor of problems that were written without one.
+fn default_slowdown() -> f64 {
+    1.25
 }
 
 /// A typical request, and how it is served.
@@ -74,9 +82,13 @@ pub struct Constraints {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Objective {
-    /// The least compute seconds of the cloud for each token of an answer: what splitting is for. The
-    /// next criterion is the request's time.
+    /// The least compute seconds of the cloud among the candidates whose token takes at most
+    /// [`Problem::slowdown`] times as long as that of the fastest one. The next criteria are the edge's
+    /// memory, of which plans may differ as little, then the divergence, then the request's time.
     #[default]
+    Balanced,
+    /// The least compute seconds of the cloud for each token of an answer: what splitting is for, whatever
+    /// a token then takes. The next criterion is the request's time.
     CloudSeconds,
     /// The least seconds of a whole request. The next criterion is the cloud's time.
     Latency,
@@ -88,7 +100,8 @@ pub enum Objective {
 
 impl Objective {
     /// All, for help texts.
-    pub const ALL: [Self; 4] = [
+    pub const ALL: [Self; 5] = [
+        Self::Balanced,
         Self::CloudSeconds,
         Self::Latency,
         Self::EdgeMemory,
@@ -98,6 +111,7 @@ impl Objective {
     /// Its name on command lines and in configs.
     pub fn name(self) -> &'static str {
         match self {
+            Self::Balanced => "balanced",
             Self::CloudSeconds => "cloud-seconds",
             Self::Latency => "latency",
             Self::EdgeMemory => "edge-memory",
@@ -114,7 +128,7 @@ impl fmt::Display for Objective {
 
 /// A name that is no [`Objective`].
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{0:?} is not an objective; cloud-seconds, latency, edge-memory and quality are")]
+#[error("{0:?} is not an objective; balanced, cloud-seconds, latency, edge-memory and quality are")]
 pub struct UnknownObjective(String);
 
 impl std::str::FromStr for Objective {

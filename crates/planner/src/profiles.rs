@@ -32,8 +32,10 @@ pub struct WeightOption {
     /// What steps take.
     pub times: LayerTimes,
     /// What each layer costs in quality when it alone is held so: nats of Kullback-Leibler divergence.
-    /// `None` where that was not measured.
-    pub layer_kl: Option<Vec<f64>>,
+    pub layer_kl: Vec<f64>,
+    /// Whether that is an upper bound, because it was not measured on this model.
+    #[serde(default)]
+    pub kl_is_bound: bool,
 }
 
 /// A type that keys and values can be held in.
@@ -45,8 +47,11 @@ pub struct KvOption {
     pub layer_position_bytes: u64,
     /// What attention adds.
     pub attention: AttentionTimes,
-    /// What holding a layer's so costs in quality, in nats; `None` where that was not measured.
-    pub layer_kl: Option<f64>,
+    /// What holding a layer's so costs in quality, in nats.
+    pub layer_kl: f64,
+    /// Whether that is an upper bound, because it was not measured on this model.
+    #[serde(default)]
+    pub kl_is_bound: bool,
 }
 
 /// What a cloud does.
@@ -88,8 +93,11 @@ pub struct CodecCost {
     pub encode_seconds: f64,
     /// Seconds to decode a row.
     pub decode_seconds: f64,
-    /// What it costs in quality: nats of Kullback-Leibler divergence. `None` where that is unknown.
-    pub kl: Option<f64>,
+    /// What it costs in quality: nats of Kullback-Leibler divergence.
+    pub kl: f64,
+    /// Whether that is an upper bound, because it was not measured at this cut.
+    #[serde(default)]
+    pub kl_is_bound: bool,
 }
 
 impl CodecOption {

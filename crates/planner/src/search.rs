@@ -9,9 +9,9 @@ use crate::candidate::{Candidate, weight_choices};
 use crate::edge_only::{EdgeOnly, edge_only};
 use crate::estimate::{Estimate, Parts};
 use crate::link::Link;
-use crate::problem::{Objective, Problem};
+use crate::problem::Problem;
+use crate::ranking::{choose, criteria, fastest, front};
 use serde::Serialize;
-use std::cmp::Ordering;
 
 /// A candidate and what it costs.
 #[derive(Debug, Clone, PartialEq)]
@@ -52,15 +52,14 @@ impl Constraint {
         1 << self as u8
     }
 
-    /// The limit and a candidate's value, where there is a limit. A value that was not measured is
-    /// infinite. For the context, whose limit is from below, both are negative.
+    /// The limit and a candidate's value, where there is a limit. For the context, whose limit is from below, both are negative.
     fn limit_and_value(self, problem: &Problem, estimate: &Estimate) -> Option<(f64, f64)> {
         let limits = &problem.constraints;
         Some(match self {
             Self::Memory => (limits.memory? as f64, estimate.memory as f64),
             Self::TokenDeadline => (limits.token_deadline?, estimate.late_token),
             Self::FirstToken => (limits.first_token?, estimate.late_first_token),
-            Self::Quality => (limits.max_kl?, estimate.kl.unwrap_or(f64::INFINITY)),
+            Self::Quality => (limits.max_kl?, estimate.kl),
             Self::Context => (
                 -(limits.min_context as f64),
                 -(problem.cloud.max_context as f64),
@@ -106,10 +105,12 @@ pub struct Outcome {
     pub shortfalls: Vec<Shortfall>,
     /// The candidate with all layers on the edge, which is told and not run.
     pub edge_only: Option<EdgeOnly>,
+    /// Seconds of a token of the fastest candidate that holds all limits; `None` when none does.
+    pub fastest_token: Option<f64>,
+    /// The same of those with layers on the edge.
+    pub fastest_split_token: Option<f64>,
     /// Candidates looked at.
     pub considered: usize,
-    /// Of them, those left out because what they cost in quality was not measured.
-    pub unmeasured: usize,
 }
 
 /// Searches all candidates.
@@ -129,21 +130,26 @@ pub fn search(problem: &Problem) -> Outcome {
         Some(chosen) => found.binding(chosen),
         None => Vec::new(),
     };
-    let splits = found.splits();
-    let by_split = splits.filter_map(|split| {
-        choose(
+    let by_split = found.splits().filter_map(|split| match &chosen {
+        Some(chosen) if chosen.candidate.split == split => Some(chosen.clone()),
+        _ => choose(
             problem,
             found.plans(0).filter(|p| p.candidate.split == split),
-        )
+        ),
     });
+    let fastest_of = |least: usize| {
+        let plans = found.plans(0).filter(|p| p.candidate.split >= least);
+        Some(fastest(plans)).filter(|token| token.is_finite())
+    };
     Outcome {
         by_split: by_split.collect(),
         front: front(found.plans(0)),
         binding,
         shortfalls,
         edge_only: edge_only(problem),
+        fastest_token: fastest_of(0),
+        fastest_split_token: fastest_of(1),
         considered: found.considered,
-        unmeasured: found.unmeasured,
         chosen,
     }
 }
@@ -155,7 +161,6 @@ struct Found<'a> {
     late: Link,
     plans: Vec<(u8, Plan)>,
     considered: usize,
-    unmeasured: usize,
 }
 
 impl<'a> Found<'a> {
@@ -166,7 +171,6 @@ impl<'a> Found<'a> {
             late: problem.link.outage(problem.constraints.outage),
             plans: Vec::new(),
             considered: 0,
-            unmeasured: 0,
         }
     }
 
@@ -212,11 +216,6 @@ impl<'a> Found<'a> {
             return;
         }
         self.considered += 1;
-        let kl = parts.kl();
-        if kl.is_none() && (self.problem.constraints.max_kl.is_some() || self.by_quality()) {
-            self.unmeasured += 1;
-            return;
-        }
         let quick = parts.quick(self.late);
         let mut broken = self.broken(&quick);
         // The time to the first token is the one figure that takes a simulation.
@@ -235,10 +234,6 @@ impl<'a> Found<'a> {
                 },
             ));
         }
-    }
-
-    fn by_quality(&self) -> bool {
-        self.problem.objective == Objective::Quality
     }
 
     fn broken(&self, estimate: &Estimate) -> u8 {
@@ -261,15 +256,12 @@ impl<'a> Found<'a> {
 
     fn binding(&self, chosen: &Plan) -> Vec<Binding> {
         let problem = self.problem;
-        let value = value(problem, &chosen.estimate);
+        let costs = |plan: &Plan| criteria(problem, &plan.estimate);
         let without = |&constraint: &Constraint| {
             let relaxed = choose(problem, self.plans(constraint.bit()))?;
-            let better = self::value(problem, &relaxed.estimate) < value * (1.0 - 1e-9);
-            let band = value * (1.0 - problem.indifference);
-            let clearly = self::value(problem, &relaxed.estimate) < band
-                || second(problem, &relaxed.estimate)
-                    < second(problem, &chosen.estimate) * (1.0 - problem.indifference);
-            ((better || relaxed != *chosen) && clearly).then_some(Binding {
+            let mut pairs = costs(&relaxed).into_iter().zip(costs(chosen));
+            let better = pairs.any(|(without, with)| without < with * (1.0 - problem.indifference));
+            (relaxed != *chosen && better).then_some(Binding {
                 constraint,
                 relaxed,
             })
@@ -306,69 +298,4 @@ impl<'a> Found<'a> {
         };
         Constraint::ALL.iter().filter_map(shortfall).collect()
     }
-}
-
-/// What is to be small.
-pub(crate) fn value(problem: &Problem, estimate: &Estimate) -> f64 {
-    match problem.objective {
-        Objective::CloudSeconds => estimate.cloud,
-        Objective::Latency => estimate.request,
-        Objective::EdgeMemory => estimate.memory as f64,
-        Objective::Quality => estimate.kl.unwrap_or(f64::INFINITY),
-    }
-}
-
-/// What decides between plans that are as good.
-fn second(problem: &Problem, estimate: &Estimate) -> f64 {
-    match problem.objective {
-        Objective::Latency => estimate.cloud,
-        _ => estimate.request,
-    }
-}
-
-fn choose<'a>(problem: &Problem, plans: impl Iterator<Item = &'a Plan> + Clone) -> Option<Plan> {
-    let values = plans.clone().map(|plan| value(problem, &plan.estimate));
-    let least = values.fold(f64::INFINITY, f64::min);
-    let good = least * (1.0 + problem.indifference);
-    plans
-        .filter(|plan| value(problem, &plan.estimate) <= good)
-        .min_by(|a, b| better(problem, &a.estimate, &b.estimate))
-        .cloned()
-}
-
-/// Of plans as good, the one to choose first.
-fn better(problem: &Problem, a: &Estimate, b: &Estimate) -> Ordering {
-    let kl = |e: &Estimate| e.kl.unwrap_or(f64::INFINITY);
-    second(problem, a)
-        .total_cmp(&second(problem, b))
-        .then(value(problem, a).total_cmp(&value(problem, b)))
-        .then(kl(a).total_cmp(&kl(b)))
-        .then(a.memory.cmp(&b.memory))
-}
-
-/// The plans that no other is at least as good as in everything and better in something.
-fn front<'a>(plans: impl Iterator<Item = &'a Plan>) -> Vec<Plan> {
-    let costs = |plan: &Plan| {
-        let e = &plan.estimate;
-        [
-            e.cloud,
-            e.request,
-            e.memory as f64,
-            e.kl.unwrap_or(f64::INFINITY),
-        ]
-    };
-    let mut sorted: Vec<([f64; 4], &Plan)> = plans.map(|plan| (costs(plan), plan)).collect();
-    // Nothing is beaten by what comes later.
-    sorted.sort_by(|(a, _), (b, _)| {
-        let pairs = a.iter().zip(b).map(|(a, b)| a.total_cmp(b));
-        pairs.fold(Ordering::Equal, Ordering::then)
-    });
-    let mut kept: Vec<([f64; 4], &Plan)> = Vec::new();
-    for (cost, plan) in sorted {
-        let beaten = |(other, _): &([f64; 4], &Plan)| other.iter().zip(&cost).all(|(o, c)| o <= c);
-        if !kept.iter().any(beaten) {
-            kept.push((cost, plan));
-        }
-    }
-    kept.into_iter().map(|(_, plan)| plan.clone()).collect()
 }

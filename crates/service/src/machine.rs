@@ -1,6 +1,8 @@
 //! What a machine is called, so that what was measured on one is not believed of another; and how much
 //! memory it has for this process.
 
+use std::path::{Path, PathBuf};
+
 /// The processor's model as the system names it, and how many there are for this process.
 pub fn processor() -> String {
     let count = std::thread::available_parallelism().map_or(1, usize::from);
@@ -51,16 +53,54 @@ fn ranges(text: &str) -> Option<usize> {
 /// Bytes that this process may come to take, what it has already included: a container's limit, or
 /// what the system has available; `None` where neither is told.
 pub fn memory_limit() -> Option<u64> {
-    let read = |path: &str| std::fs::read_to_string(path).ok();
-    let info = read("/proc/meminfo");
-    let available = info.as_deref().and_then(available_bytes);
+    let info = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
+    let available = meminfo_bytes(&info, "MemAvailable:");
     let available = available.map(|bytes| bytes + resident_bytes().unwrap_or(0));
-    let limit = read("/sys/fs/cgroup/memory.max").and_then(|text| text.trim().parse().ok());
-    available.into_iter().chain(limit).min()
+    available.into_iter().chain(cgroup_limit()).min()
 }
 
-fn available_bytes(info: &str) -> Option<u64> {
-    let line = info.lines().find_map(|l| l.strip_prefix("MemAvailable:"))?;
+/// Bytes that this process may take at all: its control groups' limit or the machine's memory, whichever is
+/// less, whatever of it others use now; `None` where neither is told.
+pub fn memory_total() -> Option<u64> {
+    let info = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
+    let own = meminfo_bytes(&info, "MemTotal:");
+    own.into_iter().chain(cgroup_limit()).min()
+}
+
+/// The least memory limit of the control groups that this process is in, of version 1 or 2.
+fn cgroup_limit() -> Option<u64> {
+    let groups = std::fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
+    let read = |path: PathBuf| -> Option<u64> {
+        // Version 2 writes `max` where there is no limit, version 1 a number larger than any memory.
+        std::fs::read_to_string(path).ok()?.trim().parse().ok()
+    };
+    limit_files(&groups).into_iter().filter_map(read).min()
+}
+
+/// The files that may hold a limit: of each group in `/proc/self/cgroup` and of those around it, as each
+/// limits what is inside. In a container the group's own path is often not there, and its root is.
+fn limit_files(groups: &str) -> Vec<PathBuf> {
+    let mut files = Vec::new();
+    for line in groups.lines() {
+        let mut fields = line.splitn(3, ':').skip(1);
+        let (Some(controllers), Some(group)) = (fields.next(), fields.next()) else {
+            continue;
+        };
+        let (root, file) = match controllers {
+            "" => ("/sys/fs/cgroup", "memory.max"),
+            _ if controllers.split(',').any(|c| c == "memory") => {
+                ("/sys/fs/cgroup/memory", "memory.limit_in_bytes")
+            }
+            _ => continue,
+        };
+        let around = Path::new(group.trim_start_matches('/')).ancestors();
+        files.extend(around.map(|group| Path::new(root).join(group).join(file)));
+    }
+    files
+}
+
+fn meminfo_bytes(info: &str, field: &str) -> Option<u64> {
+    let line = info.lines().find_map(|l| l.strip_prefix(field))?;
     let kib: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
     Some(kib << 10)
 }
@@ -109,9 +149,37 @@ mod tests {
     #[test]
     fn memory_is_told_in_bytes() {
         let info = "MemTotal:  24 kB\nMemAvailable:   12 kB\n";
-        assert_eq!(available_bytes(info), Some(12 << 10));
-        assert_eq!(available_bytes("MemAvailable: much\n"), None);
+        assert_eq!(meminfo_bytes(info, "MemAvailable:"), Some(12 << 10));
+        assert_eq!(meminfo_bytes(info, "MemTotal:"), Some(24 << 10));
+        assert_eq!(meminfo_bytes("MemTotal: much\n", "MemTotal:"), None);
         let resident = resident_bytes().unwrap();
         assert!(memory_limit().unwrap() > resident && resident > 1 << 20);
+        assert!(memory_total().unwrap() >= memory_limit().unwrap());
+        assert_eq!(memory_total(), memory_total());
+    }
+
+    #[test]
+    fn limits_are_looked_for_in_both_versions_of_control_groups() {
+        let files = |groups: &str| -> Vec<String> {
+            let files = limit_files(groups).into_iter();
+            files.map(|file| file.display().to_string()).collect()
+        };
+        assert_eq!(files("0::/\n"), ["/sys/fs/cgroup/memory.max"]);
+        assert_eq!(
+            files("0::/system.slice/edge.service\n"),
+            [
+                "/sys/fs/cgroup/system.slice/edge.service/memory.max",
+                "/sys/fs/cgroup/system.slice/memory.max",
+                "/sys/fs/cgroup/memory.max",
+            ]
+        );
+        assert_eq!(
+            files("9:cpu,cpuacct:/a\n4:memory:/a\n1:name=systemd:/\n"),
+            [
+                "/sys/fs/cgroup/memory/a/memory.limit_in_bytes",
+                "/sys/fs/cgroup/memory/memory.limit_in_bytes",
+            ]
+        );
+        assert_eq!(files("nonsense\n"), Vec::<String>::new());
     }
 }

@@ -39,10 +39,13 @@ pub struct PlanArgs {
 /// Flags over the section `plan` of the configuration.
 #[derive(Debug, Default, Args)]
 pub struct PlanLimits {
-    /// What is best: cloud-seconds, latency, edge-memory or quality.
+    /// What is best: balanced, cloud-seconds, latency, edge-memory or quality.
     #[arg(long)]
     pub objective: Option<Objective>,
-    /// Memory that the edge may take, such as 512MiB; 0B for four fifths of what there is.
+    /// With balanced: how many times as long as the fastest plan's a token may take.
+    #[arg(long)]
+    pub slowdown: Option<f64>,
+    /// Memory that the edge may take, such as 512MiB; 0B for a quarter of what the process may take.
     #[arg(long)]
     pub memory: Option<ByteSize>,
     /// The longest that a token may take, such as 120ms; 0s for no limit.
@@ -87,6 +90,7 @@ impl PlanLimits {
     pub(crate) fn flags_over(self, layers: Layers) -> Layers {
         layers
             .flag("--objective", "plan.objective", self.objective)
+            .flag("--slowdown", "plan.slowdown", self.slowdown)
             .flag("--memory", "plan.memory", self.memory)
             .flag("--deadline", "plan.deadline", self.deadline)
             .flag("--first-token", "plan.first_token", self.first_token)

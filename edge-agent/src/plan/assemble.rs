@@ -1,5 +1,7 @@
 //! From what was measured and what is configured to the planner's problem.
 
+use super::bounds;
+use super::choices;
 use super::measure::Choices;
 use super::measured::{MeasuredCodec, MeasuredEdge, MeasuredWeights};
 use crate::config::{EdgeConfig, PlanConfig};
@@ -8,10 +10,11 @@ use std::str::FromStr as _;
 use std::time::Duration;
 use tandem_codec::Codec;
 use tandem_engine::ModelFiles;
-use tandem_model::{Group, KvType, ModelConfig, WeightScheme, WeightType};
+use tandem_model::{KvType, ModelConfig, WeightScheme, WeightType};
 use tandem_planner::{
     AttentionTimes, CloudProfile, CodecCost, CodecOption, Constraints, EdgeProfile, KvOption,
-    LayerTimes, LinkProfile, Problem, Sensitivity, Space, WeightChoice, WeightOption, Workload,
+    LayerTimes, LinkProfile, Objective, Problem, Sensitivity, Space, WeightChoice, WeightOption,
+    Workload,
 };
 use tandem_proto::v1;
 use tandem_service::machine;
@@ -19,68 +22,13 @@ use tandem_wire::fingerprint;
 
 /// Plans within this share of the best are as good: less than figures differ from run to run.
 const INDIFFERENCE: f64 = 0.01;
+/// The same for balanced plans. The cloud's compute for a request varies by 5 to 10%, and what an edge's
+/// types change of how its steps and the cloud's coincide is no reason to take more memory.
+const BALANCED_INDIFFERENCE: f64 = 0.05;
 /// Positions that room for keys and values is made for at once.
 const KV_POSITIONS: usize = 32;
-/// What a calibrated codec promises of its divergence, for cuts at which it was not measured.
-const PROMISED: [(&str, f64); 3] = [("high", 2.2e-4), ("balanced", 9e-4), ("economy", 7e-3)];
-/// Types of weights from the smallest to the largest.
-const BY_SIZE: [WeightType; 6] = [
-    WeightType::Int4(Group::G128),
-    WeightType::Int4(Group::G64),
-    WeightType::Int4(Group::G32),
-    WeightType::Int8,
-    WeightType::Bf16,
-    WeightType::F32,
-];
-/// Types of keys and values from the smallest to the largest.
-const KV_BY_SIZE: [KvType; 4] = [KvType::Int4, KvType::Int8, KvType::Bf16, KvType::F32];
-
-/// What may be chosen: what is configured, and where that is `auto` every type of which is known what it
-/// costs in quality, or every type if nobody asks.
-///
-/// # Errors
-/// When the configuration and the files do not fit.
-pub fn choices(
-    config: &EdgeConfig,
-    files: &ModelFiles,
-    sensitivity: Option<&Sensitivity>,
-) -> anyhow::Result<Choices> {
-    let compute = config.compute();
-    let any = config.plan.max_kl == 0.0;
-    let last = files.config.layers - 1;
-    let package = files.package();
-    let deepest = package.map_or(last, |package| package.range.end().min(last));
-    let given = package
-        .map(|p| p.weights.clone())
-        .or(compute.weights.clone());
-    let known = |name: &str| sensitivity.is_some_and(|s| s.layer_kl(name).is_some());
-    let weights = match given {
-        Some(_) => vec![files.precision(&compute)?.weights],
-        None => BY_SIZE
-            .into_iter()
-            .filter(|&kind| kind == WeightType::F32 || any || known(&kind.to_string()))
-            .map(WeightScheme::from)
-            .collect(),
-    };
-    let known = |name: &str| sensitivity.is_some_and(|s| s.kv_layer_kl(name, 1).is_some());
-    let kv = match compute.kv {
-        Some(kv) => vec![kv],
-        None => KV_BY_SIZE
-            .into_iter()
-            .filter(|&kind| kind == KvType::F32 || any || known(&kind.to_string()))
-            .collect(),
-    };
-    Ok(Choices {
-        weights,
-        kv,
-        deepest: config
-            .split
-            .get()
-            .unwrap_or(deepest)
-            .clamp(1, deepest.max(1)),
-    })
-}
-
+/// What part of the memory that a process may take a plan may use, unless the configuration says how much.
+const PART_OF_MEMORY: u64 = 4;
 /// What everything is put together from.
 #[derive(Debug)]
 pub struct Inputs<'a> {
@@ -118,15 +66,7 @@ pub fn problem(
         .iter()
         .map(|c| codec(inputs, c))
         .collect();
-    let own = config.codec().map(|codec| codec.to_string());
-    let floor = config.adapt.floor.codec();
-    let chosen = |codec: &CodecOption| match (&own, floor, Codec::from_str(&codec.name)) {
-        (Some(own), ..) => *own == codec.name,
-        // A session follows the link down to the floor, and begins no lower.
-        (None, Some(floor), Ok(codec)) => codec.typical_bits() >= floor.typical_bits(),
-        (None, ..) => true,
-    };
-    let given = files.package().is_some() || config.compute().weights.is_some();
+    let given = files.package().is_some() || choices::given_types(config, files).weights.is_some();
     let splits = match config.split.get() {
         Some(split) => split..=split,
         None => 0..=inputs.choices.deepest,
@@ -138,7 +78,7 @@ pub fn problem(
                 false => WeightChoice::Among((0..edge.weights.len()).collect()),
             },
             kv: (0..edge.kv.len()).collect(),
-            codecs: (0..codecs.len()).filter(|&c| chosen(&codecs[c])).collect(),
+            codecs: choices::codecs(config, &codecs),
             splits,
         },
         workload: Workload {
@@ -148,9 +88,13 @@ pub fn problem(
             chunk_rows: config.prefill.chunk_rows,
             frame_bytes: config.prefill.frame.as_usize(),
         },
-        constraints: constraints(plan, files.config.max_context()),
+        constraints: constraints(plan, files.config.max_context(), edge.base_bytes),
         objective: plan.objective,
-        indifference: INDIFFERENCE,
+        indifference: match plan.objective {
+            Objective::Balanced => BALANCED_INDIFFERENCE,
+            _ => INDIFFERENCE,
+        },
+        slowdown: plan.slowdown,
         contention: contention(config, inputs.cloud_machine),
         cloud: CloudProfile {
             max_context: cloud.max_context.min(files.config.max_context()),
@@ -196,11 +140,17 @@ impl Here<'_> {
     }
 }
 
-fn constraints(plan: &PlanConfig, model_limit: usize) -> Constraints {
+/// Bytes that a plan may use where the configuration does not say: a part of what this process may take,
+/// whatever others use at the moment, so that two starts agree. What is resident before a layer is loaded is
+/// no choice of a plan, and keeps none of it from being made.
+fn default_memory(total: Option<u64>, base_bytes: u64) -> Option<u64> {
+    total.map(|total| (total / PART_OF_MEMORY).max(base_bytes))
+}
+
+fn constraints(plan: &PlanConfig, model_limit: usize, base_bytes: u64) -> Constraints {
     let seconds = |limit: Duration| (!limit.is_zero()).then_some(limit.as_secs_f64());
     let memory = match plan.memory.get() {
-        // Not all of it: figures are not exact, and nobody likes to be killed for a megabyte.
-        0 => machine::memory_limit().map(|limit| limit / 5 * 4),
+        0 => default_memory(machine::memory_total(), base_bytes),
         bytes => Some(bytes),
     };
     Constraints {
@@ -220,16 +170,22 @@ fn edge(inputs: &Inputs<'_>) -> anyhow::Result<EdgeProfile> {
     let weights = weights.collect::<anyhow::Result<Vec<WeightOption>>>()?;
     let first = weights.first().context("no type of weights was measured")?;
     let kv = measured.kv.iter().map(|kind| {
-        // f32 is what others are compared with.
-        let exact = (kind.name == KvType::F32.to_string()).then_some(0.0);
+        let named = KvType::from_str(&kind.name)?;
+        // f32 is what others are compared with, and what is given is not questioned.
+        let given = choices::given_types(inputs.config, inputs.files)
+            .kv
+            .is_some();
+        let exact = (given || named == KvType::F32).then_some(0.0);
         let known = inputs
             .sensitivity
-            .and_then(|s| s.kv_layer_kl(&kind.name, shape.layers));
+            .and_then(|s| s.kv_layer_kl(&kind.name, shape.layers))
+            .or(exact);
         anyhow::Ok(KvOption {
             name: kind.name.clone(),
             layer_position_bytes: kind.layer_position_bytes,
             attention: AttentionTimes::fit(&kind.steps, &first.times)?,
-            layer_kl: known.or(exact),
+            layer_kl: known.unwrap_or(bounds::kv(named)),
+            kl_is_bound: known.is_none(),
         })
     });
     Ok(EdgeProfile {
@@ -246,8 +202,11 @@ fn edge(inputs: &Inputs<'_>) -> anyhow::Result<EdgeProfile> {
 fn weight_option(inputs: &Inputs<'_>, measured: &MeasuredWeights) -> anyhow::Result<WeightOption> {
     let scheme = WeightScheme::from_str(&measured.name)?;
     // What is given is not questioned.
-    let given = inputs.files.package().is_some() || inputs.config.compute().weights.is_some();
-    let kl = |layer: usize| {
+    let given = inputs.files.package().is_some()
+        || choices::given_types(inputs.config, inputs.files)
+            .weights
+            .is_some();
+    let known = |layer: usize| {
         let kind = scheme.of_layer(layer);
         let exact = (given || kind == WeightType::F32).then_some(0.0);
         let known = inputs
@@ -255,15 +214,19 @@ fn weight_option(inputs: &Inputs<'_>, measured: &MeasuredWeights) -> anyhow::Res
             .and_then(|s| s.layer_kl(&kind.to_string()));
         known.and_then(|known| known.get(layer).copied()).or(exact)
     };
+    let kl = |layer: usize| known(layer).unwrap_or(bounds::weights(scheme.of_layer(layer)));
+    let layers = 0..inputs.files.config.layers;
     Ok(WeightOption {
         name: measured.name.clone(),
         layer_bytes: measured.layer_bytes,
         times: LayerTimes::fit(&measured.steps)?,
-        layer_kl: (0..inputs.files.config.layers).map(kl).collect(),
+        kl_is_bound: layers.clone().any(|layer| known(layer).is_none()),
+        layer_kl: layers.map(kl).collect(),
     })
 }
 
 fn codec(inputs: &Inputs<'_>, measured: &MeasuredCodec) -> CodecOption {
+    let named = Codec::from_str(&measured.name).ok();
     let known = &inputs.described.profile_fingerprints;
     let cuts = measured.cuts.iter().enumerate().map(|(number, cut)| {
         let profile = cut.profile.as_deref();
@@ -274,20 +237,20 @@ fn codec(inputs: &Inputs<'_>, measured: &MeasuredCodec) -> CodecOption {
             let has = known.any(|known| known.to_string() == profile);
             has || inputs.described.accepts_profiles
         });
-        let given = inputs.config.codec().is_some();
-        let exact = (given || measured.name == "f32").then_some(0.0);
-        let promised = PROMISED.iter().find(|(name, _)| *name == measured.name);
-        let promised = promised.filter(|_| profile.is_some()).map(|(_, kl)| *kl);
+        let given = choices::given_codec(inputs.config).is_some();
+        let exact = (given || named == Some(Codec::F32)).then_some(0.0);
         let kl = inputs
             .sensitivity
             .and_then(|s| s.codec_kl(&measured.name, number + 1, profile))
-            .or(promised);
+            .filter(|_| shared)
+            .or(exact);
         CodecCost {
             decode_bytes: cut.decode_bytes,
             prefill_bytes: cut.prefill_bytes,
             encode_seconds: cut.encode_seconds,
             decode_seconds: cut.decode_seconds,
-            kl: kl.filter(|_| shared).or(exact),
+            kl: kl.unwrap_or(named.map_or(f64::INFINITY, bounds::codec)),
+            kl_is_bound: kl.is_none(),
         }
     });
     CodecOption {
@@ -308,6 +271,13 @@ fn chunk_bytes(shape: &ModelConfig, rows: usize) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_default_memory_is_a_quarter_and_at_least_what_is_there_without_a_layer() {
+        assert_eq!(default_memory(Some(4 << 30), 1 << 20), Some(1 << 30));
+        assert_eq!(default_memory(Some(4 << 20), 3 << 20), Some(3 << 20));
+        assert_eq!(default_memory(None, 1), None);
+    }
 
     #[test]
     fn only_one_machines_processors_are_shared() {

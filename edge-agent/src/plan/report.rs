@@ -1,7 +1,7 @@
 //! A plan as one JSON document; [`super::table`] is the same for people.
 
 use super::Solved;
-use super::table::time;
+use super::advice::advice;
 use serde::Serialize;
 use tandem_planner::{
     Breakdown, Constraint, Constraints, EdgeOnly, Link, Objective, Plan, Problem, Shortfall,
@@ -17,7 +17,7 @@ pub struct Report {
     pub binding: Vec<Bound>,
     /// The limits that cannot be held, when none can.
     pub shortfalls: Vec<Shortfall>,
-    /// Whether not to split would be better, and why.
+    /// Why not to split, where that is the answer.
     pub advice: Option<String>,
     /// The best plan of each split that has one.
     pub by_split: Vec<Row>,
@@ -27,6 +27,10 @@ pub struct Report {
     pub edge_only: Option<Whole>,
     /// What is best.
     pub objective: Objective,
+    /// With the objective `balanced`: how many times as long as the fastest candidate's a token may take.
+    pub slowdown: f64,
+    /// Of a token of the fastest candidate that holds the limits; null when none does.
+    pub fastest_token_seconds: Option<f64>,
     /// The limits.
     pub constraints: Constraints,
     /// The request that is planned for.
@@ -39,12 +43,10 @@ pub struct Report {
     pub breakdown: Option<Breakdown>,
     /// Candidates looked at.
     pub considered: usize,
-    /// Of them, those left out because their cost in quality was not measured.
-    pub unmeasured: usize,
     /// Seconds that measuring and the search took.
     pub took: Took,
-    #[serde(skip)]
-    pub(super) quality_known: bool,
+    /// Layers of the model.
+    pub layers: usize,
 }
 
 /// How long it took.
@@ -85,8 +87,10 @@ pub struct Row {
     pub cloud_seconds_per_token: f64,
     /// Bytes up a token.
     pub up_bytes_per_token: f64,
-    /// Divergence; null where a part of it was not measured.
-    pub kl: Option<f64>,
+    /// Divergence from the model in f32.
+    pub kl: f64,
+    /// Whether `kl` is an upper bound: a part of it was not measured on this model.
+    pub kl_is_bound: bool,
 }
 
 /// A limit that binds.
@@ -109,8 +113,10 @@ pub struct Whole {
     pub token_seconds: f64,
     /// Of a whole request.
     pub request_seconds: f64,
-    /// Divergence, the head's left out; null where a part of it was not measured.
-    pub kl: Option<f64>,
+    /// Divergence from the model in f32, the head's left out.
+    pub kl: f64,
+    /// Whether `kl` is an upper bound.
+    pub kl_is_bound: bool,
     /// Whether it holds all limits.
     pub fits: bool,
 }
@@ -131,47 +137,26 @@ impl Report {
             chosen: chosen.map(row),
             binding: outcome.binding.iter().map(bound).collect(),
             shortfalls: outcome.shortfalls.clone(),
-            advice: chosen.and_then(|plan| advice(problem, plan, outcome.edge_only.as_ref())),
+            advice: advice(problem, outcome),
             by_split: outcome.by_split.iter().map(row).collect(),
             front: outcome.front.iter().map(row).collect(),
             edge_only: outcome.edge_only.as_ref().map(Whole::new),
             objective: problem.objective,
+            slowdown: problem.slowdown,
+            fastest_token_seconds: outcome.fastest_token,
             constraints: problem.constraints.clone(),
             workload: problem.workload,
             link: problem.link.expected(),
             outage_link: problem.link.outage(problem.constraints.outage),
             breakdown: chosen.map(|plan| breakdown(problem, &plan.candidate)),
             considered: outcome.considered,
-            unmeasured: outcome.unmeasured,
             took: Took {
                 measuring_seconds: solved.took.0.as_secs_f64(),
                 planning_seconds: solved.took.1.as_secs_f64(),
             },
-            quality_known: solved.quality_known,
+            layers: problem.edge.layers,
         }
     }
-}
-
-fn advice(problem: &Problem, plan: &Plan, whole: Option<&EdgeOnly>) -> Option<String> {
-    let whole = whole.filter(|whole| whole.fits);
-    if let Some(whole) = whole
-        && (problem.objective != Objective::Latency || whole.request < plan.estimate.request)
-        && (problem.objective != Objective::Quality)
-        && (problem.objective != Objective::EdgeMemory)
-    {
-        return Some(format!(
-            "Do not split: the whole model holds all limits on the edge alone, with {} a token and no \
-             cloud at all. Tandem does not run that; any engine for one machine does.",
-            time(whole.token)
-        ));
-    }
-    (plan.candidate.split == 0).then(|| {
-        format!(
-            "Do not split: with all layers in the cloud token ids go up and no hidden rows, and nothing that \
-             holds the limits is better in {}.",
-            problem.objective
-        )
-    })
 }
 
 impl Row {
@@ -194,6 +179,7 @@ impl Row {
             cloud_seconds_per_token: e.cloud,
             up_bytes_per_token: e.up_bytes,
             kl: e.kl,
+            kl_is_bound: e.kl_is_bound,
         }
     }
 }
@@ -206,6 +192,7 @@ impl Whole {
             token_seconds: whole.token,
             request_seconds: whole.request,
             kl: whole.kl,
+            kl_is_bound: whole.kl_is_bound,
             fits: whole.fits,
         }
     }

@@ -6,13 +6,16 @@
 
 use super::assemble::contention;
 use super::deploy::Deployment;
+use super::expected::Expected;
+use super::figures::divergence_in_words;
 use super::measured::Identity;
 use super::{Cloud, Subject};
-use crate::config::{EdgeConfig, PlanConfig};
+use crate::config::{EdgeConfig, PlanConfig, Preset};
 use crate::link::Link;
 use serde::{Deserialize, Serialize};
 use std::time::Instant;
 use tandem_proto::v1;
+use tandem_service::machine;
 
 /// A plan, kept between starts.
 const PLAN_FILE: &str = "edge-plan.json";
@@ -24,12 +27,15 @@ struct Grounds {
     plan: PlanConfig,
     given: Given,
     sensitivity: Option<u32>,
+    /// Memory that this process may take: a part of it is the default limit.
+    memory: Option<u64>,
     cloud: Option<CloudGrounds>,
 }
 
 /// The settings that a plan takes as given.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 struct Given {
+    preset: Preset,
     weights: String,
     kv: String,
     codec: String,
@@ -54,6 +60,7 @@ struct CloudGrounds {
 struct Kept {
     grounds: Grounds,
     deployment: Deployment,
+    expected: Expected,
 }
 
 /// Whether to wait for a cloud that does not answer.
@@ -80,6 +87,7 @@ pub async fn planned(config: EdgeConfig, patience: Patience) -> anyhow::Result<E
         plan: config.plan.clone(),
         given: Given::of(&config),
         sensitivity: subject.sensitivity_checksum,
+        memory: machine::memory_total(),
         cloud: None,
     };
     let kept: Option<Kept> = subject.cache.read(PLAN_FILE);
@@ -91,6 +99,7 @@ pub async fn planned(config: EdgeConfig, patience: Patience) -> anyhow::Result<E
                 cloud = link.address(),
                 "the cloud does not answer; deploying what was planned last"
             );
+            kept.tell("planned before");
             return kept.deployment.over(&config);
         }
         (Err(status), _) if patience == Patience::Fail => anyhow::bail!(
@@ -106,7 +115,7 @@ pub async fn planned(config: EdgeConfig, patience: Patience) -> anyhow::Result<E
     grounds.cloud = Some(CloudGrounds::of(&config, &cloud));
     if let Some(kept) = kept {
         if kept.grounds == grounds {
-            tell(&kept.deployment, "planned before");
+            kept.tell("planned before");
             return kept.deployment.over(&config);
         }
         tracing::info!("planning again: the last plan was made for something else");
@@ -118,12 +127,12 @@ pub async fn planned(config: EdgeConfig, patience: Patience) -> anyhow::Result<E
         let report = super::report::Report::new(&solved).text(false);
         anyhow::bail!("split is auto, and no plan holds the limits\n{report}");
     };
-    let deployment = Deployment::of(&solved.problem, chosen, &config);
-    tell(&deployment, "planned");
     let kept = Kept {
         grounds,
-        deployment,
+        deployment: Deployment::of(&solved.problem, chosen, &config),
+        expected: Expected::of(&solved.problem, &solved.outcome, chosen),
     };
+    kept.tell("planned");
     let _ = subject.cache.write(PLAN_FILE, &kept);
     kept.deployment.over(&config)
 }
@@ -141,6 +150,7 @@ impl Grounds {
 impl Given {
     fn of(config: &EdgeConfig) -> Self {
         Self {
+            preset: config.preset,
             weights: config.weights.clone(),
             kv: config.kv.clone(),
             codec: config.codec.clone(),
@@ -174,14 +184,30 @@ impl CloudGrounds {
     }
 }
 
-fn tell(deployment: &Deployment, what: &str) {
-    tracing::info!(
-        split = deployment.split,
-        weights = %deployment.weights,
-        kv = %deployment.kv,
-        codec = %deployment.codec,
-        sessions = deployment.sessions,
-        context = deployment.context,
-        "{what}"
-    );
+impl Kept {
+    /// One line with what runs and what to expect of it, and another where not to split is the answer.
+    fn tell(&self, what: &str) {
+        let Self {
+            deployment,
+            expected,
+            ..
+        } = self;
+        tracing::info!(
+            split = deployment.split,
+            weights = %deployment.weights,
+            kv = %deployment.kv,
+            codec = %deployment.codec,
+            sessions = deployment.sessions,
+            context = deployment.context,
+            memory = %expected.memory(),
+            binds = %expected.binds(),
+            kl = %divergence_in_words(expected.kl, expected.kl_is_bound),
+            token_ms = %format!("{:.1}", 1e3 * expected.token_seconds),
+            cloud_ms = %format!("{:.1}", 1e3 * expected.cloud_seconds_per_token),
+            "{what}"
+        );
+        if let Some(advice) = &expected.advice {
+            tracing::info!("{advice}");
+        }
+    }
 }

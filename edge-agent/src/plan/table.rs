@@ -1,14 +1,27 @@
 //! A plan as a person reads it: a table, and sentences.
 
-use super::report::{Report, Row, Whole};
+use super::figures::{bytes, divergence, divergence_in_words, limit_name, limit_value, rate, time};
+use super::report::{Bound, Report, Row, Whole};
 use std::fmt::Write as _;
-use tandem_planner::{Breakdown, Constraint, Objective, Workload};
+use tandem_planner::{Breakdown, Constraint, Objective, Shortfall, Workload};
 
 /// Splits that the table shows beside the chosen one, at most.
 const MOST_SPLITS: usize = 9;
 
+/// What the columns are, below the table.
+const LEGEND: &str = "\
+split        layers on the edge
+cloud        compute of the cloud for each token of the answer
+token        time of a token in the middle of the answer
+first token  time to the first token of the answer
+request      time of the whole answer
+memory       of the edge process
+session      tokens of a session, at most
+KL           divergence of the predictions from the model in f32, in nats; ≤ marks a bound that was not measured
+";
+
 impl Report {
-    /// For a terminal: the chosen plan first, then others, then why.
+    /// For a terminal: what was asked, the table, the plan in words, then why.
     pub fn text(&self, explain: bool) -> String {
         let mut text = String::new();
         // Writing into a string does not fail.
@@ -17,6 +30,36 @@ impl Report {
     }
 
     fn write(&self, f: &mut String, explain: bool) -> std::fmt::Result {
+        self.question(f)?;
+        match &self.chosen {
+            Some(chosen) => self.answer(f, chosen)?,
+            None => writeln!(f, "No plan holds all limits.")?,
+        }
+        for short in &self.shortfalls {
+            writeln!(f, "{}", shortfall(short))?;
+        }
+        for bound in &self.binding {
+            writeln!(f, "{}", binding(bound))?;
+        }
+        if let Some(advice) = &self.advice {
+            writeln!(f, "{advice}")?;
+        }
+        let is_bound = self.chosen.as_ref().is_some_and(|row| row.kl_is_bound);
+        if is_bound {
+            writeln!(
+                f,
+                "The KL divergence is an upper bound: nobody has measured what precision costs this model. \
+                 tandem-eval calibrate --sensitivity int8,int4 measures it."
+            )?;
+        }
+        if explain && let Some(breakdown) = &self.breakdown {
+            terms(f, breakdown, is_bound)?;
+        }
+        Ok(())
+    }
+
+    /// What was measured of the link, and what is asked for.
+    fn question(&self, f: &mut String) -> std::fmt::Result {
         let Workload {
             prompt_tokens,
             output_tokens,
@@ -25,86 +68,95 @@ impl Report {
         } = self.workload;
         writeln!(
             f,
-            "Link: round trip {}, {} up, {} down; once in {:.0}: {}, {} up.",
+            "Link: round trip {}, rate up {}, rate down {}.",
             time(self.link.round_trip),
             rate(self.link.up),
             rate(self.link.down),
+        )?;
+        writeln!(
+            f,
+            "Once in {:.0} times the link is worse than: round trip {}, rate up {}.",
             1.0 / self.constraints.outage.max(1e-3),
             time(self.outage_link.round_trip),
             rate(self.outage_link.up),
         )?;
         writeln!(
             f,
-            "Requests of {prompt_tokens} tokens in, {output_tokens} out, {sessions} at once. Limits: {}.\n",
-            self.limits()
+            "Load: prompts of {prompt_tokens} tokens, answers of {output_tokens} tokens, {sessions} sessions at once."
         )?;
-        if let Some(chosen) = &self.chosen {
-            header(f)?;
-            chosen.line(f, "*")?;
-            for row in self.others(chosen) {
-                row.line(f, " ")?;
+        writeln!(f, "Limits: {}.", self.limits())?;
+        writeln!(f, "Objective: {}.\n", self.objective())
+    }
+
+    fn answer(&self, f: &mut String, chosen: &Row) -> std::fmt::Result {
+        header(f)?;
+        chosen.line(f, "*")?;
+        for row in self.others(chosen) {
+            row.line(f, " ")?;
+        }
+        if let Some(whole) = &self.edge_only {
+            whole.line(f)?;
+        }
+        writeln!(f, "\n{LEGEND}")?;
+        writeln!(
+            f,
+            "* The plan, the best of {} candidates: {}.",
+            self.considered,
+            match chosen.split {
+                0 => format!("all {} layers in the cloud", self.layers),
+                split => format!(
+                    "{split} of {} layers on the edge, {}",
+                    self.layers,
+                    chosen.types()
+                ),
             }
-            if let Some(whole) = &self.edge_only {
-                whole.line(f)?;
-            }
-            writeln!(f, "\n* chosen: {}", self.why(chosen))?;
-        }
-        for short in &self.shortfalls {
-            let unit = |value| quantity(short.constraint, value);
-            writeln!(
-                f,
-                "{}: {} is asked for; the plan that comes nearest to all limits has {}, and {} is the most \
-                 that can be had if nothing else matters.",
-                name(short.constraint),
-                unit(short.limit),
-                unit(short.nearest),
-                unit(short.alone)
-            )?;
-        }
-        for bound in &self.binding {
-            writeln!(
-                f,
-                "{} binds: without that limit {}.",
-                name(bound.constraint),
-                bound.without.sentence(self.objective)
-            )?;
-        }
-        if let Some(advice) = &self.advice {
-            writeln!(f, "{advice}")?;
-        }
-        if self.unmeasured > 0 || (!self.quality_known && self.constraints.max_kl.is_some()) {
-            writeln!(
-                f,
-                "Left out, because what they cost in quality was not measured: {}. tandem-eval calibrate \
-                 --sensitivity measures it; --max-kl 0 does not ask.",
-                match self.unmeasured {
-                    0 => "weights, keys and values in fewer bits".to_owned(),
-                    some => format!("{some} of {} candidates", self.considered),
-                }
-            )?;
-        }
-        if explain && let Some(breakdown) = &self.breakdown {
-            terms(f, breakdown)?;
-        }
-        Ok(())
+        )?;
+        writeln!(
+            f,
+            "A token takes {}. It costs the cloud {} of compute. The edge takes {}.",
+            time(chosen.token_seconds),
+            time(chosen.cloud_seconds_per_token),
+            bytes(chosen.memory_bytes as f64)
+        )
     }
 
     fn limits(&self) -> String {
         let limits = &self.constraints;
-        let mut parts = vec![format!("sessions of {} positions", limits.min_context)];
+        let mut parts = Vec::new();
         if let Some(memory) = limits.memory {
             parts.push(format!("{} of memory", bytes(memory as f64)));
         }
+        parts.push(format!("sessions of {} tokens", limits.min_context));
         if let Some(deadline) = limits.token_deadline {
             parts.push(format!("{} a token", time(deadline)));
         }
         if let Some(first) = limits.first_token {
-            parts.push(format!("{} to the first", time(first)));
+            parts.push(format!("{} to the first token", time(first)));
         }
         if let Some(kl) = limits.max_kl {
-            parts.push(format!("KL {kl}"));
+            parts.push(format!("KL divergence of {kl} nats"));
         }
         parts.join(", ")
+    }
+
+    fn objective(&self) -> String {
+        let what = match self.objective {
+            Objective::Balanced => {
+                let fastest = self.fastest_token_seconds;
+                let slowest = fastest.map(|fastest| time(fastest * self.slowdown));
+                return format!(
+                    "balanced, the least compute of the cloud while a token takes at most {} times as long as \
+                     the fastest{}",
+                    self.slowdown,
+                    slowest.map_or(String::new(), |slowest| format!(", {slowest}"))
+                );
+            }
+            Objective::CloudSeconds => "the least compute of the cloud for a token",
+            Objective::Latency => "the fastest request",
+            Objective::EdgeMemory => "the least memory on the edge",
+            Objective::Quality => "the least divergence",
+        };
+        format!("{}, {what}", self.objective)
     }
 
     /// Some of the other splits, the shallowest and the deepest among them.
@@ -122,20 +174,6 @@ impl Report {
             .filter(|(i, _)| i % step == 0 || *i == last);
         kept.map(|(_, row)| *row).collect()
     }
-
-    fn why(&self, chosen: &Row) -> String {
-        let best = match self.objective {
-            Objective::CloudSeconds => "the least compute of the cloud a token",
-            Objective::Latency => "the fastest request",
-            Objective::EdgeMemory => "the least memory on the edge",
-            Objective::Quality => "the least divergence",
-        };
-        format!(
-            "{best}, {}, of {} candidates",
-            chosen.value(self.objective),
-            self.considered
-        )
-    }
 }
 
 impl Row {
@@ -143,7 +181,7 @@ impl Row {
         let name = |name: &Option<String>| name.clone().unwrap_or_else(|| "-".to_owned());
         writeln!(
             f,
-            "{mark} {:>5} {:>10} {:>10} {:>10} {:>10} {:>8} {:>7} {:>9}  {:<6}{:<10}{}",
+            "{mark} {:>5} {:>10} {:>10} {:>12} {:>10} {:>8} {:>8} {:>9}  {:<6}{:<10}{}",
             self.split,
             time(self.cloud_seconds_per_token),
             time(self.token_seconds),
@@ -151,33 +189,21 @@ impl Row {
             time(self.request_seconds),
             bytes(self.memory_bytes as f64),
             self.context,
-            loss(self.kl),
+            divergence(self.kl, self.kl_is_bound),
             name(&self.kv),
             name(&self.codec),
             name(&self.weights),
         )
     }
 
-    fn value(&self, objective: Objective) -> String {
-        match objective {
-            Objective::CloudSeconds => time(self.cloud_seconds_per_token),
-            Objective::Latency => time(self.request_seconds),
-            Objective::EdgeMemory => bytes(self.memory_bytes as f64),
-            Objective::Quality => loss(self.kl),
-        }
-    }
-
-    fn sentence(&self, objective: Objective) -> String {
+    /// `weights int8, keys and values int8, rows in high`.
+    fn types(&self) -> String {
+        let name = |name: &Option<String>| name.clone().unwrap_or_default();
         format!(
-            "split {} would have {}",
-            self.split,
-            match objective {
-                Objective::CloudSeconds =>
-                    format!("{} of the cloud a token", self.value(objective)),
-                Objective::Latency => format!("{} a request", self.value(objective)),
-                Objective::EdgeMemory => format!("{} on the edge", self.value(objective)),
-                Objective::Quality => format!("a divergence of {}", self.value(objective)),
-            }
+            "weights in {}, keys and values in {}, rows in {}",
+            name(&self.weights),
+            name(&self.kv),
+            name(&self.codec)
         )
     }
 }
@@ -186,14 +212,14 @@ impl Whole {
     fn line(&self, f: &mut String) -> std::fmt::Result {
         writeln!(
             f,
-            "    all {:>10} {:>10} {:>10} {:>10} {:>8} {:>7} {:>9}  {:<6}{:<10}{} (told, not run; {})",
+            "    all {:>10} {:>10} {:>12} {:>10} {:>8} {:>8} {:>9}  {:<6}{:<10}{} (edge alone: {}; Tandem does not serve it)",
             "0",
             time(self.token_seconds),
             "",
             time(self.request_seconds),
             bytes(self.memory_bytes as f64),
             "",
-            loss(self.kl),
+            divergence(self.kl, self.kl_is_bound),
             "",
             "-",
             self.weights,
@@ -209,111 +235,100 @@ impl Whole {
 fn header(f: &mut String) -> std::fmt::Result {
     let columns = [
         ("split", 5),
-        ("cloud/tok", 10),
+        ("cloud", 10),
         ("token", 10),
-        ("first", 10),
+        ("first token", 12),
         ("request", 10),
         ("memory", 8),
-        ("context", 7),
+        ("session", 8),
         ("KL", 9),
     ];
     write!(f, " ")?;
     for (name, width) in columns {
         write!(f, " {name:>width$}")?;
     }
-    writeln!(f, "  kv    codec     weights")
+    writeln!(f, "  KV    rows      weights")
 }
 
-fn terms(f: &mut String, b: &Breakdown) -> std::fmt::Result {
+fn shortfall(short: &Shortfall) -> String {
+    let value = |value| limit_value(short.constraint, value);
+    let extreme = match short.constraint {
+        Constraint::Context => "most",
+        _ => "least",
+    };
+    format!(
+        "The limit on {} is {}. The candidate that comes nearest to holding all limits has {}, and the {extreme} \
+         of any candidate is {}.",
+        limit_name(short.constraint),
+        value(short.limit),
+        value(short.nearest),
+        value(short.alone)
+    )
+}
+
+fn binding(bound: &Bound) -> String {
+    let row = &bound.without;
+    format!(
+        "The limit on {} binds: without it the plan would be split {}{}, with {} a token, {} of the cloud and {} \
+         on the edge.",
+        limit_name(bound.constraint),
+        row.split,
+        match row.split {
+            0 => String::new(),
+            _ => format!(", {}", row.types()),
+        },
+        time(row.token_seconds),
+        time(row.cloud_seconds_per_token),
+        bytes(row.memory_bytes as f64)
+    )
+}
+
+fn terms(f: &mut String, b: &Breakdown, bound: bool) -> std::fmt::Result {
     let t = &b.token_seconds;
-    writeln!(f, "\nA token takes {}:", time(t.sum()))?;
+    writeln!(
+        f,
+        "\nA token takes {}, in the middle of the answer:",
+        time(t.sum())
+    )?;
     for (what, seconds) in [
         ("edge: embedding, hand-over", t.edge_fixed),
         ("edge: matrices", t.edge_layers),
         ("edge: attention", t.edge_attention),
-        ("edge: encoding", t.encode),
-        ("link: the row, up", t.up),
+        ("edge: encoding the row", t.encode),
+        ("link: sending the row up", t.up),
         ("link: round trip", t.round_trip),
-        ("cloud: other sessions", t.queue),
-        ("cloud: decoding", t.decode),
+        ("cloud: waiting for its turn", t.queue),
+        ("cloud: decoding the row", t.decode),
         ("cloud: hand-over", t.cloud_fixed),
         ("cloud: matrices", t.cloud_layers),
         ("cloud: attention", t.cloud_attention),
         ("cloud: head, sampling", t.head),
-        ("link: the token, down", t.down),
+        ("link: sending the token down", t.down),
     ] {
         writeln!(f, "  {what:<28}{:>10}", time(seconds))?;
     }
     let m = &b.memory_bytes;
-    writeln!(f, "The edge takes {}:", bytes(m.sum() as f64))?;
+    writeln!(f, "The edge takes {} of memory:", bytes(m.sum() as f64))?;
     for (what, size) in [
-        ("libtorch, runtime, tokenizer", m.base),
+        ("before a layer is loaded", m.base),
         ("a chunk of the prompt", m.chunk),
         ("weights", m.weights),
-        ("keys and values", m.kv),
+        ("keys and values of sessions", m.kv),
     ] {
         writeln!(f, "  {what:<28}{:>10}", bytes(size as f64))?;
     }
     let k = &b.kl;
-    writeln!(f, "The predictions' divergence adds up from:")?;
+    writeln!(
+        f,
+        "The KL divergence from the model in f32 is {}:",
+        divergence_in_words(b.kl.sum(), bound)
+    )?;
     for (what, kl) in [
         ("weights", k.weights),
         ("keys and values", k.kv),
         ("codec", k.codec),
     ] {
-        writeln!(f, "  {what:<28}{:>10}", loss(kl))?;
+        writeln!(f, "  {what:<28}{:>10}", divergence(kl, false))?;
     }
     Ok(())
-}
-
-fn name(constraint: Constraint) -> &'static str {
-    match constraint {
-        Constraint::Memory => "Memory",
-        Constraint::TokenDeadline => "The deadline of a token",
-        Constraint::FirstToken => "The deadline of the first token",
-        Constraint::Context => "The context",
-        Constraint::Quality => "Quality",
-    }
-}
-
-fn quantity(constraint: Constraint, value: f64) -> String {
-    match constraint {
-        Constraint::Memory => bytes(value),
-        Constraint::TokenDeadline | Constraint::FirstToken => time(value),
-        Constraint::Context => format!("{value:.0} positions"),
-        Constraint::Quality => loss(Some(value)),
-    }
-}
-
-pub(super) fn time(seconds: f64) -> String {
-    match seconds {
-        s if s >= 10.0 => format!("{s:.1} s"),
-        s if s >= 1.0 => format!("{s:.2} s"),
-        s if s >= 0.01 => format!("{:.1} ms", s * 1e3),
-        s => format!("{:.2} ms", s * 1e3),
-    }
-}
-
-fn bytes(bytes: f64) -> String {
-    match bytes {
-        b if b >= 10.0 * (1u64 << 30) as f64 => format!("{:.0} GiB", b / (1u64 << 30) as f64),
-        b => format!("{:.0} MiB", b / f64::from(1 << 20)),
-    }
-}
-
-fn rate(bytes_per_second: f64) -> String {
-    match bytes_per_second * 8e-6 {
-        mbit if mbit.is_infinite() => "too fast to matter".to_owned(),
-        mbit if mbit >= 10.0 => format!("{mbit:.0} Mbit/s"),
-        mbit => format!("{mbit:.2} Mbit/s"),
-    }
-}
-
-fn loss(kl: Option<f64>) -> String {
-    match kl {
-        None => "?".to_owned(),
-        Some(0.0) => "0".to_owned(),
-        Some(kl) if kl.is_infinite() => "?".to_owned(),
-        Some(kl) => format!("{kl:.1e}"),
-    }
 }

@@ -85,21 +85,40 @@ impl Server {
         options: ServerOptions,
     ) -> Result<Self> {
         let split = split.to_string();
-        let mut arguments: Vec<(&str, &OsStr)> = vec![
-            ("--model", model.as_ref()),
-            ("--cloud", cloud_url.as_ref()),
-            ("--split", split.as_ref()),
-        ];
+        let mut more: Vec<(&str, &OsStr)> = vec![("--split", split.as_ref())];
         // Most tests compare with what is exact; the others name a preset.
         if !options.arguments.iter().any(|a| a == "--preset") {
-            arguments.push(("--preset", "exact".as_ref()));
+            more.push(("--preset", "exact".as_ref()));
         }
+        Self::spawn_edge_with(model, cloud_url, &more, options)
+    }
+
+    /// Starts an edge that plans its split, and does not wait.
+    pub fn spawn_planning_edge(
+        model: &Path,
+        cloud_url: &str,
+        options: ServerOptions,
+    ) -> Result<Self> {
+        Self::spawn_edge_with(model, cloud_url, &[], options)
+    }
+
+    fn spawn_edge_with(
+        model: &Path,
+        cloud_url: &str,
+        more: &[(&str, &OsStr)],
+        options: ServerOptions,
+    ) -> Result<Self> {
+        let both = [
+            ("--model", model.as_os_str()),
+            ("--cloud", cloud_url.as_ref()),
+        ];
         Self::spawn(Program {
             path: Binary::EdgeAgent.path(),
             service: "tandem.v1.GenerationService",
-            arguments: arguments
-                .into_iter()
-                .flat_map(|(flag, value)| [flag.into(), value.to_owned()])
+            arguments: both
+                .iter()
+                .chain(more)
+                .flat_map(|(flag, value)| [OsString::from(flag), (*value).to_owned()])
                 .collect(),
             options,
         })

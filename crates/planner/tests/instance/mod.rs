@@ -35,7 +35,8 @@ pub(crate) fn hand_made() -> Problem {
         prefill_bytes: 68.0,
         encode_seconds: 0.0,
         decode_seconds: 0.0,
-        kl: Some(0.125),
+        kl: 0.125,
+        kl_is_bound: false,
     };
     Problem {
         edge: EdgeProfile {
@@ -44,13 +45,15 @@ pub(crate) fn hand_made() -> Problem {
                 name: "small".to_owned(),
                 layer_bytes: 10,
                 times: times(0.0, 2.0, 1.0),
-                layer_kl: Some(vec![0.25; 4]),
+                layer_kl: vec![0.25; 4],
+                kl_is_bound: false,
             }],
             kv: vec![KvOption {
                 name: "plain".to_owned(),
                 layer_position_bytes: 1,
                 attention: attention(0.0),
-                layer_kl: Some(0.0),
+                layer_kl: 0.0,
+                kl_is_bound: false,
             }],
             kv_positions: 8,
             head_seconds: Some(5.0),
@@ -98,6 +101,7 @@ pub(crate) fn hand_made() -> Problem {
             codecs: vec![0],
         },
         indifference: 0.01,
+        slowdown: 1.25,
         contention: 1.0,
     }
 }
@@ -111,6 +115,7 @@ pub(crate) struct Knobs {
     limits: [Option<f64>; 4],
     first_layer: usize,
     indifference: f64,
+    slowdown: f64,
 }
 
 impl Knobs {
@@ -120,19 +125,21 @@ impl Knobs {
         (
             2usize..7,
             proptest::collection::vec(0.01f64..1.0, 64),
-            0usize..4,
+            0usize..5,
             [limit(), limit(), limit(), limit()],
             0usize..3,
             prop_oneof![Just(0.0), Just(0.01), Just(0.1)],
+            prop_oneof![Just(1.0), Just(1.25), Just(2.0)],
         )
             .prop_map(
-                |(layers, draws, objective, limits, first, indifference)| Self {
+                |(layers, draws, objective, limits, first, indifference, slowdown)| Self {
                     layers,
                     draws,
                     objective,
                     limits,
                     first_layer: first.min(layers - 1),
                     indifference,
+                    slowdown,
                 },
             )
     }
@@ -149,11 +156,10 @@ pub(crate) fn problem(knobs: &Knobs) -> Problem {
             name: format!("w{option}"),
             layer_bytes: 100 + 70 * option as u64 + (draw() * 50.0) as u64,
             times: times(draw() * 0.3, draw() * 2.0, 1.0 + draw() * 3.0),
-            layer_kl: Some(
-                (0..layers)
-                    .map(|_| draw() * 0.1 / (1.0 + option as f64))
-                    .collect(),
-            ),
+            layer_kl: (0..layers)
+                .map(|_| draw() * 0.1 / (1.0 + option as f64))
+                .collect(),
+            kl_is_bound: false,
         })
         .collect();
     let kv = (0..2)
@@ -161,7 +167,8 @@ pub(crate) fn problem(knobs: &Knobs) -> Problem {
             name: format!("kv{option}"),
             layer_position_bytes: 1 + option as u64 * 2,
             attention: attention(draw() * 0.02),
-            layer_kl: Some(draw() * 0.01),
+            layer_kl: draw() * 0.01,
+            kl_is_bound: false,
         })
         .collect();
     let codecs = (0..3)
@@ -173,7 +180,8 @@ pub(crate) fn problem(knobs: &Knobs) -> Problem {
                     prefill_bytes: 20.0 + draw() * 90.0,
                     encode_seconds: draw() * 0.2,
                     decode_seconds: draw() * 0.2,
-                    kl: Some(draw() * 0.05),
+                    kl: draw() * 0.05,
+                    kl_is_bound: false,
                 })
                 .collect(),
         })
@@ -228,6 +236,7 @@ pub(crate) fn problem(knobs: &Knobs) -> Problem {
         },
         edge,
         indifference: knobs.indifference,
+        slowdown: knobs.slowdown,
         contention: 1.0 + knobs.draws[0],
     }
 }

@@ -65,9 +65,7 @@ impl Scenario {
         let limits = &self.problem.constraints;
         self.expects(settings).is_some_and(|e| {
             limits.memory.is_none_or(|most| e.memory <= most)
-                && limits
-                    .max_kl
-                    .is_none_or(|most| e.kl.is_some_and(|kl| kl <= most))
+                && limits.max_kl.is_none_or(|most| e.kl <= most)
         })
     }
 

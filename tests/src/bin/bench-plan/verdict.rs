@@ -175,10 +175,10 @@ fn row(scenario: &Scenario, log: &Log) -> Option<Row> {
 fn objective(scenario: &Scenario, settings: &Settings, measured: Measured) -> f64 {
     let expected = scenario.expects(settings);
     match scenario.problem.objective {
-        Objective::CloudSeconds => measured.cloud,
+        Objective::Balanced | Objective::CloudSeconds => measured.cloud,
         Objective::Latency => measured.request,
         Objective::EdgeMemory => expected.map_or(f64::INFINITY, |e| e.memory as f64),
-        Objective::Quality => expected.and_then(|e| e.kl).unwrap_or(f64::INFINITY),
+        Objective::Quality => expected.map_or(f64::INFINITY, |e| e.kl),
     }
 }
 
