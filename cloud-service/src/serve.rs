@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 use tandem_engine::{Engine, KvBudget, ModelFiles};
 use tandem_model::{Fingerprint, ModelError};
-use tandem_model_source::{Report, locate};
+use tandem_model_source::{ProgressTo, locate};
 use tandem_proto::v1::FILE_DESCRIPTOR_SET;
 use tandem_proto::v1::split_service_server::{SERVICE_NAME, SplitServiceServer};
 use tandem_service::data_port::DataPort;
@@ -113,7 +113,7 @@ async fn load(config: &CloudConfig, drain: &Drain) -> anyhow::Result<Cloud> {
     let started = Instant::now();
     let model = config.model.clone();
     let opened = tokio::task::spawn_blocking(move || {
-        let located = locate(&model, Report::Log)?;
+        let located = locate(&model, ProgressTo::Log)?;
         let files = ModelFiles::open(&located.directory)?;
         let tokenizer = Tokenizer::load(&located.directory)?;
         anyhow::Ok((files, Fingerprint(tokenizer.fingerprint()), located.name))

@@ -11,7 +11,7 @@ use crate::serve::SERVICE;
 use rustyline::error::ReadlineError;
 use std::io::Write as _;
 use std::time::Instant;
-use tandem_model_source::Report;
+use tandem_model_source::ProgressTo;
 use tandem_proto::v1;
 use tandem_service::{logging, traces};
 use tokio::sync::{mpsc, oneshot};
@@ -30,7 +30,7 @@ Ctrl-C stops an answer.";
 pub async fn chat(args: ChatArgs) -> anyhow::Result<()> {
     let config = args.edge.load_quiet()?;
     logging::init(&config.log)?;
-    let config = with_model_here(config, Report::Terminal).await?;
+    let config = with_model_here(config, ProgressTo::Terminal).await?;
     let config = planned(config, Patience::Fail).await?;
     let traces = traces::install(&config.traces, SERVICE, TRACES).await?;
     let edge = Edge::load(&config, |_| {}).await?;

@@ -251,6 +251,21 @@ impl EdgeConfig {
         })
     }
 
+    /// Writes out what the exact preset says of settings that are `auto`, which a plan would choose
+    /// otherwise. A package's types are its own.
+    pub fn settle_preset(&mut self, package: bool) {
+        const EXACT: &str = "f32";
+        if self.preset != Preset::Exact {
+            return;
+        }
+        if self.codec == AUTO {
+            self.codec = EXACT.to_owned();
+        }
+        if self.weights == AUTO && !package {
+            self.weights = EXACT.to_owned();
+        }
+    }
+
     /// Where and in which types the front computes; a package's are its own.
     pub fn front_compute(&self, package: bool) -> Compute {
         let mut compute = self.compute();

@@ -14,8 +14,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 use tandem_codec::{Codec, Profile};
 use tandem_engine::{Engine, FrameCodec, Front, ModelFiles};
-use tandem_model::{Fingerprint, ModelConfig, ModelError};
-use tandem_model_source::{Report, locate};
+use tandem_model::{Fingerprint, ModelConfig, ModelError, Package};
+use tandem_model_source::{ProgressTo, locate};
 use tandem_proto::v1;
 use tandem_text::{ChatTemplate, Tokenizer};
 use tandem_wire::PROTOCOL_VERSION;
@@ -59,17 +59,26 @@ pub struct Edge {
 }
 
 /// Brings the model to this machine and names its directory in the configuration, and itself where no
-/// other name is configured. Blocks nothing but the caller.
+/// other name is configured. Says what the exact preset leaves to no plan.
 ///
 /// # Errors
 /// When there is no such model, or it cannot be brought.
-pub async fn with_model_here(mut config: EdgeConfig, report: Report) -> anyhow::Result<EdgeConfig> {
+pub async fn with_model_here(
+    mut config: EdgeConfig,
+    progress: ProgressTo,
+) -> anyhow::Result<EdgeConfig> {
     let model = config.model.clone();
-    let located = tokio::task::spawn_blocking(move || locate(&model, report)).await??;
+    let (located, package) = tokio::task::spawn_blocking(move || {
+        let located = locate(&model, progress)?;
+        let package = Package::open(&located.directory)?.is_some();
+        anyhow::Ok((located, package))
+    })
+    .await??;
     if config.name.is_empty() {
         config.name = located.name;
     }
     config.model = located.directory;
+    config.settle_preset(package);
     Ok(config)
 }
 

@@ -12,7 +12,7 @@ use crate::serve::SERVICE;
 use serde::Serialize;
 use std::io::Write as _;
 use std::time::Instant;
-use tandem_model_source::Report;
+use tandem_model_source::ProgressTo;
 use tandem_proto::v1;
 use tandem_service::{logging, traces};
 use tokio::sync::mpsc;
@@ -79,7 +79,7 @@ pub async fn generate(args: GenerateArgs) -> anyhow::Result<()> {
     } = args;
     let config = edge.load_quiet()?;
     logging::init(&config.log)?;
-    let config = with_model_here(config, Report::Terminal).await?;
+    let config = with_model_here(config, ProgressTo::Terminal).await?;
     let config = planned(config, Patience::Fail).await?;
     let traces = traces::install(&config.traces, SERVICE, TRACES).await?;
     let edge = Edge::load(&config, |_| {}).await?;

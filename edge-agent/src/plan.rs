@@ -26,6 +26,7 @@ pub mod start;
 pub mod table;
 
 use crate::config::{DEFAULTS, EdgeConfig};
+use crate::edge::with_model_here;
 use crate::link::Link;
 use anyhow::Context as _;
 use args::PlanArgs;
@@ -37,6 +38,7 @@ use std::io::Write as _;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tandem_engine::ModelFiles;
+use tandem_model_source::ProgressTo;
 use tandem_planner::{LinkProfile, Outcome, Problem, Sensitivity, search};
 use tandem_proto::v1;
 use tandem_service::config::Layers;
@@ -84,6 +86,7 @@ pub async fn plan(args: PlanArgs) -> anyhow::Result<()> {
     let layers = edge.clone().layers_over(Layers::new(DEFAULTS))?;
     let config = limits.load_over(edge)?;
     logging::init(&config.log)?;
+    let config = with_model_here(config, ProgressTo::Terminal).await?;
     let began = Instant::now();
     let subject = Subject::open(&config).await?;
     let edge = subject.edge(&config, fresh).await?;

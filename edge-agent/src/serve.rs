@@ -11,7 +11,7 @@ use crate::plan::start::{Patience, planned};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
-use tandem_model_source::Report;
+use tandem_model_source::ProgressTo;
 use tandem_proto::v1::FILE_DESCRIPTOR_SET;
 use tandem_proto::v1::generation_service_server::SERVICE_NAME;
 use tandem_service::data_port::DataPort;
@@ -131,7 +131,7 @@ async fn work(
 
 /// Plans where that is asked for, and loads.
 async fn load(config: EdgeConfig, opening: &Opening) -> anyhow::Result<(EdgeConfig, Edge)> {
-    let config = with_model_here(config, Report::Log).await?;
+    let config = with_model_here(config, ProgressTo::Log).await?;
     let config = planned(config, Patience::Wait).await?;
     opening.planned();
     let edge = Edge::load(&config, |_| {}).await?;

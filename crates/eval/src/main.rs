@@ -6,7 +6,7 @@ use std::fmt::Display;
 use std::io::Write as _;
 use tandem_eval::cli::{Cli, Command};
 use tandem_eval::{bench, calibrate, compare, generations, perplexity, task};
-use tandem_model_source::{Report, locate};
+use tandem_model_source::{ProgressTo, locate};
 use tandem_service::openmp;
 
 fn main() -> anyhow::Result<()> {
@@ -17,7 +17,7 @@ fn main() -> anyhow::Result<()> {
         .with_writer(std::io::stderr)
         .init();
     let model = cli.command.model_mut();
-    model.model = locate(&model.model, Report::Terminal)?.directory;
+    model.model = locate(&model.model, ProgressTo::Terminal)?.directory;
     match cli.command {
         Command::Perplexity(args) => print(&perplexity::perplexity(&args)?, args.json),
         Command::Compare(args) => print(&compare::compare(&args)?, args.json),

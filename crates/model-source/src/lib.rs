@@ -10,11 +10,11 @@
 //!
 //! [`docs/models.md`]: ../../../docs/models.md
 
-mod report;
+mod reporter;
 
-pub use report::Report;
+pub use reporter::ProgressTo;
 
-use report::Reporter;
+use reporter::Reporter;
 use std::path::{Path, PathBuf};
 use tandem_gguf::{Dtype, GgufError};
 use tandem_hub::{HubError, HubId, Wanted};
@@ -54,7 +54,7 @@ pub enum SourceError {
 ///
 /// # Errors
 /// When there is none, or it cannot be brought.
-pub fn locate(name: &Path, report: Report) -> Result<Located, SourceError> {
+pub fn locate(name: &Path, report: ProgressTo) -> Result<Located, SourceError> {
     if name.is_dir() {
         return Ok(Located {
             directory: name.to_owned(),
@@ -82,7 +82,7 @@ pub fn locate(name: &Path, report: Report) -> Result<Located, SourceError> {
     }
 }
 
-fn imported(file: &Path, report: Report) -> Result<Located, SourceError> {
+fn imported(file: &Path, report: ProgressTo) -> Result<Located, SourceError> {
     let mut reporter = Reporter::new(report, format!("importing {}", file.display()));
     let directory = tandem_gguf::cached(file, Dtype::F32, &cache_root(), &mut |progress| {
         reporter.import(progress)
@@ -96,7 +96,7 @@ fn imported(file: &Path, report: Report) -> Result<Located, SourceError> {
     })
 }
 
-fn fetched(id: &HubId, report: Report) -> Result<Located, SourceError> {
+fn fetched(id: &HubId, report: ProgressTo) -> Result<Located, SourceError> {
     let mut reporter = Reporter::new(report, format!("fetching {id}"));
     let snapshot = tandem_hub::fetch(id, Wanted::All, &mut |progress| reporter.fetch(&progress))
         .map_err(|error| SourceError::Hub(Box::new(error)))?;
@@ -139,7 +139,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let model = folder.path().join("my-model");
         std::fs::create_dir(&model).unwrap();
-        let located = locate(&model, Report::Log).unwrap();
+        let located = locate(&model, ProgressTo::Log).unwrap();
         assert_eq!((located.directory, &*located.name), (model, "my-model"));
     }
 
@@ -155,7 +155,7 @@ mod tests {
             Path::new("no/such/directory"),
             Path::new("nothing"),
         ] {
-            let message = locate(name, Report::Log).unwrap_err().to_string();
+            let message = locate(name, ProgressTo::Log).unwrap_err().to_string();
             for kind in ["a directory", ".gguf", "Hugging Face Hub"] {
                 assert!(message.contains(kind), "{message}");
             }

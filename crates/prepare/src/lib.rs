@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use std::time::Instant;
 use tandem_engine::{ModelFiles, PackagePlan};
 use tandem_model::{EmbeddingType, Fingerprint, Manifest, WeightScheme};
-use tandem_model_source::{Report, locate};
+use tandem_model_source::{ProgressTo, locate};
 use tandem_service::progress::Progress;
 use tandem_text::{Corpus, Tokenizer};
 
@@ -94,7 +94,7 @@ pub fn prepare(
         "{} is there already",
         args.out.display()
     );
-    let model = locate(&args.model, Report::Terminal)?.directory;
+    let model = locate(&args.model, ProgressTo::Terminal)?.directory;
     let files = ModelFiles::open(&model)
         .with_context(|| format!("cannot open the model in {}", model.display()))?;
     let tokenizer = Tokenizer::load(&model)?;

@@ -10,7 +10,7 @@ const EVERY: Duration = Duration::from_secs(2);
 
 /// Where progress is shown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Report {
+pub enum ProgressTo {
     /// On stderr: a bar on a terminal, lines elsewhere. For commands.
     Terminal,
     /// Lines in the log. For servers.
@@ -20,14 +20,14 @@ pub enum Report {
 /// Shows the progress of one model.
 #[derive(Debug)]
 pub(crate) struct Reporter {
-    report: Report,
+    report: ProgressTo,
     what: String,
     bar: Option<ProgressBar>,
     last_line: Option<Instant>,
 }
 
 impl Reporter {
-    pub(crate) fn new(report: Report, what: String) -> Self {
+    pub(crate) fn new(report: ProgressTo, what: String) -> Self {
         Self {
             report,
             what,
@@ -60,7 +60,7 @@ impl Reporter {
     }
 
     fn bytes(&mut self, done: u64, total: u64) {
-        if self.report == Report::Terminal && stderr().is_terminal() {
+        if self.report == ProgressTo::Terminal && stderr().is_terminal() {
             let what = &self.what;
             let bar = self.bar.get_or_insert_with(|| {
                 let template = "{msg} [{bar:30}] {binary_bytes}/{binary_total_bytes} ({eta} left)";
@@ -87,8 +87,8 @@ impl Reporter {
 
     fn say(&self, text: &str) {
         match self.report {
-            Report::Log => tracing::info!("{}: {text}", self.what),
-            Report::Terminal => eprintln!("{}: {text}", self.what),
+            ProgressTo::Log => tracing::info!("{}: {text}", self.what),
+            ProgressTo::Terminal => eprintln!("{}: {text}", self.what),
         }
     }
 }
