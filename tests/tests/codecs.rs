@@ -28,7 +28,7 @@ async fn every_codec_answers_in_fewer_bits() {
         .await
         .unwrap();
     let exact = count_on(&cloud, &model, "f32").await;
-    // Without a profile the smaller ones may choose another word once the model is less sure.
+    // The smaller ones may choose another word once the model is less sure.
     for (codec, bits, same) in [
         ("bf16", 16.1, 8),
         ("int8", 8.3, 1),
@@ -48,8 +48,10 @@ async fn every_codec_answers_in_fewer_bits() {
 
 #[tokio::test]
 async fn a_calibrated_profile_is_used_where_both_sides_have_it() {
-    let plain = default_model();
-    let calibrated = AlteredModel::copy(&plain).unwrap();
+    // Copies have none of the profiles that lie beside a model.
+    let plain = AlteredModel::copy(&default_model()).unwrap();
+    let plain = plain.path();
+    let calibrated = AlteredModel::copy(plain).unwrap();
     let text = workspace().join("docs/protocol.md");
     let status = std::process::Command::new(Binary::Eval.path())
         .arg("calibrate")
@@ -64,24 +66,25 @@ async fn a_calibrated_profile_is_used_where_both_sides_have_it() {
 
     let bits = |answer: &Answer| answer.wire().bits_per_value;
     let exact = {
-        let cloud = Server::cloud(&plain, ServerOptions::default())
+        let cloud = Server::cloud(plain, ServerOptions::default())
             .await
             .unwrap();
-        let exact = count_on(&cloud, &plain, "f32").await;
+        let exact = count_on(&cloud, plain, "f32").await;
         // The cloud has no profile, and takes none: frames are not calibrated.
         let uncalibrated = count_on(&cloud, calibrated.path(), "auto").await;
-        assert!(bits(&uncalibrated) > 6.5, "{}", bits(&uncalibrated));
+        let found = bits(&uncalibrated);
+        assert!((6.0..7.0).contains(&found), "{found}");
         assert_eq!(uncalibrated.ids, exact.ids);
         exact
     };
     let accepts = ServerOptions::default().config("limits: {accept_profiles: true}");
     for (cloud_model, options) in [
         (calibrated.path(), ServerOptions::default()),
-        (plain.as_path(), accepts),
+        (plain, accepts),
     ] {
         let cloud = Server::cloud(cloud_model, options).await.unwrap();
         let answer = count_on(&cloud, calibrated.path(), "auto").await;
-        assert!(bits(&answer) < 6.3, "{}", bits(&answer));
+        assert!(bits(&answer) < 5.9, "{}", bits(&answer));
         // Further on the model is less sure, and the profile another with every change of the text.
         assert_eq!(answer.ids[..2], exact.ids[..2]);
     }

@@ -90,6 +90,8 @@ async fn a_package_of_the_default_model_runs_under_every_vector_width() {
                 "--json",
                 "--max-tokens",
                 "10",
+                "--codec",
+                "f32",
                 "--cloud",
                 &cloud.url(),
             ])

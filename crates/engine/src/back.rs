@@ -4,6 +4,7 @@ use crate::engine::Half;
 use crate::error::EngineError;
 use crate::frames::FrameDecoders;
 use crate::kv_budget::{KvBudget, Reservation};
+use crate::layers::Layers;
 use crate::run::{Run, RunRequest, RunToken};
 use crate::sampler::{Sampler, TokenHistory};
 use bytes::Bytes;
@@ -122,6 +123,11 @@ impl Back {
     /// The model's shape.
     pub fn config(&self) -> &ModelConfig {
         self.segment.config()
+    }
+
+    /// Its layers, to be run one by one.
+    pub fn layers(&self) -> Layers<'_> {
+        Layers::of(&self.segment)
     }
 
     /// A session of layers `split..`.

@@ -3,6 +3,7 @@
 use crate::engine::Half;
 use crate::error::EngineError;
 use crate::frames::{FrameCodec, FrameEncoders};
+use crate::layers::Layers;
 use bytes::Bytes;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -87,6 +88,11 @@ impl Front {
     /// The model's shape.
     pub fn config(&self) -> &ModelConfig {
         self.segment.config()
+    }
+
+    /// Its layers, to be run one by one.
+    pub fn layers(&self) -> Layers<'_> {
+        Layers::of(&self.segment)
     }
 
     /// The layers it runs.

@@ -161,6 +161,15 @@ impl ModelFiles {
         Ok(Front::new(segment, self.profiles.of(split).cloned()))
     }
 
+    /// Loads one layer alone, as a front that can do nothing but run it: see [`Front::layers`].
+    ///
+    /// # Errors
+    /// As [`ModelFiles::front`].
+    pub fn layer(&self, number: usize, compute: &Compute) -> Result<Front, ModelError> {
+        let range = LayerRange::new(number, number + 1, self.config.layers)?.without_head();
+        Ok(Front::new(self.segment(range, compute, |_| {})?, None))
+    }
+
     /// Loads layers `first_layer..` and the head. Call it on the thread that will compute.
     ///
     /// # Errors

@@ -5,6 +5,7 @@ use crate::task::name::TaskName;
 use clap::{Args, Parser, Subcommand};
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
+use std::str::FromStr;
 use std::thread::available_parallelism;
 use tandem_codec::{Codec, MAX_REFLECTIONS};
 use tandem_model::{DeviceName, KvType, WeightScheme, WeightType};
@@ -251,6 +252,29 @@ pub struct TaskArgs {
     pub json: bool,
 }
 
+/// Cuts to calibrate.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Split {
+    /// All between the first layer and the last.
+    All,
+    /// The one behind this many layers.
+    After(usize),
+}
+
+impl FromStr for Split {
+    type Err = String;
+
+    fn from_str(text: &str) -> std::result::Result<Self, String> {
+        match text {
+            "all" => Ok(Self::All),
+            layers => layers
+                .parse()
+                .map(Self::After)
+                .map_err(|_| "a number of layers, or all".to_owned()),
+        }
+    }
+}
+
 /// Arguments of `calibrate`.
 #[derive(Debug, Args)]
 pub struct CalibrateArgs {
@@ -260,16 +284,17 @@ pub struct CalibrateArgs {
     /// The text to learn from, UTF-8. Not one that results are reported on.
     #[arg(long, value_name = "FILE")]
     pub text: PathBuf,
-    /// Learn profiles for these cuts: layers before each, separated by commas.
+    /// Learn profiles for these cuts: layers before each, separated by commas, or all. All take one pass
+    /// through the model.
     #[arg(
         long,
         value_name = "L",
         value_delimiter = ',',
         required_unless_present = "sensitivity"
     )]
-    pub split: Vec<usize>,
-    /// Measure what each layer costs alone in these types, separated by commas, and write it into
-    /// codec/sensitivity.json.
+    pub split: Vec<Split>,
+    /// Measure what each layer costs alone in these types, separated by commas, and what codecs cost at
+    /// each cut, in the same pass, and write it into codec/sensitivity.json.
     #[arg(long, value_name = "TYPE", value_delimiter = ',')]
     pub sensitivity: Vec<WeightType>,
     #[command(flatten)]
@@ -281,7 +306,8 @@ pub struct CalibrateArgs {
     /// Chunks that rows are learnt from.
     #[arg(long, value_name = "K", default_value = "16")]
     pub chunks: NonZeroUsize,
-    /// Further chunks that steps are set on, and layers are measured on.
+    /// Further chunks that steps are set on. All serve at a few cuts; the first quarter of them at those
+    /// between, and to measure layers on.
     #[arg(long, value_name = "K", default_value = "4")]
     pub check_chunks: NonZeroUsize,
     /// Reflections of the transform, each 2 multiply-adds a value: at most 64, 0 for none.
@@ -382,5 +408,13 @@ mod tests {
             "perplexity --model m --text t --context 64 --chunks 0"
         ));
         assert!(refused("bench --model m --repeats 0"));
+    }
+
+    #[test]
+    fn cuts_are_numbers_or_all() {
+        let base = "calibrate --model m --text t --split";
+        assert!(!refused(&format!("{base} 3,10")));
+        assert!(!refused(&format!("{base} all --front-weights int8")));
+        assert!(refused(&format!("{base} most")));
     }
 }

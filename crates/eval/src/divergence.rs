@@ -86,15 +86,12 @@ impl Divergence {
 
 /// KL(softmax(reference) ‖ softmax(logits)).
 fn kl(reference: &[f32], logits: &[f32]) -> f64 {
-    let log_sum = |logits: &[f32]| {
-        let max = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-        let sum: f32 = logits
-            .chunks(1024)
-            .map(|part| part.iter().map(|&l| (l - max).exp()).sum::<f32>())
-            .sum();
-        f64::from(max) + f64::from(sum).ln()
-    };
-    let (of_reference, of_logits) = (log_sum(reference), log_sum(logits));
+    kl_given(reference, log_sum(reference), logits)
+}
+
+/// The same, given the reference's [`log_sum`].
+pub(crate) fn kl_given(reference: &[f32], of_reference: f64, logits: &[f32]) -> f64 {
+    let of_logits = log_sum(logits);
     let mut sum = 0.0;
     for (&p, &q) in reference.iter().zip(logits) {
         let log_p = (f64::from(p) - of_reference) as f32;
@@ -104,7 +101,18 @@ fn kl(reference: &[f32], logits: &[f32]) -> f64 {
             sum += f64::from(log_p.exp()) * difference;
         }
     }
-    sum.max(0.0)
+    // Not `max`, which would make 0 of what is no number.
+    if sum < 0.0 { 0.0 } else { sum }
+}
+
+/// The logarithm of the sum of the logits' exponentials.
+pub(crate) fn log_sum(logits: &[f32]) -> f64 {
+    let max = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    let sum: f32 = logits
+        .chunks(1024)
+        .map(|part| part.iter().map(|&l| (l - max).exp()).sum::<f32>())
+        .sum();
+    f64::from(max) + f64::from(sum).ln()
 }
 
 /// The place of the greatest logit, the first of equals.

@@ -105,6 +105,14 @@ pub enum EvalError {
     /// A log of items cannot be read or written.
     #[error(transparent)]
     Log(#[from] LogError),
+    /// No such cut.
+    #[error("rows do not cross a cut after {cut} layers of {layers}: 1 to {layers} are cuts")]
+    NoSuchCut {
+        /// Layers before it.
+        cut: usize,
+        /// Layers of the model.
+        layers: usize,
+    },
     /// Nothing to compare.
     #[error("no codec was named")]
     NoCodec,

@@ -1,259 +1,177 @@
 //! What precision costs, part by part: the divergence that a layer adds when it alone is held in fewer
 //! bits, that keys and values add, and that a codec adds at each cut, all else in f32.
 //!
-//! The rows before a layer are exact, so the layers before it need no second run: the back from that
-//! layer on is loaded once for each type, and its predictions are compared with the exact ones.
+//! The rows before a layer are exact, so the layers before it need no second run: the layer alone is loaded
+//! in each type, and the rows behind it go on through the model as it is.
 
+use crate::calibrate::At;
 use crate::cli::CalibrateArgs;
-use crate::divergence::Divergence;
-use crate::error::{EvalError, Result};
+use crate::error::Result;
 use crate::precision::Sides;
-use bytes::Bytes;
+use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::Arc;
-use tandem_codec::{Codec, Encoder, Profile};
-use tandem_engine::{
-    Back, BackOpen, Compute, FrontStep, Half as _, KvBudget, MERGED_ROWS, ModelFiles, RowsInput,
-};
-use tandem_model::{Fingerprint, KvType, ModelConfig, WeightScheme};
+use tandem_codec::{Codec, Profile};
+use tandem_engine::{Back, Compute, Front, KvBudget};
+use tandem_model::{Fingerprint, KvType, WeightScheme, WeightType};
 use tandem_planner::{
     CodecSensitivity, CutSensitivity, KvSensitivity, Sensitivity, TypeSensitivity,
 };
-use tandem_service::progress::Progress;
 
-/// Measures all layers and the head, keys and values, and codecs, on chunks of tokens.
-///
-/// # Errors
-/// When the model cannot be loaded or fails.
-pub fn sensitivity(
-    args: &CalibrateArgs,
-    sides: &Sides,
-    chunks: &[Vec<u32>],
-) -> Result<Sensitivity> {
-    let files = &sides.model;
-    let layers = files.config.layers;
-    let mut progress = Progress::new("layer", layers + 1, layers + 1);
-    let exact = back(args, files, 0, Compute::default())?;
-    let mut references = Vec::new();
-    for (number, chunk) in chunks.iter().enumerate() {
-        references.push(logits(&exact, 0, None, (number, chunk), ids)?);
-    }
-    drop(exact);
-    let measured = Measured {
-        chunks,
-        references,
-        vocabulary: files.config.vocabulary,
-    };
-    let mut kv = Vec::new();
-    for kind in KvType::ALL {
-        let compute = Compute {
-            kv: Some(kind),
-            ..Compute::default()
-        };
-        let back = back(args, files, 0, compute)?;
-        kv.push(KvSensitivity {
-            kv: kind.to_string(),
-            kl: measured.against(|at| logits(&back, 0, None, at, ids))?,
-        });
-    }
-    let mut types: Vec<TypeSensitivity> = args
-        .sensitivity
-        .iter()
-        .map(|weights| TypeSensitivity {
+/// What has been measured so far.
+#[derive(Debug)]
+pub(crate) struct Costs<'a> {
+    sides: &'a Sides,
+    args: &'a CalibrateArgs,
+    tokens: usize,
+    kv: Vec<KvSensitivity>,
+    types: Vec<TypeSensitivity>,
+    /// By cut, of those that are not calibrated on the way.
+    cuts: BTreeMap<usize, Vec<(Codec, CutSensitivity)>>,
+}
+
+impl<'a> Costs<'a> {
+    /// Nothing yet.
+    pub(crate) fn new(args: &'a CalibrateArgs, sides: &'a Sides) -> Self {
+        let types = args.sensitivity.iter().map(|weights| TypeSensitivity {
             weights: weights.to_string(),
             layer_kl: Vec::new(),
             head_kl: 0.0,
-        })
-        .collect();
-    let mut codecs: Vec<(Codec, Vec<CutSensitivity>)> =
-        Codec::ALL.map(|codec| (codec, Vec::new())).into();
-    for layer in 0..=layers {
-        let rows = inputs(args, files, layer, chunks)?;
-        for (found, &weights) in types.iter_mut().zip(&args.sensitivity) {
-            let scheme = match layer == layers {
-                true => WeightScheme::default().with_head(weights),
-                false => WeightScheme::default().with_layer(layer, weights),
-            };
-            let compute = Compute {
-                weights: Some(scheme),
-                ..Compute::default()
-            };
-            let back = back(args, files, layer, compute)?;
-            let kl = measured.against(|at| {
-                let mut parts = rows[at.0].iter();
-                let input = |_: &[u32]| {
-                    let part = parts.next().map(Vec::as_slice).unwrap_or_default();
-                    encoded(&mut Encoder::new(Codec::F32, None), part, &files.config)
-                };
-                logits(&back, layer, None, at, input)
-            })?;
-            match layer == layers {
-                true => found.head_kl = kl,
-                false => found.layer_kl.push(kl),
-            }
+        });
+        Self {
+            types: types.collect(),
+            sides,
+            args,
+            tokens: 0,
+            kv: Vec::new(),
+            cuts: BTreeMap::new(),
         }
-        if (1..layers).contains(&layer) {
-            let back = back(args, files, layer, Compute::default())?;
-            let profile = files.profiles.of(layer);
-            for (codec, cuts) in &mut codecs {
-                let profile = profile.filter(|_| codec.uses_profile());
-                let kl = measured.against(|at| {
-                    let mut parts = rows[at.0].iter();
-                    let mut encoder = Encoder::new(*codec, profile);
-                    let input = |_: &[u32]| {
-                        let part = parts.next().map(Vec::as_slice).unwrap_or_default();
-                        encoded(&mut encoder, part, &files.config)
+    }
+
+    fn compute(&self, weights: WeightScheme) -> Compute {
+        Compute {
+            device: self.args.model.device,
+            weights: Some(weights),
+            kv: None,
+        }
+    }
+
+    /// Measures keys and values of all layers, at the cut before the first.
+    pub(crate) fn keys_and_values(&mut self, at: &At<'_>) -> Result<()> {
+        self.tokens = at.scored();
+        for kind in KvType::ALL {
+            // As exact as what it is compared with.
+            let kl = match kind {
+                KvType::F32 => 0.0,
+                _ => {
+                    let compute = Compute {
+                        kv: Some(kind),
+                        ..self.compute(WeightScheme::default())
                     };
-                    logits(&back, layer, profile, at, input)
-                })?;
-                let profile = profile.map(|p| Fingerprint(p.fingerprint()).to_string());
-                cuts.push(CutSensitivity { profile, kl });
-            }
-        }
-        let last = |t: &TypeSensitivity| t.layer_kl.last().copied().unwrap_or(0.0);
-        let line: Vec<String> = types
-            .iter()
-            .map(|t| format!("{} {:.1e}", t.weights, last(t)))
-            .collect();
-        progress.advance(&line.join(", "));
-    }
-    Ok(Sensitivity {
-        weights_fingerprint: files.weights_fingerprint.to_string(),
-        tokens: chunks.iter().map(|c| scored(c)).sum(),
-        types,
-        kv,
-        codecs: codecs
-            .into_iter()
-            .map(|(codec, cuts)| CodecSensitivity {
-                codec: codec.to_string(),
-                cuts,
-            })
-            .collect(),
-    })
-}
-
-/// What predictions are compared with.
-struct Measured<'a> {
-    chunks: &'a [Vec<u32>],
-    /// The exact logits of each chunk.
-    references: Vec<Vec<f32>>,
-    vocabulary: usize,
-}
-
-impl Measured<'_> {
-    /// The mean divergence of what `own` makes of each chunk.
-    fn against(&self, mut own: impl FnMut((usize, &[u32])) -> Result<Vec<f32>>) -> Result<f64> {
-        let mut divergence = Divergence::default();
-        for (number, chunk) in self.chunks.iter().enumerate() {
-            let own = own((number, chunk))?;
-            let first = chunk.len() / 2;
-            let pairs = self.references[number]
-                .chunks_exact(self.vocabulary)
-                .zip(own.chunks_exact(self.vocabulary));
-            for (i, (exact, own)) in pairs.enumerate() {
-                let position = first + i;
-                if !divergence.add(exact, own, chunk[position + 1]) {
-                    return Err(EvalError::NotFinite {
-                        chunk: number,
-                        position,
-                    });
+                    let unlimited = KvBudget::new(u64::MAX);
+                    let files = &self.sides.model;
+                    let back = files.back(at.cut, &compute, unlimited, |_| {})?;
+                    at.with_back(&back, at.cut, |rows| Ok(rows.to_vec()))?
                 }
+            };
+            self.kv.push(KvSensitivity {
+                kv: kind.to_string(),
+                kl,
+            });
+        }
+        Ok(())
+    }
+
+    /// Measures the layer behind a cut, or the head behind the last layer, in each type.
+    pub(crate) fn layer(&mut self, at: &At<'_>) -> Result<()> {
+        let files = &self.sides.model;
+        let is_head = at.cut == files.config.layers;
+        let mut found = Vec::new();
+        for &weights in &self.args.sensitivity {
+            found.push(match (weights, is_head) {
+                (WeightType::F32, _) => 0.0,
+                (_, true) => {
+                    let compute = self.compute(WeightScheme::default().with_head(weights));
+                    let unlimited = KvBudget::new(u64::MAX);
+                    let head: Back = files.back(at.cut, &compute, unlimited, |_| {})?;
+                    at.with_back(&head, at.cut, |rows| Ok(rows.to_vec()))?
+                }
+                (_, false) => {
+                    let compute = self.compute(WeightScheme::default().with_layer(at.cut, weights));
+                    let layer: Front = files.layer(at.cut, &compute)?;
+                    at.with_back(at.back, at.cut + 1, |rows| {
+                        Ok(layer.layers().through(at.cut, rows)?)
+                    })?
+                }
+            });
+        }
+        for (costs, kl) in self.types.iter_mut().zip(found) {
+            match is_head {
+                true => costs.head_kl = kl,
+                false => costs.layer_kl.push(kl),
             }
         }
-        Ok(divergence.mean())
+        Ok(())
     }
-}
 
-/// A part's tokens as they are, for a back that runs the whole model.
-fn ids(part: &[u32]) -> Result<RowsInput> {
-    Ok(RowsInput::Tokens(part.to_vec()))
-}
-
-/// A part's rows, one a frame as when tokens are decoded.
-fn encoded(encoder: &mut Encoder, rows: &[f32], config: &ModelConfig) -> Result<RowsInput> {
-    let mut frames = Vec::new();
-    for row in rows.chunks(config.hidden) {
-        let mut frame = Vec::new();
-        let encoded = encoder.encode(row, config.hidden, &mut frame);
-        encoded.map_err(tandem_engine::EngineError::from)?;
-        frames.push(Bytes::from(frame));
-    }
-    Ok(RowsInput::Frames(frames))
-}
-
-/// Predictions compared of a chunk: its second half but for the last row, as perplexity scores it.
-fn scored(chunk: &[u32]) -> usize {
-    chunk.len() - 1 - chunk.len() / 2
-}
-
-fn back(args: &CalibrateArgs, files: &ModelFiles, first: usize, compute: Compute) -> Result<Back> {
-    let compute = Compute {
-        device: args.model.device,
-        weights: Some(compute.weights.unwrap_or_default()),
-        ..compute
-    };
-    Ok(files.back(first, &compute, KvBudget::new(u64::MAX), |_| {})?)
-}
-
-/// The logits of a chunk's scored rows, `[scored, vocabulary]`, by what `input` makes of its parts.
-fn logits(
-    back: &Back,
-    split: usize,
-    profile: Option<&Arc<Profile>>,
-    (number, chunk): (usize, &[u32]),
-    mut input: impl FnMut(&[u32]) -> Result<RowsInput>,
-) -> Result<Vec<f32>> {
-    let mut session = back.session(BackOpen {
-        split,
-        context: chunk.len(),
-        profile: profile.cloned(),
-    })?;
-    let rows = &chunk[..chunk.len() - 1];
-    let first = chunk.len() / 2;
-    let mut all = Vec::new();
-    let mut start = 0;
-    for part in rows.chunks(MERGED_ROWS) {
-        let residual = back.forward(&mut session, &input(part)?, 0)?;
-        let end = start + part.len();
-        if end > first {
-            let count = end - first.max(start);
-            all.extend(back.logits(&residual, count)?);
+    /// Measures all codecs at a cut, by the profile that it has, or by the built-in one.
+    pub(crate) fn cut(&mut self, at: &At<'_>) -> Result<()> {
+        let profile = self.sides.model.profiles.of(at.cut);
+        let mut codecs = Vec::new();
+        for codec in Codec::ALL.into_iter().filter(|&c| c != Codec::F32) {
+            let (kl, _) = at.measured(codec, profile, 0..at.few)?;
+            codecs.push((codec, sensitivity(codec, profile.map(AsRef::as_ref), kl)));
         }
-        start = end;
+        self.cuts.insert(at.cut, codecs);
+        Ok(())
     }
-    match all.len() == scored(chunk) * back.config().vocabulary {
-        true => Ok(all),
-        false => Err(EvalError::NotFinite {
-            chunk: number,
-            position: start,
-        }),
+
+    /// All of it. Cuts that were calibrated on the way are still to be [`put_cut`].
+    pub(crate) fn into_sensitivity(self) -> Sensitivity {
+        let cuts = 1..self.sides.model.config.layers;
+        let of = |codec: Codec, cut: usize| {
+            let measured = self.cuts.get(&cut)?.iter().find(|(c, _)| *c == codec);
+            measured.map(|(_, found)| found.clone())
+        };
+        let codecs = Codec::ALL.map(|codec| CodecSensitivity {
+            codec: codec.to_string(),
+            cuts: cuts
+                .clone()
+                .map(|cut| of(codec, cut).unwrap_or_else(|| sensitivity(codec, None, 0.0)))
+                .collect(),
+        });
+        Sensitivity {
+            weights_fingerprint: self.sides.model.weights_fingerprint.to_string(),
+            tokens: self.tokens,
+            types: self.types,
+            kv: self.kv,
+            codecs: codecs.into(),
+        }
     }
 }
 
-/// The exact rows before a layer, `[rows, hidden]` for each part that a back is given of each chunk.
-fn inputs(
-    args: &CalibrateArgs,
-    files: &ModelFiles,
-    layer: usize,
-    chunks: &[Vec<u32>],
-) -> Result<Vec<Vec<Vec<f32>>>> {
-    let compute = Compute {
-        device: args.model.device,
-        ..Compute::default()
-    };
-    let mut front = files.front(layer, &compute, |_| {})?;
-    let longest = chunks.iter().map(Vec::len).max().unwrap_or(0);
-    let mut session = front.session(longest)?;
-    let mut all = Vec::new();
-    for chunk in chunks {
-        front.step(&mut session, FrontStep::Truncate { position: 0 })?;
-        let mut parts = Vec::new();
-        for part in chunk[..chunk.len() - 1].chunks(MERGED_ROWS) {
-            parts.push(front.rows(&mut session, part)?);
+/// Enters what codecs cost at the cut of a profile.
+pub(crate) fn put_cut(
+    costs: &mut Sensitivity,
+    profile: &Profile,
+    codecs: impl Iterator<Item = (Codec, f64)>,
+) {
+    for (codec, kl) in codecs {
+        let named = |c: &&mut CodecSensitivity| c.codec == codec.name();
+        let Some(entry) = costs.codecs.iter_mut().find(named) else {
+            continue;
+        };
+        if let Some(cut) = entry.cuts.get_mut(profile.split().wrapping_sub(1)) {
+            *cut = sensitivity(codec, Some(profile), kl);
         }
-        all.push(parts);
     }
-    Ok(all)
+}
+
+fn sensitivity(codec: Codec, profile: Option<&Profile>, kl: f64) -> CutSensitivity {
+    let profile = profile.filter(|_| codec.uses_profile());
+    CutSensitivity {
+        profile: profile.map(|p| Fingerprint(p.fingerprint()).to_string()),
+        kl,
+    }
 }
 
 /// The tables as a person reads them.

@@ -1,12 +1,12 @@
 //! Rows to symbols.
 
-use super::log_scale::exp2;
+use super::log_scale::{OCTAVE, exp2};
 use super::profile::{Channels, Profile};
 use super::row::{self, MAX_OUTLIERS, RowSteps};
-use super::tables::Band;
+use super::tables::{Band, Tables};
 use super::trellis::{self, Index, Search};
 use crate::rans::{self, Share};
-use crate::rounding::to_bf16;
+use crate::rounding::{nearest, to_bf16};
 use crate::threshold_split::scale_without_outliers;
 use half::bf16;
 use std::sync::Arc;
@@ -83,7 +83,7 @@ impl RowEncoder {
     /// table has.
     #[cfg(feature = "fit")]
     pub(super) fn count(&mut self, row: &[f32], mut met: impl FnMut(usize, usize, i32)) {
-        let steps = self.quantise(row);
+        let steps = self.quantise(row, |_, steps| steps);
         let mut state = 0;
         for (&index, &band) in self.indices.iter().zip(&self.bands) {
             let (part, behind) = match index {
@@ -96,17 +96,26 @@ impl RowEncoder {
     }
 
     fn row(&mut self, row: &[f32]) -> usize {
-        let steps = self.quantise(row);
+        let steps = self.quantise(row, |rows, steps| match &rows.profile.channels {
+            None => cheapest(&rows.values, steps, &rows.profile.tables),
+            Some(_) => steps,
+        });
         self.put(steps)
     }
 
-    /// Makes `values`, in steps, `bands` and `indices` of a row.
-    fn quantise(&mut self, row: &[f32]) -> RowSteps {
+    /// Makes `values`, in steps, `bands` and `indices` of a row. `spread` may say otherwise how far
+    /// the values reach; the step has to stay.
+    fn quantise(
+        &mut self,
+        row: &[f32],
+        spread: impl FnOnce(&Self, RowSteps) -> RowSteps,
+    ) -> RowSteps {
         self.transform(row);
         let steps = self.steps();
         let profile = Arc::clone(&self.profile);
         let inverse_step = steps.inverse_step(&profile);
         self.values.iter_mut().for_each(|v| *v *= inverse_step);
+        let steps = spread(self, steps);
         steps.bands(&profile, row.len(), &mut self.bands);
         let (values, bands) = (&self.values, &self.bands);
         match steps.trellis {
@@ -204,6 +213,31 @@ fn scale(values: &[f32], inverse_spreads: &[f32], normalised: &mut Vec<f32>) -> 
     scale_without_outliers(normalised)
 }
 
+/// The spread by which `values`, in steps, take the fewest bits, where one has to do for all of them.
+///
+/// A row's scale alone does not tell it: the shapes of rows differ. And of the built-in tables only those
+/// that whole doublings reach are learnt (each other one holds all its symbols alike), so those are
+/// what there is to choose from.
+fn cheapest(values: &[f32], steps: RowSteps, tables: &Tables) -> RowSteps {
+    let whole = steps.spread().div_euclid(OCTAVE) * OCTAVE;
+    let near = [0, OCTAVE, -OCTAVE, 2 * OCTAVE];
+    let spreads = near
+        .into_iter()
+        .filter_map(|by| steps.with_spread(whole + by));
+    let cost = |steps: &RowSteps| {
+        let band = Band::of(steps.spread());
+        let table = tables.get(0, band);
+        let bits = |&value: &f32| {
+            let (part, _) = band.split(nearest(value));
+            (table.cost(part) + f32::from(band.shift)).min(table.escape_cost())
+        };
+        values.iter().map(bits).sum::<f32>()
+    };
+    let costs = spreads.map(|steps| (cost(&steps), steps));
+    let least = costs.min_by(|a, b| a.0.total_cmp(&b.0));
+    least.map_or(steps, |(_, steps)| steps)
+}
+
 /// Without the trellis the machine stands still.
 pub(super) fn next(steps: RowSteps, state: u8, index: i32) -> u8 {
     match steps.trellis {
@@ -215,4 +249,38 @@ pub(super) fn next(steps: RowSteps, state: u8, index: i32) -> u8 {
 /// The value that was written apart.
 pub(super) fn apart(bits: u16) -> f32 {
     bf16::from_bits(bits).to_f32()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_row_takes_fewer_bits_by_another_table_and_keeps_its_step() {
+        let profile = Arc::clone(Profile::built_in());
+        for (point, few) in [(0, 6.6), (1, 5.6), (2, 3.9)] {
+            let mut encoder = RowEncoder::new(Arc::clone(&profile), point, true);
+            for size in [1e-3, 0.7, 1.0, 1.2, 1.5, 1.7, 300.0] {
+                let uniform = |i: u32| (i.wrapping_mul(2_654_435_769) >> 8) as f32 / 16_777_216.0;
+                let row: Vec<f32> = (0..6 * 512)
+                    .map(|i| uniform(i) - 0.5)
+                    .collect::<Vec<_>>()
+                    .chunks_exact(6)
+                    .map(|parts| size * parts.iter().sum::<f32>())
+                    .collect();
+                let named = encoder.quantise(&row, |_, steps| steps);
+                let best = cheapest(&encoder.values, named, &profile.tables);
+                assert_eq!(best.step(&profile), named.step(&profile));
+                assert_eq!(
+                    Band::of(best.spread()).number % 2,
+                    0,
+                    "a band that was learnt"
+                );
+                let mut frame = Vec::new();
+                encoder.encode(&row, row.len(), &mut frame);
+                let bits = 8.0 * frame.len() as f32 / row.len() as f32;
+                assert!(bits < few, "{bits} bits a value at point {point}");
+            }
+        }
+    }
 }

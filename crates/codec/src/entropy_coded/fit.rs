@@ -20,6 +20,8 @@ use std::sync::Arc;
 const CLIP: f32 = 6.0;
 /// Finenesses at which tables learn, in scales: from about 2 bits a value to 8.
 const LEARNT: std::ops::RangeInclusive<i32> = -4..=6;
+/// Bands that share a doubling of the step.
+const BANDS_OF_DOUBLING: i32 = 2;
 /// Counts that every symbol begins with, so that none is impossible.
 const PRIOR: f64 = 0.3;
 
@@ -97,7 +99,8 @@ pub fn fit_built_in(samples: &[(&[f32], usize)]) -> Profile {
     for _ in 0..2 {
         let mut counts = Counts::new();
         for &(rows, hidden) in samples {
-            counts.add(&profile, rows, hidden);
+            // All values of a row share a band here, so each band wants a step of its own.
+            counts.add(&profile, rows, hidden, BANDS_OF_DOUBLING);
         }
         profile.tables = counts.tables();
     }
@@ -107,7 +110,7 @@ pub fn fit_built_in(samples: &[(&[f32], usize)]) -> Profile {
 fn learn_tables(mut profile: Profile, rows: &[f32], hidden: usize) -> Profile {
     for _ in 0..2 {
         let mut counts = Counts::new();
-        counts.add(&profile, rows, hidden);
+        counts.add(&profile, rows, hidden, 1);
         profile.tables = counts.tables();
     }
     profile
@@ -243,11 +246,13 @@ impl Counts {
         Self(bands.map(|band| vec![PRIOR; symbols(band)]).collect())
     }
 
-    /// Encodes rows at many steps and counts what comes out.
-    fn add(&mut self, profile: &Profile, rows: &[f32], hidden: usize) {
-        // A step every half doubling reaches each band; every 7th row is sample enough for one.
-        for (number, fineness) in LEARNT.enumerate() {
-            let step = -f64::from(fineness);
+    /// Encodes rows at many steps, so many of a doubling, and counts what comes out.
+    fn add(&mut self, profile: &Profile, rows: &[f32], hidden: usize, of_doubling: i32) {
+        // Channels of unlike spreads reach all bands with a step every doubling; every 7th row is sample
+        // enough for one.
+        let learnt = LEARNT.start() * of_doubling..=LEARNT.end() * of_doubling;
+        for (number, fineness) in learnt.enumerate() {
+            let step = -f64::from(fineness) / f64::from(of_doubling);
             let mut at = profile.clone();
             at.steps.base = [(step * f64::from(log_scale::OCTAVE * FINE)) as i16; POINTS];
             at.steps.slope = 64;

@@ -67,7 +67,9 @@ pub(crate) struct Channels {
 }
 
 impl Profile {
-    /// The profile for models without one of their own.
+    /// The profile for models without one of their own. Its tables and its unit are part of format 5, its
+    /// steps are not: those are for the encoder, and say what keeps the promised divergence at the
+    /// most sensitive of the cuts and models that were measured.
     pub fn built_in() -> &'static Arc<Self> {
         static PROFILE: OnceLock<Arc<Profile>> = OnceLock::new();
         PROFILE.get_or_init(|| match Self::read(BUILT_IN) {

@@ -41,6 +41,25 @@ impl RowSteps {
         }
     }
 
+    /// How far the row's values reach, in steps, as far as its scale says it.
+    pub(super) fn spread(self) -> i32 {
+        self.logs().1
+    }
+
+    /// The same step, of a row whose values are said to reach as far as `spread`. `None` when no row
+    /// can say that.
+    pub(super) fn with_spread(self, spread: i32) -> Option<Self> {
+        let by = spread - self.spread();
+        let fineness = i32::from(self.fineness) + by;
+        Some(Self {
+            scale: u8::try_from(i32::from(self.scale) + by).ok()?,
+            fineness: u8::try_from(fineness)
+                .ok()
+                .filter(|f| *f >> FINENESS_BITS == 0)?,
+            trellis: self.trellis,
+        })
+    }
+
     fn logs(self) -> (i32, i32) {
         let scale = i32::from(self.scale) - SCALE_ZERO;
         (scale, i32::from(self.fineness) - FINENESS_ZERO)
