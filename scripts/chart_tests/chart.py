@@ -101,6 +101,10 @@ VARIANTS: dict[str, Values] = {
         "edge": {"tls": {"existingSecret": "e"}, "cloudToken": {"existingSecret": "e-token"}},
     },
     "with a GPU": {"cloud": {"gpu": {"count": 2}}},
+    "exact": {
+        "cloud": {"config": {"sessions": {"stall": "10s"}, "limits": {"accept_profiles": "auto"}}},
+        "edge": {"config": {"preset": "exact"}},
+    },
     "weights by layer": {"edge": {"config": {"weights": "int4,0-1=int8,head=f32", "kv": "f32"}}},
     "IPv6 only": {"bindAddress": "[::]"},
     "nothing optional": {
