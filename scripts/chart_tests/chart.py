@@ -48,6 +48,38 @@ VARIANTS: dict[str, Values] = {
             "download": {"files": [GIGABYTES], "claim": "c", "headerSecret": {"name": "s"}},
         }
     },
+    "model of the hub": {"model": {"source": "hub", "hub": {"id": "Qwen/Qwen2.5-0.5B-Instruct"}}},
+    "model of a mirror": {
+        "model": {
+            "source": "hub",
+            "hub": {
+                "id": "meta-llama/Llama-3.2-3B-Instruct",
+                "revision": "0" * 40,
+                "claim": "models",
+                "endpoint": "http://mirror.place:8080/hub",
+                "tokenSecret": {"name": "hugging-face"},
+            },
+        }
+    },
+    "GGUF file in a claim": {"model": {"file": "model.gguf"}},
+    "GGUF file in an image": {
+        "model": {
+            "source": "image",
+            "image": {"reference": "models/m:1"},
+            "file": "q8_0/m.gguf",
+            "import": {"claim": "imports"},
+        }
+    },
+    "GGUF file on the nodes": {
+        "edge": {"model": {"source": "hostPath", "hostPath": "/models/m", "file": "m.gguf"}}
+    },
+    "GGUF file fetched": {
+        "model": {
+            "source": "download",
+            "file": "m.gguf",
+            "download": {"files": [{**GIGABYTES, "path": "m.gguf"}]},
+        }
+    },
     "two models' places": {"edge": {"model": {"source": "hostPath", "hostPath": "/models/m"}}},
     "autoscaled by CPU and sessions": {"cloud": {"autoscaling": {"enabled": True, "sessions": 40}}},
     "recreated": {
@@ -101,6 +133,10 @@ VARIANTS: dict[str, Values] = {
         "edge": {"tls": {"existingSecret": "e"}, "cloudToken": {"existingSecret": "e-token"}},
     },
     "with a GPU": {"cloud": {"gpu": {"count": 2}}},
+    "exact": {
+        "cloud": {"config": {"sessions": {"stall": "10s"}, "limits": {"accept_profiles": "auto"}}},
+        "edge": {"config": {"preset": "exact"}},
+    },
     "weights by layer": {"edge": {"config": {"weights": "int4,0-1=int8,head=f32", "kv": "f32"}}},
     "IPv6 only": {"bindAddress": "[::]"},
     "nothing optional": {

@@ -6,7 +6,9 @@ import tempfile
 import unittest
 from pathlib import Path
 
-from chart_tests.chart import ROOT, cases, of_kind, render
+import yaml
+
+from chart_tests.chart import ROOT, cases, of_kind, refusal, render
 
 TARGET = Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target"))
 BINARIES = Path(os.environ.get("TANDEM_BINARIES", TARGET / "release"))
@@ -30,6 +32,20 @@ class Configuration(unittest.TestCase):
             with self.subTest(name, component=component):
                 # Files of Secrets are read before the model is looked for.
                 self.assertRegex(self.start(component, text), "/nowhere|cannot read /run/tandem/")
+
+    def test_the_schema_takes_what_the_servers_take(self) -> None:
+        for component, path, values in (
+            ("cloud", "limits.accept_profiles", ("auto", True, False, "true", "known", "", 1, None)),
+            ("cloud", "sessions.stall", ("30s", "1ms", "1000us", "01s", "999us", "0s", "0ms", "s", 30, "1.5s")),
+            ("edge", "preset", ("standard", "exact", "Exact", "fast", "", True)),
+        ):
+            for value in values:
+                with self.subTest(path, value=value):
+                    config = value
+                    for key in reversed(path.split(".")):
+                        config = {key: config}
+                    taken = "/nowhere" in self.start(component, yaml.safe_dump(config))
+                    self.assertEqual(refusal({component: {"config": config}}) is None, taken)
 
     def test_a_wrong_one_would_be_seen(self) -> None:
         for component in SERVERS:

@@ -237,6 +237,22 @@ class Policies(unittest.TestCase):
             rules = self.policy(name, {name: {"config": config}})["egress"]
             self.assertIn([{"protocol": "TCP", "port": 4317}], [rule["ports"] for rule in rules])
 
+    def test_the_hub_is_reached_at_its_port_or_at_the_one_that_is_named(self) -> None:
+        for endpoint, port, expected in (
+            ("", None, 443),
+            ("https://mirror.example", None, 443),
+            ("http://mirror.example/hub", None, 80),
+            ("http://mirror.example:8080/a:1", None, 8080),
+            ("http://[fd00::1]:7", None, 7),
+            ("https://[fd00::1]", None, 443),
+            ("https://mirror.example:8443", 3128, 3128),
+        ):
+            hub = {"id": "o/m", "endpoint": endpoint, "port": port}
+            for name in ("cloud", "edge"):
+                with self.subTest(endpoint=endpoint, port=port, name=name):
+                    rules = self.policy(name, {name: {"model": {"source": "hub", "hub": hub}}})["egress"]
+                    self.assertEqual(rules[1], {"ports": [{"protocol": "TCP", "port": expected}]})
+
     def test_a_model_that_is_fetched_can_be(self) -> None:
         file = {"path": "a", "url": "http://a:8080/a", "sha256": "0" * 64}
         values = {"model": {"source": "download", "download": {"files": [file], "port": 8080}}}

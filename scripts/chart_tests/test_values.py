@@ -26,6 +26,10 @@ def download(**file: str) -> Values:
     return {"model": {"source": "download", "download": {"files": [whole]}}}
 
 
+def hub(**key: Any) -> Values:
+    return {"model": {"source": "hub", "hub": {"id": "o/m"} | key}}
+
+
 # Values, and what the refusal must name.
 REFUSED: list[tuple[Values, str]] = [
     ({"clod": {}}, "clod"),
@@ -66,7 +70,23 @@ REFUSED: list[tuple[Values, str]] = [
     ({"edge": {"openai": {"listen": "0.0.0.0:8000"}}}, "listen"),
     ({"edge": {"openai": {"port": 0}}}, "port"),
     ({"edge": {"config": {"openai": {"listen": ""}}}}, "openai"),
+    ({"cloud": {"config": {"limits": {"accept_profiles": "known"}}}}, "accept_profiles"),
+    ({"cloud": {"config": {"limits": {"accept_profiles": "true"}}}}, "accept_profiles"),
+    ({"cloud": {"config": {"sessions": {"stall": "0s"}}}}, "stall"),
+    ({"cloud": {"config": {"sessions": {"stall": 30}}}}, "stall"),
+    ({"edge": {"config": {"preset": "fast"}}}, "preset"),
+    ({"edge": {"config": {"preset": ""}}}, "preset"),
     ({"model": {"source": "s3"}}, "source"),
+    *((hub(id=bad), "id") for bad in ("m", "o/", "/m", "o/m/x", "o/m@r", "-o/m", "o/m.", "o/a--b", "../m", "o/m.git")),
+    *((hub(revision=bad), "revision") for bad in ("a b", "-a", "a..b", "/a", "a/", "a.lock", "a@b")),
+    *((hub(endpoint=bad), "endpoint") for bad in ("mirror", "ftp://m", "https://u:p@m", "https://m/?a", "https://")),
+    (hub(token="hf_secret"), "token"),
+    (hub(port=0), "port"),
+    (hub(fetchSeconds=-1), "fetchSeconds"),
+    (hub(sizeLimit="8GiB"), "sizeLimit"),
+    (hub(tokenSecret={"name": "A b"}), "tokenSecret"),
+    *(({"model": {"file": bad}}, "file") for bad in ("../m.gguf", "/m.gguf", "m.safetensors", ".gguf", "a b.gguf")),
+    ({"model": {"import": {"sizeLimit": "8GiB"}}}, "sizeLimit"),
     ({"model": {"name": "../etc"}}, "name"),
     ({"model": {"hostPath": "models"}}, "hostPath"),
     (download(sha256="0" * 40), "sha256"),
@@ -100,6 +120,9 @@ REFUSED: list[tuple[Values, str]] = [
     ({"model": {"source": "image"}}, "image.reference is empty"),
     ({"model": {"source": "hostPath"}}, "hostPath is empty"),
     ({"edge": {"model": {"source": "download"}}}, "download.files is empty"),
+    ({"model": {"source": "hub"}}, "hub.id is empty"),
+    ({"cloud": {"model": {**hub()["model"], "file": "m.gguf"}}}, "the cloud's model.file is m.gguf"),
+    ({"model": {**download()["model"], "file": "m.gguf"}}, "none of model.download.files"),
     ({"cloud": {"config": {"device": "cuda:1"}}}, "gpu.count is 0"),
     ({"cloud": {"config": {"device": "cpu"}, "gpu": {"count": 1}}}, "device is cpu"),
     ({"cloud": {"config": {"sessions": {"kv_memory": "2GiB"}}}}, "does not fit"),
@@ -124,6 +147,12 @@ class Schema(unittest.TestCase):
                 message = refusal(values)
                 self.assertIsNotNone(message, "taken")
                 self.assertIn(word, message or "")
+
+    def test_it_takes_the_ids_that_the_hub_gives_out(self) -> None:
+        for id in ("Qwen/Qwen2.5-0.5B-Instruct", "o/m", "_o/m_", "a.b-c/d_e.f", "o/a.-b-.c"):
+            for revision in ("", "main", "v1.0", "refs/pr/1", "a+b", "a--b", "0" * 40):
+                with self.subTest(id=id, revision=revision):
+                    self.assertIsNone(refusal(hub(id=id, revision=revision)))
 
     def test_it_knows_every_value_and_no_other(self) -> None:
         defaults = yaml.safe_load((CHART / "values.yaml").read_text())

@@ -69,10 +69,22 @@
 {{- define "tandem.checkModel" -}}
 {{- $model := include "tandem.model" . | fromYaml -}}
 {{- $given := dict "claim" $model.claim.name "image" $model.image.reference "hostPath" $model.hostPath
-  "download" $model.download.files -}}
+  "download" $model.download.files "hub" $model.hub.id -}}
 {{- if not (get $given $model.source) -}}
 {{- fail (printf "the %s's model.source is %s, whose %s is empty" .at $model.source
-  (get (dict "claim" "claim.name" "image" "image.reference" "hostPath" "hostPath" "download" "download.files") $model.source)) -}}
+  (get (dict "claim" "claim.name" "image" "image.reference" "hostPath" "hostPath" "download" "download.files" "hub" "hub.id") $model.source)) -}}
+{{- end -}}
+{{- if and $model.file (eq $model.source "hub") -}}
+{{- fail (printf "the %s's model.file is %s, and of the hub only whole models are fetched: see model.source download" .at $model.file) -}}
+{{- end -}}
+{{- if and $model.file (eq $model.source "download") -}}
+{{- $paths := list -}}
+{{- range $model.download.files -}}
+{{- $paths = append $paths .path -}}
+{{- end -}}
+{{- if not (has $model.file $paths) -}}
+{{- fail (printf "the %s's model.file is %s, which is none of model.download.files" .at $model.file) -}}
+{{- end -}}
 {{- end -}}
 {{- end }}
 

@@ -2,10 +2,9 @@
 {{- define "tandem.config" -}}
 {{- $ports := include "tandem.ports" . | fromYaml -}}
 {{- $address := .root.Values.bindAddress -}}
-{{- $model := include "tandem.model" . | fromYaml -}}
 {{- $set := dict "listen" (printf "%s:%v" $address $ports.grpc)
   "metrics_listen" (printf "%s:%v" $address $ports.admin)
-  "model" (printf "/models/%s" $model.name) "name" $model.name -}}
+  "model" (include "tandem.modelReference" .) "name" (include "tandem.modelName" .) -}}
 {{- $_ := merge $set (include "tandem.secretsConfig" . | fromYaml) -}}
 {{- if eq .component "edge-agent" -}}
 {{- $_ := set $set "cloud" (include "tandem.cloudUrl" .root) -}}

@@ -150,6 +150,9 @@ spec:
 {{- if eq $model.source "download" }}
 - ports:
     - {protocol: TCP, port: {{ $model.download.port }}}
+{{- else if eq $model.source "hub" }}
+- ports:
+    - {protocol: TCP, port: {{ include "tandem.hubPort" . }}}
 {{- end }}
 {{- with dig "traces" "endpoint" "" .values.config }}
 - ports:

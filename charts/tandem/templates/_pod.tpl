@@ -63,7 +63,8 @@ spec:
       image: {{ include "tandem.image" (dict "image" .values.image "root" .root) }}
       imagePullPolicy: {{ .values.image.pullPolicy }}
       args: [serve, --config, /etc/tandem/config.yaml]
-      {{- with .values.env }}
+      {{- $variables := include "tandem.modelVariables" . | fromYamlArray }}
+      {{- with concat $variables .values.env }}
       env:
         {{- toYaml . | nindent 8 }}
       {{- end }}
@@ -79,7 +80,7 @@ spec:
         - name: openai
           containerPort: {{ $ports.openai }}
         {{- end }}
-      {{- include "tandem.probes" (dict "port" $ports.admin "startupSeconds" .values.startupSeconds) | nindent 6 }}
+      {{- include "tandem.probes" (dict "port" $ports.admin "startupSeconds" (include "tandem.startupSeconds" . | int)) | nindent 6 }}
       {{- if and (gt (int .values.preStopSeconds) 0) (semverCompare ">=1.30-0" .root.Capabilities.KubeVersion.Version) }}
       lifecycle:
         preStop:
