@@ -157,7 +157,7 @@ impl Edge {
             tracing::info!(
                 split,
                 %codec,
-                "no codec profile for this cut beside the model: rows take about 2 bits a value more than \
+                "no codec profile for this cut beside the model: rows take about a bit a value more than \
                  with one; tandem-eval calibrate --model {} --text FILE --split {split} makes it",
                 config.model.display()
             );

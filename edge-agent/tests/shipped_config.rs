@@ -206,6 +206,9 @@ const PLAN_FLAGS: &[Flag] = &[
     ("--objective", "plan.objective", "edge-memory", |c| {
         c.plan.objective.to_string()
     }),
+    ("--slowdown", "plan.slowdown", "1.5", |c| {
+        c.plan.slowdown.to_string()
+    }),
     ("--memory", "plan.memory", "7MiB", |c| {
         c.plan.memory.to_string()
     }),

@@ -431,6 +431,7 @@ fn a_balanced_plan_takes_no_more_memory_than_it_must() {
     let mut problem = hand_made();
     problem.objective = Objective::Balanced;
     problem.slowdown = 2.0;
+    problem.indifference = 0.0;
     let mut small = problem.edge.weights[0].clone();
     small.name = "smaller".to_owned();
     small.layer_bytes = 9;
