@@ -240,6 +240,8 @@ async fn an_edge_plans_for_itself_and_remembers() {
                 "--json",
                 "--max-tokens",
                 "4",
+                "--temperature",
+                "0",
                 "--log-level",
                 "info",
             ])
@@ -283,6 +285,7 @@ async fn an_edge_plans_for_itself_and_remembers() {
     let planned = |name: &str| kept["deployment"][name].as_str().unwrap().to_owned();
     let by_hand = Command::new(Binary::EdgeAgent.path())
         .args(["generate", "--json", "--max-tokens", "4"])
+        .args(["--temperature", "0"])
         .args(["--codec", &planned("codec"), "--kv", &planned("kv")])
         .args(["--weights", &planned("weights")])
         .args([
