@@ -6,31 +6,23 @@
 //! own, several at once, while the layers go on.
 
 mod measure;
+mod pass;
 mod steps;
 mod walk;
 
 use crate::cli::{CalibrateArgs, Split};
 use crate::error::{EvalError, Result};
 use crate::precision::Sides;
-use crate::sensitivity::{Costs, Tables};
-use measure::Measure;
+use crate::sensitivity::Tables;
+use pass::{Halves, Pass};
 use serde::Serialize;
-use std::collections::VecDeque;
 use std::fmt;
 use std::path::PathBuf;
-use std::thread::JoinHandle;
-pub(crate) use steps::At;
-use steps::{Found, Settled, find, is_anchor, settle};
-use tandem_codec::Profile;
-use tandem_engine::{Back, Front, KvBudget, Layers, Profiles};
-use tandem_model::Fingerprint;
+use steps::Settled;
 use tandem_planner::Sensitivity;
-use tandem_service::progress::Progress;
 use tandem_text::{Corpus, Tokenizer};
-use walk::Walk;
 
-/// Profiles that are learnt at once, at most: each holds its cut's rows.
-const AT_ONCE: usize = 4;
+pub(crate) use steps::At;
 
 /// What `calibrate --json` prints.
 #[derive(Debug, Serialize)]
@@ -122,197 +114,6 @@ pub fn calibrate(args: &CalibrateArgs) -> Result<Report> {
         write(&args.model.model.join(Sensitivity::FILE), &json)?;
     }
     Ok(report)
-}
-
-/// What rows go through, and what predicts from them.
-#[derive(Debug)]
-struct Halves {
-    /// None where the back is the whole model.
-    front: Option<Front>,
-    back: Back,
-}
-
-impl Halves {
-    /// The halves that cuts are calibrated for.
-    fn load(sides: &Sides, cuts: &[usize]) -> Result<Self> {
-        if sides.are_exact() {
-            return Self::exact(sides);
-        }
-        let first = cuts.first().copied().unwrap_or(0);
-        let last = cuts.last().copied().unwrap_or(0);
-        let (files, compute) = sides.front();
-        let front = files.front(last, compute, |_| {})?;
-        let (files, compute) = sides.back();
-        Ok(Self {
-            front: Some(front),
-            back: files.back(first, compute, KvBudget::new(u64::MAX), |_| {})?,
-        })
-    }
-
-    /// The whole model as it is.
-    fn exact(sides: &Sides) -> Result<Self> {
-        let (files, compute) = sides.exact();
-        Ok(Self {
-            front: None,
-            back: files.back(0, &compute, KvBudget::new(u64::MAX), |_| {})?,
-        })
-    }
-
-    fn layers(&self) -> Layers<'_> {
-        match &self.front {
-            Some(front) => front.layers(),
-            None => self.back.layers(),
-        }
-    }
-}
-
-/// One pass through a model.
-struct Pass<'a> {
-    args: &'a CalibrateArgs,
-    sides: &'a Sides,
-    halves: Halves,
-    walk: Walk,
-    measure: Measure,
-    cuts: &'a [usize],
-    /// Cuts whose profiles are being learnt.
-    learning: VecDeque<Learning>,
-    found: Vec<Found>,
-}
-
-/// A cut whose profile is being learnt, and the rows that it will be measured on.
-struct Learning {
-    cut: usize,
-    rows: Vec<Vec<f32>>,
-    profile: JoinHandle<Profile>,
-}
-
-impl<'a> Pass<'a> {
-    fn begin(
-        args: &'a CalibrateArgs,
-        sides: &'a Sides,
-        halves: Halves,
-        (learn, check): (&[Vec<u32>], &[Vec<u32>]),
-        cuts: &'a [usize],
-    ) -> Result<Self> {
-        let walk = Walk::begin(halves.layers(), learn, check)?;
-        let exact = halves.front.is_none().then_some((&halves.back, 0));
-        Ok(Self {
-            measure: Measure::new(exact, &walk.check, args.model.threads())?,
-            args,
-            sides,
-            walk,
-            halves,
-            cuts,
-            learning: VecDeque::new(),
-            found: Vec::new(),
-        })
-    }
-
-    /// Chunks that are enough where not all are needed.
-    fn few(&self) -> usize {
-        self.walk.check.len().div_ceil(4)
-    }
-
-    /// Goes through the layers, as far as there is something to learn.
-    fn run(&mut self, with_costs: bool) -> Result<Option<Sensitivity>> {
-        let layers = self.sides.model.config.layers;
-        let end = match with_costs {
-            true => layers,
-            false => self.cuts.last().copied().unwrap_or(0),
-        };
-        let mut costs = with_costs.then(|| Costs::new(self.args, self.sides));
-        let mut progress = Progress::new("layer", end + 1, end + 1);
-        if let Some(costs) = &mut costs {
-            costs.keys_and_values(&self.at(&self.walk.check, 0))?;
-        }
-        loop {
-            let cut = self.walk.cut;
-            let calibrated = self.cuts.contains(&cut);
-            if calibrated {
-                self.learn();
-            }
-            if let Some(costs) = &mut costs {
-                costs.layer(&self.at(&self.walk.check, cut))?;
-                if !calibrated && (1..layers).contains(&cut) {
-                    costs.cut(&self.at(&self.walk.check, cut))?;
-                }
-            }
-            while self.learning.len() >= self.args.model.threads().min(AT_ONCE)
-                || (cut == end && !self.learning.is_empty())
-            {
-                self.measure(with_costs)?;
-            }
-            progress.advance("");
-            if cut == end {
-                break;
-            }
-            self.walk.advance(self.halves.layers())?;
-        }
-        Ok(costs.map(Costs::into_sensitivity))
-    }
-
-    fn at<'b>(&'b self, rows: &'b [Vec<f32>], cut: usize) -> At<'b> {
-        At {
-            measure: &self.measure,
-            back: &self.halves.back,
-            cut,
-            rows,
-            few: self.few(),
-        }
-    }
-
-    fn learn(&mut self) {
-        let rows = self.walk.learn.clone();
-        let hidden = self.sides.model.config.hidden;
-        let weights = self.sides.model.weights_fingerprint.0;
-        let split = u16::try_from(self.walk.cut).unwrap_or(u16::MAX);
-        let reflections = self.args.reflections;
-        let fit = move || tandem_codec::fit(&rows, hidden, weights, split, reflections);
-        self.learning.push_back(Learning {
-            cut: self.walk.cut,
-            rows: self.walk.check.clone(),
-            profile: std::thread::spawn(fit),
-        });
-    }
-
-    /// Measures the first of the cuts whose profiles are being learnt.
-    fn measure(&mut self, others: bool) -> Result<()> {
-        let Some(learnt) = self.learning.pop_front() else {
-            return Ok(());
-        };
-        let profile = learnt.profile.join();
-        let profile = profile.unwrap_or_else(|panic| std::panic::resume_unwind(panic));
-        let at = self.at(&learnt.rows, learnt.cut);
-        let anchor = is_anchor(self.found.len(), self.cuts.len());
-        let found = find(at, profile, self.found.last(), (anchor, others))?;
-        self.found.push(found);
-        Ok(())
-    }
-
-    /// Sets all steps and writes the profiles; what their codecs cost is part of what layers cost.
-    fn settle(mut self, costs: &mut Option<Sensitivity>) -> Result<Vec<CutReport>> {
-        let settled = settle(&mut self.found);
-        let directory = self.sides.front().0.directory();
-        let mut reports = Vec::new();
-        for (found, codecs) in self.found.iter().zip(settled) {
-            let profile = &found.profile;
-            let path = Profiles::path(directory, profile.split());
-            let bytes = profile.to_bytes();
-            write(&path, &bytes)?;
-            if let Some(costs) = costs {
-                let kl = codecs.iter().map(|c| (c.codec, c.kl));
-                crate::sensitivity::put_cut(costs, profile, kl);
-            }
-            reports.push(CutReport {
-                split: profile.split(),
-                path,
-                fingerprint: Fingerprint(profile.fingerprint()).to_string(),
-                bytes: bytes.len(),
-                codecs: codecs.iter().filter_map(CodecReport::of).collect(),
-            });
-        }
-        Ok(reports)
-    }
 }
 
 impl CodecReport {

@@ -306,8 +306,8 @@ pub struct CalibrateArgs {
     /// Chunks that rows are learnt from.
     #[arg(long, value_name = "K", default_value = "16")]
     pub chunks: NonZeroUsize,
-    /// Further chunks that steps are set on. All serve at a few cuts; the first quarter of them at those
-    /// between, and to measure layers on.
+    /// Further chunks that steps are set on. All serve at a few cuts; the first half of one in four at
+    /// those between, and to measure layers on.
     #[arg(long, value_name = "K", default_value = "4")]
     pub check_chunks: NonZeroUsize,
     /// Reflections of the transform, each 2 multiply-adds a value: at most 64, 0 for none.

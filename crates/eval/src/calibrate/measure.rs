@@ -16,7 +16,7 @@ const KEPT: usize = 1 << 27;
 /// Compares a back's predictions with those that it makes of exact rows.
 #[derive(Debug)]
 pub(super) struct Measure {
-    /// Of the first chunks; none where the exact predictions differ from cut to cut.
+    /// Of the first sequences; none where the exact predictions differ from cut to cut.
     references: Vec<Reference>,
     threads: usize,
 }

@@ -2,9 +2,9 @@
 //!
 //! Divergence grows with the square of the step, so a step at which it was measured once tells all others:
 //! what is found of a codec at a cut is the constant of that law. Constants change little from cut to cut,
-//! and their ratios less. So at **anchors**, a few cuts spread over the model, every codec is measured, and
-//! one of them on all chunks; at the cuts between, two codecs are, on the first chunks. What only
-//! anchors tell is interpolated.
+//! and their ratios less. So at **anchors**, a few cuts spread over the model, every codec is measured on
+//! all chunks; at the cuts between, two codecs are, on a few tokens. What only anchors tell is
+//! interpolated: how much more all chunks diverge than the few tokens, and the other codecs.
 
 use super::measure::{Measure, first_scored};
 use crate::error::Result;
@@ -15,12 +15,12 @@ use tandem_engine::Back;
 /// The mean divergence that each codec's step is set for. A little below what is promised of it
 /// (2.2e-4, 9e-4, 7e-3), since another text is not this one.
 pub(super) const TARGETS: [(Codec, f64); 4] = [
-    (Codec::High, 1.65e-4),
+    (Codec::High, 1.6e-4),
     (Codec::TabQ, 6.5e-4),
     (Codec::Balanced, 6.8e-4),
     (Codec::Economy, 5.6e-3),
 ];
-/// The codec that is measured everywhere, and on all chunks at anchors.
+/// The codec that the others' ratios are of.
 const EVERYWHERE: usize = 2;
 /// What is measured between anchors: the others keep their ratio to the first of these.
 const BETWEEN: [usize; 2] = [EVERYWHERE, 3];
@@ -48,14 +48,14 @@ pub(crate) struct At<'a> {
     pub(crate) back: &'a Back,
     /// Layers before the cut.
     pub(crate) cut: usize,
-    /// The rows of the chunks that are kept back.
+    /// The rows of the sequences that are kept back: first a few short ones, then whole chunks.
     pub(super) rows: &'a [Vec<f32>],
-    /// How many of them are enough between anchors.
+    /// How many of them are the few.
     pub(crate) few: usize,
 }
 
 impl At<'_> {
-    /// The mean divergence by a codec of the chunks in `range`, and bits a value.
+    /// The mean divergence by a codec of the sequences in `range`, and bits a value.
     pub(crate) fn measured(
         &self,
         codec: Codec,
@@ -76,7 +76,7 @@ impl At<'_> {
         Ok((kl, bits))
     }
 
-    /// The mean divergence when the first chunks' rows are changed and then go through another back, or
+    /// The mean divergence when the few sequences' rows are changed and then go through another back, or
     /// from another layer on.
     pub(crate) fn with_back(
         &self,
@@ -96,7 +96,7 @@ impl At<'_> {
         Ok(kl)
     }
 
-    /// Predictions that are compared of the first chunks.
+    /// Predictions that are compared of the few sequences.
     pub(crate) fn scored(&self) -> usize {
         let hidden = self.back.config().hidden;
         let tokens = self.rows[..self.few].iter().map(|rows| rows.len() / hidden);
@@ -109,12 +109,21 @@ impl At<'_> {
 pub(super) struct Found {
     pub(super) profile: Profile,
     pub(super) is_anchor: bool,
-    /// By codec of [`TARGETS`]: the logarithm to base 2 of divergence ÷ step², and of bits · step.
-    codecs: [Option<(f64, f64)>; TARGETS.len()],
-    /// By codec of [`WITHOUT_STEP`]: the logarithm of its divergence.
+    /// By codec of [`TARGETS`], on the few sequences.
+    few: [Option<Law>; TARGETS.len()],
+    /// The same on whole chunks, at anchors.
+    all: [Option<Law>; TARGETS.len()],
+    /// By codec of [`WITHOUT_STEP`]: the logarithm to base 2 of its divergence on the few.
     others: [Option<f64>; WITHOUT_STEP.len()],
-    /// The logarithm of how much more all chunks diverge than the first.
-    all_chunks: Option<f64>,
+}
+
+/// A codec at a cut, whatever its step.
+#[derive(Debug, Clone, Copy)]
+struct Law {
+    /// The logarithm to base 2 of divergence ÷ step².
+    constant: f64,
+    /// Bits a value at a step of 1: a doubling of the step saves one.
+    bits: f64,
 }
 
 /// Measures a profile's codecs, with steps as at the cut before to begin with. `others` says whether
@@ -137,33 +146,17 @@ pub(super) fn find(
         false => &BETWEEN,
     };
     let near = if is_anchor { NEAR } else { FAR };
-    let mut codecs = [None; TARGETS.len()];
+    let mut few = [None; TARGETS.len()];
     for _ in 0..ROUNDS {
-        let shared = Arc::new(profile.clone());
-        let mut off = 1.0f64;
-        for &number in measured {
-            let (codec, target) = TARGETS[number];
-            let Some(step) = profile.step(codec) else {
-                continue;
-            };
-            let (kl, bits) = at.measured(codec, Some(&shared), 0..at.few)?;
-            let kl = kl.max(1e-9);
-            off = off.max(kl / target).max(target / kl);
-            codecs[number] = Some((kl.log2() - 2.0 * step, bits + step));
-            profile = profile.with_step(codec, set(target, kl.log2() - 2.0 * step, step));
-        }
+        let (laws, off) = laws(at, &mut profile, measured, 0..at.few)?;
+        few = laws;
         if off < near {
             break;
         }
     }
-    let mut all_chunks = None;
-    if is_anchor && at.few < at.rows.len() {
-        let (codec, target) = TARGETS[EVERYWHERE];
-        let shared = Arc::new(profile.clone());
-        let (rest, _) = at.measured(codec, Some(&shared), at.few..at.rows.len())?;
-        // By the law the first chunks are at the target now.
-        let few = at.few as f64 / at.rows.len() as f64;
-        all_chunks = Some((few + (1.0 - few) * rest / target).max(0.1).log2());
+    let mut all = [None; TARGETS.len()];
+    if is_anchor {
+        (all, _) = laws(at, &mut profile, measured, at.few..at.rows.len())?;
     }
     let mut without_step = [None; WITHOUT_STEP.len()];
     for (number, codec) in WITHOUT_STEP.into_iter().enumerate() {
@@ -175,10 +168,40 @@ pub(super) fn find(
     Ok(Found {
         profile,
         is_anchor,
-        codecs,
+        few,
+        all,
         others: without_step,
-        all_chunks,
     })
+}
+
+/// Measures some codecs on some sequences, sets their steps by what is found, and says by which factor
+/// the divergence at the steps before was off, at most.
+fn laws(
+    at: At<'_>,
+    profile: &mut Profile,
+    measured: &[usize],
+    range: std::ops::Range<usize>,
+) -> Result<([Option<Law>; TARGETS.len()], f64)> {
+    let shared = Arc::new(profile.clone());
+    let (mut laws, mut off) = ([None; TARGETS.len()], 1.0f64);
+    for &number in measured {
+        let (codec, target) = TARGETS[number];
+        let Some(step) = shared.step(codec) else {
+            continue;
+        };
+        let (kl, bits) = at.measured(codec, Some(&shared), range.clone())?;
+        let kl = kl.max(1e-9);
+        off = off.max(kl / target).max(target / kl);
+        let law = Law {
+            constant: kl.log2() - 2.0 * step,
+            bits: bits + step,
+        };
+        *profile = profile
+            .clone()
+            .with_step(codec, set(target, law.constant, step));
+        laws[number] = Some(law);
+    }
+    Ok((laws, off))
 }
 
 /// The step at which the law says the target, not too far from one that was measured.
@@ -187,7 +210,7 @@ fn set(target: f64, constant: f64, measured: f64) -> f64 {
     step.clamp(measured - 6.0, measured + 6.0)
 }
 
-/// A codec at a cut, as the law has it.
+/// A codec at a cut, as it is set.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Settled {
     pub(super) codec: Codec,
@@ -204,33 +227,40 @@ pub(super) fn settle(found: &mut [Found]) -> Vec<Vec<Settled>> {
             interpolated(known, number)
         };
         let at = &found[number];
-        let everywhere = at.codecs[EVERYWHERE];
-        let all_chunks = between(&|f| f.all_chunks).unwrap_or(0.0);
+        // What is known of a codec on whole chunks here, or from what was measured here and the anchors.
+        let law = |i: usize, of: fn(Law) -> f64| -> Option<f64> {
+            if let Some(law) = at.all[i] {
+                return Some(of(law));
+            }
+            let more = |i: usize| between(&move |f| Some(of(f.all[i]?) - of(f.few[i]?)));
+            let here = |i: usize| Some(of(at.few[i]?) + more(i)?);
+            let ratio = || between(&|f| Some(of(f.all[i]?) - of(f.all[EVERYWHERE]?)));
+            here(i).or_else(|| {
+                let everywhere = at.all[EVERYWHERE].map(of);
+                Some(everywhere.or_else(|| here(EVERYWHERE))? + ratio()?)
+            })
+        };
         let mut profile = at.profile.clone();
         let mut settled = Vec::new();
         for (i, (codec, target)) in TARGETS.into_iter().enumerate() {
-            let ratio = |of: fn((f64, f64)) -> f64| {
-                let anchored = between(&|f| Some(of(f.codecs[i]?) - of(f.codecs[EVERYWHERE]?)))?;
-                Some(of(everywhere?) + anchored)
-            };
-            let constant = at.codecs[i].map(|c| c.0).or_else(|| ratio(|c| c.0));
+            let constant = law(i, |law| law.constant);
             let (Some(constant), Some(step)) = (constant, profile.step(codec)) else {
                 continue;
             };
-            profile = profile.with_step(codec, set(target, constant + all_chunks, step));
-            let bits = at.codecs[i].map(|c| c.1).or_else(|| ratio(|c| c.1));
+            profile = profile.with_step(codec, set(target, constant, step));
             let step = profile.step(codec).unwrap_or(step);
             settled.push(Settled {
                 codec,
-                kl: (constant + all_chunks + 2.0 * step).exp2(),
-                bits: bits.map(|bits| bits - step),
+                kl: (constant + 2.0 * step).exp2(),
+                bits: law(i, |law| law.bits).map(|bits| bits - step),
             });
         }
+        let more = between(&|f| Some(f.all[EVERYWHERE]?.constant - f.few[EVERYWHERE]?.constant));
         for (i, codec) in WITHOUT_STEP.into_iter().enumerate() {
             if let Some(kl) = at.others[i].or_else(|| between(&|f| f.others[i])) {
                 settled.push(Settled {
                     codec,
-                    kl: (kl + all_chunks).exp2(),
+                    kl: (kl + more.unwrap_or(0.0)).exp2(),
                     bits: None,
                 });
             }

@@ -11,14 +11,14 @@ pub(super) struct Walk {
     pub(super) cut: usize,
     /// Of the chunks to learn from, one behind the other: `[tokens, hidden]`.
     pub(super) learn: Vec<f32>,
-    /// Of each chunk that is kept back: `[tokens, hidden]`.
+    /// Of each sequence that is kept back: `[tokens, hidden]`.
     pub(super) check: Vec<Vec<f32>>,
     /// Values of a chunk to learn from.
     chunk: usize,
 }
 
 impl Walk {
-    /// Begins in front of the first layer. All chunks are of one length.
+    /// Begins in front of the first layer. All chunks to learn from are of one length.
     pub(super) fn begin(
         layers: Layers<'_>,
         learn: &[Vec<u32>],
