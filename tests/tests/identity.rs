@@ -95,7 +95,15 @@ fn https(server: &Server) -> String {
 /// `edge-agent ask` with these options.
 fn ask(edge: &str, options: &[String]) -> Output {
     Command::new(Binary::EdgeAgent.path())
-        .args(["ask", "--edge", edge, "--temperature", "0", "--max-tokens", "12"])
+        .args([
+            "ask",
+            "--edge",
+            edge,
+            "--temperature",
+            "0",
+            "--max-tokens",
+            "12",
+        ])
         .args(options)
         .arg("Why is the sky blue?")
         .output()

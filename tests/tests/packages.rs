@@ -88,6 +88,8 @@ async fn a_package_of_the_default_model_runs_under_every_vector_width() {
             .args([
                 "generate",
                 "--json",
+                "--temperature",
+                "0",
                 "--max-tokens",
                 "10",
                 "--codec",

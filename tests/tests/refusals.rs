@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
+use tandem_proto::v1;
 use tandem_tests::altered::AlteredModel;
 use tandem_tests::client::{Client, assert_refused, ids_request};
 use tandem_tests::paths::fixtures;
@@ -15,19 +16,20 @@ fn model() -> PathBuf {
     fixtures().join("models/llama-mha-untied-bias")
 }
 
-/// An edge that may not fit: it listens, and is not ready then.
+/// An edge that may not fit: it answers once it has loaded, and is not ready then.
 async fn edge_of(model: &Path, cloud: &Server, split: u32) -> (Server, Client) {
     let mut edge =
         Server::spawn_edge(model, &cloud.url(), split, ServerOptions::default()).unwrap();
-    let client = loop {
+    loop {
         assert!(edge.is_running(), "{}", edge.log());
-        match Client::connect(&edge.url()).await {
-            Ok(client) => break client,
-            // It is bound by the process a moment after it was started.
-            Err(_) => tokio::time::sleep(Duration::from_millis(10)).await,
+        // It is bound by the process a moment after it was started, and refuses while it loads.
+        if let Ok(mut client) = Client::connect(&edge.url()).await
+            && client.raw().get_model(v1::GetModelRequest {}).await.is_ok()
+        {
+            return (edge, client);
         }
-    };
-    (edge, client)
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
 }
 
 #[tokio::test]

@@ -229,7 +229,7 @@ mod tests {
         let lower = json!({"normalizer": {"type": "Sequence", "normalizers": [{"type": "NFC"}, {"type": "Strip"}]}});
         assert_eq!(bound(&lower, &tokens).least_tokens("aaa"), 0);
         let composed = json!({"normalizer": {"type": "NFC"}});
-        assert_eq!(bound(&composed, &tokens).least_tokens("aaa"), 1);
+        assert_eq!(bound(&composed, &tokens).least_tokens("aaaa"), 1);
         let strips = json!({"added_tokens": [{"content": "<m>", "lstrip": true}]});
         let bound = bound(&strips, &vocabulary(&["a", " "]));
         assert_eq!(bound.least_tokens("aa   "), 2);
