@@ -59,7 +59,7 @@ pub struct Cloud {
 }
 
 impl Cloud {
-    /// Gathers what streams need.
+    /// Gathers what streams need: the engine comes with the memory that its matrices take.
     ///
     /// # Errors
     /// When the configured types cannot be those of the files.
@@ -68,10 +68,9 @@ impl Cloud {
         name: String,
         files: &ModelFiles,
         tokenizer: Fingerprint,
-        engine: Engine<Back>,
+        (engine, weight_bytes): (Engine<Back>, u64),
         budget: KvBudget,
         drain: DrainSignal,
-        weight_bytes: u64,
     ) -> Result<Self, ModelError> {
         let precision = files.precision(&config.compute())?;
         let range = config.first_layer(files)..files.config.layers;

@@ -161,10 +161,9 @@ async fn load(config: &CloudConfig, drain: &Drain) -> anyhow::Result<Cloud> {
         },
         &files,
         tokenizer,
-        engine,
+        (engine, weight_bytes.load(Ordering::Relaxed)),
         budget,
         drain.signal(),
-        weight_bytes.load(Ordering::Relaxed),
     )?;
     let layers = format!("{first_layer}-{}", cloud.held.end);
     let info = [&cloud.name, &layers, &cloud.held.weights, &cloud.held.kv];
