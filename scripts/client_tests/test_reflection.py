@@ -42,7 +42,8 @@ class Reflection(unittest.TestCase):
         self.assertEqual((model["split"], model["cloud_reachable"]), (10, True))
 
         prompt = "Why is the sky blue?"
-        request = {"messages": [{"role": "user", "content": prompt}], "max_tokens": 16}
+        messages = [{"role": "user", "content": prompt}]
+        request = {"messages": messages, "sampling": {"temperature": 0}, "max_tokens": 16}
         answer = self.call(channel, service.methods_by_name["Chat"], request)
         text = "".join(event.get("delta", {}).get("text", "") for event in answer)
         self.assertEqual(text + "\n", self.pair.greedy(prompt, 16))
