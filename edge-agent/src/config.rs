@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 use tandem_codec::Codec;
 use tandem_engine::Compute;
-use tandem_model::WeightType;
+use tandem_model::{DeviceName, WeightType};
 use tandem_planner::Objective;
 use tandem_service::auth::AuthSettings;
 use tandem_service::config::{
@@ -266,10 +266,12 @@ impl EdgeConfig {
         }
     }
 
-    /// Where and in which types the front computes; a package's are its own.
+    /// Where and in which types the front computes; a package's are its own. On other devices than
+    /// processors integers are held as floats, so that they would save nothing there.
     pub fn front_compute(&self, package: bool) -> Compute {
         let mut compute = self.compute();
-        if self.preset == Preset::Standard && !package {
+        let saves = compute.device == DeviceName::Cpu && !package;
+        if self.preset == Preset::Standard && saves {
             compute.weights = compute.weights.or_else(|| Some(WeightType::Int8.into()));
         }
         compute

@@ -431,6 +431,38 @@ fn values_out_of_range_are_refused_with_their_path() {
     }
 }
 
+/// The front's weights and the codec, once a model or a package is at hand.
+fn settled(yaml: &str, package: bool) -> (String, String) {
+    let mut config = load("preset", &format!("{{{yaml}}}")).expect("a preset that loads");
+    config.settle_preset(package);
+    let weights = config.front_compute(package).weights;
+    let weights = weights.map_or("auto".to_owned(), |scheme| scheme.to_string());
+    (weights, config.row_codec().to_string())
+}
+
+#[test]
+fn a_preset_says_what_is_left_open_and_nothing_else() {
+    for (yaml, package, weights, codec) in [
+        ("preset: standard", false, "int8", "high"),
+        ("preset: exact", false, "f32", "f32"),
+        // What a package holds.
+        ("preset: standard", true, "auto", "high"),
+        ("preset: exact", true, "auto", "f32"),
+        // Integers save nothing there.
+        ("device: cuda", false, "auto", "high"),
+        (
+            "preset: exact, weights: int4, codec: economy",
+            false,
+            "int4:64",
+            "economy",
+        ),
+        ("weights: bf16, codec: bf16", false, "bf16", "bf16"),
+    ] {
+        let found = settled(yaml, package);
+        assert_eq!(found, (weights.to_owned(), codec.to_owned()), "{yaml}");
+    }
+}
+
 #[test]
 fn a_floor_that_yaml_took_for_a_boolean_is_off() {
     let config = load("floor", "adapt: {floor: false}").unwrap();

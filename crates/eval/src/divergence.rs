@@ -101,7 +101,7 @@ pub(crate) fn kl_given(reference: &[f32], of_reference: f64, logits: &[f32]) -> 
             sum += f64::from(log_p.exp()) * difference;
         }
     }
-    // Not `max`, which would make 0 of what is no number.
+    // `max` would turn NaN into 0 and hide it.
     if sum < 0.0 { 0.0 } else { sum }
 }
 

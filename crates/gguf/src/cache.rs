@@ -24,7 +24,8 @@ const RECORD: &str = "gguf-import.json";
 /// How often a process that waits looks again, and says that it waits.
 const POLL: Duration = Duration::from_millis(100);
 
-/// The Hugging Face directory of the GGUF file `file`, made first if there is none that is up to date.
+/// The Hugging Face directory of the GGUF file `file`. Imports the file first, unless an import of the same
+/// contents lies there.
 ///
 /// It is `<stem>.tandem` (`<stem>.bf16.tandem` for [`Dtype::Bf16`]) beside the file, or
 /// `<cache_root>/gguf/<hash>` where that place cannot be written to or is taken by something else. The

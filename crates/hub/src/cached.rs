@@ -13,7 +13,7 @@ pub(crate) const MAX_COMPANION: u64 = 64 << 20;
 /// What the cache has of a model.
 pub(crate) struct Cached {
     pub(crate) listing: Listing,
-    /// Whether the listing is the hub's, so that there are no files beyond it.
+    /// Whether the hub itself gave the listing, which is then complete.
     pub(crate) is_listed: bool,
     /// The first thing that lacks.
     pub(crate) missing: Option<String>,
@@ -50,7 +50,7 @@ impl Cached {
     }
 }
 
-/// The first file of a listing that is wanted and not in the cache.
+/// The first wanted file that the cache lacks.
 fn missing(
     cache: &RepoCache,
     listing: &Listing,

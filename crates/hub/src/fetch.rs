@@ -48,7 +48,7 @@ pub fn fetch(
 /// before leaves parts that the next fetch resumes. Processes may fetch the same model at once.
 ///
 /// A model named by its commit, all of whose files are in the cache, takes no request. One named by a
-/// branch or tag takes one, for its commit, and does without the answer when there is none
+/// branch or tag takes one, for its commit; when the hub does not answer, the commit of the last fetch is used
 /// ([`Snapshot::outdated`]).
 ///
 /// # Errors
@@ -133,7 +133,7 @@ impl Fetch<'_> {
         trying(attempts, on_progress, || self.repository.listing(within))
     }
 
-    /// Brings all files that are wanted and missing.
+    /// Downloads every wanted file that the cache lacks.
     fn bring(
         &self,
         mut listing: Listing,

@@ -191,6 +191,27 @@ fn what_is_missing_or_wrong_is_named() {
     assert!(error.to_string().contains(":2"), "the line: {error}");
 }
 
+/// Whoever sends messages must not be able to keep a template busy.
+#[test]
+fn a_rendering_that_takes_too_long_ends() {
+    let endless = "{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}";
+    let template = ChatTemplate::new(endless, SpecialTokens::default()).unwrap();
+    let ended = template.render(&question(), &RenderOptions::default());
+    assert!(
+        matches!(ended, Err(TextError::ChatTemplateRender { .. })),
+        "{ended:?}"
+    );
+    // Thousands of messages are no reason to end.
+    let source = "{% for m in messages %}{{ m.role + ': ' + m.content | trim }}{% endfor %}";
+    let template = ChatTemplate::new(source, SpecialTokens::default()).unwrap();
+    let messages = vec![ChatMessage::new("user", "hello"); 20_000];
+    assert!(
+        template
+            .render(&messages, &RenderOptions::default())
+            .is_ok()
+    );
+}
+
 #[test]
 fn a_template_that_raises_and_one_that_fails_are_told_apart() {
     let render = |source: &str| {
