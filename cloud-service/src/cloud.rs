@@ -6,7 +6,7 @@ use crate::config::{AcceptProfiles, CloudConfig};
 use std::time::Duration;
 use tandem_codec::Codec;
 use tandem_engine::{Back, Engine, KvBudget, ModelFiles, Profiles};
-use tandem_model::{Fingerprint, ModelConfig, ModelError};
+use tandem_model::{Fingerprint, Identity, ModelConfig, ModelError};
 use tandem_proto::v1;
 use tandem_service::auth::Peer;
 use tandem_service::drain::DrainSignal;
@@ -27,7 +27,7 @@ pub struct Cloud {
     /// The model's shape.
     pub config: ModelConfig,
     /// Identity of the weights.
-    pub weights: Fingerprint,
+    pub identity: Identity,
     /// Identity of the tokenizer.
     pub tokenizer: Fingerprint,
     /// First layer held.
@@ -79,7 +79,7 @@ impl Cloud {
             admission: Admission::new(&config.sessions),
             budget,
             drain,
-            weights: files.weights_fingerprint,
+            identity: files.identity,
             tokenizer,
             first_layer: config.first_layer(files),
             context: config.context(files.config.max_context()),
@@ -116,7 +116,7 @@ impl Cloud {
             model: Some(tandem_wire::description(
                 &self.name,
                 &self.config,
-                self.weights,
+                self.identity,
                 self.tokenizer,
             )),
             versions: Some(v1::VersionRange {

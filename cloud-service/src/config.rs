@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 use tandem_engine::{Compute, ModelFiles};
+use tandem_model_source::Part;
 use tandem_service::auth::{AuthSettings, Peer};
 use tandem_service::config::{
     AutoCount, ByteSize, HumanDuration, Validate, Violations, token_count,
@@ -146,6 +147,13 @@ impl CloudConfig {
     pub fn first_layer(&self, files: &ModelFiles) -> usize {
         let package = files.package().map(|package| package.range.start());
         self.first_layer.get().or(package).unwrap_or(0)
+    }
+
+    /// The layers that a hub is asked for: all where it is not said from which on they run here.
+    pub fn part_of_model(&self) -> Option<Part> {
+        let weights = self.compute().weights.unwrap_or_default();
+        // 4-bit codes are chosen by the embedding too, whichever layers they are of.
+        Some(Part::back(self.first_layer.get()?, weights.names_int4()))
     }
 
     /// Threads that compute.

@@ -119,33 +119,43 @@ fn check_codecs(open: &v1::Open, cloud: &Cloud) -> Result<Codec, Status> {
 }
 
 fn check_fingerprints(open: &v1::Open, cloud: &Cloud) -> Result<(), Status> {
-    let sides = [
-        ("MODEL", "weights", &open.weights_fingerprint, cloud.weights),
-        (
-            "TOKENIZER",
-            "tokenizer",
-            &open.tokenizer_fingerprint,
-            cloud.tokenizer,
-        ),
-    ];
-    for (reason, what, edge, ours) in sides {
-        let Some(edge) = tandem_wire::fingerprint(edge) else {
-            let field = format!("open.{what}_fingerprint");
-            return Err(bad_request(
-                "FINGERPRINT",
-                [(field, "must be 32 bytes".to_owned())],
-            ));
-        };
-        if edge != ours {
+    let malformed = |field: &str| {
+        let field = format!("open.{field}");
+        bad_request("FINGERPRINT", [(field, "must be 32 bytes".to_owned())])
+    };
+    let edge = tandem_wire::identity(&open.weights_fingerprint, &open.files_fingerprint);
+    let edge = edge.map_err(malformed)?;
+    match edge.is(&cloud.identity) {
+        Some(true) => {}
+        Some(false) => {
+            return Err(other_model("MODEL", "weights", edge, cloud.identity));
+        }
+        None => {
             return Err(precondition_failure(
-                reason,
-                reason,
+                "MODEL",
+                "MODEL",
                 edge.to_string(),
-                format!("the edge's {what} ({edge:.16}) are not the cloud's ({ours:.16})"),
+                "one side has some of the model's shards only, and the other has the weights in other \
+                 files: whether they are the same cannot be told",
             ));
         }
     }
-    Ok(())
+    let edge = tandem_wire::fingerprint(&open.tokenizer_fingerprint);
+    match edge.ok_or_else(|| malformed("tokenizer_fingerprint"))? {
+        edge if edge == cloud.tokenizer => Ok(()),
+        edge => Err(other_model("TOKENIZER", "tokenizer", edge, cloud.tokenizer)),
+    }
+}
+
+fn other_model(
+    reason: &'static str,
+    what: &str,
+    edge: impl std::fmt::Display,
+    ours: impl std::fmt::Display,
+) -> Status {
+    let (edge, ours) = (edge.to_string(), ours.to_string());
+    let said = format!("the edge's {what} ({edge:.16}) are not the cloud's ({ours:.16})");
+    precondition_failure(reason, reason, edge, said)
 }
 
 /// The profile that the edge will write by: ours, or the one it brings.

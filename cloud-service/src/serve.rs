@@ -112,9 +112,10 @@ async fn serve_loaded(
 async fn load(config: &CloudConfig, drain: &Drain) -> anyhow::Result<Cloud> {
     let started = Instant::now();
     let model = config.model.clone();
+    let part = config.part_of_model();
     let opened = tokio::task::spawn_blocking(move || {
-        let located = locate(&model, ProgressTo::Log)?;
-        let files = ModelFiles::open(&located.directory)?;
+        let located = locate(&model, part, ProgressTo::Log)?;
+        let files = ModelFiles::open_part(&located.directory)?;
         let tokenizer = Tokenizer::load(&located.directory)?;
         anyhow::Ok((files, Fingerprint(tokenizer.fingerprint()), located.name))
     });
@@ -149,7 +150,7 @@ async fn load(config: &CloudConfig, drain: &Drain) -> anyhow::Result<Cloud> {
         kv = %precision.kv(),
         device = %config.device,
         threads = config.thread_count(),
-        fingerprint = %format!("{:.16}", files.weights_fingerprint.to_string()),
+        fingerprint = %format!("{:.16}", files.identity.to_string()),
         seconds = started.elapsed().as_secs_f64(),
         "loaded"
     );

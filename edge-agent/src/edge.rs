@@ -14,8 +14,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 use tandem_codec::{Codec, Profile};
 use tandem_engine::{Engine, FrameCodec, Front, ModelFiles};
-use tandem_model::{Fingerprint, ModelConfig, ModelError, Package};
-use tandem_model_source::{ProgressTo, locate};
+use tandem_model::{Fingerprint, Identity, ModelConfig, ModelError, Package};
+use tandem_model_source::{Part, ProgressTo, locate};
 use tandem_proto::v1;
 use tandem_text::{ChatTemplate, Tokenizer};
 use tandem_wire::PROTOCOL_VERSION;
@@ -53,23 +53,44 @@ pub struct Edge {
     /// The most positions of a session; 0 for what the cloud grants.
     context: usize,
     name: String,
-    weights: Fingerprint,
+    identity: Identity,
     /// What runs here.
     held: v1::HeldLayers,
 }
 
 /// Brings the model to this machine and names its directory in the configuration, and itself where no
-/// other name is configured. Says what the exact preset leaves to no plan.
+/// other name is configured. Says what the exact preset leaves to no plan. Of a model in shards on the
+/// hub, only those of the layers that run here come, where the split is known: a plan looks at all.
 ///
 /// # Errors
 /// When there is no such model, or it cannot be brought.
 pub async fn with_model_here(
+    config: EdgeConfig,
+    progress: ProgressTo,
+) -> anyhow::Result<EdgeConfig> {
+    let part = config.split.get().map(Part::front);
+    with_part_here(config, part, progress).await
+}
+
+/// As [`with_model_here`], with all of the model.
+///
+/// # Errors
+/// As [`with_model_here`].
+pub async fn with_whole_model_here(
+    config: EdgeConfig,
+    progress: ProgressTo,
+) -> anyhow::Result<EdgeConfig> {
+    with_part_here(config, None, progress).await
+}
+
+async fn with_part_here(
     mut config: EdgeConfig,
+    part: Option<Part>,
     progress: ProgressTo,
 ) -> anyhow::Result<EdgeConfig> {
     let model = config.model.clone();
     let (located, package) = tokio::task::spawn_blocking(move || {
-        let located = locate(&model, progress)?;
+        let located = locate(&model, part, progress)?;
         let package = Package::open(&located.directory)?.is_some();
         anyhow::Ok((located, package))
     })
@@ -105,7 +126,7 @@ impl Edge {
         let link = Link::new(config).await?;
         let directory = config.model.clone();
         let opened = tokio::task::spawn_blocking(move || {
-            let files = ModelFiles::open(&directory)?;
+            let files = ModelFiles::open_part(&directory)?;
             let tokenizer = Tokenizer::load(&directory)?;
             anyhow::Ok((files, tokenizer))
         });
@@ -124,7 +145,7 @@ impl Edge {
         let codec = config.row_codec();
         let choice = codec_choice(config, codec, files.config.hidden)?;
         let shape = files.config.clone();
-        let weights = files.weights_fingerprint;
+        let identity = files.identity;
         let compute = config.front_compute(files.package().is_some());
         let precision = files.precision(&compute)?;
         let weight_bytes = Arc::new(AtomicU64::new(0));
@@ -172,7 +193,7 @@ impl Edge {
             floor = %config.adapt.floor,
             calibrated = profile.is_some(),
             threads = config.thread_count(),
-            fingerprint = %format!("{:.16}", weights.to_string()),
+            fingerprint = %format!("{:.16}", identity.to_string()),
             seconds = started.elapsed().as_secs_f64(),
             "loaded"
         );
@@ -192,7 +213,7 @@ impl Edge {
             frame_bytes: config.prefill.frame.as_usize(),
             context: config.sessions.context,
             name,
-            weights,
+            identity,
             held,
         })
     }
@@ -271,7 +292,8 @@ impl Edge {
                 max: PROTOCOL_VERSION,
             }),
             features: Vec::new(),
-            weights_fingerprint: self.weights.0.to_vec(),
+            weights_fingerprint: tandem_wire::bytes(self.identity.weights()),
+            files_fingerprint: tandem_wire::bytes(self.identity.files()),
             tokenizer_fingerprint: self.tokenizer.fingerprint().to_vec(),
             split: u32::try_from(self.split).unwrap_or(u32::MAX),
             codecs: codecs
@@ -297,7 +319,7 @@ impl Edge {
     /// The model as clients see it.
     pub fn description(&self) -> v1::ModelDescription {
         let tokenizer = Fingerprint(self.tokenizer.fingerprint());
-        tandem_wire::description(&self.name, &self.config, self.weights, tokenizer)
+        tandem_wire::description(&self.name, &self.config, self.identity, tokenizer)
     }
 
     /// What runs here; `None` with split 0.

@@ -1,6 +1,6 @@
 //! Whether a cloud fits this edge: both halves of the same model, and layers from where the edge ends.
 
-use tandem_model::Fingerprint;
+use tandem_model::Identity;
 use tandem_proto::v1;
 
 /// Why an edge and its cloud cannot work together.
@@ -18,6 +18,16 @@ pub enum Misfit {
         cloud: String,
         /// This edge's.
         edge: String,
+        /// What the cloud calls its model.
+        model: String,
+    },
+    /// Weights of which neither side can tell whether they are the other's.
+    #[error(
+        "one side has only some of the shards of its model, and the other has the weights in other files \
+         (the cloud calls its model {model:?}): whether they are the same cannot be told; give both the same \
+         hub id"
+    )]
+    Unknown {
         /// What the cloud calls its model.
         model: String,
     },
@@ -46,27 +56,31 @@ pub fn check(
     cloud: &v1::DescribeBackResponse,
 ) -> Result<(), Misfit> {
     let theirs = cloud.model.clone().unwrap_or_default();
-    let sides = [
-        (
-            "weights",
-            &edge.weights_fingerprint,
-            &theirs.weights_fingerprint,
-        ),
-        (
-            "tokenizer's contents",
-            &edge.tokenizer_fingerprint,
-            &theirs.tokenizer_fingerprint,
-        ),
-    ];
-    for (what, ours, other) in sides {
-        if ours != other {
-            return Err(Misfit::Model {
-                what,
-                cloud: shown(other),
-                edge: shown(ours),
-                model: theirs.name,
-            });
+    let other = |what, (edge, cloud), model| Misfit::Model {
+        what,
+        cloud,
+        edge,
+        model,
+    };
+    let (ours, its) = (identity(edge), identity(&theirs));
+    let same = match (&ours, &its) {
+        (Some(ours), Some(its)) => ours.is(its),
+        _ => Some(false),
+    };
+    match same {
+        Some(true) => {}
+        Some(false) => {
+            let shown = |identity: Option<Identity>| {
+                identity.map_or_else(|| "none".to_owned(), |identity| identity.to_string())
+            };
+            return Err(other("weights", (shown(ours), shown(its)), theirs.name));
         }
+        None => return Err(Misfit::Unknown { model: theirs.name }),
+    }
+    let tokenizers = (&edge.tokenizer_fingerprint, &theirs.tokenizer_fingerprint);
+    if tokenizers.0 != tokenizers.1 {
+        let shown = (shown(tokenizers.0), shown(tokenizers.1));
+        return Err(other("tokenizer's contents", shown, theirs.name));
     }
     let (first, layers) = (cloud.first_layer, theirs.layers);
     if !(first as usize..=layers as usize).contains(&split) {
@@ -79,9 +93,13 @@ pub fn check(
     Ok(())
 }
 
+fn identity(model: &v1::ModelDescription) -> Option<Identity> {
+    tandem_wire::identity(&model.weights_fingerprint, &model.files_fingerprint).ok()
+}
+
 fn shown(fingerprint: &[u8]) -> String {
     match tandem_wire::fingerprint(fingerprint) {
-        Some(Fingerprint(bytes)) => Fingerprint(bytes).to_string(),
+        Some(fingerprint) => fingerprint.to_string(),
         None => "none".to_owned(),
     }
 }
@@ -113,6 +131,27 @@ mod tests {
         for split in [10, 29, 30] {
             assert_eq!(check(&model(1, 2), split, &cloud(model(1, 2), 10)), Ok(()));
         }
+    }
+
+    #[test]
+    fn a_side_with_some_shards_fits_one_that_knows_them() {
+        let model = |weights: &[u8], files: &[u8]| v1::ModelDescription {
+            weights_fingerprint: weights.to_vec(),
+            files_fingerprint: files.to_vec(),
+            ..model(0, 2)
+        };
+        let (weights, files) = ([1; 32], [2; 32]);
+        let part = model(&[], &files);
+        let known = cloud(model(&weights, &files), 0);
+        assert_eq!(check(&part, 10, &known), Ok(()));
+        assert_eq!(check(&part, 10, &cloud(part.clone(), 0)), Ok(()));
+        let elsewhere = check(&part, 10, &cloud(model(&weights, &[]), 0));
+        assert!(matches!(elsewhere, Err(Misfit::Unknown { .. })));
+        let other = check(&part, 10, &cloud(model(&weights, &[3; 32]), 0));
+        assert!(matches!(other, Err(Misfit::Model { .. })));
+        // The same weights, cut into other shards.
+        let whole = model(&weights, &[3; 32]);
+        assert_eq!(check(&whole, 10, &known), Ok(()));
     }
 
     #[test]

@@ -116,10 +116,11 @@ async fn authenticate(
 /// The API of what stands behind a door. Bodies have at most `max_body` bytes.
 fn router(door: Door, max_body: usize) -> Router {
     let description = door.edge.description();
-    let prefix = description
-        .weights_fingerprint
-        .iter()
-        .take(FINGERPRINT_BYTES);
+    let weights = match &*description.weights_fingerprint {
+        [] => &description.files_fingerprint,
+        _ => &description.weights_fingerprint,
+    };
+    let prefix = weights.iter().take(FINGERPRINT_BYTES);
     let digits: String = prefix.map(|byte| format!("{byte:02x}")).collect();
     let api = Api {
         origin: Origin {

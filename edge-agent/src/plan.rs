@@ -26,7 +26,7 @@ pub mod start;
 pub mod table;
 
 use crate::config::{DEFAULTS, EdgeConfig};
-use crate::edge::with_model_here;
+use crate::edge::with_whole_model_here;
 use crate::link::Link;
 use anyhow::Context as _;
 use args::PlanArgs;
@@ -86,7 +86,7 @@ pub async fn plan(args: PlanArgs) -> anyhow::Result<()> {
     let layers = edge.clone().layers_over(Layers::new(DEFAULTS))?;
     let config = limits.load_over(edge)?;
     logging::init(&config.log)?;
-    let config = with_model_here(config, ProgressTo::Terminal).await?;
+    let config = with_whole_model_here(config, ProgressTo::Terminal).await?;
     let began = Instant::now();
     let subject = Subject::open(&config).await?;
     let edge = subject.edge(&config, fresh).await?;
@@ -140,7 +140,7 @@ impl Subject {
                 "split is {split}; a plan leaves the cloud at least one of {layers} layers"
             );
         }
-        let fingerprint = files.weights_fingerprint.to_string();
+        let fingerprint = files.identity.to_string();
         let (sensitivity, sensitivity_checksum) = read_sensitivity(config, &fingerprint)?.unzip();
         let choices = choices::types(config, &files, sensitivity.as_ref())?;
         Ok(Self {
@@ -251,9 +251,9 @@ impl Cloud {
             .await
             .map_err(|status| anyhow::anyhow!(link.words(&status)))?;
         let model = described.model.clone().unwrap_or_default();
-        let own = subject.files.weights_fingerprint;
+        let theirs = tandem_wire::identity(&model.weights_fingerprint, &model.files_fingerprint);
         anyhow::ensure!(
-            model.weights_fingerprint == own.0,
+            theirs.is_ok_and(|theirs| subject.files.identity.is(&theirs) == Some(true)),
             "the cloud at {} serves {}, which is another model than the one here",
             link.address(),
             model.name

@@ -48,6 +48,7 @@ fn model() -> v1::ModelDescription {
         max_position_embeddings: 8192,
         weights_fingerprint: vec![1; 4],
         tokenizer_fingerprint: vec![2; 4],
+        ..v1::ModelDescription::default()
     }
 }
 
@@ -112,6 +113,20 @@ fn messages() -> Vec<(&'static str, Vec<u8>)> {
         profile_fingerprint: vec![4; 4],
         profile: vec![5; 2],
         ..open.clone()
+    };
+    // An edge, and a cloud, that have some of a model's shards.
+    let open_in_part = v1::Open {
+        weights_fingerprint: Vec::new(),
+        files_fingerprint: vec![6; 4],
+        ..open.clone()
+    };
+    let described_in_part = v1::DescribeBackResponse {
+        model: Some(v1::ModelDescription {
+            weights_fingerprint: Vec::new(),
+            files_fingerprint: vec![6; 4],
+            ..model()
+        }),
+        ..v1::DescribeBackResponse::default()
     };
     let run = v1::Run {
         epoch: 1,
@@ -321,6 +336,8 @@ fn messages() -> Vec<(&'static str, Vec<u8>)> {
         ),
         ("run_traced", request(up::Message::Run(run_traced))),
         ("described_layers", described_layers.encode_to_vec()),
+        ("open_in_part", request(up::Message::Open(open_in_part))),
+        ("described_in_part", described_in_part.encode_to_vec()),
     ]
 }
 

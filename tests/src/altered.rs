@@ -1,6 +1,8 @@
 //! Copies of a model with something changed: a fine-tune, another tokenizer, a broken weight.
 
 use anyhow::{Context as _, Result};
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
 use std::path::Path;
 use tempfile::TempDir;
 
@@ -42,6 +44,41 @@ impl AlteredModel {
         }
         std::fs::write(&path, bytes)?;
         Ok(())
+    }
+
+    /// Turns `model.safetensors` into two shards and their index: the tensors of which `is_second` is
+    /// true lie in the second. Returns the shards' names.
+    pub fn cut_into_shards(&self, is_second: impl Fn(&str) -> bool) -> Result<[String; 2]> {
+        let single = self.path().join("model.safetensors");
+        let bytes = std::fs::read(&single)?;
+        let length = u64::from_le_bytes(bytes[..8].try_into()?) as usize;
+        let header: BTreeMap<String, Value> = serde_json::from_slice(&bytes[8..8 + length])?;
+        let data = &bytes[8 + length..];
+        let shards = [1, 2].map(|number| format!("model-0000{number}-of-00002.safetensors"));
+        let mut of = BTreeMap::new();
+        for (second, shard) in [false, true].into_iter().zip(&shards) {
+            let (mut own, mut values) = (BTreeMap::new(), Vec::new());
+            for (name, info) in &header {
+                if name == "__metadata__" || is_second(name) != second {
+                    continue;
+                }
+                let offset = |at: usize| info["data_offsets"][at].as_u64().context("an offset");
+                let start = values.len();
+                values.extend(&data[offset(0)? as usize..offset(1)? as usize]);
+                let mut info = info.clone();
+                info["data_offsets"] = json!([start, values.len()]);
+                own.insert(name, info);
+                of.insert(name, shard);
+            }
+            let own = serde_json::to_vec(&own)?;
+            let file = [&(own.len() as u64).to_le_bytes(), &own[..], &values[..]].concat();
+            std::fs::write(self.path().join(shard), file)?;
+        }
+        let index = json!({ "metadata": {}, "weight_map": of });
+        let path = self.path().join("model.safetensors.index.json");
+        std::fs::write(path, index.to_string())?;
+        std::fs::remove_file(single)?;
+        Ok(shards)
     }
 
     /// Replaces text in one of its files.

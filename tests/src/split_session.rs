@@ -87,6 +87,7 @@ pub async fn fitting_open(url: &str, split: u32) -> Result<v1::Open> {
         versions: described.versions,
         features: Vec::new(),
         weights_fingerprint: model.weights_fingerprint,
+        files_fingerprint: model.files_fingerprint,
         tokenizer_fingerprint: model.tokenizer_fingerprint,
         split,
         codecs: vec!["f32".to_owned()],

@@ -8,9 +8,8 @@ use std::fmt::Display;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use tandem_model::{
-    Checkpoint, DeviceName, EmbeddingType, Fingerprint, KvType, LayerRange, Manifest, ModelConfig,
-    ModelError, Package, Precision, Preparation, Segment, UnknownDevice, WeightScheme,
-    weights_fingerprint,
+    Checkpoint, DeviceName, EmbeddingType, Fingerprint, Identity, KvType, LayerRange, Manifest,
+    ModelConfig, ModelError, Package, Precision, Preparation, Segment, UnknownDevice, WeightScheme,
 };
 
 /// The files of a model: its shape is known and its tensors are found, but nothing is loaded.
@@ -19,7 +18,7 @@ pub struct ModelFiles {
     /// The model's shape.
     pub config: ModelConfig,
     /// The identity of its weights.
-    pub weights_fingerprint: Fingerprint,
+    pub identity: Identity,
     /// The codec profiles beside it.
     pub profiles: Profiles,
     checkpoint: Checkpoint,
@@ -113,12 +112,28 @@ impl ModelFiles {
     /// # Errors
     /// When a file is missing, malformed, or asks for what is not supported.
     pub fn open(directory: &Path) -> Result<Self, OpenError> {
+        Self::open_as(directory, Checkpoint::open)
+    }
+
+    /// As [`ModelFiles::open`], of a directory that may lack the shards of layers that this side does
+    /// not run: see [`Checkpoint::open_part`].
+    ///
+    /// # Errors
+    /// As [`ModelFiles::open`].
+    pub fn open_part(directory: &Path) -> Result<Self, OpenError> {
+        Self::open_as(directory, Checkpoint::open_part)
+    }
+
+    fn open_as(
+        directory: &Path,
+        checkpoint: impl Fn(&Path) -> Result<Checkpoint, ModelError>,
+    ) -> Result<Self, OpenError> {
         // First: what is damaged is not the model's fault.
         let package = Package::open(directory)?;
         let config = ModelConfig::load(directory)?;
         let checkpoint = match &package {
             Some(package) => package.checkpoint()?,
-            None => Checkpoint::open(directory)?,
+            None => checkpoint(directory)?,
         };
         if let Some(package) = &package
             && package.range.of() != config.layers
@@ -132,15 +147,15 @@ impl ModelFiles {
                 ),
             }));
         }
-        let weights_fingerprint = match &package {
-            Some(package) => package.fingerprint,
-            None => weights_fingerprint(directory, &config, &checkpoint)?,
+        let identity = match &package {
+            Some(package) => Identity::whole(package.fingerprint, None),
+            None => tandem_model::identity(directory, &config, &checkpoint)?,
         };
         Ok(Self {
             package,
             directory: directory.to_owned(),
-            profiles: Profiles::load(directory, weights_fingerprint)?,
-            weights_fingerprint,
+            profiles: Profiles::load(directory, identity.weights())?,
+            identity,
             config,
             checkpoint,
         })
@@ -184,6 +199,17 @@ impl ModelFiles {
         let range = LayerRange::new(first_layer, self.config.layers, self.config.layers)?;
         let segment = self.segment(range, compute, on_layer)?;
         Ok(Back::new(segment, budget))
+    }
+
+    /// The fingerprint of the weights.
+    ///
+    /// # Errors
+    /// When only a part of them is here.
+    pub fn weights_fingerprint(&self) -> Result<Fingerprint, ModelError> {
+        let in_part = || ModelError::InPart {
+            path: self.directory.clone(),
+        };
+        self.identity.weights().ok_or_else(in_part)
     }
 
     /// Where they lie.
@@ -258,7 +284,7 @@ impl ModelFiles {
             directory: &self.directory,
             config: &self.config,
             checkpoint: &self.checkpoint,
-            fingerprints: (self.weights_fingerprint, plan.tokenizer),
+            fingerprints: (self.weights_fingerprint()?, plan.tokenizer),
             range,
             weights: &plan.weights,
             embedding: plan.embedding,

@@ -37,11 +37,12 @@ pub enum ProfilesError {
 
 impl Profiles {
     /// Reads the profiles beside a model. Those of other weights are left out, with a warning: a
-    /// fine-tune's folder may have been copied from its base.
+    /// fine-tune's folder may have been copied from its base. Of a model in part, whose weights are not
+    /// known, they came from the same hub as its shards, and are taken as they are.
     ///
     /// # Errors
     /// When one cannot be read or is damaged.
-    pub fn load(model: &Path, weights: Fingerprint) -> Result<Self, ProfilesError> {
+    pub fn load(model: &Path, weights: Option<Fingerprint>) -> Result<Self, ProfilesError> {
         let folder = model.join(FOLDER);
         let mut profiles = BTreeMap::new();
         let entries = match std::fs::read_dir(&folder) {
@@ -70,7 +71,7 @@ impl Profiles {
                 continue;
             }
             let profile = read(&path)?;
-            match profile.weights() == weights.0 {
+            match weights.is_none_or(|weights| profile.weights() == weights.0) {
                 true => _ = profiles.insert(profile.split(), Arc::new(profile)),
                 false => tracing::warn!(
                     path = %path.display(),

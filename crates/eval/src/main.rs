@@ -17,7 +17,7 @@ fn main() -> anyhow::Result<()> {
         .with_writer(std::io::stderr)
         .init();
     let model = cli.command.model_mut();
-    model.model = locate(&model.model, ProgressTo::Terminal)?.directory;
+    model.model = locate(&model.model, None, ProgressTo::Terminal)?.directory;
     match cli.command {
         Command::Perplexity(args) => print(&perplexity::perplexity(&args)?, args.json),
         Command::Compare(args) => print(&compare::compare(&args)?, args.json),

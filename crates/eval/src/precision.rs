@@ -8,13 +8,15 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use tandem_codec::Profile;
 use tandem_engine::{Compute, ModelFiles};
-use tandem_model::{DeviceName, Precision};
+use tandem_model::{DeviceName, Fingerprint, Precision};
 
 /// Both sides of a model.
 #[derive(Debug)]
 pub struct Sides {
     /// The model as it is.
     pub model: ModelFiles,
+    /// The fingerprint of its weights.
+    pub weights: Fingerprint,
     front: Side,
     back: Side,
     device: DeviceName,
@@ -35,6 +37,7 @@ impl Sides {
     /// When one cannot be opened, or a package was made of another model.
     pub fn open(args: &ModelArgs, precision: &PrecisionArgs) -> Result<Self> {
         let model = ModelFiles::open(&args.model)?;
+        let own = model.weights_fingerprint()?;
         if model.package().is_some() {
             return Err(EvalError::PackageAsModel(args.model.clone()));
         }
@@ -43,7 +46,7 @@ impl Sides {
                 None => None,
                 Some(directory) => {
                     let files = ModelFiles::open(directory)?;
-                    if files.weights_fingerprint != model.weights_fingerprint {
+                    if files.weights_fingerprint()? != own {
                         return Err(EvalError::OtherModel {
                             package: directory.clone(),
                             model: args.model.clone(),
@@ -68,6 +71,7 @@ impl Sides {
             front: side(&p.front_package, p.front_weights.clone(), p.front_kv)?,
             back: side(&p.back_package, p.back_weights.clone(), p.back_kv)?,
             model,
+            weights: own,
             device: args.device,
         })
     }

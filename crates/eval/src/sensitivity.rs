@@ -140,7 +140,7 @@ impl<'a> Costs<'a> {
                 .collect(),
         });
         Sensitivity {
-            weights_fingerprint: self.sides.model.weights_fingerprint.to_string(),
+            weights_fingerprint: self.sides.weights.to_string(),
             tokens: self.tokens,
             types: self.types,
             kv: self.kv,

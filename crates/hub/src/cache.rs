@@ -6,6 +6,7 @@
 //! models--owner--name/blobs/<hash>                a file's content
 //! models--owner--name/blobs/<hash>.incomplete     what has arrived of it
 //! models--owner--name/snapshots/<commit>/<file>   a link to the content
+//! models--owner--name/snapshots/<commit>/.tandem-shards.json    the SHA-256 of each shard, here or not
 //! models--owner--name/.tandem/<commit>.json       the commit's listing: what there is to fetch
 //! .locks/models--owner--name/<hash>.lock          held while the content arrives
 //! ```
@@ -23,6 +24,9 @@ use std::path::{Path, PathBuf};
 
 /// Where a snapshot has files in a folder of their own.
 const SUBFOLDER: &str = "codec";
+/// In a snapshot of shards: an object from each shard's name to its SHA-256 in hexadecimal. Whoever loads
+/// a part of the shards tells by it which model they are of.
+const SHARDS: &str = ".tandem-shards.json";
 
 /// A model's part of the cache.
 pub(crate) struct RepoCache {
@@ -99,6 +103,25 @@ impl RepoCache {
             && let Ok(text) = serde_json::to_vec(listing)
         {
             _ = write_whole(&self.listing_path(&listing.commit), &text);
+        }
+    }
+
+    /// Whether it is known which shards a commit has, whichever of them are here.
+    pub(crate) fn knows_shards(&self, commit: &str) -> bool {
+        self.snapshot(commit).join(SHARDS).is_file()
+    }
+
+    /// Notes the SHA-256 of a commit's shards in its snapshot.
+    pub(crate) fn note_shards(
+        &self,
+        commit: &str,
+        hashes: &BTreeMap<String, String>,
+    ) -> Result<(), HubError> {
+        let path = self.snapshot(commit).join(SHARDS);
+        let text = serde_json::to_vec(hashes).unwrap_or_default();
+        match std::fs::read(&path) {
+            Ok(noted) if noted == text => Ok(()),
+            _ => write_whole(&path, &text),
         }
     }
 

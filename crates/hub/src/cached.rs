@@ -74,6 +74,11 @@ fn missing(
     match weights {
         Weights::Single => Ok(None),
         Weights::Sharded => {
+            let wanted = match cache.knows_shards(&listing.commit) {
+                true => wanted,
+                // Some of them would be a part of nobody knows what.
+                false => Wanted::All,
+            };
             let shards = read_index(cache, &listing.commit, wanted)?;
             Ok(shards.iter().find(lacks).map(RepoPath::to_string))
         }

@@ -4,6 +4,7 @@ use crate::attempts::{Attempts, Failed};
 use crate::cache::RepoCache;
 use crate::cached::{Cached, MAX_COMPANION, read_index, within};
 use crate::client::Client;
+use crate::content_hash::ContentHash;
 use crate::download::{Download, Tally};
 use crate::error::HubError;
 use crate::hub_id::HubId;
@@ -13,6 +14,7 @@ use crate::repo_path::RepoPath;
 use crate::repository::Repository;
 use crate::selection::{self, INDEX, Wanted, Weights};
 use crate::settings::Settings;
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 /// No file of weights is larger.
@@ -148,6 +150,7 @@ impl Fetch<'_> {
         files.retain(|path| selection::is_companion(path.as_str()));
         files.push(RepoPath::new(weights.first_file())?);
         let mut tally = Tally::default();
+        let mut hashes = None;
         if weights == Weights::Sharded {
             let index = RepoPath::new(INDEX)?;
             // Before all others, since it says how many there are; too small to be shown.
@@ -156,12 +159,12 @@ impl Fetch<'_> {
                 step => on_progress(step),
             };
             self.bring_file(&mut listing, &index, &mut tally, &mut quiet)?;
-            for shard in read_index(self.cache, &listing.commit, wanted)? {
-                if !listing.has(shard.as_str()) {
-                    return Err(self.file_missing(shard.as_str(), Some(INDEX)));
-                }
-                files.push(shard);
-            }
+            hashes = self.shard_hashes(&mut listing, on_progress)?;
+            let wanted = match hashes {
+                Some(_) => wanted,
+                None => Wanted::All,
+            };
+            files.extend(read_index(self.cache, &listing.commit, wanted)?);
         }
         tally = Tally {
             received: tally.received,
@@ -181,6 +184,9 @@ impl Fetch<'_> {
         for path in &files {
             self.bring_file(&mut listing, path, &mut tally, on_progress)?;
         }
+        if let Some(hashes) = hashes {
+            self.cache.note_shards(&listing.commit, &hashes)?;
+        }
         // Last, so that what they promise is there.
         self.cache.note_listing(&listing);
         if self.id.pinned_commit().is_none() {
@@ -192,6 +198,25 @@ impl Fetch<'_> {
             received: tally.received,
             outdated: None,
         })
+    }
+
+    /// The SHA-256 of every shard, by name; none where the hub gives a hash of another kind for one.
+    fn shard_hashes(
+        &self,
+        listing: &mut Listing,
+        on_progress: &mut OnProgress<'_>,
+    ) -> Result<Option<BTreeMap<String, String>>, HubError> {
+        let mut hashes = BTreeMap::new();
+        for shard in read_index(self.cache, &listing.commit, Wanted::All)? {
+            if !listing.has(shard.as_str()) {
+                return Err(self.file_missing(shard.as_str(), Some(INDEX)));
+            }
+            match self.content(listing, &shard, on_progress)?.hash {
+                ContentHash::Sha256(hex) => _ = hashes.insert(shard.into(), hex),
+                ContentHash::GitBlob(_) | ContentHash::Opaque(_) => return Ok(None),
+            }
+        }
+        Ok(Some(hashes))
     }
 
     fn bring_file(

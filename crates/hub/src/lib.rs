@@ -8,7 +8,8 @@
 //! ```
 //!
 //! [`fetch`] is the whole of it. A side that needs a part of the layers says so by the names of its
-//! tensors ([`Wanted::Tensors`]), and only the shards with such tensors are brought.
+//! tensors ([`Wanted::Tensors`]), and only the shards with such tensors are brought. `.tandem-shards.json`
+//! in the snapshot then has the SHA-256 of all, also of those that were not.
 //!
 //! The hub is not trusted with this machine: paths, sizes, counts and redirections are checked, and no
 //! file has its name before its hash is right. It is trusted with the token, which no other host gets.
@@ -33,5 +34,5 @@ pub use error::HubError;
 pub use fetch::{Snapshot, fetch, fetch_with};
 pub use hub_id::{HubId, HubIdError};
 pub use progress::{OnProgress, Progress};
-pub use selection::Wanted;
+pub use selection::{IsWanted, Wanted};
 pub use settings::{Settings, Token};

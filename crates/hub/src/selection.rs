@@ -35,10 +35,14 @@ const MAX_SHARDS: usize = 10_000;
 pub enum Wanted<'a> {
     /// Every shard.
     All,
-    /// The shards that hold at least one tensor of whose name this is true. A model in one file comes
-    /// whole.
-    Tensors(&'a dyn Fn(&str) -> bool),
+    /// The shards that hold at least one tensor for which this is true. A model in one file comes whole,
+    /// and so does one whose hub does not give the SHA-256 of every shard: without them nobody could
+    /// tell which weights these are a part of.
+    Tensors(&'a IsWanted<'a>),
 }
+
+/// Whether a side needs a tensor, from its name and from which others there are.
+pub type IsWanted<'a> = dyn Fn(&str, &dyn Fn(&str) -> bool) -> bool + 'a;
 
 /// Where a model's weights lie.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -125,7 +129,9 @@ pub(crate) fn shards(index: &[u8], wanted: Wanted<'_>) -> Result<BTreeSet<RepoPa
         }
         let is_wanted = match wanted {
             Wanted::All => true,
-            Wanted::Tensors(is_wanted) => is_wanted(tensor),
+            Wanted::Tensors(is_wanted) => {
+                is_wanted(tensor, &|other| index.weight_map.contains_key(other))
+            }
         };
         if is_wanted {
             shards.insert(path);
@@ -212,8 +218,10 @@ mod tests {
                 .collect()
         };
         assert_eq!(names(Wanted::All), ["1.safetensors", "2.safetensors"]);
-        assert_eq!(names(Wanted::Tensors(&|t| t == "b")), ["2.safetensors"]);
-        assert!(names(Wanted::Tensors(&|_| false)).is_empty());
+        assert_eq!(names(Wanted::Tensors(&|t, _| t == "b")), ["2.safetensors"]);
+        assert!(names(Wanted::Tensors(&|_, _| false)).is_empty());
+        let unless_b = |t: &str, has: &dyn Fn(&str) -> bool| t == "a.0" && !has("b");
+        assert!(names(Wanted::Tensors(&unless_b)).is_empty());
         for bad in [
             "../1.safetensors",
             "/1.safetensors",

@@ -97,7 +97,7 @@ fn offline_the_cache_is_all_there_is() {
         error.to_string().contains("HF_HUB_OFFLINE forbids"),
         "{error}"
     );
-    let front = |tensor: &str| tensor.contains("layers.0.");
+    let front = |tensor: &str, _: &dyn Fn(&str) -> bool| tensor.contains("layers.0.");
     fetch_with(&settings, &id("o/n"), Wanted::Tensors(&front), &mut |_| {}).unwrap();
     server.requests();
     for id in [id("o/n"), pinned()] {

@@ -6,7 +6,7 @@
 mod hub_server;
 
 use hub_server::{COMMIT, HubServer, SHARDED, SINGLE, fetch, id, pinned};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use tandem_hub::{HubError, Progress, Wanted, fetch_with};
 
@@ -42,7 +42,8 @@ fn a_snapshot_has_what_is_loaded_and_nothing_else() {
         "original/LICENSE",
     ];
     let wanted = SHARDED.iter().filter(|(name, _)| !unwanted.contains(name));
-    let names = wanted.clone().map(|(name, _)| (*name).to_owned()).collect();
+    let names = wanted.clone().map(|(name, _)| (*name).to_owned());
+    let names = names.chain([".tandem-shards.json".to_owned()]).collect();
     assert_eq!(files(&snapshot.directory, ""), names);
     for (name, bytes) in wanted.clone() {
         assert_eq!(
@@ -68,7 +69,9 @@ fn a_side_brings_the_shards_of_its_tensors_only() {
     let server = HubServer::start(SHARDED);
     let cache = tempfile::tempdir().unwrap();
     let settings = server.settings(cache.path());
-    let front = |tensor: &str| tensor.contains("embed") || tensor.contains("layers.0.");
+    let front = |tensor: &str, _: &dyn Fn(&str) -> bool| {
+        tensor.contains("embed") || tensor.contains("layers.0.")
+    };
     let snapshot = fetch_with(&settings, &id("o/n"), Wanted::Tensors(&front), &mut |_| {}).unwrap();
     let shards = |names: BTreeSet<String>| -> Vec<String> {
         names
@@ -78,9 +81,18 @@ fn a_side_brings_the_shards_of_its_tensors_only() {
     };
     let found = shards(files(&snapshot.directory, ""));
     assert_eq!(found, ["model-00001-of-00003.safetensors"]);
+    let noted = std::fs::read(snapshot.directory.join(".tandem-shards.json")).unwrap();
+    let noted: BTreeMap<String, String> = serde_json::from_slice(&noted).unwrap();
+    let all = SHARDED
+        .iter()
+        .filter(|(name, _)| name.starts_with("model-0"));
+    let hashes = all.map(|(name, bytes)| ((*name).to_owned(), hub_server::sha256(bytes)));
+    assert_eq!(noted, hashes.collect());
     // Another side of the same model, in the same cache, takes what is missing and no more.
     server.requests();
-    let back = |tensor: &str| tensor.contains("layers.2.") || tensor.contains("norm");
+    let back = |tensor: &str, _: &dyn Fn(&str) -> bool| {
+        tensor.contains("layers.2.") || tensor.contains("norm")
+    };
     let snapshot = fetch_with(&settings, &pinned(), Wanted::Tensors(&back), &mut |_| {}).unwrap();
     let found = shards(files(&snapshot.directory, ""));
     assert_eq!(
@@ -96,6 +108,26 @@ fn a_side_brings_the_shards_of_its_tensors_only() {
         format!("store GET /content/{shard}"),
     ];
     assert_eq!(server.requests(), requests);
+}
+
+/// Nobody could tell which weights some of the shards are a part of.
+#[test]
+fn a_side_brings_all_shards_where_their_hashes_are_not_known() {
+    let server = HubServer::start(SHARDED);
+    server.change(|hub| (hub.bare, hub.opaque) = (true, true));
+    let cache = tempfile::tempdir().unwrap();
+    let settings = server.settings(cache.path());
+    let front = |tensor: &str, _: &dyn Fn(&str) -> bool| tensor.contains("layers.0.");
+    for _ in 0..2 {
+        let wanted = Wanted::Tensors(&front);
+        let snapshot = fetch_with(&settings, &id("o/n"), wanted, &mut |_| {}).unwrap();
+        let found = files(&snapshot.directory, "");
+        assert!(
+            found.contains("model-00003-of-00003.safetensors"),
+            "{found:?}"
+        );
+        assert!(!found.contains(".tandem-shards.json"), "{found:?}");
+    }
 }
 
 #[test]

@@ -10,8 +10,10 @@
 //!
 //! [`docs/models.md`]: ../../../docs/models.md
 
+mod part;
 mod reporter;
 
+pub use part::Part;
 pub use reporter::ProgressTo;
 
 use reporter::Reporter;
@@ -51,10 +53,11 @@ pub enum SourceError {
 }
 
 /// Finds the model of this name. Blocks while it is fetched or imported, and reports how far that is.
+/// Of a model on the hub that is in shards, those of `part` are brought, or all.
 ///
 /// # Errors
 /// When there is none, or it cannot be brought.
-pub fn locate(name: &Path, report: ProgressTo) -> Result<Located, SourceError> {
+pub fn locate(name: &Path, part: Option<Part>, report: ProgressTo) -> Result<Located, SourceError> {
     if name.is_dir() {
         return Ok(Located {
             directory: name.to_owned(),
@@ -76,7 +79,7 @@ pub fn locate(name: &Path, report: ProgressTo) -> Result<Located, SourceError> {
         return Err(unknown("there is no such file".to_owned()));
     }
     match name.to_str().map(str::parse::<HubId>) {
-        Some(Ok(id)) => fetched(&id, report),
+        Some(Ok(id)) => fetched(&id, part.as_ref(), report),
         Some(Err(error)) => Err(unknown(format!("there is no such directory, and {error}"))),
         None => Err(unknown("there is no such directory".to_owned())),
     }
@@ -96,9 +99,15 @@ fn imported(file: &Path, report: ProgressTo) -> Result<Located, SourceError> {
     })
 }
 
-fn fetched(id: &HubId, report: ProgressTo) -> Result<Located, SourceError> {
+fn fetched(id: &HubId, part: Option<&Part>, report: ProgressTo) -> Result<Located, SourceError> {
     let mut reporter = Reporter::new(report, format!("fetching {id}"));
-    let snapshot = tandem_hub::fetch(id, Wanted::All, &mut |progress| reporter.fetch(&progress))
+    let of_part =
+        |tensor: &str, has: &dyn Fn(&str) -> bool| part.is_none_or(|p| p.has(tensor, has));
+    let wanted = match part {
+        Some(_) => Wanted::Tensors(&of_part),
+        None => Wanted::All,
+    };
+    let snapshot = tandem_hub::fetch(id, wanted, &mut |progress| reporter.fetch(&progress))
         .map_err(|error| SourceError::Hub(Box::new(error)))?;
     if let Some(why) = &snapshot.outdated {
         tracing::warn!(
@@ -139,7 +148,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let model = folder.path().join("my-model");
         std::fs::create_dir(&model).unwrap();
-        let located = locate(&model, ProgressTo::Log).unwrap();
+        let located = locate(&model, None, ProgressTo::Log).unwrap();
         assert_eq!((located.directory, &*located.name), (model, "my-model"));
     }
 
@@ -155,7 +164,7 @@ mod tests {
             Path::new("no/such/directory"),
             Path::new("nothing"),
         ] {
-            let message = locate(name, ProgressTo::Log).unwrap_err().to_string();
+            let message = locate(name, None, ProgressTo::Log).unwrap_err().to_string();
             for kind in ["a directory", ".gguf", "Hugging Face Hub"] {
                 assert!(message.contains(kind), "{message}");
             }

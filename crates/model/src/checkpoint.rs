@@ -1,9 +1,11 @@
 //! The safetensors files of a model directory: one `model.safetensors`, or several with an index.
 
 pub(crate) mod mapped;
+pub(crate) mod shards;
 pub(crate) mod stored_matrix;
 
 use crate::checkpoint::mapped::MappedBytes;
+use crate::checkpoint::shards::ShardHashes;
 use crate::error::{ModelError, Result};
 use half::{bf16, f16};
 use safetensors::Dtype;
@@ -25,6 +27,10 @@ const MAX_HEADER: u64 = 100_000_000;
 pub struct Checkpoint {
     files: Vec<CheckpointFile>,
     tensors: BTreeMap<String, Entry>,
+    /// Tensors in shards that were not fetched, and the shard of each.
+    absent: BTreeMap<String, String>,
+    /// Of a model in shards that says what they are.
+    hashes: Option<ShardHashes>,
     /// What to name in a message about a tensor that is nowhere.
     origin: PathBuf,
 }
@@ -65,15 +71,24 @@ impl Checkpoint {
     /// # Errors
     /// When a file is missing, malformed, or shorter than its header says.
     pub fn open(directory: &Path) -> Result<Self> {
+        Self::open_as(directory, false)
+    }
+
+    /// As [`Checkpoint::open`], of a directory that may lack shards: those of layers that nobody asked
+    /// for when it was fetched. It has to say which shards the model has ([`ShardHashes`]).
+    ///
+    /// # Errors
+    /// As [`Checkpoint::open`] says.
+    pub fn open_part(directory: &Path) -> Result<Self> {
+        Self::open_as(directory, true)
+    }
+
+    fn open_as(directory: &Path, may_lack_shards: bool) -> Result<Self> {
         let index = directory.join(INDEX);
         if !index.exists() {
             return Self::open_file(&directory.join(SINGLE));
         }
-        let mut checkpoint = Self {
-            files: Vec::new(),
-            tensors: BTreeMap::new(),
-            origin: index.clone(),
-        };
+        let mut checkpoint = Self::empty(&index);
         let text = std::fs::read(&index).map_err(|source| ModelError::Read {
             path: index.clone(),
             source,
@@ -83,14 +98,23 @@ impl Checkpoint {
         let mut names: Vec<&String> = parsed.weight_map.values().collect();
         names.sort();
         names.dedup();
+        checkpoint.hashes = ShardHashes::read(directory)?.filter(|hashes| hashes.are_of(&names));
+        let may_lack_shards = may_lack_shards && checkpoint.hashes.is_some();
         for name in names {
             if !is_file_name(name) {
                 return Err(unusable(&index, format!("{name:?} is not a file name")));
             }
-            checkpoint.add_file(&directory.join(name), Some((&parsed, name)))?;
+            let path = directory.join(name);
+            if may_lack_shards && !path.exists() {
+                let tensors = parsed.weight_map.iter().filter(|(_, file)| *file == name);
+                let absent = tensors.map(|(tensor, file)| (tensor.clone(), file.clone()));
+                checkpoint.absent.extend(absent);
+                continue;
+            }
+            checkpoint.add_file(&path, Some((&parsed, name)))?;
         }
         for (tensor, file) in &parsed.weight_map {
-            if !checkpoint.tensors.contains_key(tensor) {
+            if !checkpoint.tensors.contains_key(tensor) && !checkpoint.absent.contains_key(tensor) {
                 return Err(ModelError::MissingTensor {
                     path: directory.join(file),
                     tensor: tensor.clone(),
@@ -106,13 +130,19 @@ impl Checkpoint {
     /// # Errors
     /// As [`Checkpoint::open`].
     pub fn open_file(path: &Path) -> Result<Self> {
-        let mut checkpoint = Self {
-            files: Vec::new(),
-            tensors: BTreeMap::new(),
-            origin: path.to_owned(),
-        };
+        let mut checkpoint = Self::empty(path);
         checkpoint.add_file(path, None)?;
         Ok(checkpoint)
+    }
+
+    fn empty(origin: &Path) -> Self {
+        Self {
+            files: Vec::new(),
+            tensors: BTreeMap::new(),
+            absent: BTreeMap::new(),
+            hashes: None,
+            origin: origin.to_owned(),
+        }
     }
 
     fn add_file(&mut self, path: &Path, index: Option<(&Index, &String)>) -> Result<()> {
@@ -174,6 +204,21 @@ impl Checkpoint {
             file,
         });
         Ok(())
+    }
+
+    /// True when every tensor is here.
+    pub fn is_whole(&self) -> bool {
+        self.absent.is_empty()
+    }
+
+    /// True for a model in shards.
+    pub(crate) fn is_sharded(&self) -> bool {
+        self.origin.ends_with(INDEX)
+    }
+
+    /// What the directory says of the model's shards.
+    pub(crate) fn shard_hashes(&self) -> Option<&ShardHashes> {
+        self.hashes.as_ref()
     }
 
     /// True when a tensor of this name is stored.
@@ -267,6 +312,12 @@ impl Checkpoint {
 
     fn entry(&self, name: &str) -> Result<&Entry> {
         self.tensors.get(name).ok_or_else(|| {
+            if let Some(file) = self.absent.get(name) {
+                return ModelError::ShardNotFetched {
+                    path: self.origin.with_file_name(file),
+                    tensor: name.to_owned(),
+                };
+            }
             let last = name.rsplit('.').nth(1).unwrap_or(name);
             let near = self.tensors.keys().find(|k| k.contains(last));
             ModelError::MissingTensor {

@@ -55,6 +55,23 @@ pub enum ModelError {
         /// How many there are, and what a near miss is called.
         hint: String,
     },
+    /// A tensor is in a shard that was not fetched with the others.
+    #[error(
+        "{path}: not here: it has tensor {tensor}, and the model was fetched for other layers; name it by \
+         its hub id, which brings what is missing"
+    )]
+    ShardNotFetched {
+        /// The shard.
+        path: PathBuf,
+        /// The tensor.
+        tensor: String,
+    },
+    /// Only a part of the model's shards is here, where all of its weights are needed.
+    #[error("{path}: some of the model's shards were not fetched, and all are needed here")]
+    InPart {
+        /// The model's directory.
+        path: PathBuf,
+    },
     /// A tensor has another shape than the config implies.
     #[error("{path}: tensor {tensor} has shape {found:?}, the config implies {expected:?}")]
     TensorShape {

@@ -1,6 +1,7 @@
 //! The identity of a model's weights, so that a fine-tune of the same shape cannot pair with its
 //! base by accident.
 
+use crate::checkpoint::shards::ShardHashes;
 use crate::checkpoint::{Checkpoint, Section};
 use crate::config::ModelConfig;
 use crate::error::{ModelError, Result};
@@ -28,36 +29,118 @@ impl fmt::Debug for Fingerprint {
     }
 }
 
+/// Which weights a model has, as far as this machine can tell.
+///
+/// A model of which only some shards are here cannot be hashed, but its hub says what all its files are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Identity {
+    weights: Option<Fingerprint>,
+    files: Option<Fingerprint>,
+}
+
+impl Identity {
+    /// Of a model that is here whole: by its weights, and by its files where it is in shards.
+    pub fn whole(weights: Fingerprint, files: Option<Fingerprint>) -> Self {
+        Self {
+            weights: Some(weights),
+            files,
+        }
+    }
+
+    /// Of a model that is here in part: by its files.
+    pub fn of_files(files: Fingerprint) -> Self {
+        Self {
+            weights: None,
+            files: Some(files),
+        }
+    }
+
+    /// The weights' fingerprint, see [`weights_fingerprint`]; `None` for a model in part.
+    pub fn weights(&self) -> Option<Fingerprint> {
+        self.weights
+    }
+
+    /// The files' fingerprint: BLAKE3 over each shard's name and SHA-256 in the order of names, then the
+    /// architecture's fields. `None` for a model that is not in shards.
+    pub fn files(&self) -> Option<Fingerprint> {
+        self.files
+    }
+
+    /// Whether two models have the same weights; `None` where that cannot be told.
+    pub fn is(&self, other: &Self) -> Option<bool> {
+        let same = |a: Option<Fingerprint>, b: Option<Fingerprint>| Some(a? == b?);
+        // Other files may hold the same weights, cut in other places.
+        let by_files = || same(self.files, other.files);
+        same(self.weights, other.weights).or_else(by_files)
+    }
+}
+
+impl fmt::Display for Identity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.weights.or(self.files) {
+            Some(fingerprint) => fingerprint.fmt(f),
+            None => f.write_str("unknown"),
+        }
+    }
+}
+
 /// What the cache holds: valid while every file keeps its size and time.
 #[derive(Serialize, Deserialize, PartialEq)]
 struct Cached {
     files: Vec<(String, u64, u128)>,
     canonical_config: String,
     fingerprint: String,
+    /// Of the files, where they are shards of which nothing else says what they are.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    files_fingerprint: Option<String>,
 }
 
-/// The fingerprint of a checkpoint's weights: BLAKE3 over each tensor's name, type, shape and
-/// bytes in name order, then the architecture's fields.
+/// The identity of a checkpoint's weights.
 ///
-/// It is computed once and kept beside the model when that directory can be written to.
+/// What has to be computed for it is computed once and kept beside the model when that directory can be
+/// written to.
 ///
 /// # Errors
 /// When a file cannot be read.
-pub fn weights_fingerprint(
+pub fn identity(
     directory: &Path,
     config: &ModelConfig,
     checkpoint: &Checkpoint,
-) -> Result<Fingerprint> {
-    let files = stamps(checkpoint)?;
-    let cache = directory.join(CACHE);
-    if let Some(found) = read_cache(&cache, &files, &config.canonical()) {
-        return Ok(found);
+) -> Result<Identity> {
+    let said = checkpoint.shard_hashes();
+    let said = said.map(|hashes| files_fingerprint(config, hashes));
+    match said {
+        Some(files) if !checkpoint.is_whole() => return Ok(Identity::of_files(files)),
+        _ => {}
     }
-    let fingerprint = compute(config, checkpoint)?;
+    let is_to_compute = checkpoint.is_sharded() && said.is_none();
+    let cache = directory.join(CACHE);
+    let stamps = stamps(checkpoint)?;
+    let kept = read_cache(&cache, &stamps, &config.canonical());
+    if let Some(kept) = kept
+        && (kept.files.is_some() || !is_to_compute)
+    {
+        return Ok(Identity {
+            files: said.or(kept.files),
+            ..kept
+        });
+    }
+    let weights = match kept.and_then(|kept| kept.weights) {
+        Some(weights) => weights,
+        None => compute(config, checkpoint)?,
+    };
+    let files = match is_to_compute {
+        true => {
+            let hashes = ShardHashes::of_files(checkpoint.paths())?;
+            Some(files_fingerprint(config, &hashes))
+        }
+        false => None,
+    };
     let entry = Cached {
-        files,
+        files: stamps,
         canonical_config: config.canonical(),
-        fingerprint: fingerprint.to_string(),
+        fingerprint: weights.to_string(),
+        files_fingerprint: files.map(|files| files.to_string()),
     };
     // A directory that cannot be written to costs a hash at each start, nothing else.
     if let Ok(text) = serde_json::to_vec(&entry) {
@@ -66,7 +149,33 @@ pub fn weights_fingerprint(
             let _ = std::fs::remove_file(&fresh);
         }
     }
-    Ok(fingerprint)
+    Ok(Identity::whole(weights, said.or(files)))
+}
+
+/// The fingerprint of a whole checkpoint's weights: BLAKE3 over each tensor's name, type, shape and
+/// bytes in name order, then the architecture's fields. Kept as [`identity`] keeps it.
+///
+/// # Errors
+/// When a file cannot be read, or only a part of the weights is here.
+pub fn weights_fingerprint(
+    directory: &Path,
+    config: &ModelConfig,
+    checkpoint: &Checkpoint,
+) -> Result<Fingerprint> {
+    let identity = identity(directory, config, checkpoint)?;
+    identity.weights().ok_or_else(|| ModelError::InPart {
+        path: directory.to_owned(),
+    })
+}
+
+fn files_fingerprint(config: &ModelConfig, hashes: &ShardHashes) -> Fingerprint {
+    let mut hasher = blake3::Hasher::new_derive_key("tandem files fingerprint v1");
+    for (name, sha256) in hashes.iter() {
+        hash_text(&mut hasher, name);
+        hasher.update(sha256);
+    }
+    hash_text(&mut hasher, &config.canonical());
+    Fingerprint(*hasher.finalize().as_bytes())
 }
 
 fn compute(config: &ModelConfig, checkpoint: &Checkpoint) -> Result<Fingerprint> {
@@ -123,11 +232,18 @@ fn stamps(checkpoint: &Checkpoint) -> Result<Vec<(String, u64, u128)>> {
         .collect()
 }
 
-fn read_cache(cache: &Path, files: &[(String, u64, u128)], canonical: &str) -> Option<Fingerprint> {
+fn read_cache(cache: &Path, files: &[(String, u64, u128)], canonical: &str) -> Option<Identity> {
     let cached: Cached = serde_json::from_slice(&std::fs::read(cache).ok()?).ok()?;
     if cached.files != files || cached.canonical_config != canonical {
         return None;
     }
-    let hash = blake3::Hash::from_hex(&cached.fingerprint).ok()?;
-    Some(Fingerprint(*hash.as_bytes()))
+    let read = |hex: &str| {
+        let hash = blake3::Hash::from_hex(hex).ok()?;
+        Some(Fingerprint(*hash.as_bytes()))
+    };
+    let files = match cached.files_fingerprint {
+        Some(hex) => Some(read(&hex)?),
+        None => None,
+    };
+    Some(Identity::whole(read(&cached.fingerprint)?, files))
 }

@@ -44,7 +44,7 @@ pub use config::{Architecture, ModelConfig};
 pub use device::{DeviceName, UnknownDevice};
 pub use embedding::Embedding;
 pub use error::{ModelError, Result};
-pub use fingerprint::{Fingerprint, weights_fingerprint};
+pub use fingerprint::{Fingerprint, Identity, identity, weights_fingerprint};
 pub use kv_cache::KvCache;
 pub use layer_range::LayerRange;
 pub use package::prepare::{EmbeddingType, Preparation};

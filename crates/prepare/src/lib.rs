@@ -94,7 +94,7 @@ pub fn prepare(
         "{} is there already",
         args.out.display()
     );
-    let model = locate(&args.model, ProgressTo::Terminal)?.directory;
+    let model = locate(&args.model, None, ProgressTo::Terminal)?.directory;
     let files = ModelFiles::open(&model)
         .with_context(|| format!("cannot open the model in {}", model.display()))?;
     let tokenizer = Tokenizer::load(&model)?;

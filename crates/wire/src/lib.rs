@@ -6,7 +6,7 @@ mod sampling;
 mod size;
 mod status;
 
-pub use description::{description, fingerprint, held_layers};
+pub use description::{bytes, description, fingerprint, held_layers, identity};
 pub use sampling::{finish_reason, parameters, token_logprobs};
 pub use size::{GRPC_PREFIX_BYTES, message_bytes, token_id_bytes};
 pub use status::{engine_status, ledger_status, parameter_status};

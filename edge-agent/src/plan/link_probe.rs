@@ -67,6 +67,7 @@ pub fn opening(cloud: &v1::DescribeBackResponse) -> v1::Open {
             max: PROTOCOL_VERSION,
         }),
         weights_fingerprint: model.weights_fingerprint,
+        files_fingerprint: model.files_fingerprint,
         tokenizer_fingerprint: model.tokenizer_fingerprint,
         split: cloud.first_layer,
         codecs: cloud.codecs.first().cloned().into_iter().collect(),

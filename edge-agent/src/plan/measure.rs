@@ -58,7 +58,7 @@ pub fn identity(config: &EdgeConfig, files: &ModelFiles, choices: &Choices) -> I
         threads: config.thread_count(),
         libtorch: tandem_model::libtorch_version().to_owned(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
-        weights_fingerprint: files.weights_fingerprint.to_string(),
+        weights_fingerprint: files.identity.to_string(),
         profiles: (0..files.config.layers).filter_map(profile).collect(),
         weights: choices
             .weights

@@ -162,7 +162,7 @@ impl<'a> Pass<'a> {
     fn learn(&mut self) {
         let rows = self.walk.learn.clone();
         let hidden = self.sides.model.config.hidden;
-        let weights = self.sides.model.weights_fingerprint.0;
+        let weights = self.sides.weights.0;
         let split = u16::try_from(self.walk.cut).unwrap_or(u16::MAX);
         let reflections = self.args.reflections;
         let fit = move || tandem_codec::fit(&rows, hidden, weights, split, reflections);

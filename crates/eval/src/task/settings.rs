@@ -47,7 +47,7 @@ impl Settings {
         let hex = |bytes: [u8; 32]| bytes.iter().map(|b| format!("{b:02x}")).collect();
         Self {
             task: args.task,
-            weights: sides.model.weights_fingerprint.to_string(),
+            weights: sides.weights.to_string(),
             device: args.model.device.to_string(),
             precision: sides.report(),
             cut: cut

@@ -88,6 +88,8 @@ pub struct Hub {
     pub gated: Option<&'static str>,
     /// Whether the listing has neither sizes nor hashes, as some mirrors' have not.
     pub bare: bool,
+    /// Whether contents have tags of which nobody knows how they are made.
+    pub opaque: bool,
     /// Bodies of these files end after so many bytes, once for each entry.
     pub cuts: HashMap<String, Vec<usize>>,
     /// Bodies of these files pause after so many bytes, once and for ever.
@@ -346,7 +348,7 @@ async fn resolve(
         let Some(bytes) = hub.files.get(&file).filter(|_| commit == COMMIT) else {
             return coded(404, "EntryNotFound");
         };
-        if is_lfs(&file) {
+        if is_lfs(&file) && !hub.opaque {
             let location = match &hub.redirect {
                 Some(location) => location.clone(),
                 None => {

@@ -74,6 +74,12 @@ impl WeightScheme {
         own
     }
 
+    /// True where a layer of any model may have matrices of four bits.
+    pub fn names_int4(&self) -> bool {
+        let mut named = self.layers.values().chain([&self.all]);
+        named.any(|weights| matches!(weights, WeightType::Int4(_)))
+    }
+
     /// True where some matrices of a range's layers have four bits.
     pub(crate) fn has_int4(&self, range: LayerRange) -> bool {
         let mut layers = range.start()..range.end();

@@ -3,11 +3,13 @@
 use crate::fixture::{Fixture, models};
 use crate::rewritten::Tensors;
 use safetensors::tensor::Dtype;
+use sha2::{Digest as _, Sha256};
 use std::fs::OpenOptions;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 use tandem_model::{
-    Architecture, Checkpoint, Fingerprint, ModelConfig, RopeScaling, weights_fingerprint,
+    Architecture, Checkpoint, Fingerprint, Identity, ModelConfig, RopeScaling, identity,
+    weights_fingerprint,
 };
 use tempfile::TempDir;
 
@@ -283,4 +285,80 @@ fn a_directory_that_cannot_be_written_to_only_costs_time() {
     permissions.set_mode(0o755);
     std::fs::set_permissions(directory.path(), permissions).unwrap();
     assert_eq!(found, expected);
+}
+
+/// What the directory of a model in part says of its shards.
+fn note_shards(directory: &Path, shards: &[PathBuf]) {
+    let hashes: std::collections::BTreeMap<String, String> = shards
+        .iter()
+        .map(|path| {
+            let hash = Sha256::digest(std::fs::read(path).unwrap());
+            let hash = hash.iter().map(|byte| format!("{byte:02x}")).collect();
+            (path.file_name().unwrap().to_str().unwrap().to_owned(), hash)
+        })
+        .collect();
+    let note = serde_json::to_vec(&hashes).unwrap();
+    std::fs::write(directory.join(".tandem-shards.json"), note).unwrap();
+}
+
+fn identity_of(directory: &Path, config: &ModelConfig) -> Identity {
+    let checkpoint = Checkpoint::open_part(directory).unwrap();
+    identity(directory, config, &checkpoint).unwrap()
+}
+
+#[test]
+fn a_model_in_part_is_known_by_its_files() {
+    let fixture = Fixture::open("llama-mha-untied-bias");
+    let tensors = Tensors::of(&fixture);
+    let cut = || {
+        let directory = tempfile::tempdir().unwrap();
+        let shards = tensors.write_cut(directory.path(), 1);
+        (directory, shards)
+    };
+    let (plain, _) = cut();
+    let plain = identity_of(plain.path(), &fixture.config);
+    assert_eq!(plain.weights(), Some(of(&tensors, &fixture.config)));
+    let halves = [0, 1].map(|removed| {
+        let (directory, shards) = cut();
+        note_shards(directory.path(), &shards);
+        let whole = identity_of(directory.path(), &fixture.config);
+        // What the note says is what hashing the files says.
+        assert_eq!(whole, plain);
+        std::fs::remove_file(&shards[removed]).unwrap();
+        let half = identity_of(directory.path(), &fixture.config);
+        assert_eq!((half.weights(), half.files()), (None, whole.files()));
+        half
+    });
+    assert_eq!(halves[0].is(&halves[1]), Some(true));
+    assert_eq!(halves[0].is(&plain), Some(true));
+    let single = Identity::whole(plain.weights().unwrap(), None);
+    assert_eq!(single.is(&plain), Some(true));
+    assert_eq!(single.is(&halves[0]), None);
+    let mut other = tensors.clone();
+    other.get("model.norm.weight").fill(0.5);
+    let directory = tempfile::tempdir().unwrap();
+    other.write_cut(directory.path(), 1);
+    let other = identity_of(directory.path(), &fixture.config);
+    assert_eq!(other.is(&halves[0]), Some(false));
+}
+
+/// A fingerprint that an earlier release has kept is completed, not computed again.
+#[test]
+fn hashes_of_shards_are_kept_beside_the_fingerprint() {
+    let fixture = Fixture::open("llama-mha-untied-bias");
+    let directory = tempfile::tempdir().unwrap();
+    Tensors::of(&fixture).write_sharded(directory.path());
+    let whole = identity_of(directory.path(), &fixture.config);
+    let cache = directory.path().join(CACHE);
+    let mut kept: serde_json::Value =
+        serde_json::from_slice(&std::fs::read(&cache).unwrap()).unwrap();
+    let files = whole.files().unwrap().to_string();
+    assert_eq!(kept["files_fingerprint"], files);
+    let forged = "ab".repeat(32);
+    kept["fingerprint"] = forged.clone().into();
+    kept.as_object_mut().unwrap().remove("files_fingerprint");
+    std::fs::write(&cache, kept.to_string()).unwrap();
+    let again = identity_of(directory.path(), &fixture.config);
+    assert_eq!(again.weights().unwrap().to_string(), forged);
+    assert_eq!(again.files(), whole.files());
 }

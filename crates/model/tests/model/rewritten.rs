@@ -61,9 +61,24 @@ impl Tensors {
 
     /// As two files with an index, the tensors dealt out in turn.
     pub(crate) fn write_sharded(&self, directory: &Path) -> [PathBuf; 2] {
+        let names: Vec<&String> = self.0.keys().collect();
+        self.write_two(directory, |name| {
+            names.iter().position(|n| *n == name).unwrap() % 2
+        })
+    }
+
+    /// As two files with an index: the front of a model cut at a layer, and all else.
+    pub(crate) fn write_cut(&self, directory: &Path, layer: usize) -> [PathBuf; 2] {
+        let is_back = |name: &str| match name.strip_prefix("model.layers.") {
+            Some(rest) => rest.split('.').next().unwrap().parse::<usize>().unwrap() >= layer,
+            None => !name.starts_with("model.embed_tokens"),
+        };
+        self.write_two(directory, |name| usize::from(is_back(name)))
+    }
+
+    fn write_two(&self, directory: &Path, place: impl Fn(&str) -> usize) -> [PathBuf; 2] {
         let shard = |n: usize| format!("model-0000{}-of-00002.safetensors", n + 1);
         let names: Vec<&String> = self.0.keys().collect();
-        let place = |name: &str| names.iter().position(|n| *n == name).unwrap() % 2;
         let map: BTreeMap<&str, String> = names
             .iter()
             .map(|n| (n.as_str(), shard(place(n))))

@@ -5,7 +5,7 @@ use crate::pipeline::Pipeline;
 use crate::rewritten::{Tensors, index_of, load_whole, says};
 use serde_json::json;
 use std::path::Path;
-use tandem_model::Checkpoint;
+use tandem_model::{Checkpoint, Device, LayerRange, Segment, WeightType};
 
 fn write_index(directory: &Path, weight_map: serde_json::Value) {
     let index = json!({ "metadata": { "total_size": 1 }, "weight_map": weight_map });
@@ -161,4 +161,41 @@ fn an_index_that_cannot_be_is_refused() {
         let error = Checkpoint::open(directory.path()).unwrap_err();
         says(error, &["model.safetensors.index.json", "not a usable"]);
     }
+}
+
+#[test]
+fn shards_may_be_missing_only_where_it_is_said_which_there_are() {
+    let fixture = Fixture::open("llama-mha-untied-bias");
+    let directory = tempfile::tempdir().unwrap();
+    let [_, second] = Tensors::of(&fixture).write_cut(directory.path(), 1);
+    let name = second.file_name().unwrap().to_str().unwrap().to_owned();
+    std::fs::remove_file(&second).unwrap();
+    let note = directory.path().join(".tandem-shards.json");
+    let hash = "ab".repeat(32);
+    let missing = |error| says(error, &[&*name, "No such file"]);
+    missing(Checkpoint::open_part(directory.path()).unwrap_err());
+    // Of another set of shards.
+    std::fs::write(&note, json!({ name.clone(): hash }).to_string()).unwrap();
+    missing(Checkpoint::open_part(directory.path()).unwrap_err());
+    for damaged in ["", "[]", "{\"a\":3}", "{\"a\":\"ab\"}"] {
+        std::fs::write(&note, damaged).unwrap();
+        let error = Checkpoint::open_part(directory.path()).unwrap_err();
+        says(error, &[".tandem-shards.json"]);
+    }
+    let both = json!({ "model-00001-of-00002.safetensors": hash, name.clone(): hash });
+    std::fs::write(&note, both.to_string()).unwrap();
+    missing(Checkpoint::open(directory.path()).unwrap_err());
+    let part = Checkpoint::open_part(directory.path()).unwrap();
+    assert!(!part.is_whole());
+    let load = |start, end| {
+        let range = LayerRange::new(start, end, fixture.config.layers).unwrap();
+        let precision = WeightType::F32.into();
+        let config = &fixture.config;
+        Segment::load(&part, config, range, &precision, Device::Cpu, |_| {})
+    };
+    load(0, 1).unwrap();
+    says(
+        load(0, 2).unwrap_err(),
+        &[&*name, "model.layers.1.", "hub id"],
+    );
 }
