@@ -189,3 +189,32 @@ fn text_status(error: &TextError) -> Status {
         _ => failure(Code::Internal, "TEXT", message),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::path::Path;
+
+    #[tokio::test]
+    async fn so_many_prompts_wait_and_no_more() {
+        let model =
+            Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/fixtures/models/llama-bf16");
+        let tokenizer = Tokenizer::load(&model).unwrap();
+        let prompts = Arc::new(Prompts::new(tokenizer, ChatTemplate::load(&model)));
+        let ask = |prompts: Arc<Prompts>| async move { prompts.of_text("a".to_owned(), 100).await };
+        let turn = Arc::clone(&prompts.turns).acquire_owned().await.unwrap();
+        let waiting: Vec<_> = (0..AT_ONCE + WAITING)
+            .map(|_| tokio::spawn(ask(Arc::clone(&prompts))))
+            .collect();
+        while prompts.places.available_permits() > 0 {
+            tokio::task::yield_now().await;
+        }
+        let refused = ask(Arc::clone(&prompts)).await.unwrap_err();
+        assert_eq!(refused.code(), Code::ResourceExhausted, "{refused}");
+        drop(turn);
+        for answer in waiting {
+            assert!(!answer.await.unwrap().unwrap().is_empty());
+        }
+        ask(prompts).await.unwrap();
+    }
+}
