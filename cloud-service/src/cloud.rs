@@ -6,11 +6,12 @@ use crate::config::{AcceptProfiles, CloudConfig};
 use std::time::Duration;
 use tandem_codec::Codec;
 use tandem_engine::{Back, Engine, KvBudget, ModelFiles, Profiles};
-use tandem_model::{Fingerprint, Identity, ModelConfig, ModelError};
+use tandem_model::ModelError;
 use tandem_proto::v1;
 use tandem_service::auth::Peer;
 use tandem_service::drain::DrainSignal;
 use tandem_service::machine;
+use tandem_shape::{Fingerprint, Identity, ModelConfig};
 use tandem_wire::PROTOCOL_VERSION;
 
 /// A loaded back and its terms.

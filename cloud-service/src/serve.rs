@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 use tandem_engine::{Engine, KvBudget, ModelFiles};
-use tandem_model::{Fingerprint, ModelError};
+use tandem_model::ModelError;
 use tandem_model_source::{ProgressTo, locate};
 use tandem_proto::v1::FILE_DESCRIPTOR_SET;
 use tandem_proto::v1::split_service_server::{SERVICE_NAME, SplitServiceServer};
@@ -20,6 +20,7 @@ use tandem_service::drain::Drain;
 use tandem_service::health::Health;
 use tandem_service::metrics::{PrometheusHandle, Upkeep};
 use tandem_service::{admin, grpc, logging, metrics, reflection, traces};
+use tandem_shape::Fingerprint;
 use tandem_text::Tokenizer;
 use tokio::net::TcpListener;
 

@@ -8,7 +8,6 @@ use std::path::PathBuf;
 use std::time::Duration;
 use tandem_codec::Codec;
 use tandem_engine::Compute;
-use tandem_model::{DeviceName, WeightType};
 use tandem_planner::Objective;
 use tandem_service::auth::AuthSettings;
 use tandem_service::config::{
@@ -18,6 +17,7 @@ use tandem_service::grpc::{TransportConfig, endpoint, is_loopback, is_tls};
 use tandem_service::logging::LogConfig;
 use tandem_service::tls::{ClientTlsSettings, TlsSettings, check_listener};
 use tandem_service::traces::TracesConfig;
+use tandem_shape::{DeviceName, WeightType};
 use tonic::transport::Endpoint;
 
 /// Every default, commented.

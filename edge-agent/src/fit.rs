@@ -1,7 +1,7 @@
 //! Whether a cloud fits this edge: both halves of the same model, and layers from where the edge ends.
 
-use tandem_model::Identity;
 use tandem_proto::v1;
+use tandem_shape::Identity;
 
 /// Why an edge and its cloud cannot work together.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

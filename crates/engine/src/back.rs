@@ -11,7 +11,8 @@ use bytes::Bytes;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tandem_codec::{Limits, Profile};
-use tandem_model::{KvCache, LayerRange, ModelConfig, Segment, Tensor};
+use tandem_model::{KvCache, Segment, Tensor};
+use tandem_shape::{LayerRange, ModelConfig};
 
 /// The most rows of one step: enough for the matrix products to be efficient, few enough for a decode
 /// row of another session to wait for. Waiting prefills of one session are merged to as many, and

@@ -4,6 +4,7 @@ use crate::sampler::SampleError;
 use std::sync::Arc;
 use tandem_codec::{DecodeError, EncodeError};
 use tandem_model::ModelError;
+use tandem_shape::ShapeError;
 
 /// An error of the engine.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -73,5 +74,11 @@ pub enum EngineError {
 impl From<ModelError> for EngineError {
     fn from(error: ModelError) -> Self {
         Self::Model(Arc::new(error))
+    }
+}
+
+impl From<ShapeError> for EngineError {
+    fn from(error: ShapeError) -> Self {
+        ModelError::from(error).into()
     }
 }

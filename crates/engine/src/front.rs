@@ -8,7 +8,8 @@ use bytes::Bytes;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tandem_codec::{Encoded, Profile};
-use tandem_model::{KvCache, LayerRange, ModelConfig, Segment};
+use tandem_model::{KvCache, Segment};
+use tandem_shape::{LayerRange, ModelConfig};
 
 /// Embedding and layers `0..split`, and the encoder behind them.
 #[derive(Debug)]

@@ -2,7 +2,8 @@
 //! cuts of a model in one pass.
 
 use crate::error::EngineError;
-use tandem_model::{LayerRange, Segment};
+use tandem_model::Segment;
+use tandem_shape::LayerRange;
 
 /// The layers of a half, to be run one by one. Keeps nothing between calls.
 #[derive(Debug, Clone, Copy)]

@@ -8,8 +8,11 @@ use std::fmt::Display;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use tandem_model::{
-    Checkpoint, DeviceName, EmbeddingType, Fingerprint, Identity, KvType, LayerRange, Manifest,
-    ModelConfig, ModelError, Package, Precision, Preparation, Segment, UnknownDevice, WeightScheme,
+    Checkpoint, EmbeddingType, Manifest, ModelError, Package, Preparation, Segment,
+};
+use tandem_shape::{
+    DeviceName, Fingerprint, Identity, KvType, LayerRange, ModelConfig, Precision, ShapeError,
+    UnknownDevice, WeightScheme,
 };
 
 /// The files of a model: its shape is known and its tensors are found, but nothing is loaded.
@@ -35,6 +38,12 @@ pub enum OpenError {
     /// A codec profile beside it.
     #[error(transparent)]
     Profiles(#[from] ProfilesError),
+}
+
+impl From<ShapeError> for OpenError {
+    fn from(error: ShapeError) -> Self {
+        Self::Model(error.into())
+    }
 }
 
 /// How a half computes.
@@ -310,7 +319,7 @@ impl ModelFiles {
             &self.config,
             range,
             &precision,
-            compute.device.open()?,
+            tandem_model::open_device(compute.device)?,
             on_layer,
         )
     }

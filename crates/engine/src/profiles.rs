@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use tandem_codec::{MAX_PROFILE_BYTES, Profile, ProfileError};
-use tandem_model::Fingerprint;
+use tandem_shape::Fingerprint;
 
 /// Where profiles lie in a model's directory.
 const FOLDER: &str = "codec";

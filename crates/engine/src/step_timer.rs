@@ -16,7 +16,7 @@ use crate::scheduler::Priority;
 use bytes::Bytes;
 use std::time::{Duration, Instant};
 use tandem_codec::{Codec, Encoder};
-use tandem_model::ModelConfig;
+use tandem_shape::ModelConfig;
 
 /// How long a half that decodes waits for the other one and the link: a token's time and more.
 const PAUSE: Duration = Duration::from_millis(25);

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::thread::available_parallelism;
 use tandem_codec::{Codec, MAX_REFLECTIONS};
-use tandem_model::{DeviceName, KvType, WeightScheme, WeightType};
+use tandem_shape::{DeviceName, KvType, WeightScheme, WeightType};
 
 /// Measures a model through the engine that serves it.
 ///

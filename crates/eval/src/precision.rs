@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use tandem_codec::Profile;
 use tandem_engine::{Compute, ModelFiles};
-use tandem_model::{DeviceName, Fingerprint, Precision};
+use tandem_shape::{DeviceName, Fingerprint, Precision};
 
 /// Both sides of a model.
 #[derive(Debug)]

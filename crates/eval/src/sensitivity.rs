@@ -12,10 +12,10 @@ use std::collections::BTreeMap;
 use std::fmt;
 use tandem_codec::{Codec, Profile};
 use tandem_engine::{Back, Compute, Front, KvBudget};
-use tandem_model::{Fingerprint, KvType, WeightScheme, WeightType};
 use tandem_planner::{
     CodecSensitivity, CutSensitivity, KvSensitivity, Sensitivity, TypeSensitivity,
 };
+use tandem_shape::{Fingerprint, KvType, WeightScheme, WeightType};
 
 /// What has been measured so far.
 #[derive(Debug)]

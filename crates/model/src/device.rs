@@ -1,70 +1,25 @@
-//! Where a segment computes.
+//! Opens the device that a name stands for.
 
 use crate::error::{ModelError, Result};
-use std::fmt;
-use std::str::FromStr;
+use tandem_shape::DeviceName;
 use tch::Device;
 
-/// A device as people write it: `cpu`, `cuda` or `cuda:1`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum DeviceName {
-    /// The processor.
-    #[default]
-    Cpu,
-    /// A CUDA device by number; needs a libtorch built for CUDA.
-    Cuda(usize),
-}
-
-impl DeviceName {
-    /// The device, if it is there. Call it on the thread that will compute.
-    ///
-    /// # Errors
-    /// When libtorch was built without CUDA or sees no such device.
-    pub fn open(self) -> Result<Device> {
-        match self {
-            Self::Cpu => Ok(Device::Cpu),
-            Self::Cuda(number) => {
-                let devices = tch::Cuda::device_count().max(0) as usize;
-                if number < devices {
-                    return Ok(Device::Cuda(number));
-                }
-                Err(ModelError::Device {
-                    device: self.to_string(),
-                    why: format!(
-                        "libtorch sees {devices} CUDA devices; set LIBTORCH to a CUDA build"
-                    ),
-                })
+/// The device, if it is there. Call it on the thread that will compute.
+///
+/// # Errors
+/// When libtorch was built without CUDA or sees no such device.
+pub fn open_device(name: DeviceName) -> Result<Device> {
+    match name {
+        DeviceName::Cpu => Ok(Device::Cpu),
+        DeviceName::Cuda(number) => {
+            let devices = tch::Cuda::device_count().max(0) as usize;
+            if number < devices {
+                return Ok(Device::Cuda(number));
             }
-        }
-    }
-}
-
-impl fmt::Display for DeviceName {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Cpu => f.write_str("cpu"),
-            Self::Cuda(number) => write!(f, "cuda:{number}"),
-        }
-    }
-}
-
-/// A name that is no device.
-#[derive(Debug, thiserror::Error)]
-#[error("{0:?} is not a device; cpu, cuda and cuda:N are")]
-pub struct UnknownDevice(String);
-
-impl FromStr for DeviceName {
-    type Err = UnknownDevice;
-
-    fn from_str(name: &str) -> Result<Self, Self::Err> {
-        match name {
-            "cpu" => Ok(Self::Cpu),
-            "cuda" => Ok(Self::Cuda(0)),
-            _ => name
-                .strip_prefix("cuda:")
-                .and_then(|n| n.parse().ok())
-                .map(Self::Cuda)
-                .ok_or_else(|| UnknownDevice(name.to_owned())),
+            Err(ModelError::Device {
+                device: name.to_string(),
+                why: format!("libtorch sees {devices} CUDA devices; set LIBTORCH to a CUDA build"),
+            })
         }
     }
 }
@@ -74,30 +29,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_device_is_read_as_it_is_written() {
-        for (text, device) in [
-            ("cpu", DeviceName::Cpu),
-            ("cuda:0", DeviceName::Cuda(0)),
-            ("cuda:3", DeviceName::Cuda(3)),
-        ] {
-            assert_eq!(text.parse::<DeviceName>().unwrap(), device);
-            assert_eq!(device.to_string(), text);
-        }
-        assert_eq!("cuda".parse::<DeviceName>().unwrap(), DeviceName::Cuda(0));
-    }
-
-    #[test]
-    fn what_is_no_device_is_named() {
-        for text in ["", "gpu", "CPU", "cuda:", "cuda:-1", "cuda:one", "cpu:0"] {
-            let message = text.parse::<DeviceName>().unwrap_err().to_string();
-            assert!(message.contains(&format!("{text:?}")), "{message}");
-        }
-    }
-
-    #[test]
     fn a_device_that_is_not_there_is_refused_by_name() {
-        assert_eq!(DeviceName::Cpu.open().unwrap(), Device::Cpu);
-        let message = DeviceName::Cuda(1000).open().unwrap_err().to_string();
+        assert_eq!(open_device(DeviceName::Cpu).unwrap(), Device::Cpu);
+        let message = open_device(DeviceName::Cuda(1000)).unwrap_err().to_string();
         assert!(message.contains("cuda:1000"), "{message}");
     }
 }

@@ -3,7 +3,7 @@
 use crate::checkpoint::Checkpoint;
 use crate::checkpoint::stored_matrix::StoredMatrix;
 use crate::error::{ModelError, Result};
-use crate::precision::WeightType;
+use tandem_shape::WeightType;
 use tch::{Device, Tensor};
 
 /// A memory-mapped `[vocabulary, hidden]` table.

@@ -1,12 +1,14 @@
 //! What can go wrong with a model, with the values a person needs to mend it.
 
-use crate::layer_range::LayerRange;
-use crate::precision::WeightType;
 use std::path::PathBuf;
+use tandem_shape::{LayerRange, ShapeError, WeightType};
 
 /// An error of this crate.
 #[derive(Debug, thiserror::Error)]
 pub enum ModelError {
+    /// The model's description, or a part of it that it does not have.
+    #[error(transparent)]
+    Shape(#[from] ShapeError),
     /// A file could not be read.
     #[error("cannot read {path}: {source}")]
     Read {
@@ -14,28 +16,6 @@ pub enum ModelError {
         path: PathBuf,
         /// Why.
         source: std::io::Error,
-    },
-    /// `config.json` does not say what it must, or not in a form we know.
-    #[error("{path}: {key}: {problem}")]
-    Config {
-        /// The file.
-        path: PathBuf,
-        /// The key concerned.
-        key: String,
-        /// What is wrong with it.
-        problem: String,
-    },
-    /// `config.json` asks for something that this crate does not do.
-    #[error("{path}: {key} = {value} is not supported{hint}")]
-    Unsupported {
-        /// The file.
-        path: PathBuf,
-        /// The key concerned.
-        key: String,
-        /// Its value.
-        value: String,
-        /// What is supported instead, starting with a separator, or nothing.
-        hint: String,
     },
     /// A checkpoint file is not what it should be.
     #[error("{path}: not a usable safetensors file: {problem}")]
@@ -118,16 +98,6 @@ pub enum ModelError {
         /// Where the file ends.
         found: u64,
     },
-    /// A layer range that the model does not have.
-    #[error("layers {start}..{end} are not a range within the model's {layers}")]
-    LayerRange {
-        /// First layer.
-        start: usize,
-        /// One past the last layer.
-        end: usize,
-        /// Layers of the model.
-        layers: usize,
-    },
     /// A package holds a matrix in integers, and others are asked for.
     #[error("{tensor} is stored in integers, and cannot be held as {asked}")]
     StoredInIntegers {
@@ -178,18 +148,6 @@ pub enum ModelError {
         path: PathBuf,
         /// Why.
         source: std::io::Error,
-    },
-    /// A weight scheme names what the segment does not hold.
-    #[error("{scheme} names {part}, and this segment holds layers {start}..{end}")]
-    SchemePart {
-        /// The scheme.
-        scheme: String,
-        /// What it names.
-        part: String,
-        /// First layer.
-        start: usize,
-        /// One past the last layer.
-        end: usize,
     },
     /// More positions than the cache was allocated for.
     #[error("position {position} is past the granted context of {capacity}")]

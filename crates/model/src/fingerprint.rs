@@ -1,88 +1,15 @@
-//! The identity of a model's weights, so that a fine-tune of the same shape cannot pair with its
-//! base by accident.
+//! Finds out which weights a model has, see [`Identity`].
 
 use crate::checkpoint::shards::ShardHashes;
 use crate::checkpoint::{Checkpoint, Section};
-use crate::config::ModelConfig;
 use crate::error::{ModelError, Result};
 use serde::{Deserialize, Serialize};
-use std::fmt;
 use std::io::{Read as _, Seek as _, SeekFrom};
 use std::path::Path;
 use std::time::UNIX_EPOCH;
+use tandem_shape::{Fingerprint, Identity, ModelConfig};
 
 const CACHE: &str = ".tandem-fingerprint.json";
-
-/// A BLAKE3 hash.
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
-pub struct Fingerprint(pub [u8; 32]);
-
-impl fmt::Display for Fingerprint {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
-    }
-}
-
-impl fmt::Debug for Fingerprint {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(self, f)
-    }
-}
-
-/// Which weights a model has, as far as this machine can tell.
-///
-/// A model of which only some shards are here cannot be hashed, but its hub says what all its files are.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Identity {
-    weights: Option<Fingerprint>,
-    files: Option<Fingerprint>,
-}
-
-impl Identity {
-    /// Of a model that is here whole: by its weights, and by its files where it is in shards.
-    pub fn whole(weights: Fingerprint, files: Option<Fingerprint>) -> Self {
-        Self {
-            weights: Some(weights),
-            files,
-        }
-    }
-
-    /// Of a model that is here in part: by its files.
-    pub fn of_files(files: Fingerprint) -> Self {
-        Self {
-            weights: None,
-            files: Some(files),
-        }
-    }
-
-    /// The weights' fingerprint, see [`weights_fingerprint`]; `None` for a model in part.
-    pub fn weights(&self) -> Option<Fingerprint> {
-        self.weights
-    }
-
-    /// The files' fingerprint: BLAKE3 over each shard's name and SHA-256 in the order of names, then the
-    /// architecture's fields. `None` for a model that is not in shards.
-    pub fn files(&self) -> Option<Fingerprint> {
-        self.files
-    }
-
-    /// Whether two models have the same weights; `None` where that cannot be told.
-    pub fn is(&self, other: &Self) -> Option<bool> {
-        let same = |a: Option<Fingerprint>, b: Option<Fingerprint>| Some(a? == b?);
-        // Other files may hold the same weights, cut in other places.
-        let by_files = || same(self.files, other.files);
-        same(self.weights, other.weights).or_else(by_files)
-    }
-}
-
-impl fmt::Display for Identity {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.weights.or(self.files) {
-            Some(fingerprint) => fingerprint.fmt(f),
-            None => f.write_str("unknown"),
-        }
-    }
-}
 
 /// What the cache holds: valid while every file keeps its size and time.
 #[derive(Serialize, Deserialize, PartialEq)]
@@ -118,14 +45,11 @@ pub fn identity(
     let stamps = stamps(checkpoint)?;
     let kept = read_cache(&cache, &stamps, &config.canonical());
     if let Some(kept) = kept
-        && (kept.files.is_some() || !is_to_compute)
+        && (kept.files().is_some() || !is_to_compute)
     {
-        return Ok(Identity {
-            files: said.or(kept.files),
-            ..kept
-        });
+        return Ok(with_files(kept, said));
     }
-    let weights = match kept.and_then(|kept| kept.weights) {
+    let weights = match kept.and_then(|kept| kept.weights()) {
         Some(weights) => weights,
         None => compute(config, checkpoint)?,
     };
@@ -166,6 +90,13 @@ pub fn weights_fingerprint(
     identity.weights().ok_or_else(|| ModelError::InPart {
         path: directory.to_owned(),
     })
+}
+
+fn with_files(kept: Identity, files: Option<Fingerprint>) -> Identity {
+    match kept.weights() {
+        Some(weights) => Identity::whole(weights, files.or(kept.files())),
+        None => kept,
+    }
 }
 
 fn files_fingerprint(config: &ModelConfig, hashes: &ShardHashes) -> Fingerprint {

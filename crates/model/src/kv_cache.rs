@@ -6,12 +6,10 @@ mod packed;
 mod tensors;
 
 use crate::attention::Vectors;
-use crate::config::ModelConfig;
 use crate::error::{ModelError, Result};
-use crate::layer_range::LayerRange;
-use crate::precision::KvType;
 pub(crate) use layout::{GROUP, PANEL};
 pub(crate) use packed::{HeadRows, HeadRowsMut, PackedKv};
+use tandem_shape::{KvType, LayerRange, ModelConfig};
 use tch::Device;
 pub(crate) use tensors::TensorKv;
 

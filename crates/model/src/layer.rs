@@ -2,14 +2,14 @@
 
 use crate::attention::{Attention, StepGeometry};
 use crate::checkpoint::Checkpoint;
-use crate::config::ModelConfig;
 use crate::error::Result;
+use crate::kinds::ComputeKind;
 use crate::kv_cache::KvCache;
 use crate::linear::Linear;
 use crate::mlp::Mlp;
 use crate::norm::RmsNorm;
-use crate::precision::WeightType;
 use crate::quantise::input_squares::InputSquares;
+use tandem_shape::{ModelConfig, WeightType};
 use tch::{Device, Kind, Tensor};
 
 #[derive(Debug)]

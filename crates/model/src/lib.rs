@@ -17,41 +17,34 @@
 
 mod attention;
 mod checkpoint;
-mod config;
 mod device;
 mod elementwise;
 mod embedding;
 mod error;
 mod fingerprint;
 mod gemm;
+mod kinds;
 mod kv_cache;
 mod layer;
-mod layer_range;
 mod linear;
 mod matrices;
 mod mlp;
 mod norm;
 mod package;
 mod plain_layer;
-mod precision;
 mod quantise;
 mod rope;
 mod segment;
 mod workers;
 
 pub use checkpoint::{Checkpoint, StoredTensor};
-pub use config::{Architecture, ModelConfig};
-pub use device::{DeviceName, UnknownDevice};
+pub use device::open_device;
 pub use embedding::Embedding;
 pub use error::{ModelError, Result};
-pub use fingerprint::{Fingerprint, Identity, identity, weights_fingerprint};
+pub use fingerprint::{identity, weights_fingerprint};
 pub use kv_cache::KvCache;
-pub use layer_range::LayerRange;
 pub use package::prepare::{EmbeddingType, Preparation};
 pub use package::{FileEntry, Layers, Manifest, Package, Source};
-pub use precision::weight_scheme::{InvalidScheme, WeightScheme};
-pub use precision::{Group, KvType, Precision, UnknownKvType, UnknownWeightType, WeightType};
-pub use rope::{Rope, RopeScaling};
 pub use segment::Segment;
 pub use tch::{Device, Tensor};
 

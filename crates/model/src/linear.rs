@@ -4,10 +4,11 @@ use crate::checkpoint::Checkpoint;
 use crate::checkpoint::stored_matrix::StoredMatrix;
 use crate::error::{ModelError, Result};
 use crate::gemm::Panels;
+use crate::kinds::ComputeKind;
 use crate::matrices::{Stacked, Stored};
-use crate::precision::WeightType;
 use crate::quantise::coded_row::{CodedRow, Form};
 use crate::quantise::input_squares::InputSquares;
+use tandem_shape::WeightType;
 use tch::{Device, Tensor};
 
 /// Bytes of f32 that are packed at once, and of a file that stay mapped in behind them.
@@ -251,7 +252,7 @@ impl Stored {
 mod tests {
     use super::*;
     use crate::matrices::Input;
-    use crate::precision::Group;
+    use tandem_shape::Group;
 
     fn peak() -> u64 {
         let status = std::fs::read_to_string("/proc/self/status").unwrap();

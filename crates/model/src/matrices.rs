@@ -2,8 +2,8 @@
 
 use crate::checkpoint::Checkpoint;
 use crate::checkpoint::stored_matrix::codes_name;
-use crate::config::ModelConfig;
 use crate::embedding::EMBEDDING;
+use tandem_shape::ModelConfig;
 
 /// What a head is called that is not the embedding.
 pub(crate) const HEAD: &str = "lm_head";

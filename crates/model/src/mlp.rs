@@ -1,12 +1,11 @@
 //! The gated MLP: `down(silu(gate(x)) · up(x))` (SwiGLU, arXiv 2002.05202).
 
 use crate::checkpoint::Checkpoint;
-use crate::config::ModelConfig;
 use crate::error::Result;
 use crate::linear::Linear;
 use crate::matrices::Stacked;
-use crate::precision::WeightType;
 use crate::quantise::input_squares::InputSquares;
+use tandem_shape::{ModelConfig, WeightType};
 use tch::{Device, Tensor};
 
 #[derive(Debug)]

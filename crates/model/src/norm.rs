@@ -2,8 +2,8 @@
 
 use crate::attention::Vectors;
 use crate::checkpoint::Checkpoint;
-use crate::config::ModelConfig;
 use crate::error::Result;
+use tandem_shape::ModelConfig;
 use tch::{Device, Kind, Tensor};
 
 /// `x / sqrt(mean(x²) + eps) · w`, in f32.

@@ -10,14 +10,12 @@ mod weights_file;
 
 use crate::checkpoint::Checkpoint;
 use crate::error::{ModelError, Result};
-use crate::fingerprint::Fingerprint;
-use crate::layer_range::LayerRange;
 use crate::package::prepare::EmbeddingType;
-use crate::precision::weight_scheme::WeightScheme;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::io::Read as _;
 use std::path::{Component, Path, PathBuf};
+use tandem_shape::{Fingerprint, LayerRange, WeightScheme};
 
 /// The manifest's name.
 pub(crate) const MANIFEST: &str = "tandem-package.json";

@@ -4,21 +4,20 @@
 use crate::attention::StepGeometry;
 use crate::attention::Vectors;
 use crate::checkpoint::Checkpoint;
-use crate::config::ModelConfig;
 use crate::elementwise::for_each_row;
 use crate::embedding::Embedding;
 use crate::error::{ModelError, Result};
+use crate::kinds::ComputeKind;
 use crate::kv_cache::KvCache;
 use crate::kv_cache::LayerKv;
 use crate::layer::Layer;
-use crate::layer_range::LayerRange;
 use crate::linear::Linear;
 use crate::matrices::Stacked;
 use crate::norm::RmsNorm;
 use crate::plain_layer::{PlainLayer, PlainStep, Scratch};
-use crate::precision::{Precision, WeightType};
 use crate::quantise::input_squares::{InputSquares, SquaresOfLayers};
 use crate::rope::Angles;
+use tandem_shape::{LayerRange, ModelConfig, Precision, ShapeError, WeightType};
 use tch::{Device, Kind, Tensor};
 
 /// The loaded layers of a model.
@@ -247,11 +246,11 @@ impl Segment {
     fn check_holds(&self, range: LayerRange) -> Result<()> {
         match self.range.contains(range) {
             true => Ok(()),
-            false => Err(ModelError::LayerRange {
+            false => Err(ModelError::Shape(ShapeError::LayerRange {
                 start: range.start(),
                 end: range.end(),
                 layers: self.range.end(),
-            }),
+            })),
         }
     }
 

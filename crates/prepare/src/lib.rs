@@ -9,9 +9,10 @@ use std::ops::Range;
 use std::path::PathBuf;
 use std::time::Instant;
 use tandem_engine::{ModelFiles, PackagePlan};
-use tandem_model::{EmbeddingType, Fingerprint, Manifest, WeightScheme};
+use tandem_model::{EmbeddingType, Manifest};
 use tandem_model_source::{ProgressTo, locate};
 use tandem_service::progress::Progress;
+use tandem_shape::{Fingerprint, WeightScheme};
 use tandem_text::{Corpus, Tokenizer};
 
 /// Flags that both servers' commands have.

@@ -1,7 +1,7 @@
 //! A model as both servers describe it.
 
-use tandem_model::{Fingerprint, Identity, ModelConfig, Precision};
 use tandem_proto::v1::{HeldLayers, ModelDescription};
+use tandem_shape::{Fingerprint, Identity, ModelConfig, Precision};
 
 /// The description of a model.
 pub fn description(

@@ -6,6 +6,7 @@ use tandem_engine::sampler::ParameterErrors;
 use tandem_engine::{EngineError, LedgerError};
 use tandem_model::ModelError;
 use tandem_service::status::{bad_request, failure, resource_exhausted, unavailable};
+use tandem_shape::ShapeError;
 use tonic::{Code, Status};
 
 /// How long a client refused for want of memory should wait: about an answer's length.
@@ -20,7 +21,9 @@ pub fn engine_status(error: &EngineError) -> Status {
                 failure(Code::OutOfRange, "CONTEXT_FULL", message)
             }
             ModelError::TokenId { .. } => bad_request("TOKEN_ID", [("token_ids", message)]),
-            ModelError::LayerRange { .. } => failure(Code::FailedPrecondition, "SPLIT", message),
+            ModelError::Shape(ShapeError::LayerRange { .. }) => {
+                failure(Code::FailedPrecondition, "SPLIT", message)
+            }
             _ => failure(Code::Internal, "STEP_FAILED", message),
         },
         EngineError::Decode { .. } => bad_request("FRAME", [("rows.frame", message)]),

@@ -10,7 +10,6 @@ use std::str::FromStr as _;
 use std::time::Duration;
 use tandem_codec::Codec;
 use tandem_engine::ModelFiles;
-use tandem_model::{KvType, ModelConfig, WeightScheme, WeightType};
 use tandem_planner::{
     AttentionTimes, CloudProfile, CodecCost, CodecOption, Constraints, EdgeProfile, KvOption,
     LayerTimes, LinkProfile, Objective, Problem, Sensitivity, Space, WeightChoice, WeightOption,
@@ -18,6 +17,7 @@ use tandem_planner::{
 };
 use tandem_proto::v1;
 use tandem_service::machine;
+use tandem_shape::{KvType, ModelConfig, WeightScheme, WeightType};
 use tandem_wire::fingerprint;
 
 /// Plans within this share of the best are as good: less than figures differ from run to run.

@@ -6,8 +6,8 @@ use crate::config::{EdgeConfig, Preset};
 use std::str::FromStr as _;
 use tandem_codec::Codec;
 use tandem_engine::{Compute, ModelFiles};
-use tandem_model::{Group, KvType, WeightScheme, WeightType};
 use tandem_planner::{CodecOption, Objective, Sensitivity};
+use tandem_shape::{Group, KvType, WeightScheme, WeightType};
 
 /// Types of weights from the smallest to the largest.
 const BY_SIZE: [WeightType; 6] = [

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Instant;
 use tandem_codec::{Codec, Decoder, Encoder, Limits, Profile};
 use tandem_engine::{Front, Profiles};
-use tandem_model::Fingerprint;
+use tandem_shape::Fingerprint;
 
 /// Measures all codecs at each cut of a front on the rows of some tokens.
 ///

@@ -13,9 +13,9 @@ use std::time::Duration;
 use tandem_engine::{
     Back, Compute, Engine, Front, KvBudget, ModelFiles, TimedSteps, time_front, time_head,
 };
-use tandem_model::{Fingerprint, KvType, LayerRange, WeightScheme, WeightType};
 use tandem_service::machine;
 use tandem_service::progress::Progress;
+use tandem_shape::{Fingerprint, KvType, LayerRange, WeightScheme, WeightType};
 use tandem_text::Tokenizer;
 
 /// Layers that are measured, at most: more would not be more alike.

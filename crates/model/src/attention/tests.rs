@@ -9,11 +9,12 @@ use super::tile::{Scratch, Tile};
 use super::torch::TorchStep;
 use super::{Heads, Vectors};
 use crate::gemm::Kernel;
+use crate::kinds::ComputeKind;
 use crate::kv_cache::{GROUP, HeadRows, PANEL, PackedKv, TensorKv};
-use crate::precision::KvType;
 use crate::rope::Angles;
 use half::bf16;
 use proptest::prelude::*;
+use tandem_shape::KvType;
 use tch::{Device, Kind, Tensor};
 
 /// Queries, keys and values of some positions.

@@ -10,7 +10,7 @@ use super::forms::{Bytes, Floats, Form, Halves, Nibbles};
 use super::softmax::Sums;
 use super::tile::{Scratch, Tile};
 use crate::gemm::Kernel;
-use crate::precision::KvType;
+use tandem_shape::KvType;
 
 /// The loops for this processor. Made only where it has the instructions that
 /// [`crate::elementwise`] and this module are compiled for.

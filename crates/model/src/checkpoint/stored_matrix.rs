@@ -3,9 +3,9 @@
 use crate::checkpoint::mapped::MappedBytes;
 use crate::checkpoint::{Checkpoint, StoredTensor};
 use crate::error::{ModelError, Result};
-use crate::precision::WeightType;
 use crate::quantise::coded_row::{CodedRow, Form};
 use safetensors::Dtype;
+use tandem_shape::WeightType;
 
 /// A matrix `[outputs, inputs]`, mapped while this lives.
 #[derive(Debug)]

@@ -124,7 +124,7 @@ fn round(x: &[f32], integers: &mut [i16]) -> Scale {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::precision::Group;
+    use tandem_shape::Group;
 
     #[test]
     fn values_are_near_and_their_sum_is_that_of_the_integers() {

@@ -4,10 +4,10 @@ use super::code_kernel;
 use super::codes::{CodePanel, Codes};
 use super::kernel::{Kernel, WIDTH};
 use crate::error::{ModelError, Result};
-use crate::precision::WeightType;
 use crate::quantise::coded_row::{CodedRow, Form};
 use memmap2::MmapMut;
 use std::fmt;
+use tandem_shape::WeightType;
 
 /// A matrix `[outputs, inputs]` in panels of 32 outputs, `[panel][input][output]`: the product of a
 /// row with a panel reads it front to back, as memory likes it, and each value of the row meets

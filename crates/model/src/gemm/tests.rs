@@ -9,10 +9,10 @@ use super::integer_rows::IntegerRows;
 use super::kernel::{Kernel, WIDTH};
 use super::panels::{Panels, Part};
 use super::product::DEPTH;
-use crate::precision::Group;
+use crate::ModelError;
 use crate::quantise::coded_row::{Form, code_rows};
-use crate::{ModelError, WeightType};
 use std::mem::MaybeUninit;
+use tandem_shape::{Group, WeightType};
 use tch::{Kind, Tensor};
 
 /// More than any kernel takes at once, several times over.

@@ -3,10 +3,10 @@
 use super::integers::{eight_bits, four_bits};
 use super::layout::{GROUP, PANEL};
 use crate::error::{ModelError, Result};
-use crate::precision::KvType;
 use half::bf16;
 use memmap2::MmapMut;
 use std::fmt;
+use tandem_shape::KvType;
 
 /// The memory is zeros at first; a page becomes resident when it is written.
 ///

@@ -3,7 +3,8 @@
 
 use super::layout::{GROUP, PANEL};
 use crate::error::Result;
-use crate::precision::KvType;
+use crate::kinds::ComputeKind;
+use tandem_shape::KvType;
 use tch::{Device, Kind, Tensor};
 
 /// Keys and values, `[1, kv_heads, capacity, …]` each.

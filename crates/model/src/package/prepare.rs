@@ -1,20 +1,17 @@
 //! Makes a [`Package`](crate::Package) of a part of a model.
 
 use crate::checkpoint::Checkpoint;
-use crate::config::ModelConfig;
 use crate::error::{ModelError, Result};
-use crate::fingerprint::Fingerprint;
-use crate::layer_range::LayerRange;
 use crate::package::tensors::package_tensors;
 use crate::package::weights_file::{Planned, WeightsFile};
 use crate::package::{FileEntry, MANIFEST, Manifest, Source, WEIGHTS};
-use crate::precision::weight_scheme::WeightScheme;
 use crate::quantise::calibrator::Calibrator;
 use crate::quantise::input_squares::{InputSquares, SquaresOfLayers};
 use serde::{Deserialize, Serialize};
 use std::fs::File;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
+use tandem_shape::{Fingerprint, LayerRange, ModelConfig, WeightScheme};
 
 /// Where a model's codec profiles lie.
 const PROFILES: &str = "codec";

@@ -9,12 +9,12 @@ use crate::error::{ModelError, Result};
 use crate::matrices::{HEAD, Input, Stacked, Stored};
 use crate::package::prepare::{EmbeddingType, Preparation};
 use crate::package::weights_file::{Planned, WeightsFile};
-use crate::precision::WeightType;
 use crate::quantise::calibrator::CodedLayer;
 use crate::quantise::coded_row::{CodedRow, Form, code_rows};
 use crate::quantise::input_squares::InputSquares;
 use half::bf16;
 use safetensors::Dtype;
+use tandem_shape::WeightType;
 
 /// Rows that are read at once.
 const ROWS: usize = 256;

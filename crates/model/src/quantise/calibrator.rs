@@ -5,19 +5,17 @@
 use crate::attention::StepGeometry;
 use crate::checkpoint::Checkpoint;
 use crate::checkpoint::stored_matrix::StoredMatrix;
-use crate::config::ModelConfig;
 use crate::embedding::Embedding;
 use crate::error::Result;
 use crate::kv_cache::KvCache;
 use crate::layer::Layer;
-use crate::layer_range::LayerRange;
 use crate::linear::Linear;
 use crate::matrices::Stacked;
-use crate::precision::{Group, KvType, WeightType};
 use crate::quantise::coded_row::{CodedRow, Form};
 use crate::quantise::gptq::Moments;
 use crate::quantise::input_squares::InputSquares;
 use std::collections::HashMap;
+use tandem_shape::{Group, KvType, LayerRange, ModelConfig, WeightType};
 use tch::{Device, Tensor};
 
 /// The state of all calibration chunks before a layer.

@@ -1,10 +1,10 @@
 //! One output's weights as integers: what matrices in integers are made of, in memory and on disk.
 
-use crate::precision::{Group, WeightType};
 use crate::quantise::{Grid, eight_bits, four_bits};
 use crate::workers::for_each;
 use half::f16;
 use std::sync::OnceLock;
+use tandem_shape::{Group, WeightType};
 
 /// How weights are coded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

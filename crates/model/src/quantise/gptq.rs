@@ -8,11 +8,11 @@
 //! counted as `1 / U[j, j]²`, which is what it costs after all the others have made up for it.
 
 use crate::error::{ModelError, Result};
-use crate::precision::Group;
 use crate::quantise::coded_row::CodedRow;
 use crate::quantise::four_bits;
 use crate::workers::for_each;
 use std::sync::OnceLock;
+use tandem_shape::Group;
 use tch::{Kind, Tensor};
 
 /// Outputs that take turns with a row of the factor while it is in the cache.

@@ -11,11 +11,10 @@
 
 use crate::checkpoint::Checkpoint;
 use crate::checkpoint::stored_matrix::codes_name;
-use crate::config::ModelConfig;
 use crate::embedding::EMBEDDING;
 use crate::error::Result;
 use crate::matrices::{Input, Stacked, Stored};
-use crate::precision::WeightType;
+use tandem_shape::{ModelConfig, WeightType};
 
 /// Rows of the embedding that are looked at, spread over the vocabulary.
 const ROWS: usize = 4096;
@@ -225,11 +224,11 @@ mod tests {
     use crate::attention::StepGeometry;
     use crate::kv_cache::KvCache;
     use crate::layer::Layer;
-    use crate::layer_range::LayerRange;
-    use crate::precision::{Group, KvType};
     use safetensors::Dtype;
     use safetensors::tensor::TensorView;
     use std::path::Path;
+    use tandem_shape::LayerRange;
+    use tandem_shape::{Group, KvType};
     use tch::{Device, Kind, Tensor};
 
     const INT4: WeightType = WeightType::Int4(Group::G32);

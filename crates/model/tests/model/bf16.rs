@@ -2,7 +2,8 @@
 
 use crate::fixture::{BOUND, Fixture};
 use crate::pipeline::{Errors, Pipeline};
-use tandem_model::{LayerRange, Segment, WeightType};
+use tandem_model::Segment;
+use tandem_shape::{LayerRange, WeightType};
 
 /// A rounding in bf16 is 2^16 times one in f32. The errors in f32 are 6e-7 to 5e-6, which makes
 /// 0.04 to 0.3; measured are 0.016 to 0.066. Every mistake in `tests/fixtures/mutations.md` that

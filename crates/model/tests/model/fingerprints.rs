@@ -7,10 +7,8 @@ use sha2::{Digest as _, Sha256};
 use std::fs::OpenOptions;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
-use tandem_model::{
-    Architecture, Checkpoint, Fingerprint, Identity, ModelConfig, RopeScaling, identity,
-    weights_fingerprint,
-};
+use tandem_model::{Checkpoint, identity, weights_fingerprint};
+use tandem_shape::{Architecture, Fingerprint, Identity, ModelConfig, RopeScaling};
 use tempfile::TempDir;
 
 const CACHE: &str = ".tandem-fingerprint.json";

@@ -2,9 +2,8 @@
 
 use safetensors::SafeTensors;
 use std::path::{Path, PathBuf};
-use tandem_model::{
-    Checkpoint, Device, KvType, LayerRange, ModelConfig, Precision, Segment, WeightType,
-};
+use tandem_model::{Checkpoint, Device, Segment};
+use tandem_shape::{KvType, LayerRange, ModelConfig, Precision, WeightType};
 
 /// The largest error allowed in f32, in every row of every hidden state and of the logits.
 pub(crate) const BOUND: f64 = 1e-4;

@@ -3,7 +3,8 @@
 use crate::fixture::{BOUND, Fixture};
 use crate::pipeline::{Errors, Pipeline};
 use crate::rewritten::{Tensors, load_in, says};
-use tandem_model::{Group, Segment, WeightType};
+use tandem_model::Segment;
+use tandem_shape::{Group, WeightType};
 
 fn outcome(fixture: &Fixture, parts: &[&Segment]) -> Errors {
     let parts: Vec<_> = parts.iter().map(|s| (*s, s.range())).collect();

@@ -2,7 +2,8 @@
 
 use crate::fixture::{BOUND, Fixture};
 use crate::pipeline::{Errors, Pipeline};
-use tandem_model::{KvType, LayerRange, Segment};
+use tandem_model::Segment;
+use tandem_shape::{KvType, LayerRange};
 
 /// Types, and the largest error that each may make.
 const BOUNDS: [(KvType, f64); 3] = [

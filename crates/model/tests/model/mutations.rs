@@ -5,7 +5,7 @@
 use crate::fixture::{BOUND, Fixture};
 use crate::pipeline::{Errors, Pipeline};
 use crate::rewritten::{Tensors, load_layers, load_whole};
-use tandem_model::{Architecture, ModelConfig, RopeScaling};
+use tandem_shape::{Architecture, ModelConfig, RopeScaling};
 
 const VISIBLE: f64 = 20.0 * BOUND;
 

@@ -5,9 +5,10 @@ use crate::pipeline::Pipeline;
 use crate::rewritten::says;
 use std::path::Path;
 use tandem_model::{
-    Checkpoint, Device, EmbeddingType, Fingerprint, LayerRange, Manifest, ModelError, Package,
-    Preparation, Segment, WeightScheme, weights_fingerprint,
+    Checkpoint, Device, EmbeddingType, Manifest, ModelError, Package, Preparation, Segment,
+    weights_fingerprint,
 };
+use tandem_shape::{Fingerprint, LayerRange, WeightScheme};
 
 /// What to make of a fixture.
 struct Plan<'a> {
@@ -50,7 +51,7 @@ impl<'a> Plan<'a> {
 fn load(directory: &Path, fixture: &Fixture, range: LayerRange) -> Result<Segment, ModelError> {
     let package = Package::open(directory)?.unwrap();
     package.check_holds(range)?;
-    let precision = tandem_model::Precision {
+    let precision = tandem_shape::Precision {
         weights: package.weights.within(range),
         kv: None,
     };
@@ -67,7 +68,7 @@ fn load(directory: &Path, fixture: &Fixture, range: LayerRange) -> Result<Segmen
 }
 
 fn in_memory(fixture: &Fixture, range: LayerRange, weights: &str) -> Segment {
-    let precision = tandem_model::Precision {
+    let precision = tandem_shape::Precision {
         weights: weights.parse().unwrap(),
         kv: None,
     };
@@ -216,7 +217,7 @@ fn layers_that_are_not_there_are_named() {
     // And those of another kind than it has.
     let checkpoint = Checkpoint::open(&front).unwrap();
     let range = fixture.range(0, 1);
-    let precision = tandem_model::Precision::default();
+    let precision = tandem_shape::Precision::default();
     let device = Device::Cpu;
     let error = Segment::load(
         &checkpoint,

@@ -2,7 +2,8 @@
 //! the next. What comes out of each is kept and compared with the reference.
 
 use crate::fixture::{Fixture, Reference};
-use tandem_model::{KvCache, LayerRange, Segment, Tensor, values};
+use tandem_model::{KvCache, Segment, Tensor, values};
+use tandem_shape::LayerRange;
 
 pub(crate) struct Pipeline<'a> {
     stages: Vec<Stage<'a>>,

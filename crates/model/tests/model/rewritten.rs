@@ -5,7 +5,8 @@ use safetensors::tensor::{Dtype, TensorView};
 use safetensors::{SafeTensors, serialize_to_file};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use tandem_model::{Checkpoint, Device, LayerRange, ModelConfig, ModelError, Segment, WeightType};
+use tandem_model::{Checkpoint, Device, ModelError, Segment};
+use tandem_shape::{LayerRange, ModelConfig, WeightType};
 
 /// Tensors by name.
 #[derive(Clone)]

@@ -5,7 +5,8 @@ use crate::pipeline::Pipeline;
 use crate::rewritten::{Tensors, index_of, load_whole, says};
 use serde_json::json;
 use std::path::Path;
-use tandem_model::{Checkpoint, Device, LayerRange, Segment, WeightType};
+use tandem_model::{Checkpoint, Device, Segment};
+use tandem_shape::{LayerRange, WeightType};
 
 fn write_index(directory: &Path, weight_map: serde_json::Value) {
     let index = json!({ "metadata": { "total_size": 1 }, "weight_map": weight_map });

@@ -2,7 +2,8 @@
 
 use crate::fixture::{BOUND, Fixture};
 use crate::pipeline::Pipeline;
-use tandem_model::{LayerRange, Segment};
+use tandem_model::Segment;
+use tandem_shape::LayerRange;
 
 fn agrees(fixture: &Fixture, parts: &[(&Segment, LayerRange)]) {
     let tokens = &fixture.reference.tokens;

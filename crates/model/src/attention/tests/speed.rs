@@ -2,9 +2,10 @@
 
 use super::Case;
 use crate::attention::torch::TorchStep;
+use crate::kinds::ComputeKind;
 use crate::kv_cache::TensorKv;
-use crate::precision::KvType;
 use std::time::Instant;
+use tandem_shape::KvType;
 use tch::{Device, Tensor};
 
 /// The shortest of `runs` runs, in microseconds: what other processes do only adds to it.

@@ -1,8 +1,8 @@
 //! Times of the products of one step in the default model's shapes, for `docs/results.md`.
 
 use crate::gemm::Panels;
-use crate::precision::{Group, WeightType};
 use std::time::Instant;
+use tandem_shape::{Group, WeightType};
 use tch::{Device, Kind, Tensor};
 
 const LAYERS: usize = 30;

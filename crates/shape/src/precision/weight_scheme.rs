@@ -1,6 +1,6 @@
 //! Which type each matrix of a segment is held in.
 
-use crate::error::{ModelError, Result};
+use crate::error::{Result, ShapeError};
 use crate::layer_range::LayerRange;
 use crate::precision::{UnknownWeightType, WeightType};
 use std::collections::BTreeMap;
@@ -81,13 +81,13 @@ impl WeightScheme {
     }
 
     /// True where some matrices of a range's layers have four bits.
-    pub(crate) fn has_int4(&self, range: LayerRange) -> bool {
+    pub fn has_int4(&self, range: LayerRange) -> bool {
         let mut layers = range.start()..range.end();
         layers.any(|layer| matches!(self.of_layer(layer), WeightType::Int4(_)))
     }
 
     /// Refuses exceptions for what a segment does not hold: they would do nothing.
-    pub(crate) fn check_within(&self, range: LayerRange) -> Result<()> {
+    pub fn check_within(&self, range: LayerRange) -> Result<()> {
         let held = range.start()..range.end();
         let outside = self.layers.keys().find(|layer| !held.contains(layer));
         let part = match outside {
@@ -95,7 +95,7 @@ impl WeightScheme {
             None if self.head.is_some() && !range.is_last() => "head".to_owned(),
             None => return Ok(()),
         };
-        Err(ModelError::SchemePart {
+        Err(ShapeError::SchemePart {
             scheme: self.to_string(),
             part,
             start: range.start(),

@@ -1,7 +1,7 @@
 //! `config.json` of a Hugging Face directory: what the architecture is, and a refusal by name of
 //! everything it asks for that this crate does not do.
 
-use crate::error::{ModelError, Result};
+use crate::error::{Result, ShapeError};
 use crate::rope::{Rope, RopeScaling};
 use serde_json::Value;
 use std::path::{Path, PathBuf};
@@ -96,7 +96,7 @@ impl ModelConfig {
     /// When the file is missing or malformed, or asks for what this crate does not do.
     pub fn load(directory: &Path) -> Result<Self> {
         let path = directory.join("config.json");
-        let text = std::fs::read_to_string(&path).map_err(|source| ModelError::Read {
+        let text = std::fs::read_to_string(&path).map_err(|source| ShapeError::Read {
             path: path.clone(),
             source,
         })?;
@@ -108,7 +108,7 @@ impl ModelConfig {
     /// # Errors
     /// As [`ModelConfig::load`].
     pub fn parse(text: &str, path: &Path) -> Result<Self> {
-        let root: Value = serde_json::from_str(text).map_err(|e| ModelError::Config {
+        let root: Value = serde_json::from_str(text).map_err(|e| ShapeError::Config {
             path: path.to_owned(),
             key: "(document)".into(),
             problem: e.to_string(),
@@ -440,16 +440,16 @@ impl Reader<'_> {
         }
     }
 
-    fn bad(&self, key: &str, problem: String) -> ModelError {
-        ModelError::Config {
+    fn bad(&self, key: &str, problem: String) -> ShapeError {
+        ShapeError::Config {
             path: PathBuf::from(self.path),
             key: key.to_owned(),
             problem,
         }
     }
 
-    fn unsupported(&self, key: &str, value: &str, hint: &str) -> ModelError {
-        ModelError::Unsupported {
+    fn unsupported(&self, key: &str, value: &str, hint: &str) -> ShapeError {
+        ShapeError::Unsupported {
             path: PathBuf::from(self.path),
             key: key.to_owned(),
             value: value.to_owned(),

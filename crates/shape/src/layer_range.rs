@@ -1,6 +1,6 @@
 //! Which layers of a model a segment holds.
 
-use crate::error::{ModelError, Result};
+use crate::error::{Result, ShapeError};
 use std::fmt;
 
 /// A range of decoder layers within a model, `start..end`. Empty ranges are allowed: the front of
@@ -20,7 +20,7 @@ impl LayerRange {
     /// When it is not within the model.
     pub fn new(start: usize, end: usize, layers: usize) -> Result<Self> {
         if start > end || end > layers {
-            return Err(ModelError::LayerRange { start, end, layers });
+            return Err(ShapeError::LayerRange { start, end, layers });
         }
         Ok(Self {
             start,

@@ -5,7 +5,6 @@ pub(crate) mod weight_scheme;
 use crate::precision::weight_scheme::WeightScheme;
 use std::fmt;
 use std::str::FromStr;
-use tch::Kind;
 
 /// What a segment is held in.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -19,9 +18,9 @@ pub struct Precision {
 impl Precision {
     /// What keys and values are held in.
     pub fn kv(&self) -> KvType {
-        self.kv.unwrap_or(match self.weights.of_most().kind() {
-            Kind::BFloat16 => KvType::Bf16,
-            _ => KvType::F32,
+        self.kv.unwrap_or(match self.weights.of_most() {
+            WeightType::Bf16 => KvType::Bf16,
+            WeightType::F32 | WeightType::Int8 | WeightType::Int4(_) => KvType::F32,
         })
     }
 
@@ -56,14 +55,6 @@ pub enum KvType {
 impl KvType {
     /// Every type, for help texts.
     pub const ALL: [Self; 4] = [Self::F32, Self::Bf16, Self::Int8, Self::Int4];
-
-    /// The type that libtorch computes attention in.
-    pub(crate) fn kind(self) -> Kind {
-        match self {
-            Self::F32 | Self::Int8 | Self::Int4 => Kind::Float,
-            Self::Bf16 => Kind::BFloat16,
-        }
-    }
 }
 
 impl fmt::Display for KvType {
@@ -74,6 +65,35 @@ impl fmt::Display for KvType {
             Self::Int8 => "int8",
             Self::Int4 => "int4",
         })
+    }
+}
+
+impl KvType {
+    /// Dimensions that share a scale and an offset in 4 bits; the last group may have fewer.
+    pub const GROUP: usize = 32;
+
+    /// Bytes of one head's key or value at one position.
+    pub fn row_bytes(self, head_dim: usize) -> usize {
+        self.code_bytes(head_dim) + self.scale_bytes(head_dim)
+    }
+
+    /// Those of its numbers, or of the codes for them.
+    pub fn code_bytes(self, head_dim: usize) -> usize {
+        match self {
+            Self::F32 => 4 * head_dim,
+            Self::Bf16 => 2 * head_dim,
+            Self::Int8 => head_dim,
+            Self::Int4 => head_dim / 2,
+        }
+    }
+
+    /// Those of what makes numbers of codes.
+    pub fn scale_bytes(self, head_dim: usize) -> usize {
+        match self {
+            Self::F32 | Self::Bf16 => 0,
+            Self::Int8 => size_of::<f32>(),
+            Self::Int4 => 2 * size_of::<u16>() * head_dim.div_ceil(Self::GROUP),
+        }
     }
 }
 
@@ -132,7 +152,7 @@ impl Group {
     }
 
     /// A group's part of what there is one of for each input; nothing of nothing.
-    pub(crate) fn of(self, all: &[f32], number: usize) -> &[f32] {
+    pub fn of(self, all: &[f32], number: usize) -> &[f32] {
         let begin = (number * self.inputs()).min(all.len());
         &all[begin..all.len().min(begin + self.inputs())]
     }
@@ -148,14 +168,6 @@ impl WeightType {
         Self::Int4(Group::G64),
         Self::Int4(Group::G128),
     ];
-
-    /// The type of what is multiplied with the matrices.
-    pub fn kind(self) -> Kind {
-        match self {
-            Self::F32 | Self::Int8 | Self::Int4(_) => Kind::Float,
-            Self::Bf16 => Kind::BFloat16,
-        }
-    }
 }
 
 impl fmt::Display for WeightType {
