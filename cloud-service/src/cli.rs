@@ -63,6 +63,10 @@ pub struct ServeArgs {
     /// Let other machines connect without TLS.
     #[arg(long)]
     pub insecure: bool,
+    /// Who does the arithmetic: auto, plain (Tandem's own loops) or torch (libtorch, which bf16 and CUDA
+    /// take).
+    #[arg(long)]
+    pub backend: Option<String>,
     /// cpu, cuda or cuda:N.
     #[arg(long)]
     pub device: Option<String>,
@@ -169,6 +173,7 @@ impl ServeArgs {
             .flag("--tls-client-ca", "tls.client_ca", self.tls_client_ca)
             .flag("--auth-tokens", "auth.tokens", self.auth_tokens)
             .flag("--insecure", "insecure", self.insecure.then_some(true))
+            .flag("--backend", "backend", self.backend)
             .flag("--device", "device", self.device)
             .flag("--weights", "weights", self.weights)
             .flag("--kv", "kv", self.kv)

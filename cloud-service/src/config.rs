@@ -40,6 +40,8 @@ pub struct CloudConfig {
     pub model: PathBuf,
     /// The model's name for people; empty for the directory's.
     pub name: String,
+    /// By whose loops the layers run.
+    pub backend: String,
     /// Where the layers run.
     pub device: String,
     /// Types of the weights.
@@ -140,7 +142,8 @@ impl CloudConfig {
     /// Where and in which types to compute.
     pub fn compute(&self) -> Compute {
         // Refused while the configuration was read, had it been otherwise.
-        Compute::configured(&self.device, &self.weights, &self.kv).unwrap_or_default()
+        Compute::configured([&self.backend, &self.device], &self.weights, &self.kv)
+            .unwrap_or_default()
     }
 
     /// The first layer loaded: what is said, a package's, or 0.
@@ -180,7 +183,9 @@ impl Validate for CloudConfig {
             !self.model.as_os_str().is_empty(),
             "is empty, must be a model's directory, GGUF file or hub id",
         );
-        if let Err(bad) = Compute::configured(&self.device, &self.weights, &self.kv) {
+        if let Err(bad) =
+            Compute::configured([&self.backend, &self.device], &self.weights, &self.kv)
+        {
             bad.into_iter().for_each(|(key, why)| at.push(key, why));
         }
         at.within("threads", self.threads, ..=1024);

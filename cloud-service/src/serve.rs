@@ -149,6 +149,7 @@ async fn load(config: &CloudConfig, drain: &Drain) -> anyhow::Result<Cloud> {
         layers = %format!("{first_layer}..{}", files.config.layers),
         weights = %precision.weights,
         kv = %precision.kv(),
+        backend = %config.backend,
         device = %config.device,
         threads = config.thread_count(),
         fingerprint = %format!("{:.16}", files.identity.to_string()),

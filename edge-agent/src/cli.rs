@@ -113,6 +113,10 @@ pub struct EdgeArgs {
     /// Let other machines connect, and tokens travel, without TLS.
     #[arg(long)]
     pub insecure: bool,
+    /// Who does the arithmetic: auto, plain (Tandem's own loops) or torch (libtorch, which bf16 and CUDA
+    /// take).
+    #[arg(long)]
+    pub backend: Option<String>,
     /// cpu, cuda or cuda:N.
     #[arg(long)]
     pub device: Option<String>,
@@ -373,6 +377,7 @@ impl EdgeArgs {
                 self.cloud_server_name,
             )
             .flag("--cloud-token", "cloud_token", self.cloud_token)
+            .flag("--backend", "backend", self.backend)
             .flag("--device", "device", self.device)
             .flag("--weights", "weights", self.weights)
             .flag("--kv", "kv", self.kv)

@@ -65,6 +65,8 @@ pub struct EdgeConfig {
     pub codec: String,
     /// Whether smaller codecs may be used on a slow link.
     pub adapt: AdaptConfig,
+    /// By whose loops the layers run.
+    pub backend: String,
     /// Where the layers run.
     pub device: String,
     /// Types of the weights.
@@ -235,7 +237,8 @@ impl EdgeConfig {
     /// Where and in which types to compute.
     pub fn compute(&self) -> Compute {
         // Refused while the configuration was read, had it been otherwise.
-        Compute::configured(&self.device, &self.weights, &self.kv).unwrap_or_default()
+        Compute::configured([&self.backend, &self.device], &self.weights, &self.kv)
+            .unwrap_or_default()
     }
 
     /// How rows are written; `None` leaves it to the preset, or the plan.
@@ -270,7 +273,7 @@ impl EdgeConfig {
     /// processors integers are held as floats, so that they would save nothing there.
     pub fn front_compute(&self, package: bool) -> Compute {
         let mut compute = self.compute();
-        let saves = compute.device == DeviceName::Cpu && !package;
+        let saves = compute.place.device == DeviceName::Cpu && !package;
         if self.preset == Preset::Standard && saves {
             compute.weights = compute.weights.or_else(|| Some(WeightType::Int8.into()));
         }
@@ -325,7 +328,9 @@ impl Validate for EdgeConfig {
             Err(error) if self.codec != AUTO => at.push("codec", format!("{error}, or {AUTO}")),
             _ => {}
         }
-        if let Err(bad) = Compute::configured(&self.device, &self.weights, &self.kv) {
+        if let Err(bad) =
+            Compute::configured([&self.backend, &self.device], &self.weights, &self.kv)
+        {
             bad.into_iter().for_each(|(key, why)| at.push(key, why));
         }
         let least = HumanDuration::from(Duration::from_millis(1));

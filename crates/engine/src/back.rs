@@ -11,7 +11,7 @@ use bytes::Bytes;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tandem_codec::{Limits, Profile};
-use tandem_model::{KvCache, Segment, Tensor};
+use tandem_model::{KvCache, Segment};
 use tandem_shape::{LayerRange, ModelConfig};
 
 /// The most rows of one step: enough for the matrix products to be efficient, few enough for a decode
@@ -161,7 +161,7 @@ impl Back {
         session: &mut BackSession,
         input: &RowsInput,
         skip: usize,
-    ) -> Result<Tensor, EngineError> {
+    ) -> Result<Vec<f32>, EngineError> {
         let hidden = match input {
             RowsInput::Tokens(tokens) => self.segment.embed(&tokens[skip.min(tokens.len())..])?,
             RowsInput::Frames(frames) => {
@@ -175,7 +175,7 @@ impl Back {
     ///
     /// # Errors
     /// When libtorch fails.
-    pub fn logits(&self, residual: &Tensor, count: usize) -> Result<Vec<f32>, EngineError> {
+    pub fn logits(&self, residual: &[f32], count: usize) -> Result<Vec<f32>, EngineError> {
         Ok(self.segment.logits(residual, count)?)
     }
 
@@ -185,7 +185,7 @@ impl Back {
         session: &mut BackSession,
         frames: &mut Vec<Bytes>,
         (rows, skip): (usize, usize),
-    ) -> Result<Tensor, EngineError> {
+    ) -> Result<Vec<f32>, EngineError> {
         let began = Instant::now();
         let hidden = self.config().hidden;
         let limits = Limits {
@@ -193,11 +193,10 @@ impl Back {
             hidden,
         };
         let position = session.cache.len().saturating_sub(skip);
-        let values = session.decoders.take_rows(frames, rows, position, limits)?;
+        let mut values = session.decoders.take_rows(frames, rows, position, limits)?;
         session.decode += began.elapsed();
-        let rows = values.len() / hidden;
-        let skip = skip.min(rows);
-        Ok(self.segment.rows(&values[skip * hidden..], rows - skip)?)
+        values.drain(..(skip * hidden).min(values.len()));
+        Ok(values)
     }
 
     /// Runs the next rows of a step, at most [`MERGED_ROWS`] of its input.
@@ -263,7 +262,7 @@ impl Back {
     fn sample(
         &mut self,
         session: &mut BackSession,
-        residual: &Tensor,
+        residual: &[f32],
     ) -> Result<RunToken, EngineError> {
         let position = session.cache.len();
         let run = session.run.as_mut().ok_or(EngineError::NoRun)?;

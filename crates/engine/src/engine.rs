@@ -11,6 +11,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
+use tandem_model::ComputeThread;
 use tokio::sync::{mpsc, oneshot};
 
 /// Requests that may wait in the channel; senders wait when it is full.
@@ -154,8 +155,7 @@ impl<H: Half> Engine<H> {
         std::thread::Builder::new()
             .name(name.to_owned())
             .spawn(move || {
-                let _no_grad = tandem_model::no_grad();
-                tandem_model::set_threads(threads);
+                let _computing = ComputeThread::begin(threads);
                 match load() {
                     Ok(half) => {
                         let _ = loaded.send(Ok(()));

@@ -122,8 +122,7 @@ impl Front {
         tokens: &[u32],
     ) -> Result<Vec<f32>, EngineError> {
         let hidden = self.segment.embed(tokens)?;
-        let hidden = self.segment.forward(hidden, &mut session.cache)?;
-        Ok(tandem_model::values(&hidden)?)
+        Ok(self.segment.forward(hidden, &mut session.cache)?)
     }
 
     /// The hidden rows of some tokens from position 0 on behind each of its layers, first to last:
@@ -138,7 +137,7 @@ impl Front {
             let range = LayerRange::new(layer, layer + 1, self.config().layers)?;
             let mut cache = self.segment.kv_cache(range, tokens.len())?;
             hidden = self.segment.forward(hidden, &mut cache)?;
-            cuts.push(tandem_model::values(&hidden)?);
+            cuts.push(hidden.clone());
         }
         Ok(cuts)
     }

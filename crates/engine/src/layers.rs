@@ -19,7 +19,7 @@ impl<'a> Layers<'a> {
     /// # Errors
     /// For ids outside the vocabulary, a half that does not begin the model, or a libtorch failure.
     pub fn embed(&self, tokens: &[u32]) -> Result<Vec<f32>, EngineError> {
-        Ok(tandem_model::values(&self.0.embed(tokens)?)?)
+        Ok(self.0.embed(tokens)?)
     }
 
     /// Runs one layer over the rows of a sequence from position 0 on, `[rows, hidden]` row-major, and
@@ -32,7 +32,6 @@ impl<'a> Layers<'a> {
         let range = LayerRange::new(layer, layer + 1, config.layers)?.without_head();
         let rows = values.len() / config.hidden.max(1);
         let mut cache = self.0.kv_cache(range, rows)?;
-        let behind = self.0.forward(self.0.rows(values, rows)?, &mut cache)?;
-        Ok(tandem_model::values(&behind)?)
+        Ok(self.0.forward(values.to_vec(), &mut cache)?)
     }
 }

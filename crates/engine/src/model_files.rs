@@ -11,8 +11,8 @@ use tandem_model::{
     Checkpoint, EmbeddingType, Manifest, ModelError, Package, Preparation, Segment,
 };
 use tandem_shape::{
-    DeviceName, Fingerprint, Identity, KvType, LayerRange, ModelConfig, Precision, ShapeError,
-    UnknownDevice, WeightScheme,
+    Fingerprint, Identity, KvType, LayerRange, ModelConfig, Place, Precision, ShapeError,
+    UnknownBackend, UnknownDevice, WeightScheme,
 };
 
 /// The files of a model: its shape is known and its tensors are found, but nothing is loaded.
@@ -49,8 +49,8 @@ impl From<ShapeError> for OpenError {
 /// How a half computes.
 #[derive(Debug, Clone, Default)]
 pub struct Compute {
-    /// Where.
-    pub device: DeviceName,
+    /// Where, and by whose loops.
+    pub place: Place,
     /// In which types its matrices are held; none for those of a package, and f32 of a model.
     pub weights: Option<WeightScheme>,
     /// In which type keys and values are held; none for that of its products.
@@ -58,21 +58,27 @@ pub struct Compute {
 }
 
 impl Compute {
-    /// What the configuration keys `device`, `weights` and `kv` say; the last two may be `auto`.
+    /// What the configuration keys `backend`, `device`, `weights` and `kv` say; the last two may be `auto`.
     ///
     /// # Errors
     /// Each key whose value cannot be, and why.
     pub fn configured(
-        device: &str,
+        [backend, device]: [&str; 2],
         weights: &str,
         kv: &str,
     ) -> Result<Self, Vec<(&'static str, String)>> {
         let mut bad = Vec::new();
         let compute = Self {
-            device: device
-                .parse()
-                .map_err(|error: UnknownDevice| bad.push(("device", error.to_string())))
-                .unwrap_or_default(),
+            place: Place {
+                backend: backend
+                    .parse()
+                    .map_err(|error: UnknownBackend| bad.push(("backend", error.to_string())))
+                    .unwrap_or_default(),
+                device: device
+                    .parse()
+                    .map_err(|error: UnknownDevice| bad.push(("device", error.to_string())))
+                    .unwrap_or_default(),
+            },
             weights: unless_auto("weights", weights, &mut bad),
             kv: unless_auto("kv", kv, &mut bad),
         };
@@ -319,7 +325,7 @@ impl ModelFiles {
             &self.config,
             range,
             &precision,
-            tandem_model::open_device(compute.device)?,
+            compute.place,
             on_layer,
         )
     }

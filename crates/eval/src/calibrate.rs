@@ -19,6 +19,7 @@ use serde::Serialize;
 use std::fmt;
 use std::path::PathBuf;
 use steps::Settled;
+use tandem_model::ComputeThread;
 use tandem_planner::Sensitivity;
 use tandem_text::{Corpus, Tokenizer};
 
@@ -73,8 +74,7 @@ pub fn calibrate(args: &CalibrateArgs) -> Result<Report> {
             needed: needed * args.context,
         });
     }
-    let _no_grad = tandem_model::no_grad();
-    tandem_model::set_threads(args.model.threads());
+    let _computing = ComputeThread::begin(args.model.threads());
     let sides = Sides::open(&args.model, &args.precision)?;
     let layers = sides.model.config.layers;
     let mut cuts = Vec::new();

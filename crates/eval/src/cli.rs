@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::thread::available_parallelism;
 use tandem_codec::{Codec, MAX_REFLECTIONS};
-use tandem_shape::{DeviceName, KvType, WeightScheme, WeightType};
+use tandem_shape::{BackendName, DeviceName, KvType, Place, WeightScheme, WeightType};
 
 /// Measures a model through the engine that serves it.
 ///
@@ -64,6 +64,9 @@ pub struct ModelArgs {
     /// A directory in Hugging Face's layout, a .gguf file, or a hub id such as Qwen/Qwen2.5-0.5B-Instruct.
     #[arg(long, value_name = "MODEL")]
     pub model: PathBuf,
+    /// Who does the arithmetic: auto, plain (Tandem's own loops) or torch (libtorch).
+    #[arg(long, default_value_t)]
+    pub backend: BackendName,
     /// Where to compute: cpu, cuda or cuda:N.
     #[arg(long, default_value_t)]
     pub device: DeviceName,
@@ -73,6 +76,14 @@ pub struct ModelArgs {
 }
 
 impl ModelArgs {
+    /// Where to compute, and by whose loops.
+    pub fn place(&self) -> Place {
+        Place {
+            backend: self.backend,
+            device: self.device,
+        }
+    }
+
     /// Threads to compute with.
     pub fn threads(&self) -> usize {
         self.threads

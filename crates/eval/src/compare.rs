@@ -7,6 +7,7 @@ use crate::error::{EvalError, Result};
 use crate::precision::{PrecisionReport, Sides};
 use serde::Serialize;
 use std::fmt;
+use tandem_model::ComputeThread;
 use tandem_service::progress::Progress;
 use tandem_text::{Corpus, Tokenizer};
 
@@ -55,8 +56,7 @@ pub fn compare(args: &CompareArgs) -> Result<Reports> {
     let chunks = args
         .chunks
         .map_or(corpus.len(), |most| most.get().min(corpus.len()));
-    let _no_grad = tandem_model::no_grad();
-    tandem_model::set_threads(args.model.threads());
+    let _computing = ComputeThread::begin(args.model.threads());
     let sides = Sides::open(&args.model, &args.precision)?;
     let profile = match args.uncalibrated {
         true => None,

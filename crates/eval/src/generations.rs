@@ -14,6 +14,7 @@ use crate::prompts;
 use crate::summary::Summary;
 use serde::Serialize;
 use std::fmt;
+use tandem_model::ComputeThread;
 use tandem_service::progress::Progress;
 use tandem_text::{ChatMessage, ChatTemplate, RenderOptions, Tokenizer};
 
@@ -69,8 +70,7 @@ pub fn generations(args: &GenerationsArgs) -> Result<Report> {
         .collect::<Result<Vec<_>>>()?;
     let longest = ids.iter().map(Vec::len).max().unwrap_or(0);
 
-    let _no_grad = tandem_model::no_grad();
-    tandem_model::set_threads(args.model.threads());
+    let _computing = ComputeThread::begin(args.model.threads());
     let sides = Sides::open(&args.model, &args.precision)?;
     let profile = sides.profile(args.split);
     let at = (args.split, longest + max_tokens);

@@ -8,6 +8,7 @@ use crate::score::Score;
 use serde::Serialize;
 use std::fmt;
 use std::time::Instant;
+use tandem_model::ComputeThread;
 use tandem_service::progress::Progress;
 use tandem_text::{Corpus, Tokenizer};
 
@@ -49,8 +50,7 @@ pub fn perplexity(args: &PerplexityArgs) -> Result<Report> {
         .chunks
         .map_or(corpus.len(), |most| most.get().min(corpus.len()));
 
-    let _no_grad = tandem_model::no_grad();
-    tandem_model::set_threads(args.model.threads());
+    let _computing = ComputeThread::begin(args.model.threads());
     let sides = Sides::open(&args.model, &args.precision)?;
     let mut pipeline = Pipeline::load(&sides, &args.cut, args.context)?;
 

@@ -98,7 +98,7 @@ impl AddAssign for Wire {
 
 impl Pipeline {
     /// Loads both halves with room for `context` positions. The calling thread must hold
-    /// [`tandem_model::no_grad`]'s guard and be the only one to use the pipeline.
+    /// a [`tandem_model::ComputeThread`] and be the only one to use the pipeline.
     ///
     /// # Errors
     /// When the model cannot be loaded, or cannot attend that far.

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use tandem_codec::Profile;
 use tandem_engine::{Compute, ModelFiles};
-use tandem_shape::{DeviceName, Fingerprint, Precision};
+use tandem_shape::{Fingerprint, Place, Precision};
 
 /// Both sides of a model.
 #[derive(Debug)]
@@ -19,7 +19,7 @@ pub struct Sides {
     pub weights: Fingerprint,
     front: Side,
     back: Side,
-    device: DeviceName,
+    place: Place,
 }
 
 /// One of them.
@@ -56,7 +56,7 @@ impl Sides {
                 }
             };
             let compute = Compute {
-                device: args.device,
+                place: args.place(),
                 weights,
                 kv,
             };
@@ -72,7 +72,7 @@ impl Sides {
             back: side(&p.back_package, p.back_weights.clone(), p.back_kv)?,
             model,
             weights: own,
-            device: args.device,
+            place: args.place(),
         })
     }
 
@@ -88,9 +88,9 @@ impl Sides {
 
     /// The model as it is, in f32.
     pub fn exact(&self) -> (&ModelFiles, Compute) {
-        let device = self.device;
+        let place = self.place;
         let compute = Compute {
-            device,
+            place,
             ..Compute::default()
         };
         (&self.model, compute)

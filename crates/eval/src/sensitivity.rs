@@ -49,7 +49,7 @@ impl<'a> Costs<'a> {
 
     fn compute(&self, weights: WeightScheme) -> Compute {
         Compute {
-            device: self.args.model.device,
+            place: self.args.model.place(),
             weights: Some(weights),
             kv: None,
         }

@@ -29,6 +29,7 @@ use outcome::Outcome;
 use report::{Comparison, Report};
 use settings::Settings;
 use std::time::Instant;
+use tandem_model::ComputeThread;
 use tandem_service::progress::Progress;
 use tandem_text::Tokenizer;
 
@@ -82,8 +83,7 @@ fn run(
     let encoded = encode(items, &tokenizer, positions)?;
     let rows = encoded.iter().flatten().map(EncodedChoice::rows);
     let context = rows.max().unwrap_or(1);
-    let _no_grad = tandem_model::no_grad();
-    tandem_model::set_threads(args.model.threads());
+    let _computing = ComputeThread::begin(args.model.threads());
     let mut pipeline = Pipeline::load(sides, &args.cut, context)?;
 
     let done = outcomes.len();

@@ -15,7 +15,6 @@ use std::collections::{BTreeMap, HashMap};
 use std::fs::File;
 use std::io::Read as _;
 use std::path::{Component, Path, PathBuf};
-use tch::{Kind, Tensor};
 
 const SINGLE: &str = "model.safetensors";
 const INDEX: &str = "model.safetensors.index.json";
@@ -50,11 +49,22 @@ struct Entry {
     length: usize,
 }
 
+/// The types of floats that are read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FloatType {
+    /// 32 bits.
+    F32,
+    /// IEEE 754 binary16.
+    F16,
+    /// bfloat16.
+    Bf16,
+}
+
 /// Type and shape of a stored tensor, and its bytes, mapped while this lives.
 #[derive(Debug)]
 pub struct StoredTensor {
     /// Type of the values.
-    pub kind: Kind,
+    pub float_type: FloatType,
     /// Shape.
     pub shape: Vec<usize>,
     bytes: MappedBytes,
@@ -232,17 +242,27 @@ impl Checkpoint {
     /// When it is missing, has another shape, or a type we do not read.
     pub fn tensor(&self, name: &str, shape: &[usize]) -> Result<StoredTensor> {
         let entry = self.shaped(name, shape)?;
-        let kind = match entry.dtype {
-            Dtype::F32 => Kind::Float,
-            Dtype::F16 => Kind::Half,
-            Dtype::BF16 => Kind::BFloat16,
+        let float_type = match entry.dtype {
+            Dtype::F32 => FloatType::F32,
+            Dtype::F16 => FloatType::F16,
+            Dtype::BF16 => FloatType::Bf16,
             _ => return Err(self.of_another_type(name, entry, "one of F32, F16 and BF16")),
         };
         Ok(StoredTensor {
-            kind,
+            float_type,
             shape: entry.shape.clone(),
             bytes: self.map(entry)?,
         })
+    }
+
+    /// The values of a vector of this size, in f32.
+    ///
+    /// # Errors
+    /// As [`Checkpoint::tensor`].
+    pub(crate) fn vector(&self, name: &str, size: usize) -> Result<Vec<f32>> {
+        let mut values = Vec::with_capacity(size);
+        self.tensor(name, &[size])?.append_row(0, size, &mut values);
+        Ok(values)
     }
 
     /// Maps the bytes of a tensor of one type and shape.
@@ -345,34 +365,35 @@ pub(crate) struct Section<'a> {
     pub(crate) length: usize,
 }
 
-impl StoredTensor {
-    /// Copies the values into a tensor of their own type, in memory.
-    ///
-    /// # Errors
-    /// When libtorch cannot allocate it.
-    pub fn to_tensor(&self) -> Result<Tensor> {
-        let shape: Vec<i64> = self.shape.iter().map(|&d| d as i64).collect();
-        Ok(Tensor::f_from_data_size(&self.bytes, &shape, self.kind)?)
+impl FloatType {
+    /// Bytes of a value.
+    fn bytes(self) -> usize {
+        match self {
+            Self::F32 => 4,
+            Self::F16 | Self::Bf16 => 2,
+        }
     }
+}
 
+impl StoredTensor {
     /// Appends the `row`th of equal rows of `length` values.
     ///
     /// # Panics
     /// When it is past the end.
     // The format promises no alignment worth having, hence bytes and not slices of values.
     pub(crate) fn append_row(&self, row: usize, length: usize, values: &mut Vec<f32>) {
-        let bytes = length * self.kind.elt_size_in_bytes();
+        let bytes = length * self.float_type.bytes();
         let row = &self.bytes[row * bytes..][..bytes];
-        match self.kind {
-            Kind::Half => values.extend(
+        match self.float_type {
+            FloatType::F16 => values.extend(
                 row.chunks_exact(2)
                     .map(|b| f16::from_le_bytes([b[0], b[1]]).to_f32()),
             ),
-            Kind::BFloat16 => values.extend(
+            FloatType::Bf16 => values.extend(
                 row.chunks_exact(2)
                     .map(|b| bf16::from_le_bytes([b[0], b[1]]).to_f32()),
             ),
-            _ => values.extend(
+            FloatType::F32 => values.extend(
                 row.chunks_exact(4)
                     .map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])),
             ),

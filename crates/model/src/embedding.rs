@@ -4,7 +4,6 @@ use crate::checkpoint::Checkpoint;
 use crate::checkpoint::stored_matrix::StoredMatrix;
 use crate::error::{ModelError, Result};
 use tandem_shape::WeightType;
-use tch::{Device, Tensor};
 
 /// A memory-mapped `[vocabulary, hidden]` table.
 #[derive(Debug)]
@@ -36,11 +35,11 @@ impl Embedding {
         })
     }
 
-    /// Rows of `tokens`: `[tokens, hidden]` in f32 on `device`.
+    /// Rows of `tokens`: `[tokens, hidden]` in f32.
     ///
     /// # Errors
     /// For an id outside the vocabulary.
-    pub fn rows(&self, tokens: &[u32], device: Device) -> Result<Tensor> {
+    pub fn rows(&self, tokens: &[u32]) -> Result<Vec<f32>> {
         let mut values = Vec::with_capacity(tokens.len() * self.hidden);
         for &id in tokens {
             if id as usize >= self.vocabulary {
@@ -57,9 +56,6 @@ impl Embedding {
                 }
             }
         }
-        let shape = [tokens.len() as i64, self.hidden as i64];
-        Ok(Tensor::f_from_slice(&values)?
-            .f_view(shape)?
-            .f_to_device(device)?)
+        Ok(values)
     }
 }

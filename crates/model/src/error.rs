@@ -206,6 +206,20 @@ pub enum ModelError {
         /// Why.
         why: String,
     },
+    /// Heads that our loops cannot attend with.
+    #[error(
+        "heads of {head_dim} values take libtorch (backend torch, or auto): others are multiples of 8"
+    )]
+    HeadSize {
+        /// Values of a head.
+        head_dim: usize,
+    },
+    /// A type that our loops do not know.
+    #[error("{weights} takes libtorch: backend torch, or auto")]
+    NotPlain {
+        /// The type.
+        weights: WeightType,
+    },
     /// The system has no memory for a matrix.
     #[error("no memory for a matrix of {bytes} bytes: {source}")]
     Memory {

@@ -3,24 +3,19 @@
 mod integers;
 mod layout;
 mod packed;
-mod tensors;
 
-use crate::attention::Vectors;
+use crate::backend::torch::TensorKv;
 use crate::error::{ModelError, Result};
 pub(crate) use layout::{GROUP, PANEL};
-pub(crate) use packed::{HeadRows, HeadRowsMut, PackedKv};
+pub(crate) use packed::{HeadPanels, KvPanels, PackedKv, Panel};
 use tandem_shape::{KvType, LayerRange, ModelConfig};
-use tch::Device;
-pub(crate) use tensors::TensorKv;
 
 /// A session's keys and values. Allocated whole; a page becomes resident when it is written.
 #[derive(Debug)]
 pub struct KvCache {
     range: LayerRange,
-    layers: Vec<LayerKv>,
+    layers: Vec<AnyLayerKv>,
     kv: KvType,
-    /// The loops that attend to it, where its layers are in plain memory.
-    vectors: Option<Vectors>,
     capacity: usize,
     length: usize,
     bytes: u64,
@@ -28,44 +23,30 @@ pub struct KvCache {
 
 /// One layer's keys and values.
 #[derive(Debug)]
-pub(crate) enum LayerKv {
-    /// On a processor whose vectors [`crate::attention`] knows.
+pub(crate) enum AnyLayerKv {
+    /// In plain memory, where our loops attend.
     Packed(PackedKv),
-    /// Everywhere else.
+    /// As tensors, where libtorch does.
     Tensors(TensorKv),
 }
 
 impl KvCache {
-    /// Allocates room for `capacity` positions of the layers in `range`.
+    /// A cache of what there is for the layers in `range`, in this type, each for `capacity` positions.
     pub(crate) fn new(
         config: &ModelConfig,
         range: LayerRange,
         capacity: usize,
         kv: KvType,
-        device: Device,
-    ) -> Result<Self> {
-        let (heads, dim) = (config.kv_heads, config.head_dim);
-        let vectors = match device {
-            Device::Cpu if dim % 8 == 0 => Vectors::available(),
-            _ => None,
-        };
-        let layer = |_| {
-            if vectors.is_some() {
-                return Ok(LayerKv::Packed(PackedKv::new(kv, heads, dim, capacity)?));
-            }
-            let tensors = TensorKv::new(kv, heads, dim, capacity, device)?;
-            Ok(LayerKv::Tensors(tensors))
-        };
-        let layers = (0..range.len()).map(layer).collect::<Result<_>>()?;
-        Ok(Self {
+        layers: Vec<AnyLayerKv>,
+    ) -> Self {
+        Self {
             range,
             layers,
             kv,
-            vectors,
             capacity,
             length: 0,
             bytes: Self::bytes_for(config, range, capacity, kv),
-        })
+        }
     }
 
     /// Bytes that a cache of this size takes once it is full: room is made for 32 positions at a time.
@@ -121,14 +102,9 @@ impl KvCache {
         self.kv
     }
 
-    /// The loops that attend to it; none where libtorch does.
-    pub(crate) fn vectors(&self) -> Option<Vectors> {
-        self.vectors
-    }
-
     /// What layer `layer` (of the model) holds. Positions written behind the cache's become part
     /// of it by [`KvCache::advance`], once for all layers.
-    pub(crate) fn layer(&mut self, layer: usize) -> &mut LayerKv {
+    pub(crate) fn layer(&mut self, layer: usize) -> &mut AnyLayerKv {
         &mut self.layers[layer - self.range.start()]
     }
 

@@ -1,9 +1,10 @@
 //! The matrices of a model by name, stacked as they are held: those that share their inputs are one.
 
 use crate::checkpoint::Checkpoint;
-use crate::checkpoint::stored_matrix::codes_name;
+use crate::checkpoint::stored_matrix::{StoredMatrix, codes_name};
 use crate::embedding::EMBEDDING;
-use tandem_shape::ModelConfig;
+use crate::error::{ModelError, Result};
+use tandem_shape::{ModelConfig, WeightType};
 
 /// What a head is called that is not the embedding.
 pub(crate) const HEAD: &str = "lm_head";
@@ -117,6 +118,50 @@ impl Stored {
     /// Name of the bias.
     pub(crate) fn bias(&self) -> String {
         format!("{}.bias", self.name)
+    }
+}
+
+impl Stored {
+    /// Maps the matrix, `[outputs, columns]`.
+    pub(crate) fn open(
+        &self,
+        checkpoint: &Checkpoint,
+        columns: usize,
+        weights: WeightType,
+    ) -> Result<StoredMatrix> {
+        StoredMatrix::open(checkpoint, &self.weight(), [self.outputs, columns], weights)
+    }
+
+    /// The bias, in f32.
+    pub(crate) fn bias_values(&self, checkpoint: &Checkpoint) -> Result<Vec<f32>> {
+        checkpoint.vector(&self.bias(), self.outputs)
+    }
+
+    /// Refuses to make integers of what is no number: where floats are kept it shows in the logits.
+    pub(crate) fn check(
+        &self,
+        checkpoint: &Checkpoint,
+        weights: WeightType,
+        values: &[f32],
+    ) -> Result<()> {
+        let most = match weights {
+            WeightType::F32 | WeightType::Bf16 => return Ok(()),
+            WeightType::Int8 => f32::MAX,
+            // Scale and offset are binary16.
+            WeightType::Int4(_) => half::f16::MAX.to_f32(),
+        };
+        let bad = values.iter().find(|w| w.is_nan() || w.abs() > most);
+        match bad {
+            None => Ok(()),
+            Some(&value) => {
+                let tensor = self.weight();
+                Err(ModelError::NotFinite {
+                    path: checkpoint.file_of(&tensor)?.to_owned(),
+                    tensor,
+                    value,
+                })
+            }
+        }
     }
 }
 

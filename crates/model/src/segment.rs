@@ -1,46 +1,41 @@
 //! A contiguous part of a model: a layer range, the first with the embedding, the last with norm
 //! and head.
 
-use crate::attention::StepGeometry;
-use crate::attention::Vectors;
+use crate::backend::Heads;
+use crate::backend::choice::{AnyBackend, Backends};
+use crate::backend::plain::Plain;
+use crate::backend::torch::Torch;
 use crate::checkpoint::Checkpoint;
-use crate::elementwise::for_each_row;
+use crate::decoder_layer::DecoderLayer;
 use crate::embedding::Embedding;
 use crate::error::{ModelError, Result};
-use crate::kinds::ComputeKind;
-use crate::kv_cache::KvCache;
-use crate::kv_cache::LayerKv;
-use crate::layer::Layer;
-use crate::linear::Linear;
-use crate::matrices::Stacked;
-use crate::norm::RmsNorm;
-use crate::plain_layer::{PlainLayer, PlainStep, Scratch};
-use crate::quantise::input_squares::{InputSquares, SquaresOfLayers};
-use crate::rope::Angles;
-use tandem_shape::{LayerRange, ModelConfig, Precision, ShapeError, WeightType};
-use tch::{Device, Kind, Tensor};
+use crate::kv_cache::{AnyLayerKv, KvCache};
+use crate::quantise::input_squares::SquaresOfLayers;
+use crate::stretch::{Head, SessionRows, Stretch};
+use tandem_shape::{KvType, LayerRange, ModelConfig, Place, Precision, ShapeError};
 
-/// The loaded layers of a model.
-///
-/// All methods make libtorch calls: use one segment, and everything it returned, on one thread
-/// (see [`crate::no_grad`]).
+/// The loaded layers of a model. Use it on one thread, see [`crate::ComputeThread`].
 #[derive(Debug)]
 pub struct Segment {
     config: ModelConfig,
     range: LayerRange,
     embedding: Option<Embedding>,
-    layers: Vec<Layer>,
-    head: Option<Head>,
+    stretches: Vec<AnyStretch>,
+    head: Option<AnyHead>,
     inverse_frequencies: Vec<f32>,
     precision: Precision,
-    device: Device,
 }
 
 #[derive(Debug)]
-struct Head {
-    norm: RmsNorm,
-    matrix: Linear,
-    kind: Kind,
+enum AnyStretch {
+    Plain(Stretch<Plain>),
+    Torch(Stretch<Torch>),
+}
+
+#[derive(Debug)]
+enum AnyHead {
+    Plain(Head<Plain>),
+    Torch(Head<Torch>),
 }
 
 impl Segment {
@@ -50,47 +45,66 @@ impl Segment {
     /// `on_layer` is called after each loaded layer, for progress.
     ///
     /// # Errors
-    /// When a tensor is missing, misshapen or of an unknown type, or the precision names a layer
-    /// that is not in the range.
+    /// When a tensor is missing, misshapen or of an unknown type, the precision names a layer
+    /// that is not in the range, or the place cannot compute in it.
     pub fn load(
         checkpoint: &Checkpoint,
         config: &ModelConfig,
         range: LayerRange,
         precision: &Precision,
-        device: Device,
+        place: Place,
         mut on_layer: impl FnMut(usize),
     ) -> Result<Self> {
         let scheme = &precision.weights;
         scheme.check_within(range)?;
+        let backends = Backends::open(place, config.head_dim)?;
         let mut squares = SquaresOfLayers::new(checkpoint, config);
-        let layers = (range.start()..range.end())
-            .map(|number| {
-                let weights = scheme.of_layer(number);
-                let squares = squares.of_layer(number, weights)?;
-                let layer = Layer::load(checkpoint, config, number, &squares, weights, device)?;
-                on_layer(number);
-                Ok(layer)
+        let mut stretches = Vec::new();
+        for number in range.start()..range.end() {
+            let weights = scheme.of_layer(number);
+            let squares = squares.of_layer(number, weights)?;
+            match backends.of(weights)? {
+                AnyBackend::Plain(own) => {
+                    let layer =
+                        DecoderLayer::load(&own, checkpoint, config, number, &squares, weights)?;
+                    match stretches.last_mut() {
+                        Some(AnyStretch::Plain(stretch)) => stretch.push(layer),
+                        _ => stretches.push(AnyStretch::Plain(Stretch::new(own, layer))),
+                    }
+                }
+                AnyBackend::Torch(own) => {
+                    let layer =
+                        DecoderLayer::load(&own, checkpoint, config, number, &squares, weights)?;
+                    match stretches.last_mut() {
+                        Some(AnyStretch::Torch(stretch)) => stretch.push(layer),
+                        _ => stretches.push(AnyStretch::Torch(Stretch::new(own, layer))),
+                    }
+                }
+            }
+            on_layer(number);
+        }
+        let head = |weights| {
+            Ok::<_, ModelError>(match backends.of(weights)? {
+                AnyBackend::Plain(own) => {
+                    AnyHead::Plain(Head::load(own, checkpoint, config, weights)?)
+                }
+                AnyBackend::Torch(own) => {
+                    AnyHead::Torch(Head::load(own, checkpoint, config, weights)?)
+                }
             })
-            .collect::<Result<_>>()?;
+        };
+        let embedding = || Embedding::open(checkpoint, config.vocabulary, config.hidden);
         Ok(Self {
             config: config.clone(),
             range,
-            embedding: match range.is_first() {
-                true => Some(Embedding::open(
-                    checkpoint,
-                    config.vocabulary,
-                    config.hidden,
-                )?),
-                false => None,
-            },
-            layers,
-            head: match range.is_last() {
-                true => Some(Head::load(checkpoint, config, scheme.of_head(), device)?),
-                false => None,
-            },
+            embedding: range.is_first().then(embedding).transpose()?,
+            stretches,
+            head: range
+                .is_last()
+                .then(|| head(scheme.of_head()))
+                .transpose()?,
             inverse_frequencies: config.rope.inverse_frequencies(config.head_dim),
             precision: precision.clone(),
-            device,
         })
     }
 
@@ -106,8 +120,16 @@ impl Segment {
 
     /// Bytes that its matrices take. Norms are little, and the embedding is not in memory but mapped.
     pub fn weight_bytes(&self) -> u64 {
-        let head = self.head.as_ref().map_or(0, |head| head.matrix.bytes());
-        self.layers.iter().map(Layer::bytes).sum::<u64>() + head
+        let head = match &self.head {
+            Some(AnyHead::Plain(head)) => head.bytes(),
+            Some(AnyHead::Torch(head)) => head.bytes(),
+            None => 0,
+        };
+        let layers = self.stretches.iter().map(|stretch| match stretch {
+            AnyStretch::Plain(stretch) => stretch.bytes(),
+            AnyStretch::Torch(stretch) => stretch.bytes(),
+        });
+        layers.sum::<u64>() + head
     }
 
     /// A cache for `capacity` positions of the layers in `range`, which must lie within this
@@ -130,13 +152,19 @@ impl Segment {
                 },
             });
         }
-        KvCache::new(
-            &self.config,
-            range,
-            capacity,
-            self.precision.kv(),
-            self.device,
-        )
+        let kv = self.precision.kv();
+        let layers = (range.start()..range.end()).map(|layer| self.layer_kv(layer, kv, capacity));
+        let layers = layers.collect::<Result<_>>()?;
+        Ok(KvCache::new(&self.config, range, capacity, kv, layers))
+    }
+
+    fn layer_kv(&self, layer: usize, kv: KvType, capacity: usize) -> Result<AnyLayerKv> {
+        let heads = Heads::of(&self.config);
+        let found = self.stretches.iter().find_map(|stretch| match stretch {
+            AnyStretch::Plain(s) => s.has(layer).then(|| s.kv(heads, kv, capacity)),
+            AnyStretch::Torch(s) => s.has(layer).then(|| s.kv(heads, kv, capacity)),
+        });
+        found.unwrap_or_else(|| Err(self.lacks("such layer")))
     }
 
     /// Bytes of a full cache, see [`Segment::kv_cache`].
@@ -144,103 +172,80 @@ impl Segment {
         KvCache::bytes_for(&self.config, range, capacity, self.precision.kv())
     }
 
-    /// Embeds tokens: `[tokens, hidden]` in f32.
+    /// Embeds tokens: `[tokens, hidden]`.
     ///
     /// # Errors
     /// For an id outside the vocabulary, or a segment that does not begin the model.
-    pub fn embed(&self, tokens: &[u32]) -> Result<Tensor> {
-        let embedding = self
-            .embedding
-            .as_ref()
-            .ok_or_else(|| self.lacks("embedding"))?;
-        embedding.rows(tokens, self.device)
+    pub fn embed(&self, tokens: &[u32]) -> Result<Vec<f32>> {
+        let embedding = self.embedding.as_ref();
+        embedding
+            .ok_or_else(|| self.lacks("embedding"))?
+            .rows(tokens)
     }
 
-    /// Makes a tensor of row-major values: `[rows, hidden]` in f32.
-    ///
-    /// # Errors
-    /// When `values` is not that long.
-    pub fn rows(&self, values: &[f32], rows: usize) -> Result<Tensor> {
-        let hidden = self.config.hidden;
-        if values.len() != rows * hidden {
-            return Err(ModelError::RowShape {
-                rows,
-                hidden,
-                found: values.len(),
-            });
-        }
-        Ok(Tensor::f_from_slice(values)?
-            .f_view([rows as i64, hidden as i64])?
-            .f_to_device(self.device)?)
-    }
-
-    /// Runs the cache's layers over `hidden`, `[rows, hidden]` in f32, at the positions behind
+    /// Runs the cache's layers over `hidden`, `[rows, hidden]`, at the positions behind
     /// the cache's, and returns the residual stream after them, of the same shape.
     ///
     /// When it fails the cache is as it was.
     ///
     /// # Errors
-    /// When the rows have another width, the cache has no room, or libtorch refuses.
-    pub fn forward(&self, hidden: Tensor, cache: &mut KvCache) -> Result<Tensor> {
-        let rows = hidden.size().first().copied().unwrap_or(0) as usize;
-        self.check_holds(cache.range())?;
-        cache.check_room(rows)?;
-        if hidden.size() != [rows as i64, self.config.hidden as i64] {
+    /// As [`Segment::forward_all`] says.
+    pub fn forward(&self, hidden: Vec<f32>, cache: &mut KvCache) -> Result<Vec<f32>> {
+        let rows = hidden.len() / self.config.hidden.max(1);
+        self.forward_all(hidden, &mut [SessionRows { cache, rows }])
+    }
+
+    /// The same for rows of several sessions at once, one session's after the other's, whose caches hold
+    /// the same layers. On the plain backend a row's bits do not depend on its company.
+    ///
+    /// When it fails the caches are as they were.
+    ///
+    /// # Errors
+    /// When there are not so many rows of this width, the caches hold other layers than each other or this
+    /// segment, one has no room, or the backend fails.
+    pub fn forward_all(
+        &self,
+        hidden: Vec<f32>,
+        sessions: &mut [SessionRows<'_>],
+    ) -> Result<Vec<f32>> {
+        let rows = sessions
+            .iter()
+            .fold(0usize, |all, session| all.saturating_add(session.rows));
+        if hidden.len() != rows.saturating_mul(self.config.hidden) {
             return Err(ModelError::RowShape {
                 rows,
                 hidden: self.config.hidden,
-                found: hidden.numel(),
+                found: hidden.len(),
             });
         }
-        let mut residual = hidden;
-        if let Some(found) = self.forward_plain(&residual, rows, cache)? {
-            cache.advance(rows);
-            return Ok(found);
-        }
-        if rows > 0 && !cache.range().is_empty() {
-            let geometry = StepGeometry::new(
-                &self.config,
-                &self.inverse_frequencies,
-                cache,
-                rows,
-                self.device,
-            )?;
-            for layer in self.layers_of(cache.range()) {
-                layer.forward(&mut residual, &geometry, cache)?;
+        let Some(range) = sessions.first().map(|session| session.cache.range()) else {
+            return Ok(hidden);
+        };
+        self.check_holds(range)?;
+        for session in sessions.iter() {
+            session.cache.check_room(session.rows)?;
+            if session.cache.range() != range {
+                return Err(ModelError::OtherCache);
             }
         }
-        cache.advance(rows);
-        Ok(residual)
-    }
-
-    /// [`Segment::forward`] without libtorch, where cache and matrices are in plain memory.
-    fn forward_plain(
-        &self,
-        hidden: &Tensor,
-        rows: usize,
-        cache: &mut KvCache,
-    ) -> Result<Option<Tensor>> {
-        let layers: Option<Vec<_>> = self.layers_of(cache.range()).map(PlainLayer::of).collect();
-        let layers = layers.filter(|layers| !layers.is_empty() && rows > 0);
-        let (Some(layers), Some(vectors)) = (layers, cache.vectors()) else {
-            return Ok(None);
-        };
-        let mut step = PlainStep {
-            rows,
-            angles: &Angles::new(&self.inverse_frequencies, cache.len(), rows),
-            past: cache.len(),
-            vectors,
-            scratch: Scratch::default(),
-        };
-        let mut residual = crate::values(hidden)?;
-        for layer in layers {
-            match cache.layer(layer.number()) {
-                LayerKv::Packed(kv) => layer.forward(&mut residual, &mut step, kv)?,
-                LayerKv::Tensors(_) => return Err(ModelError::OtherCache),
+        let mut values = hidden;
+        if rows > 0 {
+            for stretch in &self.stretches {
+                let (config, frequencies) = (&self.config, &self.inverse_frequencies);
+                values = match stretch {
+                    AnyStretch::Plain(stretch) => {
+                        stretch.forward(config, frequencies, range, values, sessions)?
+                    }
+                    AnyStretch::Torch(stretch) => {
+                        stretch.forward(config, frequencies, range, values, sessions)?
+                    }
+                };
             }
         }
-        let shape = [rows as i64, self.config.hidden as i64];
-        Ok(Some(Tensor::f_from_slice(&residual)?.f_view(shape)?))
+        for session in sessions {
+            session.cache.advance(session.rows);
+        }
+        Ok(values)
     }
 
     fn check_holds(&self, range: LayerRange) -> Result<()> {
@@ -254,32 +259,25 @@ impl Segment {
         }
     }
 
-    fn layers_of(&self, range: LayerRange) -> impl Iterator<Item = &Layer> {
-        self.layers
-            .iter()
-            .filter(move |l| (range.start()..range.end()).contains(&l.number()))
-    }
-
     /// Logits after the last `count` rows of `hidden`, `[count, vocabulary]`.
     ///
     /// # Errors
-    /// For a segment that does not end the model.
-    pub fn logits(&self, hidden: &Tensor, count: usize) -> Result<Vec<f32>> {
+    /// For a segment that does not end the model, fewer rows, or when the backend fails.
+    pub fn logits(&self, hidden: &[f32], count: usize) -> Result<Vec<f32>> {
         let head = self.head.as_ref().ok_or_else(|| self.lacks("head"))?;
-        let rows = hidden.size().first().copied().unwrap_or(0);
-        let last = hidden.f_narrow(0, rows - count as i64, count as i64)?;
-        if let Some(panels) = head.matrix.panels()
-            && let Some(vectors) = Vectors::available()
-        {
-            let (mut x, norm) = (crate::values(&last)?, head.norm.plain());
-            let width = self.config.hidden;
-            for_each_row(&mut x, width, &|_, row| norm.normalise(vectors, row));
-            let mut logits = Vec::new();
-            panels.product_of(&x, count, &mut logits)?;
-            return Ok(logits);
+        let width = self.config.hidden;
+        let values = count.checked_mul(width);
+        let first = values.and_then(|values| hidden.len().checked_sub(values));
+        let last = first.map(|first| hidden[first..].to_vec());
+        let last = last.ok_or(ModelError::RowShape {
+            rows: count,
+            hidden: width,
+            found: hidden.len(),
+        })?;
+        match head {
+            AnyHead::Plain(head) => head.logits(last, width),
+            AnyHead::Torch(head) => head.logits(last, width),
         }
-        let x = head.norm.forward(&last)?.f_to_kind(head.kind)?;
-        crate::values(&head.matrix.forward(&x)?.f_to_kind(Kind::Float)?)
     }
 
     fn lacks(&self, part: &'static str) -> ModelError {
@@ -288,27 +286,5 @@ impl Segment {
             end: self.range.end(),
             part,
         }
-    }
-}
-
-impl Head {
-    fn load(
-        checkpoint: &Checkpoint,
-        config: &ModelConfig,
-        weights: WeightType,
-        device: Device,
-    ) -> Result<Self> {
-        let matrix = Stacked::head(config, checkpoint);
-        Ok(Self {
-            norm: RmsNorm::load(checkpoint, "model.norm", config.hidden, config, device)?,
-            matrix: Linear::load(
-                checkpoint,
-                &matrix,
-                &InputSquares::default(),
-                weights,
-                device,
-            )?,
-            kind: weights.kind(),
-        })
     }
 }

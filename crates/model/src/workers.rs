@@ -16,7 +16,7 @@ mod processors;
 use pool::Pool;
 
 thread_local! {
-    /// How many threads this thread's loops run on; 0 for as many as libtorch's.
+    /// How many threads this thread's loops run on; 0 for as many as there are processors.
     static THREADS: Cell<usize> = const { Cell::new(0) };
     /// The others, from the first loop on that needs them.
     static POOL: RefCell<Option<Pool>> = const { RefCell::new(None) };
@@ -71,7 +71,7 @@ pub(crate) fn for_each(items: usize, work: &(dyn Fn(usize) + Sync)) {
 
 fn threads() -> usize {
     match THREADS.get() {
-        0 => usize::try_from(tch::get_num_threads()).unwrap_or(1),
+        0 => std::thread::available_parallelism().map_or(1, usize::from),
         threads => threads,
     }
 }

@@ -9,6 +9,7 @@ use std::ops::Range;
 use std::path::PathBuf;
 use std::time::Instant;
 use tandem_engine::{ModelFiles, PackagePlan};
+use tandem_model::ComputeThread;
 use tandem_model::{EmbeddingType, Manifest};
 use tandem_model_source::{ProgressTo, locate};
 use tandem_service::progress::Progress;
@@ -125,11 +126,10 @@ pub fn prepare(
         calibration,
         tokenizer: Fingerprint(tokenizer.fingerprint()),
     };
-    let _no_grad = tandem_model::no_grad();
     let threads = args
         .threads
         .or_else(|| std::thread::available_parallelism().ok());
-    tandem_model::set_threads(threads.map_or(1, NonZeroUsize::get));
+    let _computing = ComputeThread::begin(threads.map_or(1, NonZeroUsize::get));
     let mut progress = Progress::new("packing layer", plan.layers.len(), plan.layers.len());
     let manifest = files.prepare(&args.out, &plan, |_| progress.advance(""))?;
     drop(progress);

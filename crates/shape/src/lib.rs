@@ -9,6 +9,7 @@ mod device;
 mod error;
 mod fingerprint;
 mod layer_range;
+mod place;
 mod precision;
 mod rope;
 
@@ -17,6 +18,7 @@ pub use device::{DeviceName, UnknownDevice};
 pub use error::{Result, ShapeError};
 pub use fingerprint::{Fingerprint, Identity};
 pub use layer_range::LayerRange;
+pub use place::{BackendName, Place, UnknownBackend};
 pub use precision::weight_scheme::{InvalidScheme, WeightScheme};
 pub use precision::{Group, KvType, Precision, UnknownKvType, UnknownWeightType, WeightType};
 pub use rope::{Rope, RopeScaling};

@@ -13,6 +13,7 @@ use std::time::Duration;
 use tandem_engine::{
     Back, Compute, Engine, Front, KvBudget, ModelFiles, TimedSteps, time_front, time_head,
 };
+use tandem_model::ComputeThread;
 use tandem_service::machine;
 use tandem_service::progress::Progress;
 use tandem_shape::{Fingerprint, KvType, LayerRange, WeightScheme, WeightType};
@@ -54,6 +55,7 @@ pub fn identity(config: &EdgeConfig, files: &ModelFiles, choices: &Choices) -> I
     };
     Identity {
         processor: machine::processor(),
+        backend: config.backend.clone(),
         device: config.device.clone(),
         threads: config.thread_count(),
         libtorch: tandem_model::libtorch_version().to_owned(),
@@ -157,7 +159,7 @@ impl Measuring<'_> {
             _ => None,
         };
         Compute {
-            device: self.config.compute().device,
+            place: self.config.compute().place,
             weights,
             kv,
         }
@@ -236,7 +238,7 @@ impl Measuring<'_> {
         }
         let most = choices.weights.first().map(WeightScheme::of_most);
         let compute = Compute {
-            device: self.config.compute().device,
+            place: self.config.compute().place,
             weights: most.map(|most: WeightType| most.into()),
             kv: None,
         };
@@ -264,8 +266,7 @@ impl Measuring<'_> {
         let (files, threads) = (Arc::clone(&self.files), self.config.thread_count());
         let frame_bytes = self.config.prefill.frame.as_usize();
         let measuring = tokio::task::spawn_blocking(move || {
-            let _no_grad = tandem_model::no_grad();
-            tandem_model::set_threads(threads);
+            let _computing = ComputeThread::begin(threads);
             let front = files.front(layers, &compute, |_| {})?;
             codec_costs(&front, &files.profiles, &tokens, frame_bytes, |_| {})
         });

@@ -9,6 +9,9 @@ use tandem_planner::StepSample;
 pub struct Identity {
     /// The processor's model, and how many there are.
     pub processor: String,
+    /// By whose loops the layers run.
+    #[serde(default)]
+    pub backend: String,
     /// Where the layers run.
     pub device: String,
     /// Threads that compute.

@@ -76,6 +76,7 @@ mod tests {
     use crate::precision::Sides;
     use clap::Parser as _;
     use std::path::Path;
+    use tandem_model::ComputeThread;
 
     fn pipeline(cut: &str) -> Pipeline {
         let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/fixtures");
@@ -94,7 +95,6 @@ mod tests {
         let Command::Task(args) = Cli::parse_from(words).command else {
             panic!("not a task");
         };
-        tandem_model::set_threads(1);
         let sides = Sides::open(&args.model, &args.precision).unwrap();
         Pipeline::load(&sides, &args.cut, 160).unwrap()
     }
@@ -123,7 +123,7 @@ mod tests {
 
     #[test]
     fn contexts_run_once_give_what_whole_sequences_give() {
-        let _no_grad = tandem_model::no_grad();
+        let _computing = ComputeThread::begin(1);
         let long: Vec<u32> = (0..140).map(|i| 5 + i % 90).collect();
         let choices = [
             choice(&long, &[7, 8, 9]),
@@ -150,7 +150,7 @@ mod tests {
 
     #[test]
     fn what_is_greedy_is_what_the_model_says() {
-        let _no_grad = tandem_model::no_grad();
+        let _computing = ComputeThread::begin(1);
         let mut pipeline = pipeline("");
         let mut tokens = vec![5, 6, 7];
         for _ in 0..3 {

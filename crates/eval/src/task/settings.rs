@@ -5,6 +5,7 @@ use crate::precision::{PrecisionReport, Sides};
 use crate::task::name::TaskName;
 use serde::{Deserialize, Serialize};
 use std::fmt;
+use tandem_shape::BackendName;
 
 /// The settings of a run. Runs with equal ones give equal figures for an item.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -48,7 +49,10 @@ impl Settings {
         Self {
             task: args.task,
             weights: sides.weights.to_string(),
-            device: args.model.device.to_string(),
+            device: match args.model.backend {
+                BackendName::Auto => args.model.device.to_string(),
+                backend => format!("{} ({backend})", args.model.device),
+            },
             precision: sides.report(),
             cut: cut
                 .split

@@ -1,6 +1,7 @@
 //! How the numbers of a cache are read: eight at a time, as floats.
 
 use super::softmax::LANES;
+use super::tile::PANELS;
 use crate::kv_cache::GROUP;
 
 /// Positions of a panel of keys, and dimensions that values are taken by: four vectors.
@@ -176,28 +177,36 @@ impl<'a> KeyPanel<'a> {
     }
 }
 
-/// Some positions' values: rows of codes, one a position.
+/// The values of a panel's positions: rows of codes, one a position.
 #[derive(Clone, Copy)]
-pub(super) struct ValueRows<'a> {
+pub(super) struct ValuePanel<'a> {
     pub(super) codes: &'a [u8],
     /// `[positions, groups, 2]` in bf16. Empty without [`Form::GRIDS`].
     pub(super) grids: &'a [u16],
+}
+
+/// The values of the first positions of a block.
+pub(super) struct ValueBlock<'a> {
+    pub(super) panels: [ValuePanel<'a>; PANELS],
+    /// Positions that are looked at.
+    pub(super) seen: usize,
     pub(super) dim: usize,
 }
 
-impl<'a> ValueRows<'a> {
-    /// Each position's codes of `units` vectors from dimension `first` on, all of one group, with
-    /// their scale and offset.
+impl<'a> ValuePanel<'a> {
+    /// The first `count` positions' codes of `units` vectors from dimension `first` on, all of one group,
+    /// with their scale and offset.
     #[inline(always)]
     fn positions<F: Form>(
         self,
+        (dim, count): (usize, usize),
         first: usize,
         units: usize,
     ) -> impl Iterator<Item = (&'a [u8], [f32; 2])> {
-        let row = self.dim / LANES * F::BYTES;
+        let row = dim / LANES * F::BYTES;
         let begin = first / LANES * F::BYTES;
-        let codes = self.codes.chunks_exact(row);
-        let grids = 2 * self.dim.div_ceil(GROUP);
+        let codes = self.codes[..count * row].chunks_exact(row);
+        let grids = 2 * dim.div_ceil(GROUP);
         codes.enumerate().map(move |(position, codes)| {
             let mut grid = [0.0; 2];
             if F::GRIDS {
@@ -207,31 +216,46 @@ impl<'a> ValueRows<'a> {
             (&codes[begin..][..units * F::BYTES], grid)
         })
     }
+}
+
+impl<'a> ValueBlock<'a> {
+    /// Each panel that is looked at, with its first position in the block and how many of it are.
+    #[inline(always)]
+    fn panels(&self) -> impl Iterator<Item = (ValuePanel<'a>, usize, usize)> {
+        let firsts = (0..self.seen).step_by(WIDTH);
+        let seen = self.seen;
+        firsts
+            .zip(self.panels)
+            .map(move |(first, panel)| (panel, first, WIDTH.min(seen - first)))
+    }
 
     /// Sums of values with each row's weights, for `UNITS` vectors of dimensions from `first` on,
     /// all of one group. Each is one sum in the order of positions.
     #[inline(always)]
     pub(super) fn weighted<F: Form, const ROWS: usize, const UNITS: usize>(
-        self,
+        &self,
         first: usize,
         weights: [&[f32]; ROWS],
     ) -> [[[f32; LANES]; UNITS]; ROWS] {
         let mut sums = [[[0.0; LANES]; UNITS]; ROWS];
-        for (position, (codes, grid)) in self.positions::<F>(first, UNITS).enumerate() {
-            let mut weight = [0.0; ROWS];
-            for (weight, weights) in weight.iter_mut().zip(weights) {
-                *weight = weights[position];
-            }
-            for v in 0..UNITS {
-                let mut values = F::floats(&codes[v * F::BYTES..][..F::BYTES]);
-                if F::GRIDS {
-                    for value in &mut values {
-                        *value = value.mul_add(grid[0], grid[1]);
-                    }
+        for (panel, begin, count) in self.panels() {
+            let positions = panel.positions::<F>((self.dim, count), first, UNITS);
+            for (position, (codes, grid)) in (begin..).zip(positions) {
+                let mut weight = [0.0; ROWS];
+                for (weight, weights) in weight.iter_mut().zip(weights) {
+                    *weight = weights[position];
                 }
-                for row in 0..ROWS {
-                    for i in 0..LANES {
-                        sums[row][v][i] = weight[row].mul_add(values[i], sums[row][v][i]);
+                for v in 0..UNITS {
+                    let mut values = F::floats(&codes[v * F::BYTES..][..F::BYTES]);
+                    if F::GRIDS {
+                        for value in &mut values {
+                            *value = value.mul_add(grid[0], grid[1]);
+                        }
+                    }
+                    for row in 0..ROWS {
+                        for i in 0..LANES {
+                            sums[row][v][i] = weight[row].mul_add(values[i], sums[row][v][i]);
+                        }
                     }
                 }
             }
@@ -242,19 +266,22 @@ impl<'a> ValueRows<'a> {
     /// The values of the dimensions from `first` on as floats, `[positions, WIDTH]`; what is past
     /// the last dimension is left as it is.
     #[inline(always)]
-    pub(super) fn expand<F: Form>(self, first: usize, out: &mut [f32]) {
+    pub(super) fn expand<F: Form>(&self, first: usize, out: &mut [f32]) {
         let units = (self.dim - first).min(WIDTH) / LANES;
-        let positions = self.positions::<F>(first, units);
-        for ((codes, grid), out) in positions.zip(out.chunks_exact_mut(WIDTH)) {
-            let units = codes.chunks_exact(F::BYTES);
-            for (codes, out) in units.zip(out.chunks_exact_mut(LANES)) {
-                let mut values = F::floats(codes);
-                if F::GRIDS {
-                    for value in &mut values {
-                        *value = value.mul_add(grid[0], grid[1]);
+        for (panel, begin, count) in self.panels() {
+            let positions = panel.positions::<F>((self.dim, count), first, units);
+            let out = out[begin * WIDTH..].chunks_exact_mut(WIDTH);
+            for ((codes, grid), out) in positions.zip(out) {
+                let units = codes.chunks_exact(F::BYTES);
+                for (codes, out) in units.zip(out.chunks_exact_mut(LANES)) {
+                    let mut values = F::floats(codes);
+                    if F::GRIDS {
+                        for value in &mut values {
+                            *value = value.mul_add(grid[0], grid[1]);
+                        }
                     }
+                    out.copy_from_slice(&values);
                 }
-                out.copy_from_slice(&values);
             }
         }
     }

@@ -1,4 +1,4 @@
-//! Attention over [`PackedKv`] on the processor: one call for all that is between the projections.
+//! Attention over [`KvPanels`] on the processor: one call for all that is between the projections.
 //!
 //! New keys and values are rotated and coded where they will stay, then every row reads the codes
 //! of the positions up to its own. Nothing is made of the cache as a whole: a block of one head's
@@ -11,7 +11,7 @@
 use super::softmax::Sums;
 use super::tile::{Scratch, Tile};
 use super::vectors::Vectors;
-use crate::kv_cache::{HeadRowsMut, PackedKv};
+use crate::kv_cache::{HeadPanels, KvPanels, PANEL};
 use crate::rope::Angles;
 use crate::workers::for_each;
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
@@ -26,10 +26,10 @@ const ITEMS: usize = 8;
 /// Multiplications that are done before other threads are awake.
 const WORTH_A_THREAD: usize = 1 << 15;
 
-/// One step's rows, and where they stand.
-pub(crate) struct Step<'a> {
-    /// `[rows, heads + 2 · kv_heads, dim]`: queries, keys and values.
-    pub(crate) qkv: &'a [f32],
+/// The rows of one session in a step, and where they stand.
+pub(crate) struct Attending<'a> {
+    /// `[rows, heads + 2 · kv_heads, dim]`.
+    pub(crate) query_key_value: &'a [f32],
     pub(crate) heads: usize,
     /// The rows' angles.
     pub(crate) angles: &'a Angles,
@@ -37,21 +37,21 @@ pub(crate) struct Step<'a> {
     pub(crate) past: usize,
 }
 
-impl Step<'_> {
-    /// Writes the rows' keys and values, and returns what the rows attend to, `[rows, heads, dim]`.
-    pub(crate) fn attend(&self, kv: &mut PackedKv, vectors: Vectors) -> Vec<f32> {
+impl Attending<'_> {
+    /// Writes the rows' keys and values, and puts what the rows attend to, `[rows, heads, dim]`, into `out`.
+    pub(crate) fn attend(&self, kv: &mut impl KvPanels, vectors: Vectors, out: &mut [f32]) {
         let (kv_heads, dim) = (kv.kv_heads(), kv.head_dim());
-        let count = self.qkv.len() / ((self.heads + 2 * kv_heads) * dim);
+        let count = self.query_key_value.len() / ((self.heads + 2 * kv_heads) * dim);
         let multiplications = self.heads * dim * count * (self.past + count);
         let each = |items: usize, work: &(dyn Fn(usize) + Sync)| match multiplications {
             ..WORTH_A_THREAD => (0..items).for_each(work),
             _ => for_each(items, work),
         };
-        let writers: Vec<_> = kv.heads_mut().map(Mutex::new).collect();
+        let writers: Vec<_> = kv.heads_mut().into_iter().map(Mutex::new).collect();
         match count {
-            1 => (0..kv_heads).for_each(|h| self.write(h, kv_heads, dim, &mut lock(&writers[h]))),
+            1 => (0..kv_heads).for_each(|h| self.write(h, kv_heads, dim, &mut *lock(&writers[h]))),
             _ => each(kv_heads, &|h| {
-                self.write(h, kv_heads, dim, &mut lock(&writers[h]));
+                self.write(h, kv_heads, dim, &mut *lock(&writers[h]));
             }),
         }
         drop(writers);
@@ -66,14 +66,14 @@ impl Step<'_> {
             let (head, first) = (item / tiles, item % tiles * positions);
             let last = count.min(first + positions);
             Tile {
-                head: kv.head(head),
+                kv,
+                head,
                 dim,
                 queries: self.queries(head, group, dim, first..last, kv_heads),
                 group,
                 past: self.past + first,
             }
         };
-        let mut out = vec![0.0; count * self.heads * dim];
         let mut places: Vec<Vec<&mut [f32]>> = (0..kv_heads * tiles).map(|_| Vec::new()).collect();
         for (at, place) in out.chunks_exact_mut(group * dim).enumerate() {
             let (row, head) = (at / kv_heads, at % kv_heads);
@@ -86,7 +86,7 @@ impl Step<'_> {
             each(kv_heads * blocks, &|item| {
                 let tile = tile(item / blocks);
                 let mut scratch = Scratch::of(&tile);
-                vectors.gather(kv.form(), &tile, item % blocks, &mut scratch);
+                vectors.gather(&tile, item % blocks, &mut scratch);
                 let _ = sums[item].set(scratch.sums);
             });
             for (head, places) in places.iter_mut().enumerate() {
@@ -105,30 +105,31 @@ impl Step<'_> {
                 let mut scratch = Scratch::of(&tile);
                 let mut all = Sums::nothing(tile.rows(), tile.width());
                 for block in 0..tile.blocks() {
-                    vectors.gather(kv.form(), &tile, block, &mut scratch);
+                    vectors.gather(&tile, block, &mut scratch);
                     vectors.add(&mut all, &scratch.sums, tile.first_row(block));
                 }
                 put(&all, dim, &mut lock(&places[item]));
             });
         }
-        out
     }
 
     /// One head of one row: queries, then keys, then values.
     fn vector(&self, row: usize, head: usize, kv_heads: usize, dim: usize) -> &[f32] {
         let begin = (row * (self.heads + 2 * kv_heads) + head) * dim;
-        &self.qkv[begin..][..dim]
+        &self.query_key_value[begin..][..dim]
     }
 
     /// Writes all rows' keys and values of one head.
-    fn write(&self, head: usize, kv_heads: usize, dim: usize, kv: &mut HeadRowsMut<'_>) {
+    fn write(&self, head: usize, kv_heads: usize, dim: usize, kv: &mut impl HeadPanels) {
         let count = self.angles.count();
         let mut key = vec![0.0; dim];
         for row in 0..count {
             let found = self.vector(row, self.heads + head, kv_heads, dim);
             self.angles.rotate(row, found, &mut key);
             let value = self.vector(row, self.heads + kv_heads + head, kv_heads, dim);
-            kv.write(self.past + row, &key, value);
+            let position = self.past + row;
+            kv.panel_mut(position / PANEL)
+                .write(position % PANEL, &key, value);
         }
     }
 

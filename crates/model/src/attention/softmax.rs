@@ -4,7 +4,7 @@
 use crate::elementwise::exp;
 
 /// Values of a vector.
-pub(super) const LANES: usize = 8;
+pub(crate) const LANES: usize = 8;
 
 /// What rows have gathered from some positions.
 #[derive(Debug, Clone)]

@@ -2,20 +2,18 @@
 
 mod speed;
 
+use super::Vectors;
 use super::forms::{Bytes, Floats, Halves, Nibbles};
-use super::packed::Step;
+use super::packed::Attending;
 use super::softmax::Sums;
 use super::tile::{Scratch, Tile};
-use super::torch::TorchStep;
-use super::{Heads, Vectors};
+use crate::backend::Heads;
 use crate::gemm::Kernel;
-use crate::kinds::ComputeKind;
-use crate::kv_cache::{GROUP, HeadRows, PANEL, PackedKv, TensorKv};
+use crate::kv_cache::{GROUP, KvPanels, PANEL, PackedKv, Panel};
 use crate::rope::Angles;
 use half::bf16;
 use proptest::prelude::*;
 use tandem_shape::KvType;
-use tch::{Device, Kind, Tensor};
 
 /// Queries, keys and values of some positions.
 #[derive(Debug, Clone)]
@@ -35,16 +33,16 @@ impl Case {
         let width = (kv_heads * group + 2 * kv_heads) * dim;
         Self {
             heads: Heads {
-                heads: (kv_heads * group) as i64,
-                kv_heads: kv_heads as i64,
-                dim: dim as i64,
+                heads: kv_heads * group,
+                kv_heads,
+                dim,
             },
             qkv: (0..positions * width).map(|_| next()).collect(),
         }
     }
 
     fn row(&self) -> usize {
-        ((self.heads.heads + 2 * self.heads.kv_heads) * self.heads.dim) as usize
+        self.heads.width()
     }
 
     fn positions(&self) -> usize {
@@ -62,19 +60,20 @@ impl Case {
 
     fn cache(&self, kv: KvType) -> PackedKv {
         let Heads { kv_heads, dim, .. } = self.heads;
-        PackedKv::new(kv, kv_heads as usize, dim as usize, self.positions()).unwrap()
+        PackedKv::new(kv, kv_heads, dim, self.positions()).unwrap()
     }
 
     /// One step behind `past` positions.
     fn step(&self, qkv: &[f32], angles: &Angles, past: usize, kv: &mut PackedKv) -> Vec<f32> {
-        let heads = self.heads.heads as usize;
-        let step = Step {
-            qkv,
-            heads,
+        let step = Attending {
+            query_key_value: qkv,
+            heads: self.heads.heads,
             angles,
             past,
         };
-        step.attend(kv, Vectors::available().unwrap())
+        let mut out = vec![0.0; qkv.len() / self.row() * self.heads.attended_width()];
+        step.attend(kv, Vectors::available().unwrap(), &mut out);
+        out
     }
 
     /// All positions from `past` on, in steps of `rows`.
@@ -95,17 +94,16 @@ impl Case {
             kv_heads,
             dim,
         } = self.heads;
-        let dim = dim as usize;
         let angles = self.angles(0, self.positions());
         let mut out = Vec::new();
         for position in 0..self.positions() {
-            for head in 0..heads as usize {
+            for head in 0..heads {
                 let mut query = vec![0.0; dim];
                 let found = &self.qkv[position * self.row() + head * dim..][..dim];
                 angles.rotate(position, found, &mut query);
-                let rows = kv.head(head / (heads / kv_heads) as usize);
+                let panel = |p: usize| kv.panel(head / (heads / kv_heads), p / PANEL);
                 let score = |p: usize| -> f64 {
-                    let number = |d| f64::from(key(kv.form(), rows, dim, p, d));
+                    let number = |d| f64::from(key(kv.kv_type(), panel(p), p % PANEL, d));
                     let products = (0..dim).map(|d| f64::from(query[d]) * number(d));
                     products.sum::<f64>() / (dim as f64).sqrt()
                 };
@@ -114,7 +112,7 @@ impl Case {
                 let weights: Vec<f64> = scores.iter().map(|s| (s - greatest).exp()).collect();
                 let all: f64 = weights.iter().sum();
                 out.extend((0..dim).map(|d| {
-                    let number = |p| f64::from(value(kv.form(), rows, dim, p, d));
+                    let number = |p| f64::from(value(kv.kv_type(), panel(p), dim, p % PANEL, d));
                     let each = weights.iter().enumerate();
                     each.map(|(p, w)| w * number(p)).sum::<f64>() / all
                 }));
@@ -134,14 +132,13 @@ fn code(form: KvType, codes: &[u8], at: usize) -> f32 {
 }
 
 /// A number of a key, the way the layout is written down.
-fn key(form: KvType, rows: HeadRows<'_>, dim: usize, position: usize, d: usize) -> f32 {
-    let (panel, column) = (position / PANEL, position % PANEL);
-    let code = code(form, rows.keys, (panel * dim + d) * PANEL + column);
+fn key(form: KvType, rows: Panel<'_>, position: usize, d: usize) -> f32 {
+    let code = code(form, rows.keys, d * PANEL + position);
     match form {
         KvType::F32 | KvType::Bf16 => code,
         KvType::Int8 => code * rows.key_scales()[position],
         KvType::Int4 => {
-            let at = (panel * dim.div_ceil(GROUP) + d / GROUP) * 2 * PANEL + column;
+            let at = d / GROUP * 2 * PANEL + position;
             let grid = |at: usize| bf16::from_bits(rows.key_grids()[at]).to_f32();
             code * grid(at) + grid(at + PANEL)
         }
@@ -149,7 +146,7 @@ fn key(form: KvType, rows: HeadRows<'_>, dim: usize, position: usize, d: usize) 
 }
 
 /// A number of a value.
-fn value(form: KvType, rows: HeadRows<'_>, dim: usize, position: usize, d: usize) -> f32 {
+fn value(form: KvType, rows: Panel<'_>, dim: usize, position: usize, d: usize) -> f32 {
     let code = code(form, rows.values, position * dim + d);
     match form {
         KvType::F32 | KvType::Bf16 => code,
@@ -216,7 +213,8 @@ fn vectors_are_plain_floats() {
             for (past, rows) in [(149, 1), (140, 10), (100, 3), (0, 150)] {
                 let queries = Case::new(1, group, dim, rows);
                 let tile = Tile {
-                    head: kv.head(0),
+                    kv: &kv,
+                    head: 0,
                     dim,
                     queries: queries.qkv[..rows * group * dim].to_vec(),
                     group,
@@ -225,7 +223,7 @@ fn vectors_are_plain_floats() {
                 let (mut one, mut two) = (Scratch::of(&tile), Scratch::of(&tile));
                 let (mut sums, mut plain) = (one.sums.clone(), two.sums.clone());
                 for block in 0..tile.blocks() {
-                    vectors.gather(form, &tile, block, &mut one);
+                    vectors.gather(&tile, block, &mut one);
                     vectors.add(&mut sums, &one.sums, tile.first_row(block));
                     match form {
                         KvType::F32 => tile.gather::<Floats>(block, kernel, &mut two),
@@ -260,38 +258,6 @@ fn threads_do_not_change_a_bit() {
             all.push(out);
         }
         assert!(all[0] == all[1] && all[0] == all[2], "{form}");
-    }
-}
-
-/// What other devices do is the same but for rounding.
-#[test]
-fn libtorch_attends_to_the_same() {
-    for (group, dim) in [(1, 8), (2, 24), (3, 64), (2, 80)] {
-        let case = Case::new(2, group, dim, 150);
-        for (form, bound) in [
-            (KvType::F32, 2e-6),
-            (KvType::Bf16, 2e-2),
-            (KvType::Int8, 4e-3),
-            (KvType::Int4, 8e-2),
-        ] {
-            let mut packed = case.cache(form);
-            let _ = case.run(&mut packed, 0, 150);
-            let mut kv = TensorKv::new(form, 2, dim, 150, Device::Cpu).unwrap();
-            let mut found = Vec::new();
-            for (past, rows) in [(0, 100), (100, 1), (101, 49)] {
-                let frequencies = case.frequencies();
-                let kind = form.kind();
-                let step =
-                    TorchStep::new(group, &frequencies, past, rows, kind, Device::Cpu).unwrap();
-                let rows = &case.qkv[past * case.row()..][..rows * case.row()];
-                let rows = Tensor::from_slice(rows).view([-1, case.heads.heads + 4, dim as i64]);
-                let out = step.attend(&rows, case.heads, &mut kv).unwrap();
-                found.extend(crate::values(&out.to_kind(Kind::Float)).unwrap());
-            }
-            let error = difference(&found, &case.expected(&packed));
-            println!("{form} of {dim}: {error:.1e}");
-            assert!(error < bound, "{form} of {dim}: {error}");
-        }
     }
 }
 

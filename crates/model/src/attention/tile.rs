@@ -5,13 +5,15 @@
 //! matrix is (see [`crate::gemm`]). Sums are the same either way: a row has the same bits whichever
 //! rows run with it.
 
-use super::forms::{Form, KeyPanel, ValueRows, WIDTH, Wide};
+use super::forms::{Form, KeyPanel, ValueBlock, ValuePanel, WIDTH, Wide};
 use super::softmax::{LANES, Sums, soften};
 use crate::gemm::Kernel;
-use crate::kv_cache::{GROUP, HeadRows};
+use crate::kv_cache::{KvPanels, Panel};
 
 /// Positions of a block: what a row gathers from them is added up apart from the other blocks'.
 pub(super) const BLOCK: usize = 128;
+/// Panels of a block.
+pub(super) const PANELS: usize = BLOCK / WIDTH;
 /// The most rows that are multiplied with codes.
 const FEW_ROWS: usize = 8;
 /// Rows that are multiplied with codes at once: four vectors of sums each leave four of 16
@@ -19,8 +21,9 @@ const FEW_ROWS: usize = 8;
 const AT_ONCE: usize = 3;
 
 /// Rows that attend to one head of keys and values.
-pub(super) struct Tile<'a> {
-    pub(super) head: HeadRows<'a>,
+pub(super) struct Tile<'a, K> {
+    pub(super) kv: &'a K,
+    pub(super) head: usize,
     pub(super) dim: usize,
     /// `[rows, dim]`, rotated and scaled: those of a position's query heads, position after
     /// position.
@@ -41,7 +44,7 @@ pub(super) struct Scratch {
 }
 
 impl Scratch {
-    pub(super) fn of(tile: &Tile<'_>) -> Self {
+    pub(super) fn of<K: KvPanels>(tile: &Tile<'_, K>) -> Self {
         let rows = tile.rows();
         let panel = match rows > FEW_ROWS {
             true => WIDTH * tile.dim.max(BLOCK),
@@ -55,7 +58,7 @@ impl Scratch {
     }
 }
 
-impl Tile<'_> {
+impl<K: KvPanels> Tile<'_, K> {
     pub(super) fn rows(&self) -> usize {
         self.queries.len() / self.dim
     }
@@ -87,8 +90,17 @@ impl Tile<'_> {
         let rows = self.first_row(block)..self.rows();
         let seen = self.visible(rows.end - 1, block);
         let panels = seen.div_ceil(WIDTH);
-        for panel in 0..panels {
-            let keys = self.keys::<F>(block * (BLOCK / WIDTH) + panel);
+        let first_panel = block * PANELS;
+        // Past the last one that is seen the first stands in, and is not looked at.
+        let stored: [Panel<'_>; PANELS] = std::array::from_fn(|panel| {
+            let number = if panel < panels { panel } else { 0 };
+            self.kv.panel(self.head, first_panel + number)
+        });
+        for (panel, stored) in stored[..panels].iter().enumerate() {
+            let keys = KeyPanel {
+                codes: stored.keys,
+                grids: if F::GRIDS { stored.key_grids() } else { &[] },
+            };
             let mut first = rows.start;
             if rows.len() > FEW_ROWS {
                 let floats = match F::FLOATS {
@@ -121,17 +133,25 @@ impl Tile<'_> {
             let scores = &mut scratch.scores[row * BLOCK..][..panels * WIDTH];
             let visible = self.visible(row, block);
             if F::SCALED {
-                scale(scores, &self.head.key_scales()[block * BLOCK..]);
+                let scales = stored[..panels].iter().map(Panel::key_scales);
+                scale(scores, scales);
             }
             let (greatest, sum) = soften(scores, visible);
             scratch.sums.greatest[row] = greatest;
             scratch.sums.weights[row] = sum;
             if F::SCALED {
-                let scales = &self.head.value_scales()[block * BLOCK..];
+                let scales = stored[..panels].iter().map(Panel::value_scales);
                 scale(&mut scores[..visible], scales);
             }
         }
-        let values = self.values::<F>(block * BLOCK, seen);
+        let values = ValueBlock {
+            panels: stored.map(|panel| ValuePanel {
+                codes: panel.values,
+                grids: if F::GRIDS { panel.value_grids() } else { &[] },
+            }),
+            seen,
+            dim: self.dim,
+        };
         let width = self.width();
         for dim in (0..self.dim).step_by(WIDTH) {
             let mut first = rows.start;
@@ -151,9 +171,9 @@ impl Tile<'_> {
                 let weights = &scratch.scores[first * BLOCK..];
                 let out = &mut scratch.sums.values[first * width + dim..];
                 first += match rows.end - first {
-                    1 => self.weigh::<F, 1>(values, dim, weights, out),
-                    2 => self.weigh::<F, 2>(values, dim, weights, out),
-                    _ => self.weigh::<F, AT_ONCE>(values, dim, weights, out),
+                    1 => self.weigh::<F, 1>(&values, dim, weights, out),
+                    2 => self.weigh::<F, 2>(&values, dim, weights, out),
+                    _ => self.weigh::<F, AT_ONCE>(&values, dim, weights, out),
                 };
             }
         }
@@ -182,7 +202,7 @@ impl Tile<'_> {
     #[inline(always)]
     fn weigh<F: Form, const ROWS: usize>(
         &self,
-        values: ValueRows<'_>,
+        values: &ValueBlock<'_>,
         dim: usize,
         weights: &[f32],
         out: &mut [f32],
@@ -207,38 +227,14 @@ impl Tile<'_> {
         }
         ROWS
     }
-
-    #[inline(always)]
-    fn keys<F: Form>(&self, panel: usize) -> KeyPanel<'_> {
-        let bytes = self.dim * 4 * F::BYTES;
-        let grids = match F::GRIDS {
-            true => self.dim.div_ceil(GROUP) * 2 * WIDTH,
-            false => 0,
-        };
-        KeyPanel {
-            codes: &self.head.keys[panel * bytes..][..bytes],
-            grids: &self.head.key_grids()[panel * grids..][..grids],
-        }
-    }
-
-    #[inline(always)]
-    fn values<F: Form>(&self, first: usize, count: usize) -> ValueRows<'_> {
-        let bytes = self.dim / LANES * F::BYTES;
-        let grids = match F::GRIDS {
-            true => self.dim.div_ceil(GROUP) * 2,
-            false => 0,
-        };
-        ValueRows {
-            codes: &self.head.values[first * bytes..][..count * bytes],
-            grids: &self.head.value_grids()[first * grids..][..count * grids],
-            dim: self.dim,
-        }
-    }
 }
 
+/// Multiplies values with their positions' scales, which lie panel by panel.
 #[inline(always)]
-fn scale(values: &mut [f32], scales: &[f32]) {
-    for (value, scale) in values.iter_mut().zip(scales) {
-        *value *= scale;
+fn scale<'a>(values: &mut [f32], scales: impl Iterator<Item = &'a [f32]>) {
+    for (values, scales) in values.chunks_mut(WIDTH).zip(scales) {
+        for (value, scale) in values.iter_mut().zip(scales) {
+            *value *= scale;
+        }
     }
 }

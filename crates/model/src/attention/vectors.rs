@@ -10,6 +10,7 @@ use super::forms::{Bytes, Floats, Form, Halves, Nibbles};
 use super::softmax::Sums;
 use super::tile::{Scratch, Tile};
 use crate::gemm::Kernel;
+use crate::kv_cache::KvPanels;
 use tandem_shape::KvType;
 
 /// The loops for this processor. Made only where it has the instructions that
@@ -31,20 +32,25 @@ impl Vectors {
         Some(Self { kernel })
     }
 
-    /// [`Tile::gather`] for keys and values in this type.
+    /// [`Tile::gather`].
     #[allow(
         unused_unsafe,
         reason = "for other processors there is nothing to vouch for"
     )]
-    pub(super) fn gather(self, kv: KvType, tile: &Tile<'_>, block: usize, scratch: &mut Scratch) {
+    pub(super) fn gather<K: KvPanels>(
+        self,
+        tile: &Tile<'_, K>,
+        block: usize,
+        scratch: &mut Scratch,
+    ) {
         let kernel = self.kernel;
         // SAFETY: the processor has the instructions, see `available`.
         unsafe {
-            match kv {
-                KvType::F32 => gather::<Floats>(tile, block, kernel, scratch),
-                KvType::Bf16 => gather::<Halves>(tile, block, kernel, scratch),
-                KvType::Int8 => gather::<Bytes>(tile, block, kernel, scratch),
-                KvType::Int4 => gather::<Nibbles>(tile, block, kernel, scratch),
+            match tile.kv.kv_type() {
+                KvType::F32 => gather::<Floats, K>(tile, block, kernel, scratch),
+                KvType::Bf16 => gather::<Halves, K>(tile, block, kernel, scratch),
+                KvType::Int8 => gather::<Bytes, K>(tile, block, kernel, scratch),
+                KvType::Int4 => gather::<Nibbles, K>(tile, block, kernel, scratch),
             }
         }
     }
@@ -61,7 +67,12 @@ impl Vectors {
 }
 
 #[cfg_attr(target_arch = "x86_64", target_feature(enable = "avx2,fma"))]
-fn gather<F: Form>(tile: &Tile<'_>, block: usize, kernel: Kernel, scratch: &mut Scratch) {
+fn gather<F: Form, K: KvPanels>(
+    tile: &Tile<'_, K>,
+    block: usize,
+    kernel: Kernel,
+    scratch: &mut Scratch,
+) {
     tile.gather::<F>(block, kernel, scratch);
 }
 

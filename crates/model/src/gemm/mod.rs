@@ -23,11 +23,9 @@ mod integer_rows;
 mod kernel;
 mod panels;
 mod product;
-mod tensors;
 
 #[cfg(test)]
 mod tests;
 
 pub(crate) use kernel::Kernel;
 pub(crate) use panels::Panels;
-pub(crate) use tensors::floats;

@@ -103,7 +103,8 @@ impl Panels {
         weights + 4 * self.bias.len()
     }
 
-    pub(super) fn outputs(&self) -> usize {
+    /// Rows of the matrix.
+    pub(crate) fn outputs(&self) -> usize {
         self.outputs
     }
 

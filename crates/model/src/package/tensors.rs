@@ -3,7 +3,7 @@
 use crate::checkpoint::stored_matrix::{
     StoredMatrix, codes_layout, codes_name, scales_layout, scales_name,
 };
-use crate::checkpoint::{Checkpoint, StoredTensor};
+use crate::checkpoint::{Checkpoint, FloatType, StoredTensor};
 use crate::embedding::EMBEDDING;
 use crate::error::{ModelError, Result};
 use crate::matrices::{HEAD, Input, Stacked, Stored};
@@ -217,9 +217,9 @@ impl Piece {
 }
 
 fn dtype(stored: &StoredTensor) -> Dtype {
-    match stored.kind {
-        tch::Kind::Half => Dtype::F16,
-        tch::Kind::BFloat16 => Dtype::BF16,
+    match stored.float_type {
+        FloatType::F16 => Dtype::F16,
+        FloatType::Bf16 => Dtype::BF16,
         _ => Dtype::F32,
     }
 }

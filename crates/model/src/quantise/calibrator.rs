@@ -2,28 +2,29 @@
 //! what its matrices are given: by the layers before it as they have become, so that a layer makes
 //! up for them where it can.
 
-use crate::attention::StepGeometry;
+use crate::backend::choice::{AnyBackend, Backends};
+use crate::backend::{Backend, Heads, Run};
 use crate::checkpoint::Checkpoint;
 use crate::checkpoint::stored_matrix::StoredMatrix;
+use crate::decoder_layer::{DecoderLayer, Observer, Scratch, nobody};
 use crate::embedding::Embedding;
-use crate::error::Result;
-use crate::kv_cache::KvCache;
-use crate::layer::Layer;
-use crate::linear::Linear;
-use crate::matrices::Stacked;
-use crate::quantise::coded_row::{CodedRow, Form};
+use crate::error::{ModelError, Result};
+use crate::kv_cache::AnyLayerKv;
+use crate::matrices::{Input, Stacked};
+use crate::quantise::coded_row::CodedRow;
 use crate::quantise::gptq::Moments;
 use crate::quantise::input_squares::InputSquares;
 use std::collections::HashMap;
-use tandem_shape::{Group, KvType, LayerRange, ModelConfig, WeightType};
-use tch::{Device, Tensor};
+use std::ops::ControlFlow;
+use tandem_shape::{Group, KvType, ModelConfig, Place, WeightType};
 
 /// The state of all calibration chunks before a layer.
 pub(crate) struct Calibrator<'a> {
     checkpoint: &'a Checkpoint,
     config: &'a ModelConfig,
-    /// One a chunk, `[tokens, hidden]` in f32.
-    residuals: Vec<Tensor>,
+    backends: Backends,
+    /// One a chunk, `[tokens, hidden]`.
+    residuals: Vec<Vec<f32>>,
     inverse_frequencies: Vec<f32>,
 }
 
@@ -42,10 +43,11 @@ impl<'a> Calibrator<'a> {
         start: usize,
     ) -> Result<Self> {
         let embedding = Embedding::open(checkpoint, config.vocabulary, config.hidden)?;
-        let embed = |tokens: &Vec<u32>| embedding.rows(tokens, Device::Cpu);
+        let embed = |tokens: &Vec<u32>| embedding.rows(tokens);
         let mut this = Self {
             checkpoint,
             config,
+            backends: Backends::open(Place::default(), config.head_dim)?,
             residuals: chunks.iter().map(embed).collect::<Result<_>>()?,
             inverse_frequencies: config.rope.inverse_frequencies(config.head_dim),
         };
@@ -72,145 +74,110 @@ impl<'a> Calibrator<'a> {
     }
 
     fn pass(&mut self, number: usize, weights: WeightType) -> Result<()> {
-        let layer = self.load(number, weights)?;
-        let mut attend = Attending::new(self, number)?;
-        for residual in &mut self.residuals {
-            let (geometry, cache) = attend.of(residual)?;
-            layer.forward(residual, geometry, cache)?;
+        match self.backends.of(weights)? {
+            AnyBackend::Plain(own) => self.chunks_through(&own, &self.load(&own, number, weights)?),
+            AnyBackend::Torch(own) => self.chunks_through(&own, &self.load(&own, number, weights)?),
         }
-        Ok(())
     }
 
     fn quantise(&mut self, number: usize, group: Group) -> Result<CodedLayer> {
-        let mut layer = self.load(number, WeightType::F32)?;
-        let mut attend = Attending::new(self, number)?;
-        let (checkpoint, config) = (self.checkpoint, self.config);
-        let matrix = Stacked::query_key_value(config, number);
-        let mut station = Station::new(checkpoint, matrix, group)?;
-        for residual in &self.residuals {
-            station.see(&layer.before_attention(residual)?)?;
+        match self.backends.of(WeightType::F32)? {
+            AnyBackend::Plain(own) => self.quantise_with(&own, number, group),
+            AnyBackend::Torch(own) => self.quantise_with(&own, number, group),
         }
+    }
+
+    /// Each matrix in turn sees what all chunks give it behind those that are quantised already.
+    fn quantise_with<B: Backend>(
+        &mut self,
+        backend: &B,
+        number: usize,
+        group: Group,
+    ) -> Result<CodedLayer> {
+        let mut layer = self.load(backend, number, WeightType::F32)?;
         let mut coded = CodedLayer::new();
-        layer.attention.query_key_value = station.quantise(&mut coded)?;
-
-        let matrix = Stacked::attention_output(config, number);
-        let mut station = Station::new(checkpoint, matrix, group)?;
-        let mut attended = Vec::with_capacity(self.residuals.len());
-        for residual in &self.residuals {
-            let (geometry, cache) = attend.of(residual)?;
-            let projected = layer
-                .attention
-                .project(&layer.before_attention(residual)?)?;
-            let values = layer
-                .attention
-                .attend(&projected, number, geometry, cache)?;
-            station.see(&values)?;
-            attended.push(values);
+        for stacked in [
+            Stacked::query_key_value(self.config, number),
+            Stacked::attention_output(self.config, number),
+            Stacked::gate_up(self.config, number),
+            Stacked::down(self.config, number),
+        ] {
+            let mut moments = Moments::new(stacked.inputs)?;
+            let of = stacked.input;
+            let mut see = |input: Input, x: &B::Rows| {
+                if input != of {
+                    return Ok(ControlFlow::Continue(()));
+                }
+                moments.add(&backend.copied(x)?)?;
+                Ok(ControlFlow::Break(()))
+            };
+            for residual in &self.residuals {
+                self.through(backend, &layer, residual.clone(), &mut see)?;
+            }
+            let matrix = self.coded(backend, stacked, group, moments, &mut coded)?;
+            if let Some(place) = layer.matrix_mut(of) {
+                *place = matrix;
+            }
         }
-        let linear = station.quantise(&mut coded)?;
-        for (residual, attended) in self.residuals.iter_mut().zip(attended) {
-            let _ = residual.f_add_(&linear.forward(&attended)?)?;
-        }
-
-        let mut station = Station::new(checkpoint, Stacked::gate_up(config, number), group)?;
-        for residual in &self.residuals {
-            station.see(&layer.before_mlp(residual)?)?;
-        }
-        layer.mlp.gate_up = station.quantise(&mut coded)?;
-
-        let mut station = Station::new(checkpoint, Stacked::down(config, number), group)?;
-        for residual in &self.residuals {
-            station.see(&layer.mlp.gated(&layer.before_mlp(residual)?)?)?;
-        }
-        let linear = station.quantise(&mut coded)?;
-        for residual in &mut self.residuals {
-            let gated = layer.mlp.gated(&layer.before_mlp(residual)?)?;
-            let _ = residual.f_add_(&linear.forward(&gated)?)?;
-        }
+        self.chunks_through(backend, &layer)?;
         Ok(coded)
     }
 
-    fn load(&self, number: usize, weights: WeightType) -> Result<Layer> {
-        let (checkpoint, config) = (self.checkpoint, self.config);
-        let squares = InputSquares::default();
-        Layer::load(checkpoint, config, number, &squares, weights, Device::Cpu)
-    }
-}
-
-/// What attention over a chunk from its first position on needs.
-struct Attending {
-    config: ModelConfig,
-    inverse_frequencies: Vec<f32>,
-    cache: KvCache,
-    geometry: Option<(usize, StepGeometry)>,
-}
-
-impl Attending {
-    fn new(calibrator: &Calibrator<'_>, layer: usize) -> Result<Self> {
-        let config = calibrator.config;
-        let longest = calibrator.residuals.iter().map(rows).max().unwrap_or(0);
-        let range = LayerRange::new(layer, layer + 1, config.layers)?;
-        Ok(Self {
-            config: config.clone(),
-            inverse_frequencies: calibrator.inverse_frequencies.clone(),
-            cache: KvCache::new(config, range, longest, KvType::F32, Device::Cpu)?,
-            geometry: None,
-        })
+    fn chunks_through<B: Backend>(&mut self, backend: &B, layer: &DecoderLayer<B>) -> Result<()> {
+        let mut residuals = std::mem::take(&mut self.residuals);
+        for residual in &mut residuals {
+            let values = std::mem::take(residual);
+            *residual = self.through(backend, layer, values, &mut nobody)?;
+        }
+        self.residuals = residuals;
+        Ok(())
     }
 
-    /// The cache is never advanced: each chunk is written over the one before.
-    fn of(&mut self, residual: &Tensor) -> Result<(&StepGeometry, &mut KvCache)> {
-        let rows = rows(residual);
-        let geometry = match self.geometry.take() {
-            Some((of, geometry)) if of == rows => geometry,
-            _ => StepGeometry::new(
-                &self.config,
-                &self.inverse_frequencies,
-                &self.cache,
-                rows,
-                Device::Cpu,
-            )?,
-        };
-        let (_, geometry) = self.geometry.insert((rows, geometry));
-        Ok((geometry, &mut self.cache))
-    }
-}
-
-fn rows(residual: &Tensor) -> usize {
-    residual.size().first().map_or(0, |&rows| rows as usize)
-}
-
-/// A matrix that watches its inputs.
-struct Station<'a> {
-    checkpoint: &'a Checkpoint,
-    matrix: Stacked,
-    group: Group,
-    moments: Moments,
-}
-
-impl<'a> Station<'a> {
-    fn new(checkpoint: &'a Checkpoint, matrix: Stacked, group: Group) -> Result<Self> {
-        Ok(Self {
-            checkpoint,
-            moments: Moments::new(matrix.inputs)?,
-            matrix,
-            group,
-        })
+    /// A chunk through a layer, from its first position on.
+    fn through<B: Backend>(
+        &self,
+        backend: &B,
+        layer: &DecoderLayer<B>,
+        values: Vec<f32>,
+        observe: &mut Observer<'_, B>,
+    ) -> Result<Vec<f32>> {
+        const KV: KvType = KvType::F32;
+        let heads = Heads::of(self.config);
+        let rows = values.len() / self.config.hidden.max(1);
+        let run = Run { rows, past: 0 };
+        let step = backend.step(heads, &self.inverse_frequencies, KV, &[run])?;
+        let mut kv: AnyLayerKv = backend.kv(heads, KV, rows)?;
+        let kv = B::own_kv(&mut kv).ok_or(ModelError::OtherCache)?;
+        let mut residual = backend.rows(values, self.config.hidden)?;
+        let mut scratch = Scratch::default();
+        layer.forward(
+            backend,
+            &mut residual,
+            &step,
+            &mut [kv],
+            &mut scratch,
+            observe,
+        )?;
+        backend.values(residual)
     }
 
-    fn see(&mut self, x: &Tensor) -> Result<()> {
-        self.moments.add(x)
-    }
-
-    /// Quantises the matrix, puts its rows into `coded`, and returns it to go on with.
-    fn quantise(self, coded: &mut CodedLayer) -> Result<Linear> {
-        let weights = WeightType::Int4(self.group);
-        let inputs = self.matrix.inputs;
+    /// Quantises a matrix by the moments of its inputs, puts its rows into `coded`, and returns it to go on
+    /// with.
+    fn coded<B: Backend>(
+        &self,
+        backend: &B,
+        stacked: Stacked,
+        group: Group,
+        moments: Moments,
+        coded: &mut CodedLayer,
+    ) -> Result<B::Matrix> {
+        let weights = WeightType::Int4(group);
+        let inputs = stacked.inputs;
         let (mut values, mut bias) = (Vec::new(), Vec::new());
-        for part in &self.matrix.parts {
+        for part in &stacked.parts {
             let stored = part.open(self.checkpoint, inputs, weights)?;
             let StoredMatrix::Floats(stored) = stored else {
-                return Err(crate::ModelError::StoredInIntegers {
+                return Err(ModelError::StoredInIntegers {
                     tensor: part.weight(),
                     asked: weights,
                 });
@@ -225,13 +192,23 @@ impl<'a> Station<'a> {
                 false => vec![0.0; part.outputs],
             });
         }
-        let mut rows = self.moments.factor()?.code_rows(self.group, &values);
-        let form = Form::Four(self.group);
-        let linear = Linear::of_rows(form, weights, &rows, inputs, &bias, Device::Cpu)?;
-        for part in self.matrix.parts {
+        let mut rows = moments.factor()?.code_rows(group, &values);
+        let matrix = backend.coded_matrix(&rows, inputs, &bias, weights)?;
+        for part in stacked.parts {
             let own = rows.drain(..part.outputs).collect();
             coded.insert(part.weight(), own);
         }
-        Ok(linear)
+        Ok(matrix)
+    }
+
+    fn load<B: Backend>(
+        &self,
+        backend: &B,
+        number: usize,
+        weights: WeightType,
+    ) -> Result<DecoderLayer<B>> {
+        let (checkpoint, config) = (self.checkpoint, self.config);
+        let squares = InputSquares::default();
+        DecoderLayer::load(backend, checkpoint, config, number, &squares, weights)
     }
 }

@@ -7,6 +7,7 @@
 //! the weight of input k. A group's grid is chosen when its first input's turn comes, each error
 //! counted as `1 / U[j, j]²`, which is what it costs after all the others have made up for it.
 
+use crate::backend::torch::copied;
 use crate::error::{ModelError, Result};
 use crate::quantise::coded_row::CodedRow;
 use crate::quantise::four_bits;
@@ -44,9 +45,10 @@ impl Moments {
         })
     }
 
-    /// Adds inputs, `[rows, inputs]` in f32.
-    pub(crate) fn add(&mut self, x: &Tensor) -> Result<()> {
-        let x = x.f_to_kind(Kind::Float)?;
+    /// Adds inputs, `[rows, inputs]`.
+    pub(crate) fn add(&mut self, x: &[f32]) -> Result<()> {
+        let inputs = self.sum.size().first().copied().unwrap_or(0);
+        let x = Tensor::f_from_slice(x)?.f_view([-1, inputs])?;
         let _ = self.sum.f_add_(&x.f_transpose(0, 1)?.f_matmul(&x)?)?;
         Ok(())
     }
@@ -77,7 +79,7 @@ impl Moments {
         // Only ratios within a row count, and those of costs: kept in f32's range.
         let scale = f64::try_from(upper.f_diagonal(0, 0, 1)?.f_max()?)?;
         let _ = upper.f_div_scalar_(scale)?;
-        let upper = crate::values(&upper.f_to_kind(Kind::Float)?)?;
+        let upper = copied(&upper.f_to_kind(Kind::Float)?)?;
         let importance = (0..inputs).map(|j| upper[j * inputs + j].powi(-2));
         Ok(Factor {
             importance: importance.collect(),
@@ -199,8 +201,10 @@ mod tests {
         let weights = noise(outputs * inputs, 1);
         let x = inputs_of(400, inputs);
         let mut moments = Moments::new(inputs).unwrap();
-        moments.add(&x.narrow(0, 0, 150)).unwrap();
-        moments.add(&x.narrow(0, 150, 250)).unwrap();
+        moments.add(&copied(&x.narrow(0, 0, 150)).unwrap()).unwrap();
+        moments
+            .add(&copied(&x.narrow(0, 150, 250)).unwrap())
+            .unwrap();
         let rows = moments.factor().unwrap().code_rows(group, &weights);
         assert_eq!(rows.len(), outputs);
         assert!(
@@ -221,7 +225,7 @@ mod tests {
         let weights = noise(3 * 64, 9);
         let x = Tensor::f_eye(64, (Kind::Float, tch::Device::Cpu)).unwrap();
         let mut moments = Moments::new(64).unwrap();
-        moments.add(&x).unwrap();
+        moments.add(&copied(&x).unwrap()).unwrap();
         let rows = moments.factor().unwrap().code_rows(Group::G64, &weights);
         assert_eq!(
             rows,
@@ -232,9 +236,7 @@ mod tests {
     #[test]
     fn inputs_that_are_no_numbers_are_refused() {
         let mut moments = Moments::new(2).unwrap();
-        moments
-            .add(&Tensor::from_slice(&[f32::NAN, 1.0]).view([1, 2]))
-            .unwrap();
+        moments.add(&[f32::NAN, 1.0]).unwrap();
         assert!(matches!(
             moments.factor(),
             Err(ModelError::CalibrationNotFinite)

@@ -221,15 +221,15 @@ fn silu_square(mean: f32, variance: f32) -> f32 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::attention::StepGeometry;
-    use crate::kv_cache::KvCache;
-    use crate::layer::Layer;
+    use crate::backend::plain::{Plain, PlainRows};
+    use crate::backend::{Backend, Heads, Run};
+    use crate::decoder_layer::{DecoderLayer, Scratch};
+    use crate::quantise::coded_row::CodedRow;
     use safetensors::Dtype;
     use safetensors::tensor::TensorView;
+    use std::ops::ControlFlow;
     use std::path::Path;
-    use tandem_shape::LayerRange;
     use tandem_shape::{Group, KvType};
-    use tch::{Device, Kind, Tensor};
 
     const INT4: WeightType = WeightType::Int4(Group::G32);
 
@@ -240,28 +240,96 @@ mod tests {
         (Checkpoint::open(&directory).unwrap(), config)
     }
 
-    /// Rows of independent channels whose mean squares are these.
-    fn rows(count: i64, squares: &[f32]) -> Tensor {
-        let spread = Tensor::f_from_slice(squares).unwrap().f_sqrt().unwrap();
-        let shape = [count, squares.len() as i64];
-        let rows = Tensor::f_randn(shape, (Kind::Float, Device::Cpu)).unwrap();
-        rows.f_mul(&spread).unwrap()
+    /// Rows of independent, normally distributed channels whose mean squares are these.
+    fn rows(count: usize, squares: &[f32]) -> Vec<f32> {
+        // SplitMix64.
+        let mut state = 1u64;
+        let mut uniform = || {
+            state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+            let mixed = (state ^ (state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+            let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+            (((mixed ^ (mixed >> 31)) >> 40) as f64 + 0.5) / f64::from(1 << 24)
+        };
+        let mut normal = || {
+            let (radius, angle) = (-2.0 * uniform().ln(), std::f64::consts::TAU * uniform());
+            (radius.sqrt() * angle.cos()) as f32
+        };
+        let channels = squares.iter().cycle().take(count * squares.len());
+        channels.map(|square| normal() * square.sqrt()).collect()
     }
 
-    /// What rows attend to that know of no others: their values, for each head those of its group.
-    fn attended_alone(layer: &Layer, config: &ModelConfig, rows: &Tensor) -> Tensor {
-        let projected = layer.before_attention(rows).unwrap();
-        let projected = layer.attention.project(&projected).unwrap();
-        let (heads, kv) = (config.heads as i64, config.kv_heads as i64);
-        let values = projected.f_narrow(1, heads + kv, kv).unwrap();
-        let repeated = values.f_repeat_interleave_self_int(heads / kv, 1, None);
-        repeated.unwrap().f_flatten(1, 2).unwrap()
+    fn layer(
+        checkpoint: &Checkpoint,
+        config: &ModelConfig,
+        squares: &InputSquares,
+        weights: WeightType,
+    ) -> DecoderLayer<Plain> {
+        let plain = Plain::available().unwrap();
+        DecoderLayer::load(&plain, checkpoint, config, 1, squares, weights).unwrap()
+    }
+
+    /// What a layer's matrices are given for rows that know of no others, since each is a session of its
+    /// own. `look` is called with each in turn.
+    fn look_at(
+        layer: &DecoderLayer<Plain>,
+        config: &ModelConfig,
+        rows: &[f32],
+        mut look: impl FnMut(Input, &PlainRows),
+    ) {
+        let plain = Plain::available().unwrap();
+        let (heads, kv) = (Heads::of(config), KvType::F32);
+        let count = rows.len() / config.hidden;
+        let runs = vec![Run { rows: 1, past: 0 }; count];
+        let frequencies = config.rope.inverse_frequencies(config.head_dim);
+        let step = plain.step(heads, &frequencies, kv, &runs).unwrap();
+        let mut caches: Vec<_> = (0..count)
+            .map(|_| plain.kv(heads, kv, 1).unwrap())
+            .collect();
+        let mut own: Vec<_> = caches
+            .iter_mut()
+            .map(|kv| Plain::own_kv(kv).unwrap())
+            .collect();
+        let mut residual = plain.rows(rows.to_vec(), config.hidden).unwrap();
+        let mut scratch = Scratch::default();
+        let mut observe = |input: Input, x: &PlainRows| {
+            look(input, x);
+            Ok(ControlFlow::Continue(()))
+        };
+        let (residual, scratch) = (&mut residual, &mut scratch);
+        layer
+            .forward(&plain, residual, &step, &mut own, scratch, &mut observe)
+            .unwrap();
+    }
+
+    /// A layer whose attention adds nothing, so that its MLP sees the rows as they are.
+    fn without_attention(
+        mut layer: DecoderLayer<Plain>,
+        config: &ModelConfig,
+    ) -> DecoderLayer<Plain> {
+        let plain = Plain::available().unwrap();
+        let inputs = config.heads * config.head_dim;
+        let none = CodedRow {
+            codes: vec![0; inputs],
+            grids: Vec::new(),
+            scale: 0.0,
+        };
+        let rows = vec![none; config.hidden];
+        let bias = vec![0.0; config.hidden];
+        let nothing = plain.coded_matrix(&rows, inputs, &bias, WeightType::Int8);
+        *layer.matrix_mut(Input::Attended).unwrap() = nothing.unwrap();
+        layer
     }
 
     /// Mean squares of columns.
-    fn seen(x: &Tensor) -> Vec<f32> {
-        let x = x.f_to_kind(Kind::Float).unwrap().f_square().unwrap();
-        crate::values(&x.f_mean_dim(0, false, Kind::Float).unwrap()).unwrap()
+    fn seen(x: &[f32], width: usize) -> Vec<f32> {
+        let mut sums = vec![0.0f64; width];
+        for row in x.chunks(width) {
+            for (sum, x) in sums.iter_mut().zip(row) {
+                *sum += f64::from(*x).powi(2);
+            }
+        }
+        let count = (x.len() / width) as f64;
+        sums.into_iter().map(|sum| (sum / count) as f32).collect()
     }
 
     /// How far squares are from others on the whole, of each the mean taken as 1: the mean of
@@ -276,8 +344,7 @@ mod tests {
     /// With rows as they are thought to be.
     #[test]
     fn what_a_layer_sees_is_what_was_foretold() {
-        let _no_grad = crate::no_grad();
-        tch::manual_seed(1);
+        let plain = Plain::available().unwrap();
         for name in [
             "llama-gqa-llama3-tied",
             "llama-mha-untied-bias",
@@ -288,34 +355,32 @@ mod tests {
             let mut squares = SquaresOfLayers::new(&checkpoint, &config);
             let found = squares.of_layer(1, INT4).unwrap();
             let rows = rows(8000, &squares.residual.unwrap());
-
             let unknown = InputSquares::default();
-            let weights = WeightType::F32;
-            let layer = Layer::load(&checkpoint, &config, 1, &unknown, weights, Device::Cpu);
-            let layer = layer.unwrap();
-            let attention = layer.before_attention(&rows).unwrap();
-            let mlp = layer.before_mlp(&rows).unwrap();
-            for (input, x) in [
-                (Input::Attention, &attention),
-                (Input::Attended, &attended_alone(&layer, &config, &rows)),
-                (Input::Mlp, &mlp),
-                (Input::Gated, &layer.mlp.gated(&mlp).unwrap()),
-            ] {
-                let (found, seen) = (found.of(input), seen(x));
-                let far = distance(found, &seen);
-                assert!(far < 0.2, "{name}, {input:?}: {far}");
-                // And not because all are alike.
-                let alike = distance(&vec![1.0; seen.len()], &seen);
-                assert!(far < 0.6 * alike, "{name}, {input:?}: {far} of {alike}");
-            }
+            let layer = layer(&checkpoint, &config, &unknown, WeightType::F32);
+            let mut inputs = 0;
+            look_at(
+                &without_attention(layer, &config),
+                &config,
+                &rows,
+                |input, x| {
+                    let found = found.of(input);
+                    let seen = seen(&plain.copied(x).unwrap(), found.len());
+                    let far = distance(found, &seen);
+                    assert!(far < 0.2, "{name}, {input:?}: {far}");
+                    // And not because all are alike.
+                    let alike = distance(&vec![1.0; seen.len()], &seen);
+                    assert!(far < 0.6 * alike, "{name}, {input:?}: {far} of {alike}");
+                    inputs += 1;
+                },
+            );
+            assert_eq!(inputs, 4);
         }
     }
 
     /// By the mean squared error of what attention and MLP add, against inputs that all count the same.
     #[test]
     fn integers_are_nearer_with_what_is_known() {
-        let _no_grad = crate::no_grad();
-        tch::manual_seed(1);
+        let plain = Plain::available().unwrap();
         let mut gains = [1.0; 2];
         for name in ["llama-gqa-llama3-tied", "qwen2-bias", "mistral-headdim"] {
             let (checkpoint, config) = model(name);
@@ -324,53 +389,45 @@ mod tests {
             let rows = rows(2000, &squares.residual.unwrap());
 
             let unknown = InputSquares::default();
-            let [exact, plain, better] = [
+            let [exact, plainly, better] = [
                 (&unknown, WeightType::F32),
                 (&unknown, INT4),
                 (&known, INT4),
             ]
             .map(|(squares, weights)| {
-                let layer = Layer::load(&checkpoint, &config, 1, squares, weights, Device::Cpu);
-                let layer = layer.unwrap();
-                let attended = attended_alone(&layer, &config, &rows);
-                let gated = layer.mlp.gated(&layer.before_mlp(&rows).unwrap());
-                [
-                    layer.attention.output.forward(&attended).unwrap(),
-                    layer.mlp.down.forward(&gated.unwrap()).unwrap(),
-                ]
+                let mut own = layer(&checkpoint, &config, squares, weights);
+                let mut attended = PlainRows::default();
+                look_at(&own, &config, &rows, |input, x| {
+                    if input == Input::Attended {
+                        let values = plain.copied(x).unwrap();
+                        attended = plain.rows(values, config.heads * config.head_dim).unwrap();
+                    }
+                });
+                let mut added = [PlainRows::default(), PlainRows::default()];
+                let output = own.matrix_mut(Input::Attended).unwrap();
+                plain.multiply(output, &attended, &mut added[0]).unwrap();
+                let mut gated = PlainRows::default();
+                let mut alone = without_attention(own, &config);
+                look_at(&alone, &config, &rows, |input, x| {
+                    if input == Input::Gated {
+                        let values = plain.copied(x).unwrap();
+                        gated = plain.rows(values, config.intermediate).unwrap();
+                    }
+                });
+                let down = alone.matrix_mut(Input::Gated).unwrap();
+                plain.multiply(down, &gated, &mut added[1]).unwrap();
+                added.map(|rows| plain.values(rows).unwrap())
             });
             for (part, gain) in gains.iter_mut().enumerate() {
-                let error = |found: &[Tensor; 2]| {
-                    let error = exact[part].f_sub(&found[part]).unwrap();
-                    let square = error.f_square().unwrap().f_mean(Kind::Double);
-                    f64::try_from(square.unwrap()).unwrap()
+                let error = |found: &[Vec<f32>; 2]| -> f64 {
+                    let pairs = exact[part].iter().zip(&found[part]);
+                    pairs.map(|(a, b)| f64::from(a - b).powi(2)).sum()
                 };
-                *gain *= error(&better) / error(&plain);
+                *gain *= error(&better) / error(&plainly);
             }
         }
         // Of three models together: where inputs are much alike a single one may lose a little.
         assert!(gains.iter().all(|&gain| gain < 0.98), "{gains:?}");
-    }
-
-    /// Values of a row are repeated as attention repeats them.
-    #[test]
-    fn a_row_alone_attends_to_its_values() {
-        let _no_grad = crate::no_grad();
-        let (checkpoint, config) = model("llama-gqa-llama3-tied");
-        let unknown = InputSquares::default();
-        let weights = WeightType::F32;
-        let layer = Layer::load(&checkpoint, &config, 1, &unknown, weights, Device::Cpu).unwrap();
-        let row = rows(1, &vec![1.0; config.hidden]);
-        let range = LayerRange::new(1, 2, config.layers).unwrap();
-        let mut cache = KvCache::new(&config, range, 1, KvType::F32, Device::Cpu).unwrap();
-        let frequencies = config.rope.inverse_frequencies(config.head_dim);
-        let step = StepGeometry::new(&config, &frequencies, &cache, 1, Device::Cpu).unwrap();
-        let attention = layer.before_attention(&row).unwrap();
-        let projected = layer.attention.project(&attention).unwrap();
-        let attended = layer.attention.attend(&projected, 1, &step, &mut cache);
-        let expected = attended_alone(&layer, &config, &row);
-        let far = attended.unwrap().f_sub(&expected).unwrap().f_abs().unwrap();
-        assert!(f64::try_from(far.f_max().unwrap()).unwrap() < 1e-6);
     }
 
     #[test]

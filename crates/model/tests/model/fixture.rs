@@ -2,8 +2,8 @@
 
 use safetensors::SafeTensors;
 use std::path::{Path, PathBuf};
-use tandem_model::{Checkpoint, Device, Segment};
-use tandem_shape::{KvType, LayerRange, ModelConfig, Precision, WeightType};
+use tandem_model::{Checkpoint, ComputeThread, Segment};
+use tandem_shape::{BackendName, KvType, LayerRange, ModelConfig, Place, Precision, WeightType};
 
 /// The largest error allowed in f32, in every row of every hidden state and of the logits.
 pub(crate) const BOUND: f64 = 1e-4;
@@ -15,7 +15,7 @@ pub(crate) struct Fixture {
     pub(crate) directory: PathBuf,
     pub(crate) checkpoint: Checkpoint,
     pub(crate) reference: Reference,
-    _no_grad: tch::NoGradGuard,
+    _computing: ComputeThread,
 }
 
 /// transformers' results for positions 0.. of `tokens`, in float32.
@@ -45,7 +45,6 @@ impl Fixture {
 
     pub(crate) fn open(name: &str) -> Self {
         // The shapes are tiny, and the test harness has threads of its own.
-        tandem_model::set_threads(1);
         let directory = models().join(name.strip_suffix("-v5").unwrap_or(name));
         Self {
             name: name.to_owned(),
@@ -53,7 +52,7 @@ impl Fixture {
             checkpoint: Checkpoint::open(&directory).unwrap(),
             reference: Reference::read(&directory.join("reference.safetensors")),
             directory,
-            _no_grad: tandem_model::no_grad(),
+            _computing: ComputeThread::begin(1),
         }
     }
 
@@ -74,9 +73,24 @@ impl Fixture {
     }
 
     fn segment_with(&self, precision: Precision, start: usize, end: usize) -> Segment {
+        self.segment_by(BackendName::Auto, &precision, start, end)
+    }
+
+    /// The layers `start..end`, by one backend.
+    pub(crate) fn segment_by(
+        &self,
+        backend: BackendName,
+        precision: &Precision,
+        start: usize,
+        end: usize,
+    ) -> Segment {
         let range = self.range(start, end);
         let (checkpoint, config) = (&self.checkpoint, &self.config);
-        Segment::load(checkpoint, config, range, &precision, Device::Cpu, |_| {}).unwrap()
+        let place = Place {
+            backend,
+            ..Place::default()
+        };
+        Segment::load(checkpoint, config, range, precision, place, |_| {}).unwrap()
     }
 
     /// The whole model, in f32.

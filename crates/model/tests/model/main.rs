@@ -8,6 +8,7 @@ mod fixture;
 mod pipeline;
 mod rewritten;
 
+mod backends;
 mod bf16;
 mod damaged_checkpoints;
 mod fingerprints;

@@ -2,7 +2,7 @@
 //! the next. What comes out of each is kept and compared with the reference.
 
 use crate::fixture::{Fixture, Reference};
-use tandem_model::{KvCache, Segment, Tensor, values};
+use tandem_model::{KvCache, Segment};
 use tandem_shape::LayerRange;
 
 pub(crate) struct Pipeline<'a> {
@@ -59,14 +59,11 @@ impl<'a> Pipeline<'a> {
 
     /// Runs `tokens` behind the positions run so far, in one step.
     pub(crate) fn step(&mut self, tokens: &[u32]) {
-        let mut rows: Tensor = self.stages[0].segment.embed(tokens).unwrap();
-        let mut crossing = values(&rows).unwrap();
-        self.embedded.extend(&crossing);
+        let mut rows = self.stages[0].segment.embed(tokens).unwrap();
+        self.embedded.extend(&rows);
         for stage in &mut self.stages {
-            let entering = stage.segment.rows(&crossing, tokens.len()).unwrap();
-            rows = stage.segment.forward(entering, &mut stage.cache).unwrap();
-            crossing = values(&rows).unwrap();
-            stage.output.extend(&crossing);
+            rows = stage.segment.forward(rows, &mut stage.cache).unwrap();
+            stage.output.extend(&rows);
         }
         let last = self.stages.last().unwrap();
         self.logits

@@ -3,8 +3,7 @@
 use crate::fixture::{BOUND, Fixture};
 use crate::pipeline::Pipeline;
 use crate::rewritten::says;
-use tandem_model::{Device, ModelError, Tensor, values};
-use tch::Kind;
+use tandem_model::{ModelError, SessionRows};
 
 #[test]
 fn a_token_outside_the_vocabulary() {
@@ -23,9 +22,14 @@ fn a_token_outside_the_vocabulary() {
 fn rows_of_another_width() {
     let fixture = Fixture::open("mistral-headdim");
     let segment = fixture.segment(1, 2);
-    assert!(segment.rows(&[0.0; 96], 2).is_ok());
+    let forward = |found: usize, rows: usize| {
+        let mut cache = segment.kv_cache(segment.range(), 8).unwrap();
+        let cache = &mut cache;
+        segment.forward_all(vec![0.0; found], &mut [SessionRows { cache, rows }])
+    };
+    assert!(forward(96, 2).is_ok());
     for (found, rows) in [(95, 2), (97, 2), (96, 3), (0, 1), (48, 0), (48, usize::MAX)] {
-        let error = segment.rows(&vec![0.0; found], rows).unwrap_err();
+        let error = forward(found, rows).unwrap_err();
         says(error, &[&found.to_string(), &rows.to_string(), "48"]);
     }
 }
@@ -38,7 +42,7 @@ fn a_full_context_leaves_the_cache_as_it_was() {
         let segment = fixture.whole();
         let mut cache = segment.kv_cache(segment.range(), tokens.len()).unwrap();
         let run = |tokens: &[u32], cache: &mut _| -> Result<Vec<f32>, ModelError> {
-            values(&segment.forward(segment.embed(tokens)?, cache)?)
+            segment.forward(segment.embed(tokens)?, cache)
         };
         let mut found = run(&tokens[..60], &mut cache).unwrap();
         let error = run(tokens, &mut cache).unwrap_err();
@@ -68,11 +72,13 @@ fn rows_of_another_width_leave_the_cache_as_it_was() {
     let mut cache = segment.kv_cache(segment.range(), tokens.len()).unwrap();
     let first = segment.embed(&tokens[..40]).unwrap();
     let _ = segment.forward(first, &mut cache).unwrap();
-    let wide = Tensor::zeros([2, 49], (Kind::Float, Device::Cpu));
+    let wide = vec![0.0; 98];
     let error = segment.forward(wide, &mut cache).unwrap_err();
     assert!(matches!(error, ModelError::RowShape { .. }), "{error}");
     says(error, &["98 values", "2 rows of 48"]);
     assert_eq!(cache.len(), 40);
+    let unseen = segment.logits(&[0.0; 48], usize::MAX);
+    assert!(matches!(unseen, Err(ModelError::RowShape { .. })));
     let second = segment.embed(&tokens[40..]).unwrap();
     let rows = segment.forward(second, &mut cache).unwrap();
     let logits = segment.logits(&rows, tokens.len() - 40).unwrap();
@@ -86,7 +92,7 @@ fn rows_of_another_width_leave_the_cache_as_it_was() {
 fn logits_of_rows_that_are_not_there() {
     let fixture = Fixture::open("llama-bf16");
     let segment = fixture.segment(3, 3);
-    let rows = segment.rows(&[0.5; 96], 2).unwrap();
+    let rows = [0.5; 96];
     assert!(segment.logits(&rows, 3).is_err());
     assert!(segment.logits(&rows, usize::MAX).is_err());
     assert!(segment.logits(&rows, 0).unwrap().is_empty());
@@ -97,8 +103,10 @@ fn a_part_that_the_segment_does_not_have() {
     let fixture = Fixture::open("llama-bf16");
     let middle = fixture.segment(1, 2);
     says(middle.embed(&[1]).unwrap_err(), &["1..2", "no embedding"]);
-    let rows = middle.rows(&[0.5; 48], 1).unwrap();
-    says(middle.logits(&rows, 1).unwrap_err(), &["1..2", "no head"]);
+    says(
+        middle.logits(&[0.5; 48], 1).unwrap_err(),
+        &["1..2", "no head"],
+    );
 }
 
 #[test]
@@ -132,7 +140,7 @@ fn a_context_past_an_active_window_names_the_window() {
     // Within the window every position attends to all before it: the model is the fixture's.
     let mut cache = segment.kv_cache(segment.range(), 64).unwrap();
     let rows = segment.embed(&fixture.reference.tokens[..64]).unwrap();
-    let rows = values(&segment.forward(rows, &mut cache).unwrap()).unwrap();
+    let rows = segment.forward(rows, &mut cache).unwrap();
     let expected = &fixture.reference.hidden[3][..64 * 48];
     let largest = expected.iter().fold(0.0f32, |m, v| m.max(v.abs()));
     let difference = rows.iter().zip(expected).map(|(a, b)| (a - b).abs());

@@ -5,7 +5,8 @@ use safetensors::tensor::{Dtype, TensorView};
 use safetensors::{SafeTensors, serialize_to_file};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use tandem_model::{Checkpoint, Device, ModelError, Segment};
+use tandem_model::{Checkpoint, ModelError, Segment};
+use tandem_shape::Place;
 use tandem_shape::{LayerRange, ModelConfig, WeightType};
 
 /// Tensors by name.
@@ -162,7 +163,14 @@ pub(crate) fn load_in(
     let checkpoint = Checkpoint::open(directory)?;
     let range = LayerRange::new(layers.start, layers.end, config.layers)?;
     let precision = weights.into();
-    Segment::load(&checkpoint, config, range, &precision, Device::Cpu, |_| {})
+    Segment::load(
+        &checkpoint,
+        config,
+        range,
+        &precision,
+        Place::default(),
+        |_| {},
+    )
 }
 
 /// A safetensors file by hand: what the library would refuse to write.

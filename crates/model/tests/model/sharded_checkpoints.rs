@@ -5,7 +5,8 @@ use crate::pipeline::Pipeline;
 use crate::rewritten::{Tensors, index_of, load_whole, says};
 use serde_json::json;
 use std::path::Path;
-use tandem_model::{Checkpoint, Device, Segment};
+use tandem_model::{Checkpoint, Segment};
+use tandem_shape::Place;
 use tandem_shape::{LayerRange, WeightType};
 
 fn write_index(directory: &Path, weight_map: serde_json::Value) {
@@ -192,7 +193,7 @@ fn shards_may_be_missing_only_where_it_is_said_which_there_are() {
         let range = LayerRange::new(start, end, fixture.config.layers).unwrap();
         let precision = WeightType::F32.into();
         let config = &fixture.config;
-        Segment::load(&part, config, range, &precision, Device::Cpu, |_| {})
+        Segment::load(&part, config, range, &precision, Place::default(), |_| {})
     };
     load(0, 1).unwrap();
     says(

@@ -64,8 +64,7 @@ fn median(mut values: Vec<f64>) -> f64 {
 #[test]
 #[ignore = "prints times and promises nothing"]
 fn the_products_of_a_step() {
-    let _no_grad = crate::no_grad();
-    crate::set_threads(2);
+    let _computing = crate::ComputeThread::begin(2);
     for weights in [WeightType::Int8, WeightType::Int4(Group::G64)] {
         let shapes = || (0..LAYERS).flat_map(|_| SHAPES);
         let random: Vec<f32> = (0..3072 * 576)

@@ -4,7 +4,7 @@ use tandem_shape::{KvType, WeightType};
 use tch::Kind;
 
 /// The type that libtorch computes with what is held in a type of ours.
-pub(crate) trait ComputeKind {
+pub(super) trait ComputeKind {
     /// That type.
     fn kind(self) -> Kind;
 }

@@ -1,9 +1,10 @@
 //! One layer's keys and values as libtorch's tensors, for devices and processors that have no loops
 //! of ours. Integers become floats for a layer at a time, where they are attended to.
 
-use super::layout::{GROUP, PANEL};
+use super::kinds::ComputeKind;
+use crate::backend::Heads;
 use crate::error::Result;
-use crate::kinds::ComputeKind;
+use crate::kv_cache::{GROUP, PANEL};
 use tandem_shape::KvType;
 use tch::{Device, Kind, Tensor};
 
@@ -27,13 +28,8 @@ struct Stored {
 }
 
 impl TensorKv {
-    pub(crate) fn new(
-        form: KvType,
-        kv_heads: usize,
-        head_dim: usize,
-        capacity: usize,
-        device: Device,
-    ) -> Result<Self> {
+    pub(crate) fn new(form: KvType, heads: Heads, capacity: usize, device: Device) -> Result<Self> {
+        let (kv_heads, head_dim) = (heads.kv_heads, heads.dim);
         let at = [1, kv_heads as i64, capacity.next_multiple_of(PANEL) as i64];
         let dim = head_dim as i64;
         let groups = head_dim.div_ceil(GROUP) as i64;

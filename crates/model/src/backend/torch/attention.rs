@@ -1,14 +1,14 @@
 //! Attention by libtorch, on any device.
 
-use super::Heads;
+use super::kv::TensorKv;
+use super::rotation::Rotation;
+use crate::backend::{Heads, Run};
 use crate::error::Result;
-use crate::kv_cache::TensorKv;
-use crate::rope::Rotation;
 use tch::{Device, Kind, Tensor};
 
-/// What all layers of a step share.
+/// What all layers of a step share of one run.
 #[derive(Debug)]
-pub(crate) struct TorchStep {
+pub(crate) struct TorchRun {
     rotation: Rotation,
     /// `[group · rows, keys]`, 0 where a row attends and −∞ where it must not. A single row
     /// attends to everything and has none.
@@ -18,16 +18,15 @@ pub(crate) struct TorchStep {
     past: usize,
 }
 
-impl TorchStep {
-    /// `rows` new positions behind `past` old ones.
+impl TorchRun {
     pub(super) fn new(
-        group: usize,
+        heads: Heads,
         inverse_frequencies: &[f32],
-        past: usize,
-        rows: usize,
+        Run { rows, past }: Run,
         kind: Kind,
         device: Device,
     ) -> Result<Self> {
+        let group = heads.heads / heads.kv_heads;
         let mask = match rows {
             1 => None,
             _ => Some(
@@ -50,11 +49,7 @@ impl TorchStep {
 
     /// `qkv`: `[rows, heads + 2 · kv_heads, dim]`. Returns `[rows, heads · dim]`.
     pub(super) fn attend(&self, qkv: &Tensor, heads: Heads, kv: &mut TensorKv) -> Result<Tensor> {
-        let Heads {
-            heads,
-            kv_heads,
-            dim,
-        } = heads;
+        let [heads, kv_heads, dim] = [heads.heads, heads.kv_heads, heads.dim].map(|n| n as i64);
         let rows = qkv.size().first().copied().unwrap_or(0);
         let all = qkv.f_to_kind(self.kind)?;
         let value = all.f_narrow(1, heads + kv_heads, kv_heads)?;

@@ -1,0 +1,32 @@
+//! Threads that compute.
+
+use crate::workers;
+use std::fmt;
+
+/// Makes the thread that holds it one that computes: libtorch keeps no gradients there.
+pub struct ComputeThread {
+    _no_grad: tch::NoGradGuard,
+}
+
+impl ComputeThread {
+    /// Begins on this thread, with `threads` for what it calls for, itself included.
+    pub fn begin(threads: usize) -> Self {
+        set_threads(threads);
+        Self {
+            _no_grad: tch::no_grad_guard(),
+        }
+    }
+}
+
+impl fmt::Debug for ComputeThread {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("ComputeThread")
+    }
+}
+
+/// Sets the number of threads that what this thread calls for is computed on, by libtorch too, whose
+/// default ignores a container's quota.
+pub fn set_threads(threads: usize) {
+    workers::set_threads(threads);
+    tch::set_num_threads(i32::try_from(threads).unwrap_or(i32::MAX).max(1));
+}
