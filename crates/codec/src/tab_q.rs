@@ -137,7 +137,7 @@ fn put_outliers(row: &[f32], bits: u32, outliers: &[usize], out: &mut Vec<u8>) {
     }
     // Gaps are about geometric, for which Rice's code is made: log2 of ln 2 times the mean.
     let mean = row.len() as f64 / outliers.len() as f64;
-    let rice = ((mean * std::f64::consts::LN_2).log2().round().max(0.0) as u32).min(MAX_RICE);
+    let rice = (libm::log2(mean * std::f64::consts::LN_2).round().max(0.0) as u32).min(MAX_RICE);
     let mut writer = BitWriter::new(out);
     writer.put(rice, 4);
     let mut next = 0;

@@ -11,4 +11,3 @@ mod tests;
 
 pub(crate) use packed::Attending;
 pub(crate) use softmax::LANES;
-pub(crate) use vectors::Vectors;

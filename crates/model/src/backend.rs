@@ -6,7 +6,14 @@
 
 pub(crate) mod choice;
 pub(crate) mod plain;
+#[cfg(feature = "torch")]
 pub(crate) mod torch;
+#[cfg(not(feature = "torch"))]
+#[path = "backend/without_torch.rs"]
+pub(crate) mod torch;
+
+#[cfg(test)]
+mod tests;
 
 use crate::checkpoint::Checkpoint;
 use crate::error::Result;

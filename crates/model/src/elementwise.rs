@@ -5,7 +5,7 @@
 
 #![allow(unsafe_code)]
 
-use crate::attention::Vectors;
+use crate::simd::{Level, Simd};
 use crate::workers::for_each_of;
 
 /// Squares that are added up side by side.
@@ -15,7 +15,7 @@ const WORTH_A_THREAD: usize = 1 << 15;
 /// Values that a thread takes at once.
 const TASK: usize = 1 << 14;
 
-impl Vectors {
+impl Simd {
     /// `x / sqrt(mean(x²) + eps) · gain` in place.
     #[allow(
         unused_unsafe,
@@ -26,8 +26,12 @@ impl Vectors {
         fn vectorised(x: &mut [f32], gains: &[f32], eps: f32) {
             normalise(x, gains, eps);
         }
-        // SAFETY: vectors are made only where the processor has the instructions.
-        unsafe { vectorised(x, gains, eps) }
+        match self.level() {
+            Level::Portable => normalise(x, gains, eps),
+            // SAFETY: the processor has the instructions, or there would be no such `Simd`.
+            #[allow(unreachable_patterns, reason = "where there are no other levels")]
+            _ => unsafe { vectorised(x, gains, eps) },
+        }
     }
 
     /// `silu(gate) · up` of a row `[gate, up]`, each as long as `out`.
@@ -40,8 +44,12 @@ impl Vectors {
         fn vectorised(gate_up: &[f32], out: &mut [f32]) {
             gate(gate_up, out);
         }
-        // SAFETY: vectors are made only where the processor has the instructions.
-        unsafe { vectorised(gate_up, out) }
+        match self.level() {
+            Level::Portable => gate(gate_up, out),
+            // SAFETY: the processor has the instructions, or there would be no such `Simd`.
+            #[allow(unreachable_patterns, reason = "where there are no other levels")]
+            _ => unsafe { vectorised(gate_up, out) },
+        }
     }
 }
 
@@ -151,9 +159,9 @@ mod tests {
                     let expected = f64::from(*x) / (mean + 1e-5).sqrt() * f64::from(*gain);
                     assert!((f64::from(*found) - expected).abs() <= 1e-6 * expected.abs());
                 }
-                if let Some(vectors) = Vectors::available() {
+                for simd in Simd::available() {
                     let mut vectorised = x.clone();
-                    vectors.normalise(&mut vectorised, &gains, 1e-5);
+                    simd.normalise(&mut vectorised, &gains, 1e-5);
                     assert_eq!(vectorised, found, "{count}");
                 }
             }
@@ -172,9 +180,9 @@ mod tests {
                 let error = (f64::from(*found) - expected).abs();
                 assert!(error <= 1e-6 * expected.abs() + 1e-25, "{gate}: {found}");
             }
-            if let Some(vectors) = Vectors::available() {
+            for simd in Simd::available() {
                 let mut vectorised = vec![0.0; 133];
-                vectors.gate(&x, &mut vectorised);
+                simd.gate(&x, &mut vectorised);
                 assert_eq!(vectorised, found);
             }
         }

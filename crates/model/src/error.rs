@@ -228,7 +228,14 @@ pub enum ModelError {
         /// Why.
         source: std::io::Error,
     },
+    /// A build without libtorch is asked for what takes it.
+    #[error("{what} takes libtorch, which this program was built without")]
+    WithoutTorch {
+        /// What.
+        what: String,
+    },
     /// libtorch refused an operation.
+    #[cfg(feature = "torch")]
     #[error("libtorch: {0}")]
     Torch(#[from] tch::TchError),
 }

@@ -27,6 +27,7 @@ pub(crate) enum AnyLayerKv {
     /// In plain memory, where our loops attend.
     Packed(PackedKv),
     /// As tensors, where libtorch does.
+    #[cfg_attr(not(feature = "torch"), allow(dead_code, reason = "nothing makes one"))]
     Tensors(TensorKv),
 }
 

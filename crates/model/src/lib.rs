@@ -30,6 +30,7 @@ mod package;
 mod quantise;
 mod rope;
 mod segment;
+mod simd;
 mod stretch;
 mod threads;
 mod workers;
@@ -45,7 +46,10 @@ pub use segment::Segment;
 pub use stretch::SessionRows;
 pub use threads::{ComputeThread, set_threads};
 
-/// The version of the libtorch that this was built for, or `unknown`.
+/// The version of the libtorch that this was built for, `unknown`, or `none` without libtorch.
 pub fn libtorch_version() -> &'static str {
-    option_env!("TANDEM_LIBTORCH_VERSION").unwrap_or("unknown")
+    match cfg!(feature = "torch") {
+        true => option_env!("TANDEM_LIBTORCH_VERSION").unwrap_or("unknown"),
+        false => "none",
+    }
 }

@@ -103,10 +103,6 @@ impl Stacked {
     pub(crate) fn outputs(&self) -> usize {
         self.parts.iter().map(|p| p.outputs).sum()
     }
-
-    pub(crate) fn has_bias(&self) -> bool {
-        self.parts.iter().any(|p| p.bias)
-    }
 }
 
 impl Stored {

@@ -11,6 +11,10 @@
 
 pub(crate) mod calibrator;
 pub(crate) mod coded_row;
+#[cfg(feature = "torch")]
+mod gptq;
+#[cfg(not(feature = "torch"))]
+#[path = "quantise/without_gptq.rs"]
 mod gptq;
 pub(crate) mod input_squares;
 

@@ -15,7 +15,7 @@ impl Angles {
     pub(crate) fn new(inverse_frequencies: &[f32], start: usize, count: usize) -> Self {
         let of_position = |p: usize| inverse_frequencies.iter().map(move |f| p as f32 * f);
         let angles = (start..start + count).flat_map(of_position);
-        let (sin, cos) = angles.map(f32::sin_cos).unzip();
+        let (sin, cos) = angles.map(libm::sincosf).unzip();
         Self {
             cos,
             sin,

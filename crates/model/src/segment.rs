@@ -53,11 +53,23 @@ impl Segment {
         range: LayerRange,
         precision: &Precision,
         place: Place,
+        on_layer: impl FnMut(usize),
+    ) -> Result<Self> {
+        let backends = Backends::open(place, config.head_dim)?;
+        Self::load_with(checkpoint, config, range, precision, backends, on_layer)
+    }
+
+    /// The same with these backends.
+    pub(crate) fn load_with(
+        checkpoint: &Checkpoint,
+        config: &ModelConfig,
+        range: LayerRange,
+        precision: &Precision,
+        backends: Backends,
         mut on_layer: impl FnMut(usize),
     ) -> Result<Self> {
         let scheme = &precision.weights;
         scheme.check_within(range)?;
-        let backends = Backends::open(place, config.head_dim)?;
         let mut squares = SquaresOfLayers::new(checkpoint, config);
         let mut stretches = Vec::new();
         for number in range.start()..range.end() {

@@ -2,10 +2,14 @@
 
 use crate::workers;
 use std::fmt;
+use std::marker::PhantomData;
 
 /// Makes the thread that holds it one that computes: libtorch keeps no gradients there.
 pub struct ComputeThread {
+    #[cfg(feature = "torch")]
     _no_grad: tch::NoGradGuard,
+    /// It is of the thread that began it.
+    _here: PhantomData<*const ()>,
 }
 
 impl ComputeThread {
@@ -13,7 +17,9 @@ impl ComputeThread {
     pub fn begin(threads: usize) -> Self {
         set_threads(threads);
         Self {
+            #[cfg(feature = "torch")]
             _no_grad: tch::no_grad_guard(),
+            _here: PhantomData,
         }
     }
 }
@@ -28,5 +34,6 @@ impl fmt::Debug for ComputeThread {
 /// default ignores a container's quota.
 pub fn set_threads(threads: usize) {
     workers::set_threads(threads);
+    #[cfg(feature = "torch")]
     tch::set_num_threads(i32::try_from(threads).unwrap_or(i32::MAX).max(1));
 }

@@ -41,7 +41,7 @@ impl Rope {
             .map(|i| {
                 // In f32 like transformers, so that angles at long positions agree to the bit.
                 let exponent = (2 * i) as f32 / head_dim as f32;
-                let frequency = 1.0 / (self.theta as f32).powf(exponent);
+                let frequency = 1.0 / libm::powf(self.theta as f32, exponent);
                 self.stretch(frequency)
             })
             .collect()

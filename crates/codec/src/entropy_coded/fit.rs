@@ -128,7 +128,7 @@ impl Profile {
             }
             None if codec == Codec::TabQ => {
                 let unit = f64::from(exp2(i32::from(self.steps.unit)));
-                self.steps.tabq = (step_log2.exp2() * unit) as f32;
+                self.steps.tabq = (libm::exp2(step_log2) * unit) as f32;
             }
             None => {}
         }
@@ -143,7 +143,7 @@ impl Profile {
             }
             None if codec == Codec::TabQ => {
                 let unit = f64::from(exp2(i32::from(self.steps.unit)));
-                Some((f64::from(self.steps.tabq) / unit).log2())
+                Some(libm::log2(f64::from(self.steps.tabq) / unit))
             }
             None => None,
         }
@@ -282,7 +282,8 @@ fn first_tables() -> Tables {
     let tables = Tables::new(|_, band| {
         let spread = f64::from(exp2(-30 + 4 * band as i32));
         let reach = radius(band) as i32;
-        let weight = |part: i32| (-std::f64::consts::SQRT_2 * f64::from(part.abs()) / spread).exp();
+        let weight =
+            |part: i32| libm::exp(-std::f64::consts::SQRT_2 * f64::from(part.abs()) / spread);
         let mut weights: Vec<f64> = (-reach..=reach).map(weight).collect();
         weights.push(1e-4);
         Some(frequencies(&weights))

@@ -18,7 +18,7 @@ pub(crate) fn exp2(scale: i32) -> f32 {
 
 /// The nearest scale of a positive value.
 pub(crate) fn log2(value: f32) -> i32 {
-    let log = f64::from(value).log2() * f64::from(OCTAVE);
+    let log = libm::log2(f64::from(value)) * f64::from(OCTAVE);
     log.round().clamp(-960.0, 960.0) as i32
 }
 

@@ -106,7 +106,7 @@ impl Table {
             lookup[usize::from(start)..][..usize::from(frequency)].fill(symbol as u8);
             start += frequency;
         }
-        let bits = |&f: &u16| (TOTAL as f32 / f32::from(f)).log2();
+        let bits = |&f: &u16| libm::log2f(TOTAL as f32 / f32::from(f));
         Some(Self {
             radius: radius(band) as i32,
             shares,

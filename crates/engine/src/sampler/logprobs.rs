@@ -40,7 +40,7 @@ impl TokenLogprobs {
         let logit = *logits.get(index).ok_or(unknown)?;
         let peak = f64::from(Peak::of(logits)?.logit);
         let total = Softmax::new(peak as f32, 1.0).total(logits);
-        let log_total = (total as f64 / ONE as f64).ln();
+        let log_total = libm::log(total as f64 / ONE as f64);
         let logprob = |logit: f32| (f64::from(logit) - peak - log_total) as f32;
         rank::best(logits, top as usize, keys);
         keys.sort_unstable();

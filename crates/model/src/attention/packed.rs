@@ -10,9 +10,9 @@
 
 use super::softmax::Sums;
 use super::tile::{Scratch, Tile};
-use super::vectors::Vectors;
 use crate::kv_cache::{HeadPanels, KvPanels, PANEL};
 use crate::rope::Angles;
+use crate::simd::Simd;
 use crate::workers::for_each;
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
@@ -39,7 +39,7 @@ pub(crate) struct Attending<'a> {
 
 impl Attending<'_> {
     /// Writes the rows' keys and values, and puts what the rows attend to, `[rows, heads, dim]`, into `out`.
-    pub(crate) fn attend(&self, kv: &mut impl KvPanels, vectors: Vectors, out: &mut [f32]) {
+    pub(crate) fn attend(&self, kv: &mut impl KvPanels, simd: Simd, out: &mut [f32]) {
         let (kv_heads, dim) = (kv.kv_heads(), kv.head_dim());
         let count = self.query_key_value.len() / ((self.heads + 2 * kv_heads) * dim);
         let multiplications = self.heads * dim * count * (self.past + count);
@@ -86,7 +86,7 @@ impl Attending<'_> {
             each(kv_heads * blocks, &|item| {
                 let tile = tile(item / blocks);
                 let mut scratch = Scratch::of(&tile);
-                vectors.gather(&tile, item % blocks, &mut scratch);
+                simd.gather(&tile, item % blocks, &mut scratch);
                 let _ = sums[item].set(scratch.sums);
             });
             for (head, places) in places.iter_mut().enumerate() {
@@ -94,7 +94,7 @@ impl Attending<'_> {
                 let mut all = Sums::nothing(tile.rows(), tile.width());
                 let of_head = sums[head * blocks..][..blocks].iter();
                 for (block, sums) in of_head.filter_map(OnceLock::get).enumerate() {
-                    vectors.add(&mut all, sums, tile.first_row(block));
+                    simd.add(&mut all, sums, tile.first_row(block));
                 }
                 put(&all, dim, places);
             }
@@ -105,8 +105,8 @@ impl Attending<'_> {
                 let mut scratch = Scratch::of(&tile);
                 let mut all = Sums::nothing(tile.rows(), tile.width());
                 for block in 0..tile.blocks() {
-                    vectors.gather(&tile, block, &mut scratch);
-                    vectors.add(&mut all, &scratch.sums, tile.first_row(block));
+                    simd.gather(&tile, block, &mut scratch);
+                    simd.add(&mut all, &scratch.sums, tile.first_row(block));
                 }
                 put(&all, dim, &mut lock(&places[item]));
             });

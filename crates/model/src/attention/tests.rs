@@ -2,7 +2,6 @@
 
 mod speed;
 
-use super::Vectors;
 use super::forms::{Bytes, Floats, Halves, Nibbles};
 use super::packed::Attending;
 use super::softmax::Sums;
@@ -11,6 +10,7 @@ use crate::backend::Heads;
 use crate::gemm::Kernel;
 use crate::kv_cache::{GROUP, KvPanels, PANEL, PackedKv, Panel};
 use crate::rope::Angles;
+use crate::simd::Simd;
 use half::bf16;
 use proptest::prelude::*;
 use tandem_shape::KvType;
@@ -72,7 +72,7 @@ impl Case {
             past,
         };
         let mut out = vec![0.0; qkv.len() / self.row() * self.heads.attended_width()];
-        step.attend(kv, Vectors::available().unwrap(), &mut out);
+        step.attend(kv, Simd::best(), &mut out);
         out
     }
 
@@ -203,8 +203,8 @@ proptest! {
 /// The same text compiled for any processor has the same bits.
 #[test]
 fn vectors_are_plain_floats() {
-    let vectors = Vectors::available().unwrap();
-    let kernel = Kernel::available().next().unwrap();
+    let vectors = Simd::best();
+    let kernel = Kernel::of(vectors);
     for (group, dim) in [(1, 8), (2, 24), (3, 64), (5, 80)] {
         let case = Case::new(1, group, dim, 150);
         for form in KvType::ALL {

@@ -11,27 +11,10 @@ use super::softmax::Sums;
 use super::tile::{Scratch, Tile};
 use crate::gemm::Kernel;
 use crate::kv_cache::KvPanels;
+use crate::simd::{Level, Simd};
 use tandem_shape::KvType;
 
-/// The loops for this processor. Made only where it has the instructions that
-/// [`crate::elementwise`] and this module are compiled for.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Vectors {
-    kernel: Kernel,
-}
-
-impl Vectors {
-    /// None where the processor has other instructions.
-    pub(crate) fn available() -> Option<Self> {
-        #[cfg(target_arch = "x86_64")]
-        let there = is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma");
-        // NEON is part of what is compiled for anyway.
-        #[cfg(not(target_arch = "x86_64"))]
-        let there = cfg!(target_arch = "aarch64");
-        let kernel = Kernel::available().next().filter(|_| there)?;
-        Some(Self { kernel })
-    }
-
+impl Simd {
     /// [`Tile::gather`].
     #[allow(
         unused_unsafe,
@@ -43,8 +26,16 @@ impl Vectors {
         block: usize,
         scratch: &mut Scratch,
     ) {
-        let kernel = self.kernel;
-        // SAFETY: the processor has the instructions, see `available`.
+        let kernel = Kernel::of(self);
+        if self.level() == Level::Portable {
+            return match tile.kv.kv_type() {
+                KvType::F32 => tile.gather::<Floats>(block, kernel, scratch),
+                KvType::Bf16 => tile.gather::<Halves>(block, kernel, scratch),
+                KvType::Int8 => tile.gather::<Bytes>(block, kernel, scratch),
+                KvType::Int4 => tile.gather::<Nibbles>(block, kernel, scratch),
+            };
+        }
+        // SAFETY: the processor has the instructions, or there would be no such `Simd`.
         unsafe {
             match tile.kv.kv_type() {
                 KvType::F32 => gather::<Floats, K>(tile, block, kernel, scratch),
@@ -61,7 +52,10 @@ impl Vectors {
         reason = "for other processors there is nothing to vouch for"
     )]
     pub(super) fn add(self, sums: &mut Sums, further: &Sums, first: usize) {
-        // SAFETY: the processor has the instructions, see `available`.
+        if self.level() == Level::Portable {
+            return sums.add(further, first);
+        }
+        // SAFETY: the processor has the instructions, or there would be no such `Simd`.
         unsafe { add(sums, further, first) }
     }
 }

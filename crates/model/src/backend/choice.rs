@@ -2,8 +2,8 @@
 
 use super::plain::Plain;
 use super::torch::Torch;
-use crate::attention::Vectors;
 use crate::error::{ModelError, Result};
+use crate::simd::Simd;
 use tandem_shape::{BackendName, DeviceName, Place, WeightType};
 
 /// A backend.
@@ -29,8 +29,8 @@ impl Backends {
     /// When the device is not there, or our loops alone are asked for where they cannot compute.
     pub(crate) fn open(place: Place, head_dim: usize) -> Result<Self> {
         let can_be_plain = place.device == DeviceName::Cpu && Plain::attends(head_dim);
-        let plain = Plain::available().filter(|_| can_be_plain);
-        let loops = Vectors::available().filter(|_| can_be_plain);
+        let plain = can_be_plain.then(Plain::new);
+        let loops = can_be_plain.then(Simd::best);
         Ok(match place.backend {
             BackendName::Plain if place.device != DeviceName::Cpu => {
                 return Err(ModelError::Device {
@@ -44,11 +44,26 @@ impl Backends {
                 plain: None,
                 torch: Some(Torch::open(place.device, None)?),
             },
-            BackendName::Auto => Self {
-                plain,
-                torch: Some(Torch::open(place.device, loops)?),
+            BackendName::Auto => match Torch::open(place.device, loops) {
+                Ok(torch) => Self {
+                    plain,
+                    torch: Some(torch),
+                },
+                Err(ModelError::WithoutTorch { .. }) if plain.is_some() => {
+                    Self { plain, torch: None }
+                }
+                Err(error) => return Err(error),
             },
         })
+    }
+
+    /// Our loops only, these.
+    #[cfg(test)]
+    pub(crate) fn of_plain(plain: Plain) -> Self {
+        Self {
+            plain: Some(plain),
+            torch: None,
+        }
     }
 
     /// The one that runs what is held as `weights`.
@@ -59,6 +74,11 @@ impl Backends {
         let plain = self.plain.filter(|_| Plain::holds(weights));
         let torch = || self.torch.map(AnyBackend::Torch);
         let found = plain.map(AnyBackend::Plain).or_else(torch);
-        found.ok_or(ModelError::NotPlain { weights })
+        found.ok_or_else(|| match cfg!(feature = "torch") {
+            true => ModelError::NotPlain { weights },
+            false => ModelError::WithoutTorch {
+                what: format!("weights in {weights}"),
+            },
+        })
     }
 }

@@ -6,16 +6,17 @@
 //! Each row is worked on by itself: it has the same bits whichever rows run with it.
 
 use super::{Backend, Heads, Run};
-use crate::attention::{Attending, Vectors};
+use crate::attention::Attending;
 use crate::checkpoint::Checkpoint;
 use crate::checkpoint::stored_matrix::StoredMatrix;
 use crate::elementwise::for_each_row;
 use crate::error::{ModelError, Result};
-use crate::gemm::Panels;
+use crate::gemm::{Kernel, Panels};
 use crate::kv_cache::{AnyLayerKv, PackedKv};
 use crate::matrices::Stacked;
-use crate::quantise::coded_row::CodedRow;
+use crate::quantise::coded_row::{CodedRow, Form};
 use crate::rope::Angles;
+use crate::simd::Simd;
 use tandem_shape::{KvType, WeightType};
 
 /// Bytes of f32 that are packed at once, and of a file that stay mapped in behind them.
@@ -24,7 +25,7 @@ const BATCH_BYTES: usize = 1 << 20;
 /// Our loops on this processor.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Plain {
-    vectors: Vectors,
+    simd: Simd,
 }
 
 /// See [`Backend::Rows`].
@@ -49,11 +50,14 @@ pub(crate) struct PlainStep {
 }
 
 impl Plain {
-    /// None where the processor has other instructions.
-    pub(crate) fn available() -> Option<Self> {
-        Some(Self {
-            vectors: Vectors::available()?,
-        })
+    /// With the best instructions that the processor has.
+    pub(crate) fn new() -> Self {
+        Self::with(Simd::best())
+    }
+
+    /// With these.
+    pub(crate) fn with(simd: Simd) -> Self {
+        Self { simd }
     }
 
     /// Whether matrices may be held in this type.
@@ -66,8 +70,11 @@ impl Plain {
         head_dim.is_multiple_of(crate::attention::LANES)
     }
 
-    fn panels(outputs: usize, inputs: usize, weights: WeightType) -> Result<Panels> {
-        Panels::zeros(outputs, inputs, weights)?.ok_or(ModelError::NotPlain { weights })
+    fn panels(self, outputs: usize, inputs: usize, weights: WeightType) -> Result<Panels> {
+        if !Self::holds(weights) {
+            return Err(ModelError::NotPlain { weights });
+        }
+        Panels::zeros(Kernel::of(self.simd), outputs, inputs, Form::of(weights))
     }
 }
 
@@ -88,7 +95,7 @@ impl Backend for Plain {
         weights: WeightType,
     ) -> Result<Panels> {
         let columns = stacked.inputs;
-        let mut panels = Self::panels(stacked.outputs(), columns, weights)?;
+        let mut panels = self.panels(stacked.outputs(), columns, weights)?;
         let mut first = 0;
         let at_once = (BATCH_BYTES / (columns * 4).max(1)).max(1);
         let mut values = Vec::with_capacity(at_once * columns);
@@ -125,7 +132,7 @@ impl Backend for Plain {
         bias: &[f32],
         weights: WeightType,
     ) -> Result<Panels> {
-        let mut panels = Self::panels(rows.len(), inputs, weights)?;
+        let mut panels = self.panels(rows.len(), inputs, weights)?;
         for (output, row) in rows.iter().enumerate() {
             panels.set_coded(output, row);
         }
@@ -189,7 +196,7 @@ impl Backend for Plain {
         let places = out.sized(rows.count(), width);
         for_each_row(places, width, &|row, x| {
             x.copy_from_slice(&rows.values[row * width..][..width]);
-            self.vectors.normalise(x, &norm.gains, norm.eps);
+            self.simd.normalise(x, &norm.gains, norm.eps);
         });
         Ok(())
     }
@@ -204,7 +211,7 @@ impl Backend for Plain {
         let keys = heads.kv_heads * heads.dim;
         let each = |norm: &PlainNorm, of: &mut [f32]| {
             for head in of.chunks_exact_mut(norm.gains.len().max(1)) {
-                self.vectors.normalise(head, &norm.gains, norm.eps);
+                self.simd.normalise(head, &norm.gains, norm.eps);
             }
         };
         for_each_row(&mut query_key_value.values, heads.width(), &|_, row| {
@@ -238,7 +245,7 @@ impl Backend for Plain {
                 past: run.past,
             };
             let out = &mut out[first * attended..][..run.rows * attended];
-            of_run.attend(&mut **kv, self.vectors, out);
+            of_run.attend(&mut **kv, self.simd, out);
             first += run.rows;
         }
         Ok(())
@@ -248,8 +255,7 @@ impl Backend for Plain {
         let width = gate_up.width;
         let places = out.sized(gate_up.count(), width / 2);
         for_each_row(places, width / 2, &|row, out| {
-            self.vectors
-                .gate(&gate_up.values[row * width..][..width], out);
+            self.simd.gate(&gate_up.values[row * width..][..width], out);
         });
         Ok(())
     }
@@ -325,7 +331,7 @@ mod tests {
         // Forgets the peak so far.
         std::fs::write("/proc/self/clear_refs", "5").unwrap();
         let before = peak();
-        let plain = Plain::available().unwrap();
+        let plain = Plain::new();
         let _matrix = plain.matrix(&checkpoint, &matrix, &[], weights).unwrap();
         peak() - before
     }

@@ -9,7 +9,7 @@ mod kv;
 mod rotation;
 
 use super::{Backend, Heads, Run};
-use crate::attention::{Attending, Vectors};
+use crate::attention::Attending;
 use crate::checkpoint::stored_matrix::StoredMatrix;
 use crate::checkpoint::{Checkpoint, FloatType, StoredTensor};
 use crate::error::{ModelError, Result};
@@ -17,6 +17,7 @@ use crate::kv_cache::{AnyLayerKv, PackedKv};
 use crate::matrices::{Stacked, Stored};
 use crate::quantise::coded_row::{CodedRow, Form};
 use crate::rope::Angles;
+use crate::simd::Simd;
 use attention::TorchRun;
 use kinds::ComputeKind;
 pub(crate) use kv::TensorKv;
@@ -28,7 +29,7 @@ use tch::{Device, Kind, Tensor};
 pub(crate) struct Torch {
     device: Device,
     /// Our loops, where these attend.
-    loops: Option<Vectors>,
+    loops: Option<Simd>,
 }
 
 /// See [`Backend::Rows`].
@@ -56,7 +57,7 @@ pub(crate) struct TorchNorm {
 /// What all layers of a step share of one run.
 #[derive(Debug)]
 pub(crate) enum TorchStep {
-    Loops(Run, Angles, Vectors),
+    Loops(Run, Angles, Simd),
     Torch(Run, TorchRun),
 }
 
@@ -66,7 +67,7 @@ impl Torch {
     ///
     /// # Errors
     /// When libtorch was built without CUDA or sees no such device.
-    pub(crate) fn open(device: DeviceName, loops: Option<Vectors>) -> Result<Self> {
+    pub(crate) fn open(device: DeviceName, loops: Option<Simd>) -> Result<Self> {
         let device = match device {
             DeviceName::Cpu => Device::Cpu,
             DeviceName::Cuda(number) => {
@@ -117,7 +118,7 @@ impl Backend for Torch {
         let options = (weights.kind(), self.device);
         let weight = Tensor::f_empty([rows as i64, columns as i64], options)?;
         let mut bias = None;
-        if stacked.has_bias() {
+        if stacked.parts.iter().any(|part| part.bias) {
             bias = Some(Tensor::f_zeros([rows as i64], options)?);
         }
         let mut row = 0;

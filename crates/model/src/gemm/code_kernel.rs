@@ -9,16 +9,18 @@
 use super::codes::CodePanel;
 use super::integer_rows::Scale;
 use crate::quantise::coded_row::Form;
+use crate::simd::{Level, Simd};
 
-#[cfg_attr(target_arch = "x86_64", path = "code_kernel/x86_64.rs")]
-#[cfg_attr(target_arch = "aarch64", path = "code_kernel/aarch64.rs")]
-#[cfg_attr(
-    not(any(target_arch = "x86_64", target_arch = "aarch64")),
-    path = "code_kernel/other.rs"
-)]
-mod processor;
+#[cfg(target_arch = "aarch64")]
+mod aarch64;
+mod portable;
+#[cfg(target_arch = "x86_64")]
+mod x86_64;
 
-pub(super) use processor::is_available;
+#[cfg(target_arch = "aarch64")]
+use aarch64 as processor;
+#[cfg(target_arch = "x86_64")]
+use x86_64 as processor;
 
 /// Bytes between the codes that are read and those that memory is asked for: a processor that looks
 /// for streams itself begins anew with each page.
@@ -48,11 +50,25 @@ pub(super) struct CodeBlock {
     pub(super) out_stride: usize,
 }
 
-/// What [`CodeBlock`] describes.
+/// What [`CodeBlock`] describes, with these instructions.
 ///
 /// # Safety
-/// [`is_available`], from 1 to [`MAX_CODE_ROWS`] rows, and what the block points to is there.
-pub(super) unsafe fn multiply(panel: &CodePanel<'_>, block: &CodeBlock, rows: usize) {
+/// From 1 to [`MAX_CODE_ROWS`] rows, and what the block points to is there.
+pub(super) unsafe fn multiply(simd: Simd, panel: &CodePanel<'_>, block: &CodeBlock, rows: usize) {
+    // SAFETY: the caller's.
+    unsafe {
+        match simd.level() {
+            Level::Portable => portable::multiply(panel, block, rows),
+            #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+            _ => vectorised(panel, block, rows),
+        }
+    }
+}
+
+/// # Safety
+/// See [`multiply`]; the processor has what the loops are compiled for.
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+unsafe fn vectorised(panel: &CodePanel<'_>, block: &CodeBlock, rows: usize) {
     use processor::{eight, four};
     // SAFETY: the caller's.
     unsafe {

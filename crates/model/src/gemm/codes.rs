@@ -184,16 +184,19 @@ fn place(form: Form, depth: usize, input: usize, output: usize) -> (usize, bool)
     }
 }
 
-#[cfg(test)]
 impl CodePanel<'_> {
-    /// The code of one input and output.
-    pub(super) fn code(&self, input: usize, output: usize) -> u8 {
+    /// Inputs of the part, filled up to a multiple of [`QUAD`].
+    pub(super) fn inputs(&self) -> usize {
         let bits = match self.form {
             Form::Eight => 8,
             Form::Four(_) => 4,
         };
-        let depth = self.codes.len() * 8 / bits / WIDTH;
-        let (byte, upper) = place(self.form, depth, input, output);
+        self.codes.len() * 8 / bits / WIDTH
+    }
+
+    /// The code of one input and output.
+    pub(super) fn code(&self, input: usize, output: usize) -> u8 {
+        let (byte, upper) = place(self.form, self.inputs(), input, output);
         match self.form {
             Form::Eight => self.codes[byte],
             Form::Four(_) if upper => self.codes[byte] >> 4,
@@ -209,7 +212,10 @@ impl CodePanel<'_> {
             offset: self.grids[at + WIDTH],
         }
     }
+}
 
+#[cfg(test)]
+impl CodePanel<'_> {
     /// The weight of one input and output.
     pub(super) fn weight(&self, input: usize, output: usize) -> f32 {
         let code = self.code(input, output);

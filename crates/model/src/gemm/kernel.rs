@@ -4,13 +4,13 @@
 
 #[macro_use]
 mod loops;
-#[cfg_attr(target_arch = "x86_64", path = "kernel/x86_64.rs")]
-#[cfg_attr(target_arch = "aarch64", path = "kernel/aarch64.rs")]
-#[cfg_attr(
-    not(any(target_arch = "x86_64", target_arch = "aarch64")),
-    path = "kernel/other.rs"
-)]
-mod processor;
+#[cfg(target_arch = "aarch64")]
+mod aarch64;
+mod portable;
+#[cfg(target_arch = "x86_64")]
+mod x86_64;
+
+use crate::simd::{Level, Simd};
 
 /// Outputs of a panel.
 pub(super) const WIDTH: usize = 32;
@@ -46,19 +46,32 @@ pub(super) struct Block {
 /// The processor has the instructions, and what the block points to is there.
 pub(super) type Loop = unsafe fn(&Block);
 
-/// The loops for one kind of vectors.
+/// The loops for some instructions.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Kernel {
     /// The loops for 1, 2, 3, … rows.
     loops: &'static [Loop],
+    simd: Simd,
 }
 
 impl Kernel {
-    /// What this processor has, the best first.
-    pub(crate) fn available() -> impl Iterator<Item = Self> {
-        let kernels = processor::kernels();
-        let there = kernels.into_iter().filter(|(there, _)| *there);
-        there.map(|(_, loops)| Self { loops })
+    /// The loops for these instructions.
+    pub(crate) fn of(simd: Simd) -> Self {
+        let loops: &'static [Loop] = match simd.level() {
+            #[cfg(target_arch = "x86_64")]
+            Level::Avx512 => &x86_64::avx512::LOOPS,
+            #[cfg(target_arch = "x86_64")]
+            Level::Avx2 => &x86_64::avx2::LOOPS,
+            #[cfg(target_arch = "aarch64")]
+            Level::Neon => &aarch64::neon::LOOPS,
+            Level::Portable => &portable::LOOPS,
+        };
+        Self { loops, simd }
+    }
+
+    /// The instructions.
+    pub(super) fn simd(self) -> Simd {
+        self.simd
     }
 
     /// The most rows of a block, at most [`MAX_ROWS`].
@@ -97,12 +110,12 @@ impl Kernel {
             };
             // SAFETY: the loops are for this processor. The slices begin with the first row's first
             // value and end with the last row's last one.
-            unsafe { self.of(count)(&block) }
+            unsafe { self.of_rows(count)(&block) }
         }
     }
 
     /// The loop for `rows` rows, from 1 to [`Kernel::rows`].
-    pub(super) fn of(self, rows: usize) -> Loop {
+    pub(super) fn of_rows(self, rows: usize) -> Loop {
         self.loops[rows - 1]
     }
 }

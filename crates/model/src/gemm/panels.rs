@@ -1,13 +1,11 @@
 //! A matrix, packed the way a product reads it.
 
-use super::code_kernel;
 use super::codes::{CodePanel, Codes};
 use super::kernel::{Kernel, WIDTH};
 use crate::error::{ModelError, Result};
 use crate::quantise::coded_row::{CodedRow, Form};
 use memmap2::MmapMut;
 use std::fmt;
-use tandem_shape::WeightType;
 
 /// A matrix `[outputs, inputs]` in panels of 32 outputs, `[panel][input][output]`: the product of a
 /// row with a panel reads it front to back, as memory likes it, and each value of the row meets
@@ -45,28 +43,11 @@ impl fmt::Debug for Panels {
 }
 
 impl Panels {
-    /// A matrix and a bias of zeros; none where this processor has no vectors that we know, or the
-    /// type is left to libtorch.
+    /// A matrix of zeros in floats or codes, and a bias of zeros.
     ///
     /// # Errors
     /// When there is no memory.
     pub(crate) fn zeros(
-        outputs: usize,
-        inputs: usize,
-        weights: WeightType,
-    ) -> Result<Option<Self>> {
-        let form = Form::of(weights);
-        let fits = match form {
-            Some(_) => code_kernel::is_available(),
-            None => weights == WeightType::F32,
-        };
-        let kernel = Kernel::available().next().filter(|_| fits);
-        kernel
-            .map(|k| Self::with_kernel(k, outputs, inputs, form))
-            .transpose()
-    }
-
-    pub(super) fn with_kernel(
         kernel: Kernel,
         outputs: usize,
         inputs: usize,

@@ -190,7 +190,7 @@ impl Product<'_> {
                 // SAFETY: the slices begin and end where the first row's first and the last row's last
                 // value are; the caller vouches for `out`. The kernels were made for this processor
                 // and are asked for at most as many rows as they take.
-                unsafe { self.panels.kernel().of(end - first)(&block) }
+                unsafe { self.panels.kernel().of_rows(end - first)(&block) }
             }
             (Part::Codes(codes), Rows::Integers(x)) => {
                 let block = CodeBlock {
@@ -203,10 +203,10 @@ impl Product<'_> {
                     out,
                     out_stride: stride,
                 };
+                let simd = self.panels.kernel().simd();
                 // SAFETY: there are as many rows of integers as of the product, each as deep as the
-                // codes and with their scales; the caller vouches for `out`. Panels have codes where
-                // the processor can multiply them.
-                unsafe { code_kernel::multiply(&codes, &block, end - first) }
+                // codes and with their scales; the caller vouches for `out`.
+                unsafe { code_kernel::multiply(simd, &codes, &block, end - first) }
             }
             // `multiply` rounds rows where there are codes, and nowhere else.
             _ => unreachable!("rows of another type than the weights"),

@@ -2,6 +2,7 @@
 
 #![allow(unsafe_code)]
 
+#[cfg(feature = "torch")]
 mod speed;
 
 use super::codes::inputs_of_a_scale;
@@ -11,6 +12,7 @@ use super::panels::{Panels, Part};
 use super::product::DEPTH;
 use crate::ModelError;
 use crate::quantise::coded_row::{Form, code_rows};
+use crate::simd::Simd;
 use std::mem::MaybeUninit;
 use tandem_shape::{Group, WeightType};
 
@@ -48,7 +50,7 @@ impl Case {
     }
 
     fn panels_of(&self, kernel: Kernel, form: Option<Form>) -> Panels {
-        let mut panels = Panels::with_kernel(kernel, self.outputs, self.inputs, form).unwrap();
+        let mut panels = Panels::zeros(kernel, self.outputs, self.inputs, form).unwrap();
         panels.set_outputs(0, &self.weights, &[]);
         panels.set_bias(0, &self.bias);
         panels
@@ -75,6 +77,11 @@ impl Case {
         assert_eq!(out.len(), rows * self.outputs);
         out
     }
+}
+
+/// Every one that this processor has.
+fn kernels() -> impl Iterator<Item = Kernel> {
+    Simd::available().into_iter().map(Kernel::of)
 }
 
 const FORMS: [Form; 4] = [
@@ -141,17 +148,16 @@ fn products_with_codes_are_their_safe_twin() {
         for inputs in [0, 1, 31, 64, 102, DEPTH, DEPTH + 71] {
             let case = Case::new(outputs, inputs);
             for form in FORMS {
-                let Some(kernel) = Kernel::available().next() else {
-                    return;
-                };
-                let panels = case.panels_of(kernel, Some(form));
-                let expected = case.code_twin(&panels, form);
-                for threads in [1, 2] {
-                    crate::set_threads(threads);
-                    for rows in [0, 1, 2, 3, 4, 5, 6, 11, ROWS] {
-                        let found = case.product(&panels, rows);
-                        let same = found == expected[..rows * outputs];
-                        assert!(same, "{form:?}: {rows} rows of {inputs}, {outputs} outputs");
+                for kernel in kernels() {
+                    let panels = case.panels_of(kernel, Some(form));
+                    let expected = case.code_twin(&panels, form);
+                    for threads in [1, 2] {
+                        crate::set_threads(threads);
+                        for rows in [0, 1, 2, 3, 4, 5, 6, 11, ROWS] {
+                            let found = case.product(&panels, rows);
+                            let same = found == expected[..rows * outputs];
+                            assert!(same, "{form:?}: {rows} rows of {inputs}, {outputs} outputs");
+                        }
                     }
                 }
             }
@@ -164,9 +170,7 @@ fn products_with_codes_are_their_safe_twin() {
 fn products_with_codes_are_near_those_with_their_weights() {
     let case = Case::new(WIDTH + 9, DEPTH + 70);
     for form in FORMS {
-        let Some(kernel) = Kernel::available().next() else {
-            return;
-        };
+        let kernel = Kernel::of(Simd::best());
         let panels = case.panels_of(kernel, Some(form));
         let found = case.product(&panels, ROWS);
         for (row, found) in found.chunks(case.outputs).enumerate() {
@@ -194,14 +198,13 @@ fn products_with_codes_are_near_those_with_their_weights() {
 #[test]
 fn codes_are_near_their_weights_and_few_bytes() {
     let case = Case::new(2 * WIDTH, 256);
-    let kernel = Kernel::available().next();
+    let kernel = Kernel::of(Simd::best());
     for (weights, bits, within) in [
         (WeightType::Int8, 8.2, 0.005),
         (WeightType::Int4(Group::G32), 5.2, 0.1),
         (WeightType::Int4(Group::G64), 4.7, 0.1),
         (WeightType::Int4(Group::G128), 4.45, 0.1),
     ] {
-        let Some(kernel) = kernel else { return };
         let panels = case.panels_of(kernel, Form::of(weights));
         let bytes = (panels.bytes() - 4 * case.outputs) as f64;
         let found = 8.0 * bytes / case.weights.len() as f64;
@@ -236,7 +239,7 @@ fn every_kernel_is_its_safe_twin() {
         for inputs in [0, 1, 7, DEPTH - 1, DEPTH, DEPTH + 1, 2 * DEPTH + 3] {
             let case = Case::new(outputs, inputs);
             let expected = case.twin();
-            for kernel in Kernel::available() {
+            for kernel in kernels() {
                 let panels = case.panels(kernel);
                 for rows in 0..=ROWS {
                     let found = case.product(&panels, rows);
@@ -253,7 +256,7 @@ fn threads_do_not_change_a_bit() {
     for (outputs, inputs) in [(40, 1000), (2000, 70), (3 * WIDTH, 2 * DEPTH)] {
         let case = Case::new(outputs, inputs);
         let expected = case.twin();
-        for kernel in Kernel::available() {
+        for kernel in kernels() {
             let panels = case.panels(kernel);
             for threads in [1, 2, 3] {
                 crate::set_threads(threads);
@@ -272,7 +275,7 @@ fn nothing_is_written_past_the_rows() {
     const CANARY: f32 = 12345.0;
     for outputs in [5, WIDTH, WIDTH + 1] {
         let case = Case::new(outputs, 9);
-        for kernel in Kernel::available() {
+        for kernel in kernels() {
             let panels = case.panels(kernel);
             for rows in 1..=ROWS {
                 let length = rows * outputs;
@@ -291,7 +294,7 @@ fn a_value_that_is_no_number_stays_in_its_row() {
     let mut case = Case::new(WIDTH + 3, DEPTH + 1);
     let expected = case.twin();
     case.x[2 * case.inputs + DEPTH] = f32::NAN;
-    for kernel in Kernel::available() {
+    for kernel in kernels() {
         let found = case.product(&case.panels(kernel), ROWS);
         for (row, (found, expected)) in found
             .chunks(case.outputs)
@@ -308,9 +311,7 @@ fn a_value_that_is_no_number_stays_in_its_row() {
 
 #[test]
 fn a_value_that_is_no_number_stays_in_its_row_with_codes_too() {
-    let Some(kernel) = Kernel::available().next() else {
-        return;
-    };
+    let kernel = Kernel::of(Simd::best());
     for form in FORMS {
         let mut case = Case::new(WIDTH + 3, DEPTH + 1);
         let panels = case.panels_of(kernel, Some(form));
@@ -334,7 +335,7 @@ fn a_value_that_is_no_number_stays_in_its_row_with_codes_too() {
 #[test]
 fn rows_of_another_width_are_refused() {
     let case = Case::new(40, 70);
-    for kernel in Kernel::available() {
+    for kernel in kernels() {
         let panels = case.panels(kernel);
         for (values, rows) in [(2 * 69, 2), (2 * 71, 2), (70, 0), (70, 2), (0, 1)] {
             let x = vec![1.0; values];

@@ -9,6 +9,7 @@ mod pipeline;
 mod rewritten;
 
 mod backends;
+#[cfg(feature = "torch")]
 mod bf16;
 mod damaged_checkpoints;
 mod fingerprints;

@@ -20,11 +20,6 @@ const LANES: usize = 4;
 /// Vectors of a half of a panel.
 const VECTORS: usize = HALF / LANES;
 
-/// Whether this processor has what the loops need.
-pub(in crate::gemm) fn is_available() -> bool {
-    true
-}
-
 /// # Safety
 /// See [`super::multiply`].
 pub(super) unsafe fn four<const ROWS: usize>(panel: &CodePanel<'_>, block: &CodeBlock) {

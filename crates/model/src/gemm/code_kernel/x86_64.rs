@@ -17,13 +17,6 @@ const LANES: usize = 8;
 /// Vectors of a half of a panel.
 const VECTORS: usize = HALF / LANES;
 
-/// Whether this processor has what the loops need.
-pub(in crate::gemm) fn is_available() -> bool {
-    is_x86_feature_detected!("avx2")
-        && is_x86_feature_detected!("fma")
-        && is_x86_feature_detected!("f16c")
-}
-
 /// # Safety
 /// See [`super::multiply`].
 #[target_feature(enable = "avx2,fma,f16c")]

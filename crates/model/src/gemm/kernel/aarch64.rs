@@ -1,12 +1,5 @@
 //! Loops with NEON, which every processor of this kind has.
 
-use super::Loop;
-
-/// Whether this processor has what some loops need, and the loops for 1, 2, 3, … rows, the best first.
-pub(super) fn kernels() -> [(bool, &'static [Loop]); 1] {
-    [(true, &neon::LOOPS)]
-}
-
 mod of_four {
     use std::arch::aarch64::{float32x4_t, vfmaq_f32};
     pub(super) use std::arch::aarch64::{

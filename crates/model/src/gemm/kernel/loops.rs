@@ -5,11 +5,11 @@
 /// `splat`, `load`, `store` and `multiply_add`.
 macro_rules! loops {
     ($module:ident, $vectors:ident, [$($rows:literal)+], $(#[$features:meta])?) => {
-        mod $module {
+        pub(super) mod $module {
             use super::super::{Block, Loop, WIDTH};
             use super::$vectors::{LANES, load, multiply_add, splat, store, zero};
 
-            pub(super) static LOOPS: [Loop; [$($rows),+].len()] = [$(run::<$rows>),+];
+            pub(in crate::gemm::kernel) static LOOPS: [Loop; [$($rows),+].len()] = [$(run::<$rows>),+];
 
             const VECTORS: usize = WIDTH / LANES;
 

@@ -1,16 +1,5 @@
 //! Loops with AVX-512, and with AVX2 and FMA.
 
-use super::Loop;
-
-/// Whether this processor has what some loops need, and the loops for 1, 2, 3, … rows, the best first.
-pub(super) fn kernels() -> [(bool, &'static [Loop]); 2] {
-    let avx2 = is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma");
-    [
-        (is_x86_feature_detected!("avx512f"), &avx512::LOOPS),
-        (avx2, &avx2::LOOPS),
-    ]
-}
-
 mod of_eight {
     pub(super) use std::arch::x86_64::{
         _mm256_fmadd_ps as multiply_add, _mm256_loadu_ps as load, _mm256_set1_ps as splat,

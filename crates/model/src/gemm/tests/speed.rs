@@ -1,6 +1,8 @@
 //! Times of the products of one step in the default model's shapes, for `docs/results.md`.
 
-use crate::gemm::Panels;
+use crate::gemm::{Kernel, Panels};
+use crate::quantise::coded_row::Form;
+use crate::simd::Simd;
 use std::time::Instant;
 use tandem_shape::{Group, WeightType};
 use tch::{Device, Kind, Tensor};
@@ -72,7 +74,9 @@ fn the_products_of_a_step() {
             .collect();
         let ours: Vec<_> = shapes()
             .map(|(outputs, inputs)| {
-                let mut panels = Panels::zeros(outputs, inputs, weights).unwrap().unwrap();
+                let kernel = Kernel::of(Simd::best());
+                let form = Form::of(weights);
+                let mut panels = Panels::zeros(kernel, outputs, inputs, form).unwrap();
                 panels.set_outputs(0, &random[..outputs * inputs], &[]);
                 (panels, inputs)
             })
