@@ -129,19 +129,24 @@ impl<K: KvPanels> Tile<'_, K> {
                 };
             }
         }
+        let (mut key_scales, mut value_scales) = ([0.0; BLOCK], [0.0; BLOCK]);
+        if F::SCALED {
+            for (panel, stored) in stored[..panels].iter().enumerate() {
+                key_scales[panel * WIDTH..][..WIDTH].copy_from_slice(stored.key_scales());
+                value_scales[panel * WIDTH..][..WIDTH].copy_from_slice(stored.value_scales());
+            }
+        }
         for row in rows.clone() {
             let scores = &mut scratch.scores[row * BLOCK..][..panels * WIDTH];
             let visible = self.visible(row, block);
             if F::SCALED {
-                let scales = stored[..panels].iter().map(Panel::key_scales);
-                scale(scores, scales);
+                scale(scores, &key_scales);
             }
             let (greatest, sum) = soften(scores, visible);
             scratch.sums.greatest[row] = greatest;
             scratch.sums.weights[row] = sum;
             if F::SCALED {
-                let scales = stored[..panels].iter().map(Panel::value_scales);
-                scale(&mut scores[..visible], scales);
+                scale(&mut scores[..visible], &value_scales);
             }
         }
         let values = ValueBlock {
@@ -229,12 +234,9 @@ impl<K: KvPanels> Tile<'_, K> {
     }
 }
 
-/// Multiplies values with their positions' scales, which lie panel by panel.
 #[inline(always)]
-fn scale<'a>(values: &mut [f32], scales: impl Iterator<Item = &'a [f32]>) {
-    for (values, scales) in values.chunks_mut(WIDTH).zip(scales) {
-        for (value, scale) in values.iter_mut().zip(scales) {
-            *value *= scale;
-        }
+fn scale(values: &mut [f32], scales: &[f32; BLOCK]) {
+    for (value, scale) in values.iter_mut().zip(scales) {
+        *value *= scale;
     }
 }

@@ -8,6 +8,7 @@
 
 use super::codes::CodePanel;
 use super::integer_rows::Scale;
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 use crate::quantise::coded_row::Form;
 use crate::simd::{Level, Simd};
 
@@ -24,6 +25,7 @@ use x86_64 as processor;
 
 /// Bytes between the codes that are read and those that memory is asked for: a processor that looks
 /// for streams itself begins anew with each page.
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 const AHEAD: usize = 4096;
 /// The most rows that are multiplied at once.
 pub(super) const MAX_CODE_ROWS: usize = 5;

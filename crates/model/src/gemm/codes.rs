@@ -142,6 +142,7 @@ impl Codes {
     }
 }
 
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 impl<'a> CodePanel<'a> {
     /// The codes of each half of the outputs.
     pub(super) fn halves(&self) -> [&'a [u8]; 2] {

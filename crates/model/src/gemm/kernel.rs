@@ -2,6 +2,7 @@
 
 #![allow(unsafe_code)]
 
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 #[macro_use]
 mod loops;
 #[cfg(target_arch = "aarch64")]

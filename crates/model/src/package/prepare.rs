@@ -9,6 +9,7 @@ use crate::quantise::calibrator::Calibrator;
 use crate::quantise::input_squares::{InputSquares, SquaresOfLayers};
 use serde::{Deserialize, Serialize};
 use std::fs::File;
+#[cfg(unix)]
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use tandem_shape::{Fingerprint, LayerRange, ModelConfig, WeightScheme};
@@ -79,11 +80,11 @@ impl Preparation<'_> {
         };
         std::fs::create_dir_all(parent).map_err(failed(parent))?;
         // Goes when this fails.
-        let partial = tempfile::Builder::new()
-            .prefix(".tandem-package-")
-            .permissions(std::fs::Permissions::from_mode(0o755))
-            .tempdir_in(parent)
-            .map_err(failed(parent))?;
+        let mut folder = tempfile::Builder::new();
+        folder.prefix(".tandem-package-");
+        #[cfg(unix)]
+        folder.permissions(std::fs::Permissions::from_mode(0o755));
+        let partial = folder.tempdir_in(parent).map_err(failed(parent))?;
         let into = partial.path();
         self.write_weights(&into.join(WEIGHTS), on_layer)?;
         let mut manifest = Manifest::new(
