@@ -14,6 +14,7 @@ use tandem_service::grpc::TransportConfig;
 use tandem_service::logging::LogConfig;
 use tandem_service::tls::{TlsSettings, check_listener};
 use tandem_service::traces::TracesConfig;
+use tandem_shape::WeightType;
 
 /// Every default, commented.
 pub const DEFAULTS: &str = include_str!("../cloud.yaml");
@@ -156,7 +157,8 @@ impl CloudConfig {
     pub fn part_of_model(&self) -> Option<Part> {
         let weights = self.compute().weights.unwrap_or_default();
         // 4-bit codes are chosen by the embedding too, whichever layers they are of.
-        Some(Part::back(self.first_layer.get()?, weights.names_int4()))
+        let has_int4 = weights.types().any(|t| matches!(t, WeightType::Int4(_)));
+        Some(Part::back(self.first_layer.get()?, has_int4))
     }
 
     /// Threads that compute.

@@ -8,7 +8,7 @@ use std::process::ExitCode;
 use tandem_model::EmbeddingType;
 use tandem_prepare::{Part, prepare};
 use tandem_proto::v1::split_service_server::SERVICE_NAME;
-use tandem_service::{exit, health, openmp};
+use tandem_service::{exit, health};
 
 fn main() -> ExitCode {
     match run(Cli::read()) {
@@ -28,7 +28,8 @@ fn run(cli: Cli) -> anyhow::Result<()> {
             Ok(health::check(&args.address, SERVICE_NAME, args.timeout.get()).await?)
         }),
         Command::Prepare(args) => {
-            openmp::reexec_with_openmp_settings()?;
+            #[cfg(feature = "torch")]
+            tandem_service::openmp::reexec_with_openmp_settings()?;
             let embedding = EmbeddingType::default();
             let first = args.first_layer;
             let prepared = prepare(&args.prepare, embedding, |layers| Part {
@@ -39,7 +40,8 @@ fn run(cli: Cli) -> anyhow::Result<()> {
             Ok(())
         }
         Command::Serve(args) => {
-            openmp::reexec_with_openmp_settings()?;
+            #[cfg(feature = "torch")]
+            tandem_service::openmp::reexec_with_openmp_settings()?;
             let config = args.load()?;
             let runtime = runtime()?;
             let ended = runtime.block_on(serve(config));

@@ -36,6 +36,7 @@ const FLAGS: &[Flag] = &[
     ("--auth-tokens", "auth.tokens", "/auth/tokens", |c| {
         c.auth.tokens.display().to_string()
     }),
+    ("--backend", "backend", "plain", |c| c.backend.clone()),
     ("--device", "device", "cuda:3", |c| c.device.clone()),
     ("--weights", "weights", "int4,0=int8", |c| c.weights.clone()),
     ("--kv", "kv", "int8", |c| c.kv.clone()),
@@ -89,6 +90,7 @@ const OUT_OF_RANGE: &[(&str, &str)] = &[
     ("tls.key", "tls: {certificate: a}"),
     ("tls.certificate", "tls: {key: a}"),
     ("tls.client_ca", "tls: {client_ca: a}"),
+    ("backend", "backend: loops"),
     ("device", "device: tpu"),
     ("weights", "weights: int3"),
     ("weights", "weights: 'int4,0=int3'"),

@@ -11,7 +11,12 @@ use std::io::Write as _;
 use std::process::ExitCode;
 use tandem_prepare::{Part, prepare};
 use tandem_proto::v1::generation_service_server::SERVICE_NAME;
-use tandem_service::{exit, health, openmp};
+use tandem_service::{exit, health};
+
+/// musl's own takes a lock for every allocation.
+#[cfg(target_env = "musl")]
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
     match run(Cli::read()) {
@@ -29,7 +34,8 @@ fn run(cli: Cli) -> anyhow::Result<()> {
             | Command::Plan(_)
             | Command::Prepare(_)
     ) {
-        openmp::reexec_with_openmp_settings()?;
+        #[cfg(feature = "torch")]
+        tandem_service::openmp::reexec_with_openmp_settings()?;
     }
     if let Command::Prepare(args) = &cli.command {
         let part = Part {

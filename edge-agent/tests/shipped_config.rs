@@ -54,6 +54,7 @@ const FLAGS: &[Flag] = &[
     ("--cloud-token", "cloud_token", "/auth/token", |c| {
         c.cloud_token.display().to_string()
     }),
+    ("--backend", "backend", "plain", |c| c.backend.clone()),
     ("--device", "device", "cuda:3", |c| c.device.clone()),
     ("--weights", "weights", "int4,0=int8", |c| c.weights.clone()),
     ("--kv", "kv", "int8", |c| c.kv.clone()),
@@ -128,6 +129,7 @@ const OUT_OF_RANGE: &[(&str, &str)] = &[
         "{cloud: 'https://c:1', cloud_tls: {server_name: 'a b'}}",
     ),
     ("cloud_token", "{cloud: 'http://c:1', cloud_token: a}"),
+    ("backend", "backend: loops"),
     ("device", "device: tpu"),
     ("weights", "weights: int3"),
     ("weights", "weights: 'int4,0=int3'"),

@@ -11,8 +11,8 @@ use tandem_model::{
     Checkpoint, EmbeddingType, Manifest, ModelError, Package, Preparation, Segment,
 };
 use tandem_shape::{
-    Fingerprint, Identity, KvType, LayerRange, ModelConfig, Place, Precision, ShapeError,
-    UnknownBackend, UnknownDevice, WeightScheme,
+    BackendName, DeviceName, Fingerprint, Identity, KvType, LayerRange, ModelConfig, Place,
+    Precision, ShapeError, UnknownBackend, UnknownDevice, WeightScheme, WeightType,
 };
 
 /// The files of a model: its shape is known and its tensors are found, but nothing is loaded.
@@ -82,10 +82,45 @@ impl Compute {
             weights: unless_auto("weights", weights, &mut bad),
             kv: unless_auto("kv", kv, &mut bad),
         };
+        if cfg!(not(feature = "torch")) {
+            bad.extend(compute.what_takes_libtorch());
+        }
         match bad.is_empty() {
             true => Ok(compute),
             false => Err(bad),
         }
+    }
+}
+
+impl Compute {
+    /// The keys whose values only libtorch can do.
+    fn what_takes_libtorch(&self) -> Vec<(&'static str, String)> {
+        let mut weights = self.weights.iter().flat_map(WeightScheme::types);
+        let asked = [
+            (
+                "backend",
+                self.place.backend == BackendName::Torch,
+                "torch".to_owned(),
+            ),
+            (
+                "device",
+                self.place.device != DeviceName::Cpu,
+                self.place.device.to_string(),
+            ),
+            (
+                "weights",
+                weights.any(|weights| weights == WeightType::Bf16),
+                WeightType::Bf16.to_string(),
+            ),
+        ];
+        let refused = asked.into_iter().filter(|(_, is_asked, _)| *is_asked);
+        let said = |(key, _, what)| {
+            (
+                key,
+                format!("{what} takes libtorch, which this program was built without"),
+            )
+        };
+        refused.map(said).collect()
     }
 }
 
@@ -364,4 +399,28 @@ fn companions(directory: &Path) -> Result<Vec<PathBuf>, ModelError> {
     }
     files.sort();
     Ok(files)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_takes_libtorch_is_named_by_its_key() {
+        let keys = |backend, device, weights| -> Vec<&'static str> {
+            let compute = Compute {
+                place: Place { backend, device },
+                weights: Some(str::parse(weights).unwrap()),
+                kv: None,
+            };
+            let refused = compute.what_takes_libtorch();
+            refused.into_iter().map(|(key, _)| key).collect()
+        };
+        let (auto, cpu) = (BackendName::Auto, DeviceName::Cpu);
+        assert!(keys(auto, cpu, "int4,0=int8,head=f32").is_empty());
+        assert!(keys(BackendName::Plain, cpu, "f32").is_empty());
+        assert_eq!(keys(auto, cpu, "int8,head=bf16"), ["weights"]);
+        let all = keys(BackendName::Torch, DeviceName::Cuda(0), "int8,3=bf16");
+        assert_eq!(all, ["backend", "device", "weights"]);
+    }
 }

@@ -1,6 +1,8 @@
 //! How a server is to be started, beyond what every server is told.
 
+use super::binaries::Binary;
 use std::ffi::{OsStr, OsString};
+use std::path::PathBuf;
 use std::time::Duration;
 
 /// What a test wants to differ. The default is the shipped configuration.
@@ -10,6 +12,7 @@ pub struct ServerOptions {
     pub(super) arguments: Vec<OsString>,
     pub(super) environment: Vec<(OsString, OsString)>,
     pub(super) deadline: Duration,
+    pub(super) program: Option<PathBuf>,
 }
 
 impl Default for ServerOptions {
@@ -19,6 +22,7 @@ impl Default for ServerOptions {
             arguments: Vec::new(),
             environment: Vec::new(),
             deadline: Duration::from_secs(60),
+            program: None,
         }
     }
 }
@@ -49,6 +53,16 @@ impl ServerOptions {
         let variable = (name.as_ref().to_owned(), value.as_ref().to_owned());
         self.environment.push(variable);
         self
+    }
+
+    /// Another program than the one of this build, such as another version's.
+    pub fn program(mut self, path: impl Into<PathBuf>) -> Self {
+        self.program = Some(path.into());
+        self
+    }
+
+    pub(super) fn path_of(&self, binary: Binary) -> PathBuf {
+        self.program.clone().unwrap_or_else(|| binary.path())
     }
 
     /// How long the server may take until it serves: a minute, unless this says otherwise.

@@ -59,7 +59,7 @@ impl Server {
     /// Starts a cloud and does not wait.
     pub fn spawn_cloud(model: &Path, options: ServerOptions) -> Result<Self> {
         Self::spawn(Program {
-            path: Binary::CloudService.path(),
+            path: options.path_of(Binary::CloudService),
             service: "tandem.v1.SplitService",
             arguments: vec!["--model".into(), model.into()],
             options,
@@ -113,7 +113,7 @@ impl Server {
             ("--cloud", cloud_url.as_ref()),
         ];
         Self::spawn(Program {
-            path: Binary::EdgeAgent.path(),
+            path: options.path_of(Binary::EdgeAgent),
             service: "tandem.v1.GenerationService",
             arguments: both
                 .iter()

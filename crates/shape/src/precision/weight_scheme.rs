@@ -74,10 +74,10 @@ impl WeightScheme {
         own
     }
 
-    /// True where a layer of any model may have matrices of four bits.
-    pub fn names_int4(&self) -> bool {
-        let mut named = self.layers.values().chain([&self.all]);
-        named.any(|weights| matches!(weights, WeightType::Int4(_)))
+    /// The types that it names, the head's last.
+    pub fn types(&self) -> impl Iterator<Item = WeightType> {
+        let layers = self.layers.values().copied();
+        std::iter::once(self.all).chain(layers).chain(self.head)
     }
 
     /// True where some matrices of a range's layers have four bits.
