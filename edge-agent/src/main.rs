@@ -35,7 +35,9 @@ fn run(cli: Cli) -> anyhow::Result<()> {
             | Command::Prepare(_)
     ) {
         #[cfg(feature = "torch")]
-        tandem_service::openmp::reexec_with_openmp_settings()?;
+        tandem_service::environment::reexec_with_openmp_settings()?;
+        #[cfg(all(not(feature = "torch"), target_env = "musl"))]
+        tandem_service::environment::reexec_with_allocator_settings()?;
     }
     if let Command::Prepare(args) = &cli.command {
         let part = Part {

@@ -71,11 +71,11 @@ impl Summary<'_> {
             1e3 * timings.ttft_seconds
         )?;
         let whole = timings.ttft_seconds + timings.decode_seconds;
-        let (edge, cloud, queue) = (
-            timings.edge_compute_seconds,
-            timings.cloud_compute_seconds,
-            timings.cloud_queue_seconds,
-        );
+        let (edge, cloud) = (timings.edge_compute_seconds, timings.cloud_compute_seconds);
+        // The chunks of a long prompt wait for each other, all at once: their sum is no part of the whole.
+        let queue = timings
+            .cloud_queue_seconds
+            .min((whole - edge - cloud).max(0.0));
         let rest = (whole - edge - cloud - queue).max(0.0);
         let share = |part: f64| 100.0 * part / whole.max(1e-9);
         writeln!(

@@ -7,11 +7,11 @@ use std::io::Write as _;
 use tandem_eval::cli::{Cli, Command};
 use tandem_eval::{bench, calibrate, compare, generations, perplexity, task};
 use tandem_model_source::{ProgressTo, locate};
-use tandem_service::openmp;
 
 fn main() -> anyhow::Result<()> {
     let mut cli = Cli::parse();
-    openmp::reexec_with_openmp_settings()?;
+    #[cfg(feature = "torch")]
+    tandem_service::environment::reexec_with_openmp_settings()?;
     tracing_subscriber::fmt()
         .with_max_level(tracing_subscriber::filter::LevelFilter::WARN)
         .with_writer(std::io::stderr)

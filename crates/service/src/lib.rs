@@ -1,6 +1,6 @@
 //! What both servers share, so that they behave alike where a person who runs them can see it.
 //!
-//! In the order in which a server meets them: [`openmp`] sets what libgomp reads before `main`,
+//! In the order in which a server meets them: [`environment`] sets what libgomp reads before `main`,
 //! [`config`] loads the one typed tree of settings, [`logging`] starts the logs, [`metrics`]
 //! installs the recorder for a catalogue of metrics, [`health`] says what is ready, [`admin`]
 //! serves both of these on a listener of their own, [`grpc`] holds the transport's settings, [`tls`]
@@ -16,13 +16,13 @@ pub mod auth;
 pub mod config;
 pub mod data_port;
 pub mod drain;
+pub mod environment;
 pub mod exit;
 pub mod grpc;
 pub mod health;
 pub mod logging;
 pub mod machine;
 pub mod metrics;
-pub mod openmp;
 pub mod progress;
 pub mod reflection;
 pub mod reload;
