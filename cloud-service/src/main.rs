@@ -29,7 +29,7 @@ fn run(cli: Cli) -> anyhow::Result<()> {
         }),
         Command::Prepare(args) => {
             #[cfg(feature = "torch")]
-            tandem_service::environment::reexec_with_openmp_settings()?;
+            tandem_program::environment::reexec_with_openmp_settings()?;
             let embedding = EmbeddingType::default();
             let first = args.first_layer;
             let prepared = prepare(&args.prepare, embedding, |layers| Part {
@@ -41,7 +41,7 @@ fn run(cli: Cli) -> anyhow::Result<()> {
         }
         Command::Serve(args) => {
             #[cfg(feature = "torch")]
-            tandem_service::environment::reexec_with_openmp_settings()?;
+            tandem_program::environment::reexec_with_openmp_settings()?;
             let config = args.load()?;
             let runtime = runtime()?;
             let ended = runtime.block_on(serve(config));

@@ -35,9 +35,10 @@ fn run(cli: Cli) -> anyhow::Result<()> {
             | Command::Prepare(_)
     ) {
         #[cfg(feature = "torch")]
-        tandem_service::environment::reexec_with_openmp_settings()?;
+        tandem_program::environment::reexec_with_openmp_settings()?;
+        // It works without them, in more memory.
         #[cfg(all(not(feature = "torch"), target_env = "musl"))]
-        tandem_service::environment::reexec_with_allocator_settings()?;
+        let _ = tandem_program::environment::reexec_with_allocator_settings();
     }
     if let Command::Prepare(args) = &cli.command {
         let part = Part {

@@ -3,7 +3,6 @@
 use crate::error::EngineError;
 use bytes::Bytes;
 use std::collections::HashMap;
-use std::num::NonZeroUsize;
 use std::sync::Arc;
 use tandem_codec::{Codec, Decoder, Encoded, Encoder, FramePosition, Limits, Profile};
 
@@ -178,8 +177,7 @@ impl FrameDecoders {
 fn threads(items: usize, work: usize) -> usize {
     match (work / WORTH_A_THREAD).min(items) {
         0 | 1 => 1,
-        // This reads files, which takes longer than encoding a row.
-        several => several.min(std::thread::available_parallelism().map_or(1, NonZeroUsize::get)),
+        several => several.min(tandem_model::threads()),
     }
 }
 

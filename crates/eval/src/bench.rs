@@ -13,7 +13,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 use tandem_engine::{Back, Engine, FrameCodec, Front, KvBudget};
-use tandem_service::progress::Progress;
+use tandem_program::progress::Progress;
 
 /// What `bench --json` prints.
 #[derive(Debug, Clone, PartialEq, Serialize)]

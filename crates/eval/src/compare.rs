@@ -8,7 +8,7 @@ use crate::precision::{PrecisionReport, Sides};
 use serde::Serialize;
 use std::fmt;
 use tandem_model::ComputeThread;
-use tandem_service::progress::Progress;
+use tandem_program::progress::Progress;
 use tandem_text::{Corpus, Tokenizer};
 
 /// What `compare --json` prints: one of these for one codec, a list for several.

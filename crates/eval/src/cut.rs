@@ -13,7 +13,7 @@ use tandem_engine::{
     Back, BackOpen, BackSession, BackStep, Compute, Front, FrontSession, FrontStep, Half as _,
     KvBudget, MERGED_ROWS, ModelFiles, RowsInput,
 };
-use tandem_service::progress::Progress;
+use tandem_program::progress::Progress;
 
 /// A model in two halves, several ways across, and what they are compared with.
 #[derive(Debug)]

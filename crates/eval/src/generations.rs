@@ -15,7 +15,7 @@ use crate::summary::Summary;
 use serde::Serialize;
 use std::fmt;
 use tandem_model::ComputeThread;
-use tandem_service::progress::Progress;
+use tandem_program::progress::Progress;
 use tandem_text::{ChatMessage, ChatTemplate, RenderOptions, Tokenizer};
 
 /// What `generations --json` prints.

@@ -11,7 +11,7 @@ use tandem_model_source::{ProgressTo, locate};
 fn main() -> anyhow::Result<()> {
     let mut cli = Cli::parse();
     #[cfg(feature = "torch")]
-    tandem_service::environment::reexec_with_openmp_settings()?;
+    tandem_program::environment::reexec_with_openmp_settings()?;
     tracing_subscriber::fmt()
         .with_max_level(tracing_subscriber::filter::LevelFilter::WARN)
         .with_writer(std::io::stderr)

@@ -9,7 +9,7 @@ use serde::Serialize;
 use std::fmt;
 use std::time::Instant;
 use tandem_model::ComputeThread;
-use tandem_service::progress::Progress;
+use tandem_program::progress::Progress;
 use tandem_text::{Corpus, Tokenizer};
 
 /// What `perplexity --json` prints.

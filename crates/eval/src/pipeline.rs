@@ -9,7 +9,7 @@ use tandem_engine::{
     Back, BackOpen, BackSession, BackStep, FrameCodec, Front, FrontSession, FrontStep, Half as _,
     KvBudget, MERGED_ROWS, RowsInput,
 };
-use tandem_service::progress::Progress;
+use tandem_program::progress::Progress;
 
 /// How many rows a frame holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]

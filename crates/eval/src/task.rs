@@ -30,7 +30,7 @@ use report::{Comparison, Report};
 use settings::Settings;
 use std::time::Instant;
 use tandem_model::ComputeThread;
-use tandem_service::progress::Progress;
+use tandem_program::progress::Progress;
 use tandem_text::Tokenizer;
 
 /// Lines that progress takes where there is no terminal.

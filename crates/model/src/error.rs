@@ -208,7 +208,7 @@ pub enum ModelError {
     },
     /// Heads that our loops cannot attend with.
     #[error(
-        "heads of {head_dim} values take libtorch (backend torch, or auto): others are multiples of 8"
+        "heads of {head_dim} values, no multiple of 8, take libtorch: backend torch, or auto, in a build that has it"
     )]
     HeadSize {
         /// Values of a head.

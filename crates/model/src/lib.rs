@@ -44,7 +44,7 @@ pub use package::prepare::{EmbeddingType, Preparation};
 pub use package::{FileEntry, Layers, Manifest, Package, Source};
 pub use segment::Segment;
 pub use stretch::SessionRows;
-pub use threads::{ComputeThread, set_threads};
+pub use threads::{ComputeThread, set_threads, threads};
 
 /// The version of the libtorch that this was built for, `unknown`, or `none` without libtorch.
 pub fn libtorch_version() -> &'static str {

@@ -30,6 +30,11 @@ impl fmt::Debug for ComputeThread {
     }
 }
 
+/// The number of threads that what this thread calls for is computed on, itself included.
+pub fn threads() -> usize {
+    workers::threads()
+}
+
 /// Sets the number of threads that what this thread calls for is computed on, by libtorch too, whose
 /// default ignores a container's quota.
 pub fn set_threads(threads: usize) {

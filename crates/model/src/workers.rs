@@ -69,7 +69,8 @@ pub(crate) fn for_each(items: usize, work: &(dyn Fn(usize) + Sync)) {
     }
 }
 
-fn threads() -> usize {
+/// On how many threads loops that this thread calls for run, itself included.
+pub(crate) fn threads() -> usize {
     match THREADS.get() {
         0 => std::thread::available_parallelism().map_or(1, usize::from),
         threads => threads,

@@ -12,7 +12,7 @@ use tandem_engine::{ModelFiles, PackagePlan};
 use tandem_model::ComputeThread;
 use tandem_model::{EmbeddingType, Manifest};
 use tandem_model_source::{ProgressTo, locate};
-use tandem_service::progress::Progress;
+use tandem_program::progress::Progress;
 use tandem_shape::{Fingerprint, WeightScheme};
 use tandem_text::{Corpus, Tokenizer};
 

@@ -14,7 +14,7 @@ use std::thread::JoinHandle;
 use tandem_codec::Profile;
 use tandem_engine::{Back, Front, KvBudget, Layers, Profiles};
 use tandem_planner::Sensitivity;
-use tandem_service::progress::Progress;
+use tandem_program::progress::Progress;
 use tandem_shape::Fingerprint;
 
 /// Profiles that are learnt at once, at most: each holds its cut's rows.

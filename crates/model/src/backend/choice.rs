@@ -49,7 +49,10 @@ impl Backends {
                     plain,
                     torch: Some(torch),
                 },
-                Err(ModelError::WithoutTorch { .. }) if plain.is_some() => {
+                Err(ModelError::WithoutTorch { .. }) if place.device == DeviceName::Cpu => {
+                    if plain.is_none() {
+                        return Err(ModelError::HeadSize { head_dim });
+                    }
                     Self { plain, torch: None }
                 }
                 Err(error) => return Err(error),

@@ -203,6 +203,6 @@ fn what_the_plain_backend_cannot_do_is_refused_by_name() {
     );
     says(
         load("f32", DeviceName::Cpu, Some(12)).unwrap_err(),
-        &["12", "multiples of 8"],
+        &["12", "multiple of 8"],
     );
 }
