@@ -6,7 +6,7 @@ use crate::error::Result;
 use crate::matrices::{Input, Stacked};
 use crate::quantise::input_squares::InputSquares;
 use std::ops::ControlFlow;
-use tandem_shape::{ModelConfig, WeightType};
+use tandem_shape::{ModelConfig, Norms, WeightType};
 
 /// A layer, as a backend holds it.
 #[derive(Debug)]
@@ -65,9 +65,10 @@ impl<B: Backend> DecoderLayer<B> {
         squares: &InputSquares,
         weights: WeightType,
     ) -> Result<Self> {
+        let names = config.architecture.family().norms;
         let norm = |part: &str, size: usize| {
-            let name = format!("model.layers.{number}.{part}.weight");
-            backend.norm(checkpoint.vector(&name, size)?, config.rms_norm_eps)
+            let gains = checkpoint.vector(&Norms::tensor(part, number), size)?;
+            backend.norm(gains, config.rms_norm_eps)
         };
         let matrix = |stacked: Stacked| {
             let importance = squares.of(stacked.input);
@@ -76,17 +77,17 @@ impl<B: Backend> DecoderLayer<B> {
         Ok(Self {
             number,
             heads: Heads::of(config),
-            before_attention: norm("input_layernorm", config.hidden)?,
+            before_attention: norm(names.before_attention, config.hidden)?,
             query_key_value: matrix(Stacked::query_key_value(config, number))?,
             query_key_norms: match config.qk_norm {
                 true => Some([
-                    norm("self_attn.q_norm", config.head_dim)?,
-                    norm("self_attn.k_norm", config.head_dim)?,
+                    norm(names.query, config.head_dim)?,
+                    norm(names.key, config.head_dim)?,
                 ]),
                 false => None,
             },
             attention_output: matrix(Stacked::attention_output(config, number))?,
-            before_mlp: norm("post_attention_layernorm", config.hidden)?,
+            before_mlp: norm(names.before_mlp, config.hidden)?,
             gate_up: matrix(Stacked::gate_up(config, number))?,
             down: matrix(Stacked::down(config, number))?,
         })

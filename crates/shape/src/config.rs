@@ -2,6 +2,7 @@
 //! everything it asks for that this crate does not do.
 
 use crate::error::{Result, ShapeError};
+use crate::family::{Bias, Family, WindowRule};
 use crate::rope::{Rope, RopeScaling};
 use serde_json::Value;
 use std::path::{Path, PathBuf};
@@ -17,37 +18,6 @@ pub enum Architecture {
     Qwen2,
     /// `qwen3`: RMS norm on every query and key head.
     Qwen3,
-}
-
-impl Architecture {
-    /// `model_type` in `config.json`.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Llama => "llama",
-            Self::Mistral => "mistral",
-            Self::Qwen2 => "qwen2",
-            Self::Qwen3 => "qwen3",
-        }
-    }
-
-    /// `num_key_value_heads` that transformers assumes where the key is absent; none is as many
-    /// as query heads.
-    fn assumed_kv_heads(self) -> Option<usize> {
-        match self {
-            Self::Llama => None,
-            Self::Mistral => Some(8),
-            Self::Qwen2 | Self::Qwen3 => Some(32),
-        }
-    }
-
-    /// `max_position_embeddings` that transformers assumes where the key is absent.
-    fn assumed_positions(self) -> usize {
-        match self {
-            Self::Llama => 2048,
-            Self::Mistral => 131_072,
-            Self::Qwen2 | Self::Qwen3 => 32_768,
-        }
-    }
 }
 
 /// The shape of a model: everything that decides which tensors there are and how they are used.
@@ -162,12 +132,13 @@ struct Reader<'a> {
 impl Reader<'_> {
     fn config(&self) -> Result<ModelConfig> {
         let architecture = self.architecture()?;
+        let family = architecture.family();
         self.refuse_the_unknown()?;
         let hidden = self.size("hidden_size")?;
         let heads = self.size("num_attention_heads")?;
         let layers = self.size("num_hidden_layers")?;
         let kv_heads = match self.root.get("num_key_value_heads") {
-            None => architecture.assumed_kv_heads().unwrap_or(heads),
+            None => family.assumed_kv_heads.unwrap_or(heads),
             Some(_) => self.optional_size("num_key_value_heads")?.unwrap_or(heads),
         };
         if heads % kv_heads != 0 {
@@ -176,9 +147,8 @@ impl Reader<'_> {
                 format!("{kv_heads} does not divide num_attention_heads, {heads}"),
             ));
         }
-        let head_dim = match self.optional_size("head_dim")? {
+        let head_dim = match self.optional_size("head_dim")?.or(family.assumed_head_dim) {
             Some(dim) => dim,
-            None if architecture == Architecture::Qwen3 => 128,
             None if hidden % heads == 0 => hidden / heads,
             None => {
                 return Err(self.bad(
@@ -190,7 +160,6 @@ impl Reader<'_> {
         if head_dim % 2 != 0 {
             return Err(self.bad("head_dim", format!("{head_dim} is odd; RoPE needs pairs")));
         }
-        let attention_bias = self.flag("attention_bias")?;
         Ok(ModelConfig {
             architecture,
             hidden,
@@ -202,31 +171,38 @@ impl Reader<'_> {
             vocabulary: self.size("vocab_size")?,
             max_positions: self
                 .optional_size("max_position_embeddings")?
-                .unwrap_or(architecture.assumed_positions()),
+                .unwrap_or(family.assumed_positions),
             rms_norm_eps: self
                 .optional_number(self.root, "rms_norm_eps")?
                 .unwrap_or(1e-6),
             rope: self.rope()?,
             tied_head: self.flag("tie_word_embeddings")?,
-            qkv_bias: architecture == Architecture::Qwen2 || attention_bias,
-            output_bias: architecture != Architecture::Qwen2 && attention_bias,
-            mlp_bias: self.flag("mlp_bias")?,
-            qk_norm: architecture == Architecture::Qwen3,
-            sliding_window: self.sliding_window(architecture, layers)?,
+            qkv_bias: self.bias(family.qkv_bias)?,
+            output_bias: self.bias(family.output_bias)?,
+            mlp_bias: self.bias(family.mlp_bias)?,
+            qk_norm: family.query_key_norm,
+            sliding_window: self.sliding_window(family, layers)?,
         })
     }
 
     fn architecture(&self) -> Result<Architecture> {
-        let name = self.root.get("model_type").and_then(Value::as_str);
-        match name {
-            Some("llama") => Ok(Architecture::Llama),
-            Some("mistral") => Ok(Architecture::Mistral),
-            Some("qwen2") => Ok(Architecture::Qwen2),
-            Some("qwen3") => Ok(Architecture::Qwen3),
-            Some(other) => {
-                Err(self.unsupported("model_type", other, "; llama, mistral, qwen2 and qwen3 are"))
-            }
-            None => Err(self.bad("model_type", "absent or not a string".into())),
+        let Some(name) = self.root.get("model_type").and_then(Value::as_str) else {
+            return Err(self.bad("model_type", "absent or not a string".into()));
+        };
+        let known = Architecture::ALL.into_iter();
+        known.clone().find(|a| a.name() == name).ok_or_else(|| {
+            let names: Vec<&str> = known.map(Architecture::name).collect();
+            let (last, others) = names.split_last().unwrap_or((&"", &[]));
+            let hint = format!("; {} and {last} are", others.join(", "));
+            self.unsupported("model_type", name, &hint)
+        })
+    }
+
+    fn bias(&self, bias: Bias) -> Result<bool> {
+        match bias {
+            Bias::Always => Ok(true),
+            Bias::Never => Ok(false),
+            Bias::Key(key) => self.flag(key),
         }
     }
 
@@ -344,25 +320,22 @@ impl Reader<'_> {
         Ok(Rope { theta, scaling })
     }
 
-    /// `Some` only where a window would be active. Qwen ships windows switched off, and slides from
-    /// `max_window_layers` on; newer configs say per layer which attention it has. Mistral slides
-    /// in every layer, whatever `layer_types` says.
-    fn sliding_window(&self, architecture: Architecture, layers: usize) -> Result<Option<usize>> {
+    /// `Some` only where a window would be active: Qwen, for one, ships windows switched off.
+    fn sliding_window(&self, family: &Family, layers: usize) -> Result<Option<usize>> {
         let by_layer = match self.root.get("layer_types").filter(|v| !v.is_null()) {
             None => None,
             Some(types) => Some(self.any_layer_slides(types, layers)?),
         };
         let window = match self.root.get("sliding_window") {
-            // What all config classes but Llama's assume.
-            None if architecture != Architecture::Llama => Some(4096),
-            None | Some(Value::Null) => None,
+            None => family.assumed_window,
+            Some(Value::Null) => None,
             Some(_) => Some(self.size("sliding_window")?),
         };
-        let slides = match (architecture, by_layer) {
-            (Architecture::Mistral, types) => types.unwrap_or(false) || window.is_some(),
+        let slides = match (family.window, by_layer) {
+            (WindowRule::WhereSet, types) => types.unwrap_or(false) || window.is_some(),
             (_, Some(slides)) => slides,
-            (Architecture::Llama, None) => window.is_some(),
-            (Architecture::Qwen2 | Architecture::Qwen3, None) => {
+            (WindowRule::WhereSetUnlessByLayer, None) => window.is_some(),
+            (WindowRule::WhereSwitchedOn, None) => {
                 let full = self.optional_number(self.root, "max_window_layers")?;
                 let switched_on = self.flag("use_sliding_window")?;
                 window.is_some() && switched_on && full.unwrap_or(28.0) < layers as f64

@@ -72,6 +72,13 @@ pub struct Norms {
     pub key: &'static str,
 }
 
+impl Norms {
+    /// The tensor of one of them in a layer.
+    pub fn tensor(norm: &str, layer: usize) -> String {
+        format!("model.layers.{layer}.{norm}.weight")
+    }
+}
+
 const NORMS: Norms = Norms {
     before_attention: "input_layernorm",
     before_mlp: "post_attention_layernorm",

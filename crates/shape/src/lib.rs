@@ -7,6 +7,7 @@
 mod config;
 mod device;
 mod error;
+mod family;
 mod fingerprint;
 mod layer_range;
 mod place;
@@ -16,6 +17,7 @@ mod rope;
 pub use config::{Architecture, ModelConfig};
 pub use device::{DeviceName, UnknownDevice};
 pub use error::{Result, ShapeError};
+pub use family::{Bias, Family, Norms, WindowRule};
 pub use fingerprint::{Fingerprint, Identity};
 pub use layer_range::LayerRange;
 pub use place::{BackendName, Place, UnknownBackend};

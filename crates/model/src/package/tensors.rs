@@ -14,7 +14,7 @@ use crate::quantise::coded_row::{CodedRow, Form, code_rows};
 use crate::quantise::input_squares::InputSquares;
 use half::bf16;
 use safetensors::Dtype;
-use tandem_shape::WeightType;
+use tandem_shape::{Norms, WeightType};
 
 /// Rows that are read at once.
 const ROWS: usize = 256;
@@ -66,7 +66,8 @@ pub(crate) fn package_tensors(preparation: &Preparation<'_>) -> Result<Vec<Piece
     }
     for number in range.start()..range.end() {
         let weights = preparation.weights.of_layer(number);
-        let norm = |part: &str| format!("model.layers.{number}.{part}.weight");
+        let norms = config.architecture.family().norms;
+        let norm = |name: &str| Norms::tensor(name, number);
         let mut copy = |name: String, size| {
             let shape = vec![size];
             pieces.push(Piece {
@@ -74,11 +75,11 @@ pub(crate) fn package_tensors(preparation: &Preparation<'_>) -> Result<Vec<Piece
                 what: What::Copy { name, shape },
             });
         };
-        copy(norm("input_layernorm"), config.hidden);
-        copy(norm("post_attention_layernorm"), config.hidden);
+        copy(norm(norms.before_attention), config.hidden);
+        copy(norm(norms.before_mlp), config.hidden);
         if config.qk_norm {
-            copy(norm("self_attn.q_norm"), config.head_dim);
-            copy(norm("self_attn.k_norm"), config.head_dim);
+            copy(norm(norms.query), config.head_dim);
+            copy(norm(norms.key), config.head_dim);
         }
         for matrix in [
             Stacked::query_key_value(config, number),

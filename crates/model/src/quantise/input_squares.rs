@@ -14,7 +14,7 @@ use crate::checkpoint::stored_matrix::codes_name;
 use crate::embedding::EMBEDDING;
 use crate::error::Result;
 use crate::matrices::{Input, Stacked, Stored};
-use tandem_shape::{ModelConfig, WeightType};
+use tandem_shape::{ModelConfig, Norms, WeightType};
 
 /// Rows of the embedding that are looked at, spread over the vocabulary.
 const ROWS: usize = 4096;
@@ -82,13 +82,14 @@ impl<'a> SquaresOfLayers<'a> {
         }
         let residual = self.residual.as_deref().unwrap_or_default();
         let normalised = |norm: &str| -> Result<Vec<f32>> {
-            let name = format!("model.layers.{number}.{norm}_layernorm.weight");
-            let mut gains = Vec::with_capacity(config.hidden);
-            let stored = checkpoint.tensor(&name, &[config.hidden])?;
-            stored.append_row(0, config.hidden, &mut gains);
+            let gains = checkpoint.vector(&Norms::tensor(norm, number), config.hidden)?;
             Ok(gains.iter().zip(residual).map(|(g, r)| g * g * r).collect())
         };
-        let (attention, mlp) = (normalised("input")?, normalised("post_attention")?);
+        let norms = config.architecture.family().norms;
+        let (attention, mlp) = (
+            normalised(norms.before_attention)?,
+            normalised(norms.before_mlp)?,
+        );
 
         let [_, _, value] = &first.parts[..] else {
             unreachable!("queries, keys and values");
