@@ -90,6 +90,10 @@ async fn each_side_has_the_shards_of_its_layers_and_answers_as_with_all() {
             answers.push(answer(&edge).await);
         }
     }
+    // An edge without layers needs no weights at all.
+    let nothing = cache(model.path(), &shards, &[&shards[0], &shards[1]]);
+    let edge = Server::edge(id, &whole.url(), 0, offline(&nothing)).await;
+    answers.push(answer(&edge.unwrap()).await);
     assert!(answers.iter().all(|a| *a == answers[0]), "{answers:?}");
 }
 

@@ -10,12 +10,12 @@ pub struct Part {
 }
 
 impl Part {
-    /// Embedding and layers `0..split`.
+    /// Embedding and layers `0..split`; nothing for split 0, where token ids go to the cloud.
     pub fn front(split: usize) -> Self {
         Self {
             first: 0,
             end: Some(split),
-            embedding: true,
+            embedding: split > 0,
         }
     }
 
@@ -76,7 +76,7 @@ mod tests {
     fn each_side_takes_its_layers_and_its_end_of_the_model() {
         let untied = [&TIED[..], &["lm_head.weight", "something.else"]].concat();
         assert_eq!(of(&Part::front(1), &untied), "xx...x.x");
-        assert_eq!(of(&Part::front(0), &untied), "x....x.x");
+        assert_eq!(of(&Part::front(0), &untied), ".....x.x");
         assert_eq!(of(&Part::back(0, false), &untied), "xxxxxxxx");
         assert_eq!(of(&Part::back(2, false), &untied), "...xxxxx");
         assert_eq!(of(&Part::back(2, true), &untied), "x..xxxxx");
