@@ -155,7 +155,7 @@ impl Back {
     /// the last layer.
     ///
     /// # Errors
-    /// When a frame is refused, the context is full, or libtorch fails.
+    /// When a frame is refused, the context is full, or the backend fails.
     pub fn forward(
         &self,
         session: &mut BackSession,
@@ -174,7 +174,7 @@ impl Back {
     /// Logits after the last `count` rows: `[count, vocabulary]`.
     ///
     /// # Errors
-    /// When libtorch fails.
+    /// When the backend fails.
     pub fn logits(&self, residual: &[f32], count: usize) -> Result<Vec<f32>, EngineError> {
         Ok(self.segment.logits(residual, count)?)
     }

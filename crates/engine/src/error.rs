@@ -9,7 +9,7 @@ use tandem_shape::ShapeError;
 /// An error of the engine.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum EngineError {
-    /// The model refused or libtorch failed.
+    /// The model refused, or its backend failed.
     #[error(transparent)]
     Model(Arc<ModelError>),
     /// Hidden rows could not be encoded: they hold values that are not finite.

@@ -115,7 +115,7 @@ impl Front {
     /// row-major.
     ///
     /// # Errors
-    /// For ids outside the vocabulary, a full context, or a libtorch failure.
+    /// For ids outside the vocabulary, a full context, or when the backend fails.
     pub fn rows(
         &self,
         session: &mut FrontSession,
@@ -129,7 +129,7 @@ impl Front {
     /// `[tokens, hidden]` row-major each.
     ///
     /// # Errors
-    /// For ids outside the vocabulary, too many of them, or a libtorch failure.
+    /// For ids outside the vocabulary, too many of them, or when the backend fails.
     pub fn rows_by_cut(&self, tokens: &[u32]) -> Result<Vec<Vec<f32>>, EngineError> {
         let mut hidden = self.segment.embed(tokens)?;
         let mut cuts = Vec::new();

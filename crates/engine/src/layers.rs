@@ -17,7 +17,7 @@ impl<'a> Layers<'a> {
     /// What the first layer is given for tokens: `[tokens, hidden]` row-major.
     ///
     /// # Errors
-    /// For ids outside the vocabulary, a half that does not begin the model, or a libtorch failure.
+    /// For ids outside the vocabulary, a half that does not begin the model, or when the backend fails.
     pub fn embed(&self, tokens: &[u32]) -> Result<Vec<f32>, EngineError> {
         Ok(self.0.embed(tokens)?)
     }
@@ -26,7 +26,7 @@ impl<'a> Layers<'a> {
     /// returns the rows behind it.
     ///
     /// # Errors
-    /// When the half does not hold the layer, the model cannot attend that far, or libtorch fails.
+    /// When the half does not hold the layer, the model cannot attend that far, or the backend fails.
     pub fn through(&self, layer: usize, values: &[f32]) -> Result<Vec<f32>, EngineError> {
         let config = self.0.config();
         let range = LayerRange::new(layer, layer + 1, config.layers)?.without_head();

@@ -32,7 +32,8 @@ pub(crate) enum AnyLayerKv {
 }
 
 impl KvCache {
-    /// A cache of what there is for the layers in `range`, in this type, each for `capacity` positions.
+    /// A cache for `capacity` positions of the layers in `range`. `layers` is the memory of each, made for as
+    /// many positions in the type `kv`.
     pub(crate) fn new(
         config: &ModelConfig,
         range: LayerRange,

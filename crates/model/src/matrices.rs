@@ -115,9 +115,7 @@ impl Stored {
     pub(crate) fn bias(&self) -> String {
         format!("{}.bias", self.name)
     }
-}
 
-impl Stored {
     /// Maps the matrix, `[outputs, columns]`.
     pub(crate) fn open(
         &self,
@@ -133,7 +131,8 @@ impl Stored {
         checkpoint.vector(&self.bias(), self.outputs)
     }
 
-    /// Refuses to make integers of what is no number: where floats are kept it shows in the logits.
+    /// Refuses weights that are NaN or infinite where the matrix is to be held in integers, which cannot stand
+    /// for them. A matrix of floats keeps them, and they show in the logits.
     pub(crate) fn check(
         &self,
         checkpoint: &Checkpoint,

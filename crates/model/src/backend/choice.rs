@@ -72,7 +72,7 @@ impl Backends {
     /// The one that runs what is held as `weights`.
     ///
     /// # Errors
-    /// When there is none.
+    /// When no backend of this place holds matrices in that type.
     pub(crate) fn of(&self, weights: WeightType) -> Result<AnyBackend> {
         let plain = self.plain.filter(|_| Plain::holds(weights));
         let torch = || self.torch.map(AnyBackend::Torch);

@@ -9,11 +9,11 @@ use crate::quantise::coded_row::CodedRow;
 use crate::simd::Simd;
 use tandem_shape::{DeviceName, KvType, WeightType};
 
-/// There is none.
+/// A backend that cannot be made.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Torch {}
 
-/// There are none.
+/// Keys and values that cannot be made.
 #[derive(Debug)]
 pub(crate) enum TensorKv {}
 

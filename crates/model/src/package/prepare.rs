@@ -53,7 +53,8 @@ pub struct Preparation<'a> {
 
 impl Preparation<'_> {
     /// Writes the package. It is whole or not there: a run that is killed leaves a directory of another
-    /// name behind, `.tandem-package-…`. Call it on a thread that holds [`crate::no_grad`]'s guard.
+    /// name behind, `.tandem-package-…`. Call it on a thread that holds a
+    /// [`crate::ComputeThread`].
     ///
     /// # Errors
     /// When `out` is there already, the model cannot be read or a file written.

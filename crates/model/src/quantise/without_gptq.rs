@@ -4,7 +4,7 @@ use crate::error::{ModelError, Result};
 use crate::quantise::coded_row::CodedRow;
 use tandem_shape::Group;
 
-/// There are none.
+/// Moments that cannot be made.
 #[derive(Debug)]
 pub(crate) enum Moments {}
 

@@ -8,6 +8,8 @@ mod fixture;
 mod pipeline;
 mod rewritten;
 
+#[cfg(feature = "torch")]
+mod against_torch;
 mod backends;
 #[cfg(feature = "torch")]
 mod bf16;
