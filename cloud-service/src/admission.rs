@@ -8,8 +8,9 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 use tandem_engine::{Back, BackOpen, Engine, EngineError, EngineSession};
-use tandem_service::auth::Peer;
-use tandem_service::status::{failure, resource_exhausted};
+use tandem_shape::Reason;
+use tandem_status::{failure, resource_exhausted};
+use tandem_transport::auth::Peer;
 use tokio_util::sync::CancellationToken;
 use tonic::{Code, Status};
 
@@ -118,13 +119,13 @@ impl Admission {
         if open.contains_key(&key) {
             return Err(failure(
                 Code::AlreadyExists,
-                "SESSION_ID",
+                Reason::SessionId,
                 "the session id is in use",
             ));
         }
         if open.len() >= self.max && self.evict(&mut open, None).is_none() {
             return Err(resource_exhausted(
-                "SESSIONS",
+                Reason::Sessions,
                 format!("all {} sessions are answering", self.max),
                 Some(RETRY_AFTER),
             ));

@@ -5,8 +5,9 @@
 use std::time::{Duration, Instant};
 use tandem_engine::{BackOutput, Completed, FinishReason, RunToken};
 use tandem_proto::v1;
-use tandem_service::traces::{STEPS_WITH_SPANS, Span, TraceContext, Value};
-use tonic::Status;
+use tandem_status::error_type;
+use tandem_telemetry::traces::{STEPS_WITH_SPANS, Span, TraceContext, Value};
+use tonic::{Code, Status};
 
 /// What happens to an answer, as it happens; it ends when dropped. Of no effect where it is not traced.
 #[derive(Debug, Default)]
@@ -95,7 +96,9 @@ impl AnswerTrace {
 
     /// The stream ended with an error.
     pub fn fail(&mut self, status: &Status) {
-        self.span.fail(status);
+        let kind = error_type(status);
+        let is_error = status.code() != Code::Cancelled;
+        self.span.fail(&kind, is_error.then(|| status.message()));
     }
 }
 

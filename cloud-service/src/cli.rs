@@ -5,10 +5,10 @@ use clap::{
     Args, Command as ClapCommand, CommandFactory as _, FromArgMatches as _, Parser, Subcommand,
 };
 use std::path::PathBuf;
-use tandem_prepare::PrepareArgs;
-use tandem_service::config::{
+use tandem_config::{
     AutoCount, ByteSize, ConfigError, HumanDuration, Layers, parse_token_count, with_defaults,
 };
+use tandem_prepare::PrepareArgs;
 
 /// The cloud half of Tandem: back layers and sampling.
 #[derive(Debug, Parser)]

@@ -7,11 +7,11 @@ use std::time::Duration;
 use tandem_codec::Codec;
 use tandem_engine::{Back, Engine, KvBudget, ModelFiles, Profiles};
 use tandem_model::ModelError;
+use tandem_program::machine;
 use tandem_proto::v1;
-use tandem_service::auth::Peer;
-use tandem_service::drain::DrainSignal;
-use tandem_service::machine;
+use tandem_server::drain::DrainSignal;
 use tandem_shape::{Fingerprint, Identity, ModelConfig};
+use tandem_transport::auth::Peer;
 use tandem_wire::PROTOCOL_VERSION;
 
 /// A loaded back and its terms.

@@ -4,17 +4,16 @@ use serde::Deserialize;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
+use tandem_config::{AutoCount, ByteSize, HumanDuration, Validate, Violations, token_count};
 use tandem_engine::{Compute, ModelFiles};
 use tandem_model_source::Part;
-use tandem_service::auth::{AuthSettings, Peer};
-use tandem_service::config::{
-    AutoCount, ByteSize, HumanDuration, Validate, Violations, token_count,
-};
-use tandem_service::grpc::TransportConfig;
-use tandem_service::logging::LogConfig;
-use tandem_service::tls::{TlsSettings, check_listener};
-use tandem_service::traces::TracesConfig;
+use tandem_server::serve::ServerConfig;
 use tandem_shape::WeightType;
+use tandem_telemetry::logging::LogConfig;
+use tandem_telemetry::traces::TracesConfig;
+use tandem_transport::auth::{AuthSettings, Peer};
+use tandem_transport::grpc::TransportConfig;
+use tandem_transport::tls::{TlsSettings, check_listener};
 
 /// Every default, commented.
 pub const DEFAULTS: &str = include_str!("../cloud.yaml");
@@ -140,6 +139,19 @@ impl AcceptProfiles {
 }
 
 impl CloudConfig {
+    /// What every server's configuration has.
+    pub fn server(&self) -> ServerConfig<'_> {
+        ServerConfig {
+            listen: self.listen,
+            metrics_listen: self.metrics_listen,
+            tls: &self.tls,
+            auth: &self.auth,
+            drain_deadline: self.drain_deadline.get(),
+            log: &self.log,
+            traces: &self.traces,
+        }
+    }
+
     /// Where and in which types to compute.
     pub fn compute(&self) -> Compute {
         // Refused while the configuration was read, had it been otherwise.

@@ -5,7 +5,8 @@ use crate::cloud::Cloud;
 use tandem_codec::{DecodeError, FrameHeader, Limits};
 use tandem_engine::{RowsInput, RowsStep};
 use tandem_proto::v1;
-use tandem_service::status::{bad_request, failure};
+use tandem_shape::Reason;
+use tandem_status::{bad_request, failure};
 use tonic::{Code, Status};
 
 /// Rows that are what they say they are.
@@ -117,7 +118,7 @@ fn check_frame(rows: &v1::Rows, context: usize, cloud: &Cloud) -> Result<FrameHe
     if found != rows.crc32c {
         return Err(failure(
             Code::DataLoss,
-            "CHECKSUM",
+            Reason::Checksum,
             format!(
                 "the frame at position {} arrived damaged: CRC-32C is {found:08x}, said {:08x}",
                 rows.start, rows.crc32c
@@ -133,12 +134,12 @@ fn check_frame(rows: &v1::Rows, context: usize, cloud: &Cloud) -> Result<FrameHe
         .map_err(|error| match error {
             // What else is wrong with a payload is found when it is decoded.
             DecodeError::TooShort { .. } => {
-                bad_request("FRAME", [("rows.frame", error.to_string())])
+                bad_request(Reason::Frame, [("rows.frame", error.to_string())])
             }
             _ => invalid("rows.frame", error.to_string()),
         })
 }
 
 fn invalid(field: &'static str, problem: String) -> Status {
-    bad_request("ROWS", [(field, problem)])
+    bad_request(Reason::Rows, [(field, problem)])
 }

@@ -8,7 +8,8 @@ use std::process::ExitCode;
 use tandem_model::EmbeddingType;
 use tandem_prepare::{Part, prepare};
 use tandem_proto::v1::split_service_server::SERVICE_NAME;
-use tandem_service::{exit, health};
+use tandem_server::serve::runtime;
+use tandem_server::{exit, health};
 
 fn main() -> ExitCode {
     match run(Cli::read()) {
@@ -51,12 +52,4 @@ fn run(cli: Cli) -> anyhow::Result<()> {
             ended
         }
     }
-}
-
-/// One thread moves bytes; the processors are for the engine.
-fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
-    Ok(tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(1)
-        .enable_all()
-        .build()?)
 }

@@ -1,11 +1,11 @@
 //! Everything cloud-service counts. docs/operations.md has the same table, and a test holds both
 //! equal.
 
-use tandem_service::data_port::DataPortMetrics;
-use tandem_service::metrics::{
+use tandem_server::collector::TraceMetrics;
+use tandem_telemetry::metrics::{
     COUNTS, INTER_TOKEN_SECONDS, Kind, Label, Metric, TIME_TO_FIRST_TOKEN_SECONDS, Unit,
 };
-use tandem_service::traces::TraceMetrics;
+use tandem_transport::data_port::DataPortMetrics;
 
 const DIRECTION_AND_KIND: &[Label] = &[
     Label {

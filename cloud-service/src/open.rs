@@ -5,8 +5,9 @@ use std::sync::Arc;
 use tandem_codec::{Codec, Profile};
 use tandem_engine::BackOpen;
 use tandem_proto::v1;
-use tandem_service::auth::Peer;
-use tandem_service::status::{bad_request, failure, precondition_failure};
+use tandem_shape::Reason;
+use tandem_status::{bad_request, failure, precondition_failure};
+use tandem_transport::auth::Peer;
 use tandem_wire::PROTOCOL_VERSION;
 use tonic::{Code, Status};
 
@@ -39,7 +40,7 @@ impl Opening {
         check_fingerprints(open, cloud)?;
         let id = <SessionId>::try_from(open.session_id.as_slice()).map_err(|_| {
             bad_request(
-                "SESSION_ID",
+                Reason::SessionId,
                 [("open.session_id", "must be 16 bytes".to_owned())],
             )
         })?;
@@ -73,8 +74,7 @@ fn check_version(open: &v1::Open) -> Result<(), Status> {
         return Ok(());
     }
     Err(precondition_failure(
-        "VERSION",
-        "VERSION",
+        Reason::Version,
         format!("{}..={}", versions.min, versions.max),
         format!(
             "the edge speaks versions {} to {} of the protocol, the cloud {PROTOCOL_VERSION}",
@@ -94,7 +94,7 @@ fn check_features(open: &v1::Open) -> Result<(), Status> {
             };
             Err(failure(
                 Code::Unimplemented,
-                "FEATURE",
+                Reason::Feature,
                 format!("{name} is not served here"),
             ))
         }
@@ -106,8 +106,7 @@ fn check_codecs(open: &v1::Open, cloud: &Cloud) -> Result<Codec, Status> {
     open.codecs.iter().find_map(known).ok_or_else(|| {
         let served: Vec<&str> = cloud.codecs().collect();
         precondition_failure(
-            "CODEC",
-            "CODEC",
+            Reason::Codec,
             open.codecs.join(", "),
             format!(
                 "none of the edge's codecs ({}) is among the cloud's ({})",
@@ -121,19 +120,21 @@ fn check_codecs(open: &v1::Open, cloud: &Cloud) -> Result<Codec, Status> {
 fn check_fingerprints(open: &v1::Open, cloud: &Cloud) -> Result<(), Status> {
     let malformed = |field: &str| {
         let field = format!("open.{field}");
-        bad_request("FINGERPRINT", [(field, "must be 32 bytes".to_owned())])
+        bad_request(
+            Reason::Fingerprint,
+            [(field, "must be 32 bytes".to_owned())],
+        )
     };
     let edge = tandem_wire::identity(&open.weights_fingerprint, &open.files_fingerprint);
     let edge = edge.map_err(malformed)?;
     match edge.is(&cloud.identity) {
         Some(true) => {}
         Some(false) => {
-            return Err(other_model("MODEL", "weights", edge, cloud.identity));
+            return Err(other_model(Reason::Model, "weights", edge, cloud.identity));
         }
         None => {
             return Err(precondition_failure(
-                "MODEL",
-                "MODEL",
+                Reason::Model,
                 edge.to_string(),
                 "one side has some of the model's shards only, and the other has the weights in other \
                  files: whether they are the same cannot be told",
@@ -143,19 +144,24 @@ fn check_fingerprints(open: &v1::Open, cloud: &Cloud) -> Result<(), Status> {
     let edge = tandem_wire::fingerprint(&open.tokenizer_fingerprint);
     match edge.ok_or_else(|| malformed("tokenizer_fingerprint"))? {
         edge if edge == cloud.tokenizer => Ok(()),
-        edge => Err(other_model("TOKENIZER", "tokenizer", edge, cloud.tokenizer)),
+        edge => Err(other_model(
+            Reason::Tokenizer,
+            "tokenizer",
+            edge,
+            cloud.tokenizer,
+        )),
     }
 }
 
 fn other_model(
-    reason: &'static str,
+    reason: Reason,
     what: &str,
     edge: impl std::fmt::Display,
     ours: impl std::fmt::Display,
 ) -> Status {
     let (edge, ours) = (edge.to_string(), ours.to_string());
     let said = format!("the edge's {what} ({edge:.16}) are not the cloud's ({ours:.16})");
-    precondition_failure(reason, reason, edge, said)
+    precondition_failure(reason, edge, said)
 }
 
 /// The profile that the edge will write by: ours, or the one it brings.
@@ -177,8 +183,7 @@ fn check_profile(
     let accepts = cloud.accept_profiles.from(peer);
     if open.profile.is_empty() || !accepts {
         return Err(precondition_failure(
-            "PROFILE",
-            "PROFILE",
+            Reason::Profile,
             hex(wanted),
             match accepts {
                 true => "the cloud does not have this codec profile: send it along",
@@ -197,7 +202,7 @@ fn check_profile(
 }
 
 fn bad_profile(problem: impl Into<String>) -> Status {
-    bad_request("PROFILE", [("open.profile", problem.into())])
+    bad_request(Reason::Profile, [("open.profile", problem.into())])
 }
 
 fn hex(bytes: &[u8]) -> String {
@@ -210,8 +215,7 @@ fn check_split(open: &v1::Open, cloud: &Cloud) -> Result<usize, Status> {
         return Ok(split);
     }
     Err(precondition_failure(
-        "SPLIT",
-        "SPLIT",
+        Reason::Split,
         split.to_string(),
         format!(
             "a split after layer {split} cannot be served: this cloud holds layers {} to {}",

@@ -15,69 +15,52 @@ use tandem_model::ModelError;
 use tandem_model_source::{ProgressTo, locate};
 use tandem_proto::v1::FILE_DESCRIPTOR_SET;
 use tandem_proto::v1::split_service_server::{SERVICE_NAME, SplitServiceServer};
-use tandem_service::data_port::DataPort;
-use tandem_service::drain::Drain;
-use tandem_service::health::Health;
-use tandem_service::metrics::{PrometheusHandle, Upkeep};
-use tandem_service::{admin, grpc, logging, metrics, reflection, traces};
+use tandem_server::drain::DrainSignal;
+use tandem_server::serve::{Program, Started};
 use tandem_shape::Fingerprint;
 use tandem_text::Tokenizer;
-use tokio::net::TcpListener;
-
-/// What traces call this program.
-const SERVICE: &str = "cloud-service";
+use tandem_transport::{grpc, reflection};
 
 /// How often gauges of memory are published.
 const GAUGE_INTERVAL: Duration = Duration::from_millis(250);
+
+/// This server.
+const PROGRAM: Program = Program {
+    name: "cloud-service",
+    service: SERVICE_NAME,
+    version: VERSION,
+    metrics: CATALOGUE,
+    build_info: BUILD_INFO,
+    traces: TRACES,
+    data_port: DATA_PORT,
+};
 
 /// Serves until a signal's drain has ended.
 ///
 /// # Errors
 /// When something cannot be started.
 pub async fn serve(config: CloudConfig) -> anyhow::Result<()> {
-    logging::init(&config.log)?;
-    let metrics = metrics::install(CATALOGUE)?;
-    BUILD_INFO.gauge(&[VERSION]).set(1.0);
-    let traces = traces::install(&config.traces, SERVICE, TRACES).await?;
-    let served = serve_until_drained(config, metrics).await;
-    traces.flush().await;
-    served
-}
-
-async fn serve_until_drained(config: CloudConfig, metrics: PrometheusHandle) -> anyhow::Result<()> {
-    let _upkeep = Upkeep::spawn(metrics.clone());
-    let health = Health::new([SERVICE_NAME]);
-    let drain = Drain::on_signals(config.drain_deadline.get(), health.clone())?;
-    let port = DataPort::load(&config.tls, &config.auth, DATA_PORT).await?;
-    // Both listeners before the model: a taken port is known at once, and probes see that it loads.
-    let admin_listener = grpc::bind(config.metrics_listen).await?;
-    let listener = grpc::bind(config.listen).await?;
-    let admin = admin::serve(
-        admin_listener,
-        metrics,
-        health.clone(),
-        drain.signal().closing(),
-    )?;
-    tokio::select! {
-        loaded = load(&config, &drain) => {
-            let cloud = Arc::new(loaded?);
-            serve_loaded(&config, cloud, &port, &drain, &health, listener).await?;
+    tandem_server::serve::serve(PROGRAM, config.server(), async |started| {
+        let loading = load(&config, started.drain.signal());
+        if let Some(cloud) = started.drain.unless_drained(loading).await? {
+            serve_loaded(&config, Arc::new(cloud), started).await?;
         }
-        () = drain.signal().closing() => {}
-        _ = drain.finished() => {}
-    }
-    admin.ended().await?;
-    Ok(())
+        Ok(())
+    })
+    .await
 }
 
 async fn serve_loaded(
     config: &CloudConfig,
     cloud: Arc<Cloud>,
-    port: &DataPort,
-    drain: &Drain,
-    health: &Health,
-    listener: TcpListener,
+    started: Started,
 ) -> anyhow::Result<()> {
+    let Started {
+        port,
+        listener,
+        health,
+        drain,
+    } = started;
     let gauges = publish_gauges(cloud.budget.clone());
     let split = SplitServiceServer::new(Split(cloud))
         .max_decoding_message_size(config.transport.max_message.as_usize());
@@ -97,20 +80,15 @@ async fn serve_loaded(
         metrics = %config.metrics_listen,
         "serving"
     );
-    let ended = async {
-        let _ = drain.finished().await;
-        // Streams have ended or were cut off; what keeps a connection open now is no work of ours.
-        tokio::time::sleep(Duration::from_millis(500)).await;
-    };
     tokio::select! {
         served = serving => served?,
-        () = ended => {}
+        () = drain.connections_closed() => {}
         () = gauges => {}
     }
     Ok(())
 }
 
-async fn load(config: &CloudConfig, drain: &Drain) -> anyhow::Result<Cloud> {
+async fn load(config: &CloudConfig, drain: DrainSignal) -> anyhow::Result<Cloud> {
     let started = Instant::now();
     let model = config.model.clone();
     let part = config.part_of_model();
@@ -166,7 +144,7 @@ async fn load(config: &CloudConfig, drain: &Drain) -> anyhow::Result<Cloud> {
         tokenizer,
         (engine, weight_bytes.load(Ordering::Relaxed)),
         budget,
-        drain.signal(),
+        drain,
     )?;
     let layers = format!("{first_layer}-{}", cloud.held.end);
     let info = [&cloud.name, &layers, &cloud.held.weights, &cloud.held.kv];

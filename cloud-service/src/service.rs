@@ -8,7 +8,7 @@ use crate::stream;
 use std::sync::Arc;
 use tandem_proto::v1;
 use tandem_proto::v1::split_service_server::SplitService;
-use tandem_service::auth::Peer;
+use tandem_transport::auth::Peer;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};

@@ -21,8 +21,9 @@ use tandem_engine::{
     RowsVerdict, RunRequest, RunToken,
 };
 use tandem_proto::v1::{self, infer_request, infer_response};
-use tandem_service::auth::Peer;
-use tandem_service::status::{bad_request, failure, unavailable};
+use tandem_shape::Reason;
+use tandem_status::{bad_request, failure, unavailable};
+use tandem_transport::auth::Peer;
 use tandem_wire::{MAX_PING_PADDING, PROTOCOL_VERSION, engine_status, ledger_status};
 use tokio::sync::mpsc;
 use tonic::{Code, Status, Streaming};
@@ -81,7 +82,7 @@ async fn run(
     let first = first.map_err(|_| {
         failure(
             Code::DeadlineExceeded,
-            "OPEN_TIMEOUT",
+            Reason::OpenTimeout,
             "no session was opened in time",
         )
     })?;
@@ -91,7 +92,7 @@ async fn run(
     Record::received(&request);
     let Some(infer_request::Message::Open(open)) = request.message else {
         return Err(bad_request(
-            "NOT_OPEN",
+            Reason::NotOpen,
             [("open", "must be the first message")],
         ));
     };
@@ -179,15 +180,15 @@ impl Session<'_> {
                     match request.message {
                         Some(infer_request::Message::Close(_)) => return Ok(()),
                         Some(message) => self.accept(message).await?,
-                        None => return Err(bad_request("MESSAGE", [("message", "is of no known kind")])),
+                        None => return Err(bad_request(Reason::Message, [("message", "is of no known kind")])),
                     }
                 }
                 () = tokio::time::sleep(self.cloud.idle_ttl), if idle => {
                     SESSIONS_EVICTED.counter(&["idle_ttl"]).increment(1);
-                    return Err(failure(Code::Aborted, "IDLE", "nothing was heard for idle_ttl"));
+                    return Err(failure(Code::Aborted, Reason::Idle, "nothing was heard for idle_ttl"));
                 }
                 () = self.place.evicted() => {
-                    return Err(failure(Code::Aborted, "EVICTED", "another session needed the room"));
+                    return Err(failure(Code::Aborted, Reason::Evicted, "another session needed the room"));
                 }
                 () = self.cloud.drain.draining(), if !told_of_drain => {
                     told_of_drain = true;
@@ -206,18 +207,19 @@ impl Session<'_> {
 
     async fn accept(&mut self, message: infer_request::Message) -> Result<(), Status> {
         match message {
-            infer_request::Message::Open(_) => {
-                Err(bad_request("OPEN_TWICE", [("open", "the session is open")]))
-            }
+            infer_request::Message::Open(_) => Err(bad_request(
+                Reason::OpenTwice,
+                [("open", "the session is open")],
+            )),
             infer_request::Message::Run(run) => self.begin_run(run).await,
             infer_request::Message::Rows(rows) => self.rows(rows).await,
             infer_request::Message::Truncate(truncate) => self.truncate(truncate).await,
             infer_request::Message::Ping(ping) if ping.padding.len() > MAX_PING_PADDING => Err(
-                bad_request("PING", [("ping.padding", "is longer than 64 KiB")]),
+                bad_request(Reason::Ping, [("ping.padding", "is longer than 64 KiB")]),
             ),
             infer_request::Message::Ping(ping) if ping.reply_bytes as usize > MAX_PING_PADDING => {
                 Err(bad_request(
-                    "PING",
+                    Reason::Ping,
                     [("ping.reply_bytes", "is more than 64 KiB")],
                 ))
             }
@@ -248,16 +250,19 @@ impl Session<'_> {
         if history > self.ledger.received() {
             let received = self.ledger.received();
             let problem = format!("has {history} ids, of positions only {received} have arrived");
-            return Err(bad_request("RUN", [("run.history_token_ids", problem)]));
+            return Err(bad_request(
+                Reason::Run,
+                [("run.history_token_ids", problem)],
+            ));
         }
         if eos > MAX_EOS_IDS {
             let problem = format!("has {eos} ids, may have {MAX_EOS_IDS}");
-            return Err(bad_request("RUN", [("run.eos_token_ids", problem)]));
+            return Err(bad_request(Reason::Run, [("run.eos_token_ids", problem)]));
         }
         let ids = run.history_token_ids.iter().chain(&run.eos_token_ids);
         if let Some(id) = ids.into_iter().find(|&&id| id as usize >= vocabulary) {
             let problem = format!("token {id} is outside the vocabulary of {vocabulary}");
-            return Err(bad_request("RUN", [("run", problem)]));
+            return Err(bad_request(Reason::Run, [("run", problem)]));
         }
         self.running = true;
         self.record.begin_run();
@@ -427,7 +432,7 @@ impl Session<'_> {
 
 /// What a stream ends with when the server does.
 pub fn draining() -> Status {
-    unavailable("DRAINING", "the cloud is shutting down", None)
+    unavailable(Reason::Draining, "the cloud is shutting down", None)
 }
 
 /// The edge's connection broke or it cancelled: its own business, told to nobody.

@@ -1,7 +1,7 @@
 //! docs/operations.md lists what cloud-service counts.
 
 use cloud_service::metrics::CATALOGUE;
-use tandem_service::metrics::{DocumentedMetric, documented_metrics, markdown_table, problems};
+use tandem_telemetry::metrics::{DocumentedMetric, documented_metrics, markdown_table, problems};
 
 const PREFIX: &str = "tandem_cloud_";
 const OPERATIONS: &str = include_str!("../../docs/operations.md");

@@ -20,8 +20,9 @@ use crate::session::Session;
 use crate::usage::Usage;
 use std::time::{Duration, Instant};
 use tandem_proto::v1;
-use tandem_service::status::{bad_request, failure};
-use tandem_service::traces::Span;
+use tandem_shape::Reason;
+use tandem_status::{bad_request, failure};
+use tandem_telemetry::traces::Span;
 use tandem_text::{Detokenizer, StopMatcher, StopOutcome, StopStrings};
 use tonic::{Code, Status};
 
@@ -103,7 +104,7 @@ fn check_length(prompt: usize, context: usize) -> Result<(), Status> {
         return Ok(());
     }
     Err(bad_request(
-        "PROMPT_TOO_LONG",
+        Reason::PromptTooLong,
         [(
             "prompt",
             format!("has {prompt} tokens; the context is {context}, and an answer needs one"),
@@ -234,7 +235,7 @@ impl<'a> Running<'a> {
             let Some(&id) = message.ids.first() else {
                 return Err(failure(
                     Code::Internal,
-                    "NO_TOKEN",
+                    Reason::NoToken,
                     "the cloud sent no token",
                 ));
             };
@@ -358,5 +359,5 @@ fn count(value: usize) -> u32 {
 }
 
 fn internal(error: &tandem_text::TextError) -> Status {
-    failure(Code::Internal, "TEXT", error.to_string())
+    failure(Code::Internal, Reason::Text, error.to_string())
 }

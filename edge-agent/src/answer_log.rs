@@ -4,8 +4,8 @@
 use crate::events::Events;
 use std::time::Instant;
 use tandem_proto::v1::FinishReason;
-use tandem_service::auth::Peer;
-use tandem_service::status::{code_name, reason};
+use tandem_status::{code_name, reason};
+use tandem_transport::auth::Peer;
 use tonic::{Code, Status};
 
 /// What a line says of an answer besides its end.
@@ -115,7 +115,8 @@ fn seconds(began: Instant) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use tandem_service::status::unavailable;
+    use tandem_shape::Reason;
+    use tandem_status::unavailable;
 
     #[test]
     fn what_the_client_did_is_no_warning() {
@@ -131,7 +132,7 @@ mod tests {
     fn a_failure_has_a_reason_even_where_its_status_has_none() {
         let gone = Status::cancelled("the client went away");
         assert_eq!(Failure::of(&gone).reason, "CANCELLED");
-        let away = unavailable("CLOUD_UNREACHABLE", "away", None);
+        let away = unavailable(Reason::CloudUnreachable, "away", None);
         assert_eq!(Failure::of(&away).reason, "CLOUD_UNREACHABLE");
     }
 }

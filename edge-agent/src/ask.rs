@@ -5,15 +5,15 @@ use crate::generate::user;
 use crate::metrics::RELOADS;
 use crate::summary::Summary;
 use std::io::Write as _;
+use tandem_config::address::server_uri;
 use tandem_proto::v1;
 use tandem_proto::v1::chat_response::Event;
 use tandem_proto::v1::generation_service_client::GenerationServiceClient;
 use tandem_proto::v1::{generation_service_server, split_service_server};
-use tandem_service::auth::Bearer;
-use tandem_service::grpc::server_uri;
-use tandem_service::health::knows;
-use tandem_service::status::{NOT_GRPC, cause, speaks_grpc, words};
-use tandem_service::tls::{ClientTlsSettings, channel};
+use tandem_server::health::knows;
+use tandem_status::{NOT_GRPC, cause, speaks_grpc, words};
+use tandem_transport::auth::Bearer;
+use tandem_transport::tls::{ClientTlsSettings, channel};
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Status};
 
@@ -116,7 +116,8 @@ fn failed(edge: &str, tokens: usize, status: &Status) -> String {
 mod tests {
     use super::*;
     use std::sync::Arc;
-    use tandem_service::status::unavailable;
+    use tandem_shape::Reason;
+    use tandem_status::unavailable;
 
     #[test]
     fn a_lost_connection_is_told_from_what_the_edge_says() {
@@ -126,7 +127,7 @@ mod tests {
             failed("http://edge:1", 7, &broken),
             "the connection to http://edge:1 was lost after 7 tokens: broken pipe"
         );
-        let said = unavailable("DRAINING", "the edge is shutting down", None);
+        let said = unavailable(Reason::Draining, "the edge is shutting down", None);
         assert_eq!(
             failed("http://edge:1", 7, &said),
             "the edge is shutting down (UNAVAILABLE, DRAINING)"

@@ -13,7 +13,8 @@ use std::io::Write as _;
 use std::time::Instant;
 use tandem_model_source::ProgressTo;
 use tandem_proto::v1;
-use tandem_service::{logging, traces};
+use tandem_server::collector::start_traces;
+use tandem_telemetry::logging;
 use tokio::sync::{mpsc, oneshot};
 
 const HELP: &str = "\
@@ -32,7 +33,7 @@ pub async fn chat(args: ChatArgs) -> anyhow::Result<()> {
     logging::init(&config.log)?;
     let config = with_model_here(config, ProgressTo::Terminal).await?;
     let config = planned(config, Patience::Fail).await?;
-    let traces = traces::install(&config.traces, SERVICE, TRACES).await?;
+    let traces = start_traces(&config.traces, SERVICE, TRACES).await?;
     let edge = Edge::load(&config, |_| {}).await?;
     let cloud = edge.link.describe().await;
     let cloud = cloud.map_err(|status| readable(&edge, &status))?;

@@ -7,11 +7,11 @@ use clap::{
     Args, Command as ClapCommand, CommandFactory as _, FromArgMatches as _, Parser, Subcommand,
 };
 use std::path::PathBuf;
-use tandem_prepare::{EmbeddingArg, PrepareArgs};
-use tandem_proto::v1;
-use tandem_service::config::{
+use tandem_config::{
     AutoCount, ByteSize, ConfigError, HumanDuration, Layers, parse_token_count, with_defaults,
 };
+use tandem_prepare::{EmbeddingArg, PrepareArgs};
+use tandem_proto::v1;
 
 /// The edge half of Tandem: front layers and text.
 #[derive(Debug, Parser)]

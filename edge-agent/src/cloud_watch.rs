@@ -7,7 +7,7 @@ use crate::edge::Edge;
 use crate::fit::{self, Misfit};
 use crate::link::RETRY;
 use std::time::Duration;
-use tandem_service::health::Health;
+use tandem_server::health::Health;
 use tonic::Status;
 
 /// How long readiness waits for the first word of the cloud.

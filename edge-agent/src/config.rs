@@ -7,17 +7,17 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 use tandem_codec::Codec;
+use tandem_config::address::{is_loopback, is_tls};
+use tandem_config::{AutoCount, ByteSize, HumanDuration, Validate, Violations, token_count};
 use tandem_engine::Compute;
 use tandem_planner::Objective;
-use tandem_service::auth::AuthSettings;
-use tandem_service::config::{
-    AutoCount, ByteSize, HumanDuration, Validate, Violations, token_count,
-};
-use tandem_service::grpc::{TransportConfig, endpoint, is_loopback, is_tls};
-use tandem_service::logging::LogConfig;
-use tandem_service::tls::{ClientTlsSettings, TlsSettings, check_listener};
-use tandem_service::traces::TracesConfig;
+use tandem_server::serve::ServerConfig;
 use tandem_shape::{DeviceName, WeightType};
+use tandem_telemetry::logging::LogConfig;
+use tandem_telemetry::traces::TracesConfig;
+use tandem_transport::auth::AuthSettings;
+use tandem_transport::grpc::{TransportConfig, endpoint};
+use tandem_transport::tls::{ClientTlsSettings, TlsSettings, check_listener};
 use tonic::transport::Endpoint;
 
 /// Every default, commented.
@@ -234,6 +234,19 @@ pub struct PlanConfig {
 }
 
 impl EdgeConfig {
+    /// What every server's configuration has.
+    pub fn server(&self) -> ServerConfig<'_> {
+        ServerConfig {
+            listen: self.listen,
+            metrics_listen: self.metrics_listen,
+            tls: &self.tls,
+            auth: &self.auth,
+            drain_deadline: self.drain_deadline.get(),
+            log: &self.log,
+            traces: &self.traces,
+        }
+    }
+
     /// Where and in which types to compute.
     pub fn compute(&self) -> Compute {
         // Refused while the configuration was read, had it been otherwise.

@@ -7,12 +7,13 @@ use crate::edge::Edge;
 use crate::events::Events;
 use crate::metrics::{FAILURES, code_label};
 use crate::request::{Terms, answer_request};
-use crate::request_span::request_span;
+use crate::request_span::{request_span, say_failure};
 use std::sync::Arc;
-use tandem_service::auth::Peer;
-use tandem_service::drain::{DrainSignal, WorkGuard};
-use tandem_service::status::{failure, unavailable};
-use tandem_service::traces::TraceContext;
+use tandem_server::drain::{DrainSignal, WorkGuard};
+use tandem_shape::Reason;
+use tandem_status::{failure, unavailable};
+use tandem_telemetry::traces::TraceContext;
+use tandem_transport::auth::Peer;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tokio_stream::wrappers::ReceiverStream;
@@ -80,7 +81,7 @@ impl Door {
         };
         let (work, peer, deadline, request) = checked.await.inspect_err(|status: &Status| {
             count_failure(status);
-            span.fail(status);
+            say_failure(&mut span, status);
             refused(called.name, status);
         })?;
         let log = span.log_span();
@@ -108,7 +109,7 @@ impl Door {
                 ended = answer(&edge, request, &events, &mut span) => ended,
                 () = until => Err(failure(
                     Code::DeadlineExceeded,
-                    "DEADLINE",
+                    Reason::Deadline,
                     "the deadline passed before the answer's end",
                 )),
                 () = events.closed() => Err(Status::cancelled("the client went away")),
@@ -117,7 +118,7 @@ impl Door {
             line.end(&events, ended.as_ref().err());
             if let Err(status) = ended {
                 count_failure(&status);
-                span.fail(&status);
+                say_failure(&mut span, &status);
                 events.fail(status).await;
             }
         };
@@ -127,7 +128,7 @@ impl Door {
 }
 
 fn draining() -> Status {
-    unavailable("DRAINING", "the edge is shutting down", None)
+    unavailable(Reason::Draining, "the edge is shutting down", None)
 }
 
 /// Counts a request that was refused or failed.

@@ -12,7 +12,8 @@ use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll};
 use std::time::Duration;
 use tandem_proto::v1::generation_service_server::{GenerationServiceServer, SERVICE_NAME};
-use tandem_service::status::unavailable;
+use tandem_shape::Reason;
+use tandem_status::unavailable;
 use tonic::Status;
 use tonic::body::Body;
 use tonic::codegen::http::{Request, Response};
@@ -61,12 +62,12 @@ impl Opening {
         self.0.door.get().ok_or_else(|| {
             let status = match self.0.planning.load(Ordering::Relaxed) {
                 true => unavailable(
-                    "PLANNING",
+                    Reason::Planning,
                     "the edge is planning its split: it opens its model, measures this machine or waits for its cloud",
                     Some(PLANNING_TAKES),
                 ),
                 false => unavailable(
-                    "LOADING",
+                    Reason::Loading,
                     "the edge is loading its model",
                     Some(LOADING_TAKES),
                 ),
@@ -114,7 +115,7 @@ impl Service<Request<Body>> for Gate {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use tandem_service::status::{reason, retry_after};
+    use tandem_status::{reason, retry_after};
     use tonic::Code;
 
     #[test]

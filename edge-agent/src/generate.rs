@@ -7,14 +7,15 @@ use crate::events::Events;
 use crate::metrics::TRACES;
 use crate::plan::start::{Patience, planned};
 use crate::request::{Terms, answer_request};
-use crate::request_span::request_span;
+use crate::request_span::{request_span, say_failure};
 use crate::serve::SERVICE;
 use serde::Serialize;
 use std::io::Write as _;
 use std::time::Instant;
 use tandem_model_source::ProgressTo;
 use tandem_proto::v1;
-use tandem_service::{logging, traces};
+use tandem_server::collector::start_traces;
+use tandem_telemetry::logging;
 use tokio::sync::mpsc;
 use tonic::Status;
 
@@ -81,7 +82,7 @@ pub async fn generate(args: GenerateArgs) -> anyhow::Result<()> {
     logging::init(&config.log)?;
     let config = with_model_here(config, ProgressTo::Terminal).await?;
     let config = planned(config, Patience::Fail).await?;
-    let traces = traces::install(&config.traces, SERVICE, TRACES).await?;
+    let traces = start_traces(&config.traces, SERVICE, TRACES).await?;
     let edge = Edge::load(&config, |_| {}).await?;
     let began = Instant::now();
     let ids = match chat {
@@ -136,7 +137,7 @@ pub async fn run(
     let making = async {
         let mut span = request_span(called, request.began, || None);
         let ended = answer(edge, request, &events, &mut span).await;
-        let ended = ended.inspect_err(|status| span.fail(status));
+        let ended = ended.inspect_err(|status| say_failure(&mut span, status));
         drop(events);
         ended
     };

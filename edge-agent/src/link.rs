@@ -6,13 +6,15 @@ use crate::metrics::RELOADS;
 use crate::uplink::Uplink;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
+use tandem_config::address::EndpointError;
 use tandem_proto::v1;
 use tandem_proto::v1::split_service_client::SplitServiceClient;
-use tandem_service::auth::Bearer;
-use tandem_service::grpc::{EndpointError, endpoint};
-use tandem_service::reload::{self, MaterialError, Watch};
-use tandem_service::status::{NOT_GRPC, cause, reason, speaks_grpc, unavailable, words};
-use tandem_service::tls::channel;
+use tandem_shape::Reason;
+use tandem_status::{NOT_GRPC, cause, reason, speaks_grpc, unavailable, words};
+use tandem_transport::auth::Bearer;
+use tandem_transport::grpc::endpoint;
+use tandem_transport::reload::{self, MaterialError, Watch};
+use tandem_transport::tls::channel;
 use tonic::service::interceptor::InterceptedService;
 use tonic::transport::Channel;
 use tonic::{Code, Status};
@@ -217,7 +219,7 @@ fn was_canceled(status: &Status) -> bool {
 pub fn lost(status: &Status) -> Status {
     match cause(status) {
         Some(cause) if !was_canceled(status) => unavailable(
-            "CLOUD_UNREACHABLE",
+            Reason::CloudUnreachable,
             format!("the connection to the cloud was lost: {cause}"),
             Some(Duration::from_secs(1)),
         ),
@@ -243,7 +245,7 @@ fn told(status: &Status) -> Status {
              the port of metrics",
         ),
         Code::Unauthenticated | Code::PermissionDenied => unavailable(
-            "CLOUD_REFUSED",
+            Reason::CloudRefused,
             format!(
                 "the cloud refuses this edge, see its cloud_token: {}",
                 status.message()
@@ -256,7 +258,7 @@ fn told(status: &Status) -> Status {
 
 fn unreachable_cloud(why: &str) -> Status {
     unavailable(
-        "CLOUD_UNREACHABLE",
+        Reason::CloudUnreachable,
         format!("the cloud cannot be reached: {why}"),
         Some(Duration::from_secs(1)),
     )

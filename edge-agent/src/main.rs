@@ -11,7 +11,8 @@ use std::io::Write as _;
 use std::process::ExitCode;
 use tandem_prepare::{Part, prepare};
 use tandem_proto::v1::generation_service_server::SERVICE_NAME;
-use tandem_service::{exit, health};
+use tandem_server::serve::runtime;
+use tandem_server::{exit, health};
 
 /// musl's own takes a lock for every allocation.
 #[cfg(target_env = "musl")]
@@ -72,12 +73,4 @@ fn run(cli: Cli) -> anyhow::Result<()> {
     // A model that is still being read cannot be told to stop, and must not hold up the end.
     runtime.shutdown_background();
     ended
-}
-
-/// One thread moves bytes; the processors are for the engine.
-fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
-    Ok(tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(1)
-        .enable_all()
-        .build()?)
 }

@@ -25,7 +25,7 @@ use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
-use error::{Failure, MODEL_NOT_FOUND};
+use error::Failure;
 use logprobs::Logprobs;
 use reply::{Origin, Writer};
 use request::{Call, Prompt, Wanted, read};
@@ -33,10 +33,11 @@ use serde_json::{Value, json};
 use std::future::Future;
 use std::sync::{Arc, OnceLock};
 use std::time::{SystemTime, UNIX_EPOCH};
-use tandem_service::auth::{Authenticate, Peer};
-use tandem_service::data_port::DataPort;
-use tandem_service::grpc::{self, TransportConfig};
-use tandem_service::status::bad_request;
+use tandem_shape::Reason;
+use tandem_status::bad_request;
+use tandem_transport::auth::{Authenticate, Peer};
+use tandem_transport::data_port::DataPort;
+use tandem_transport::grpc::{self, TransportConfig};
 use tokio::net::TcpListener;
 use tonic::Status;
 use tonic::metadata::MetadataMap;
@@ -233,7 +234,7 @@ impl Api {
             return Ok(());
         }
         let why = format!("{name} is not served here, {served} is");
-        Err(bad_request(MODEL_NOT_FOUND, [("model", why)]))
+        Err(bad_request(Reason::ModelNotFound, [("model", why)]))
     }
 
     fn model(&self) -> Value {

@@ -37,12 +37,12 @@ use report::Report;
 use std::io::Write as _;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+use tandem_config::Layers;
 use tandem_engine::ModelFiles;
 use tandem_model_source::ProgressTo;
 use tandem_planner::{LinkProfile, Outcome, Problem, Sensitivity, search};
 use tandem_proto::v1;
-use tandem_service::config::Layers;
-use tandem_service::logging;
+use tandem_telemetry::logging;
 use tandem_text::Tokenizer;
 
 /// A model, and what is known of it for planning.
@@ -272,6 +272,11 @@ impl Cloud {
         let open = link_probe::opening(&self.described);
         link_probe::probe(link, open)
             .await
-            .map_err(|status| anyhow::anyhow!("cannot measure the link: {}", link.words(&status)))
+            .map_err(|error| match error {
+                link_probe::ProbeError::Cloud(status) => {
+                    anyhow::anyhow!("cannot measure the link: {}", link.words(&status))
+                }
+                other => anyhow::anyhow!("cannot measure the link to {}: {other}", link.address()),
+            })
     }
 }

@@ -4,7 +4,8 @@ use crate::metrics::SESSIONS;
 use crate::session::Session;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
-use tandem_service::status::resource_exhausted;
+use tandem_shape::Reason;
+use tandem_status::resource_exhausted;
 use tonic::Status;
 
 /// How long a client refused for want of a session should wait.
@@ -49,7 +50,7 @@ impl SessionPool {
         let mut state = self.lock();
         if state.running >= self.max {
             return Err(resource_exhausted(
-                "SESSIONS",
+                Reason::Sessions,
                 format!("all {} sessions are running", self.max),
                 Some(RETRY_AFTER),
             ));

@@ -4,7 +4,7 @@
 use crate::usage::Usage;
 use std::time::{Duration, Instant};
 use tandem_engine::{Completed, FrontOutput};
-use tandem_service::traces::{STEPS_WITH_SPANS, Span};
+use tandem_telemetry::traces::{STEPS_WITH_SPANS, Span};
 
 /// What happens to a prompt, as it happens. Of no effect where its request is not traced.
 #[derive(Debug, Default)]

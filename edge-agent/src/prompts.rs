@@ -7,7 +7,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 use tandem_proto::v1;
-use tandem_service::status::{bad_request, failure, resource_exhausted};
+use tandem_shape::Reason;
+use tandem_status::{bad_request, failure, resource_exhausted};
 use tandem_text::{ChatMessage, ChatTemplate, RenderOptions, TextError, Tokenizer};
 use tokio::sync::{Semaphore, TryAcquireError};
 use tonic::{Code, Status};
@@ -88,7 +89,7 @@ impl Prompts {
         context: usize,
     ) -> Result<Vec<u32>, Status> {
         if messages.is_empty() {
-            return Err(bad_request("MESSAGES", [("messages", "is empty")]));
+            return Err(bad_request(Reason::Messages, [("messages", "is empty")]));
         }
         let bytes = messages.iter().map(|m| m.content.len()).sum();
         self.text.check_bytes(bytes, Field::Messages, context)?;
@@ -116,7 +117,7 @@ impl Prompts {
             Ok(place) => place,
             Err(TryAcquireError::NoPermits) => {
                 let why = format!("{WAITING} prompts wait to be tokenised");
-                return Err(resource_exhausted("PROMPTS", why, Some(RETRY_AFTER)));
+                return Err(resource_exhausted(Reason::Prompts, why, Some(RETRY_AFTER)));
             }
             Err(TryAcquireError::Closed) => return Err(stopped()),
         };
@@ -168,25 +169,25 @@ impl Text {
 
 fn too_long(field: Field, why: String, context: usize) -> Status {
     let why = format!("{why}; the context is {context} tokens");
-    bad_request("PROMPT_TOO_LONG", [(field.name(), why)])
+    bad_request(Reason::PromptTooLong, [(field.name(), why)])
 }
 
 fn stopped() -> Status {
-    failure(Code::Internal, "TEXT", "tokenising failed")
+    failure(Code::Internal, Reason::Text, "tokenising failed")
 }
 
 fn text_status(error: &TextError) -> Status {
     let message = error.to_string();
     match error {
         TextError::ChatTemplateRaised { .. } | TextError::ChatTemplateRender { .. } => {
-            bad_request("MESSAGES", [("messages", message)])
+            bad_request(Reason::Messages, [("messages", message)])
         }
         TextError::NoChatTemplate { .. }
         | TextError::NoDefaultChatTemplate { .. }
         | TextError::ChatTemplateSyntax { .. } => {
-            failure(Code::FailedPrecondition, "CHAT_TEMPLATE", message)
+            failure(Code::FailedPrecondition, Reason::ChatTemplate, message)
         }
-        _ => failure(Code::Internal, "TEXT", message),
+        _ => failure(Code::Internal, Reason::Text, message),
     }
 }
 

@@ -4,7 +4,8 @@ use crate::answer::AnswerRequest;
 use crate::edge::Edge;
 use std::time::Instant;
 use tandem_proto::v1;
-use tandem_service::status::bad_request;
+use tandem_shape::Reason;
+use tandem_status::bad_request;
 use tandem_text::StopStrings;
 use tonic::Status;
 
@@ -37,19 +38,19 @@ pub fn answer_request(
     sampling.seed = Some(sampling.seed.unwrap_or_else(rand::random));
     if terms.max_tokens == Some(0) {
         return Err(bad_request(
-            "MAX_TOKENS",
+            Reason::MaxTokens,
             [("max_tokens", "is 0, must be at least 1")],
         ));
     }
     let stop = StopStrings::new(terms.stop)
-        .map_err(|error| bad_request("STOP", [("stop", error.to_string())]))?;
+        .map_err(|error| bad_request(Reason::Stop, [("stop", error.to_string())]))?;
     if prompt.is_empty() {
-        return Err(bad_request("PROMPT", [("prompt", "has no tokens")]));
+        return Err(bad_request(Reason::Prompt, [("prompt", "has no tokens")]));
     }
     let vocabulary = edge.config.vocabulary;
     if let Some(id) = prompt.iter().find(|&&id| id as usize >= vocabulary) {
         let problem = format!("{id} is outside the vocabulary of {vocabulary}");
-        return Err(bad_request("TOKEN_ID", [("token_ids", problem)]));
+        return Err(bad_request(Reason::TokenId, [("token_ids", problem)]));
     }
     Ok(AnswerRequest {
         prompt,

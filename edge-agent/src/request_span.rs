@@ -5,7 +5,9 @@ use crate::answer::AnswerRequest;
 use crate::edge::Edge;
 use std::time::Instant;
 use tandem_proto::v1;
-use tandem_service::traces::{Span, TraceContext, Value};
+use tandem_status::error_type;
+use tandem_telemetry::traces::{Span, TraceContext, Value};
+use tonic::{Code, Status};
 
 /// The span of a request that came at `began`, by what was called: `generate`, `chat` or `completions`.
 pub fn request_span(
@@ -58,4 +60,10 @@ pub fn say_answer(span: &mut Span, reused: usize, finished: &v1::Finished) {
         span.set("tandem.up_bytes", wire.up_bytes);
         span.set("tandem.down_bytes", wire.down_bytes);
     }
+}
+
+/// How a request failed. A caller that cancels has made no error.
+pub fn say_failure(span: &mut Span, status: &Status) {
+    let is_error = status.code() != Code::Cancelled;
+    span.fail(&error_type(status), is_error.then(|| status.message()));
 }

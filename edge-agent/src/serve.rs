@@ -14,12 +14,12 @@ use std::time::Duration;
 use tandem_model_source::ProgressTo;
 use tandem_proto::v1::FILE_DESCRIPTOR_SET;
 use tandem_proto::v1::generation_service_server::SERVICE_NAME;
-use tandem_service::data_port::DataPort;
-use tandem_service::drain::{Drain, DrainSignal};
-use tandem_service::grpc::TransportConfig;
-use tandem_service::health::Health;
-use tandem_service::metrics::{PrometheusHandle, Upkeep};
-use tandem_service::{admin, grpc, logging, metrics, reflection, traces};
+use tandem_server::drain::{Drain, DrainSignal};
+use tandem_server::health::Health;
+use tandem_server::serve::{Program, Started};
+use tandem_transport::data_port::DataPort;
+use tandem_transport::grpc::{self, TransportConfig};
+use tandem_transport::reflection;
 use tokio::net::TcpListener;
 
 /// How often idle sessions are looked after and gauges published.
@@ -28,56 +28,53 @@ const TIDY_INTERVAL: Duration = Duration::from_secs(1);
 /// What traces call this program.
 pub const SERVICE: &str = "edge-agent";
 
+/// This server.
+const PROGRAM: Program = Program {
+    name: SERVICE,
+    service: SERVICE_NAME,
+    version: VERSION,
+    metrics: CATALOGUE,
+    build_info: BUILD_INFO,
+    traces: TRACES,
+    data_port: DATA_PORT,
+};
+
 /// Serves until a signal's drain has ended.
 ///
 /// # Errors
 /// When something cannot be started.
 pub async fn serve(config: EdgeConfig) -> anyhow::Result<()> {
-    logging::init(&config.log)?;
-    let metrics = metrics::install(CATALOGUE)?;
-    BUILD_INFO.gauge(&[VERSION]).set(1.0);
-    let traces = traces::install(&config.traces, SERVICE, TRACES).await?;
-    let served = serve_until_drained(config, metrics).await;
-    traces.flush().await;
-    served
-}
-
-async fn serve_until_drained(config: EdgeConfig, metrics: PrometheusHandle) -> anyhow::Result<()> {
-    let _upkeep = Upkeep::spawn(metrics.clone());
-    let health = Health::new([SERVICE_NAME]);
-    let drain = Drain::on_signals(config.drain_deadline.get(), health.clone())?;
-    let port = DataPort::load(&config.tls, &config.auth, DATA_PORT).await?;
-    let admin_listener = grpc::bind(config.metrics_listen).await?;
-    let listener = grpc::bind(config.listen).await?;
-    let openai_listener = match config.openai.address() {
-        Some(address) => Some(grpc::bind(address).await?),
-        None => None,
-    };
-    let admin = admin::serve(
-        admin_listener,
-        metrics,
-        health.clone(),
-        drain.signal().closing(),
-    )?;
-    let opening = Opening::new(config.split.get().is_none());
-    let clients = Clients {
-        opening: opening.clone(),
-        transport: config.transport.clone(),
-        port,
-        health: health.clone(),
-        signal: drain.signal(),
-    };
-    let served = Served {
-        address: listener.local_addr()?,
-        is_tls: clients.port.is_tls(),
-        asks_for_tokens: clients.port.asks_for_tokens(),
-    };
-    tokio::select! {
-        served = clients.serve(listener, openai_listener) => served?,
-        worked = work(config, &opening, &drain, &health, served) => worked?,
-    }
-    admin.ended().await?;
-    Ok(())
+    let server = config.clone();
+    tandem_server::serve::serve(PROGRAM, server.server(), async |started| {
+        let openai_listener = match config.openai.address() {
+            Some(address) => Some(grpc::bind(address).await?),
+            None => None,
+        };
+        let Started {
+            port,
+            listener,
+            health,
+            drain,
+        } = started;
+        let opening = Opening::new(config.split.get().is_none());
+        let served = Served {
+            address: listener.local_addr()?,
+            is_tls: port.is_tls(),
+            asks_for_tokens: port.asks_for_tokens(),
+        };
+        let clients = Clients {
+            opening: opening.clone(),
+            transport: config.transport.clone(),
+            port,
+            health: health.clone(),
+            signal: drain.signal(),
+        };
+        tokio::select! {
+            served = clients.serve(listener, openai_listener) => served,
+            worked = work(config, &opening, &drain, &health, served) => worked,
+        }
+    })
+    .await
 }
 
 /// What is served, for the log.
@@ -95,10 +92,8 @@ async fn work(
     health: &Health,
     served: Served,
 ) -> anyhow::Result<()> {
-    let (config, edge) = tokio::select! {
-        loaded = load(config, opening) => loaded?,
-        () = drain.signal().closing() => return Ok(()),
-        _ = drain.finished() => return Ok(()),
+    let Some((config, edge)) = drain.unless_drained(load(config, opening)).await? else {
+        return Ok(());
     };
     let edge = edge.shared();
     opening.open(Door {
@@ -117,9 +112,7 @@ async fn work(
     let ended = async {
         drain.signal().draining().await;
         edge.pool.close();
-        let _ = drain.finished().await;
-        // Answers have ended or were cut off; what keeps a connection open now is no work of ours.
-        tokio::time::sleep(Duration::from_millis(500)).await;
+        drain.connections_closed().await;
     };
     tokio::select! {
         () = ended => {}

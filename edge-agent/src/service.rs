@@ -6,9 +6,10 @@ use crate::request::Terms;
 use std::pin::Pin;
 use tandem_proto::v1;
 use tandem_proto::v1::generation_service_server::GenerationService;
-use tandem_service::auth::Peer;
-use tandem_service::status::bad_request;
-use tandem_service::timeout;
+use tandem_shape::Reason;
+use tandem_status::bad_request;
+use tandem_transport::auth::Peer;
+use tandem_transport::timeout;
 use tokio::time::Instant;
 use tokio_stream::{Stream, StreamExt as _};
 use tonic::metadata::MetadataMap;
@@ -50,7 +51,7 @@ impl GenerationService for Generation {
                         self.0.edge.text_ids(text).await?
                     }
                     Some(v1::generate_request::Input::TokenIds(ids)) => ids.ids,
-                    None => return Err(bad_request("PROMPT", [("prompt", "is absent")])),
+                    None => return Err(bad_request(Reason::Prompt, [("prompt", "is absent")])),
                 },
                 terms,
             })
@@ -113,7 +114,7 @@ impl GenerationService for Generation {
         let ids = match request.into_inner().input {
             Some(Input::Text(text)) => self.0.edge.text_ids(text).await?,
             Some(Input::Chat(chat)) => self.0.edge.chat_ids(chat.messages).await?,
-            None => return Err(bad_request("INPUT", [("input", "is absent")])),
+            None => return Err(bad_request(Reason::Input, [("input", "is absent")])),
         };
         let spelled = |&id: &u32| self.0.edge.tokenizer.id_to_token(id).unwrap_or_default();
         let tokens = ids.iter().map(spelled).collect();
@@ -142,5 +143,5 @@ impl GenerationService for Generation {
 
 fn deadline(metadata: &MetadataMap) -> Result<Option<Instant>, Status> {
     timeout::deadline(metadata)
-        .map_err(|error| bad_request("TIMEOUT", [("grpc-timeout", error.to_string())]))
+        .map_err(|error| bad_request(Reason::Timeout, [("grpc-timeout", error.to_string())]))
 }

@@ -12,7 +12,8 @@ use tandem_engine::{
     Completed, EngineError, EngineSession, Frame, Front, FrontOutput, FrontStep, Pending, Priority,
 };
 use tandem_proto::v1::{self, infer_request, infer_response};
-use tandem_service::status::unavailable;
+use tandem_shape::Reason;
+use tandem_status::unavailable;
 use tandem_wire::engine_status;
 use tonic::Status;
 
@@ -474,7 +475,11 @@ fn granted_frame(
             "the cloud grants {} positions; it described itself with {context} or more",
             granted.context
         );
-        return Err(unavailable("GRANTED_LESS", problem, Some(Duration::ZERO)));
+        return Err(unavailable(
+            Reason::GrantedLess,
+            problem,
+            Some(Duration::ZERO),
+        ));
     }
     Ok(frame_bytes.min(granted.max_frame_bytes as usize))
 }
@@ -519,7 +524,7 @@ mod tests {
         assert_eq!(granted_frame(&granted, 50, 1 << 12).unwrap(), 1 << 12);
         let status = granted_frame(&granted, 101, 1 << 14).unwrap_err();
         assert_eq!(status.code(), tonic::Code::Unavailable);
-        let reason = tandem_service::status::reason(&status);
+        let reason = tandem_status::reason(&status);
         assert_eq!(reason.as_deref(), Some("GRANTED_LESS"));
     }
 }

@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use tandem_proto::encoded_len;
 use tandem_proto::v1::{self, infer_request, infer_response};
+use tandem_shape::Reason;
 use tandem_wire::{message_bytes, token_id_bytes};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
@@ -333,7 +334,7 @@ fn count_down(message: &infer_response::Message, bytes: u64) {
 }
 
 fn gone() -> Status {
-    tandem_service::status::unavailable("CLOUD_GONE", "the cloud ended the session", None)
+    tandem_status::unavailable(Reason::CloudGone, "the cloud ended the session", None)
 }
 
 #[cfg(test)]

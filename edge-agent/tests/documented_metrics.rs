@@ -1,7 +1,7 @@
 //! docs/operations.md lists what edge-agent counts.
 
 use edge_agent::metrics::CATALOGUE;
-use tandem_service::metrics::{DocumentedMetric, documented_metrics, markdown_table, problems};
+use tandem_telemetry::metrics::{DocumentedMetric, documented_metrics, markdown_table, problems};
 
 const PREFIX: &str = "tandem_edge_";
 const OPERATIONS: &str = include_str!("../../docs/operations.md");

@@ -13,7 +13,7 @@ use edge_agent::config::{DEFAULTS, EdgeConfig};
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
-use tandem_service::config::{ConfigError, Origin};
+use tandem_config::{ConfigError, Origin};
 
 /// A flag, its key, a value that is not the default, and how the configuration shows it.
 type Flag = (

@@ -61,7 +61,7 @@ class Alerts(unittest.TestCase):
                     self.assertLessEqual(used, known[metric])
 
     def test_bounds_of_latencies_are_bounds_of_the_histogram(self) -> None:
-        buckets = (OPERATIONS.parents[1] / "crates/service/src/metrics/buckets.rs").read_text()
+        buckets = (OPERATIONS.parents[1] / "crates/telemetry/src/metrics/buckets.rs").read_text()
         ladder = buckets[buckets.index("TIME_TO_FIRST_TOKEN_SECONDS") :]
         bounds = re.findall(r"[\d.]+", ladder[ladder.index("&[\n") : ladder.index("];")])
         for rule in rules():

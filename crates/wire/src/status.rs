@@ -5,8 +5,9 @@ use std::time::Duration;
 use tandem_engine::sampler::ParameterErrors;
 use tandem_engine::{EngineError, LedgerError};
 use tandem_model::ModelError;
-use tandem_service::status::{bad_request, failure, resource_exhausted, unavailable};
+use tandem_shape::Reason;
 use tandem_shape::ShapeError;
+use tandem_status::{bad_request, failure, resource_exhausted, unavailable};
 use tonic::{Code, Status};
 
 /// How long a client refused for want of memory should wait: about an answer's length.
@@ -18,26 +19,30 @@ pub fn engine_status(error: &EngineError) -> Status {
     match error {
         EngineError::Model(model) => match model.as_ref() {
             ModelError::ContextFull { .. } | ModelError::ContextTooLong { .. } => {
-                failure(Code::OutOfRange, "CONTEXT_FULL", message)
+                failure(Code::OutOfRange, Reason::ContextFull, message)
             }
-            ModelError::TokenId { .. } => bad_request("TOKEN_ID", [("token_ids", message)]),
+            ModelError::TokenId { .. } => bad_request(Reason::TokenId, [("token_ids", message)]),
             ModelError::Shape(ShapeError::LayerRange { .. }) => {
-                failure(Code::FailedPrecondition, "SPLIT", message)
+                failure(Code::FailedPrecondition, Reason::Split, message)
             }
-            _ => failure(Code::Internal, "STEP_FAILED", message),
+            _ => failure(Code::Internal, Reason::StepFailed, message),
         },
-        EngineError::Decode { .. } => bad_request("FRAME", [("rows.frame", message)]),
-        EngineError::NoRun => failure(Code::FailedPrecondition, "NO_RUN", message),
+        EngineError::Decode { .. } => bad_request(Reason::Frame, [("rows.frame", message)]),
+        EngineError::NoRun => failure(Code::FailedPrecondition, Reason::NoRun, message),
         EngineError::IdsUnknown { .. } => {
-            bad_request("TOKEN_IDS_UNKNOWN", [("rows.token_ids", message)])
+            bad_request(Reason::TokenIdsUnknown, [("rows.token_ids", message)])
         }
-        EngineError::OutOfOrder { .. } => bad_request("OUT_OF_ORDER", [("rows.start", message)]),
-        EngineError::KvBudget { .. } => resource_exhausted("KV_MEMORY", message, Some(RETRY_AFTER)),
+        EngineError::OutOfOrder { .. } => {
+            bad_request(Reason::OutOfOrder, [("rows.start", message)])
+        }
+        EngineError::KvBudget { .. } => {
+            resource_exhausted(Reason::KvMemory, message, Some(RETRY_AFTER))
+        }
         EngineError::Encode(_) | EngineError::Sample { .. } | EngineError::Panicked(_) => {
-            failure(Code::Internal, "STEP_FAILED", message)
+            failure(Code::Internal, Reason::StepFailed, message)
         }
-        EngineError::SessionGone => failure(Code::Aborted, "SESSION_GONE", message),
-        EngineError::Stopped => unavailable("ENGINE_STOPPED", message, None),
+        EngineError::SessionGone => failure(Code::Aborted, Reason::SessionGone, message),
+        EngineError::Stopped => unavailable(Reason::EngineStopped, message, None),
     }
 }
 
@@ -45,22 +50,22 @@ pub fn engine_status(error: &EngineError) -> Status {
 pub fn ledger_status(error: &LedgerError) -> Status {
     let message = error.to_string();
     match error {
-        LedgerError::PastContext { .. } => failure(Code::OutOfRange, "CONTEXT_FULL", message),
-        LedgerError::Gap { .. } => bad_request("OUT_OF_ORDER", [("rows.start", message)]),
+        LedgerError::PastContext { .. } => failure(Code::OutOfRange, Reason::ContextFull, message),
+        LedgerError::Gap { .. } => bad_request(Reason::OutOfOrder, [("rows.start", message)]),
         LedgerError::FutureEpoch { .. } | LedgerError::WrongEpoch { .. } => {
-            bad_request("EPOCH", [("epoch", message)])
+            bad_request(Reason::Epoch, [("epoch", message)])
         }
         LedgerError::TruncateAhead { .. } => {
-            bad_request("OUT_OF_ORDER", [("truncate.position", message)])
+            bad_request(Reason::OutOfOrder, [("truncate.position", message)])
         }
-        LedgerError::NotSampled { .. } => bad_request("NOT_SAMPLED", [("rows.want", message)]),
+        LedgerError::NotSampled { .. } => bad_request(Reason::NotSampled, [("rows.want", message)]),
     }
 }
 
 /// The status of parameters that cannot be met.
 pub fn parameter_status(errors: &ParameterErrors) -> Status {
     bad_request(
-        "SAMPLING",
+        Reason::Sampling,
         errors
             .violations()
             .iter()

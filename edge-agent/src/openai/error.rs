@@ -17,12 +17,9 @@ use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use std::time::Duration;
-use tandem_service::status::{reason, retry_after};
+use tandem_status::{reason, retry_after};
 use tonic::{Code, Status};
 use tonic_types::StatusExt as _;
-
-/// The reason of a request for another model.
-pub(super) const MODEL_NOT_FOUND: &str = "MODEL_NOT_FOUND";
 
 /// How long a refused client should wait where nobody says, and the longest it is told to.
 const WAIT: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
@@ -138,7 +135,7 @@ fn http_status(code: Code, reason: Option<&str>) -> (StatusCode, &'static str) {
     const INVALID: &str = "invalid_request_error";
     const SERVER: &str = "server_error";
     match (code, reason) {
-        (_, Some(MODEL_NOT_FOUND)) => (StatusCode::NOT_FOUND, INVALID),
+        (_, Some("MODEL_NOT_FOUND")) => (StatusCode::NOT_FOUND, INVALID),
         (_, Some("CHAT_TEMPLATE")) => (StatusCode::BAD_REQUEST, INVALID),
         (Code::InvalidArgument | Code::OutOfRange, _) => (StatusCode::BAD_REQUEST, INVALID),
         (Code::Unauthenticated, _) => (StatusCode::UNAUTHORIZED, INVALID),
@@ -171,7 +168,8 @@ fn in_the_requests_words(text: &str) -> String {
 mod tests {
     use super::*;
     use serde_json::{Value, json};
-    use tandem_service::status::{bad_request, failure, resource_exhausted, unavailable};
+    use tandem_shape::Reason;
+    use tandem_status::{bad_request, failure, resource_exhausted, unavailable};
 
     fn seen(status: Status) -> (u16, Value, Option<String>) {
         let failure = Failure::from(status);
@@ -184,21 +182,30 @@ mod tests {
 
     #[test]
     fn a_field_is_named_as_the_request_names_it() {
-        let status = bad_request("SAMPLING", [("sampling.top_p", "must be at most 1, is 2")]);
+        let status = bad_request(
+            Reason::Sampling,
+            [("sampling.top_p", "must be at most 1, is 2")],
+        );
         let error = json!({
             "message": "top_p: must be at most 1, is 2", "type": "invalid_request_error",
             "param": "top_p", "code": "sampling",
         });
         assert_eq!(seen(status), (400, error, None));
-        let (code, error, _) = seen(bad_request("TOKEN_ID", [("token_ids", "9 is outside")]));
+        let (code, error, _) = seen(bad_request(
+            Reason::TokenId,
+            [("token_ids", "9 is outside")],
+        ));
         assert_eq!((code, &error["param"]), (400, &json!("prompt")));
     }
 
     #[test]
     fn what_clients_look_for_has_openais_name() {
-        let (code, error, _) = seen(bad_request(MODEL_NOT_FOUND, [("model", "is not served")]));
+        let (code, error, _) = seen(bad_request(
+            Reason::ModelNotFound,
+            [("model", "is not served")],
+        ));
         assert_eq!((code, &error["code"]), (404, &json!("model_not_found")));
-        let (code, error, _) = seen(bad_request("PROMPT_TOO_LONG", [("prompt", "has 9")]));
+        let (code, error, _) = seen(bad_request(Reason::PromptTooLong, [("prompt", "has 9")]));
         assert_eq!(
             (code, &error["code"]),
             (400, &json!("context_length_exceeded"))
@@ -208,31 +215,31 @@ mod tests {
     #[test]
     fn overload_says_when_to_come_again() {
         let soon = Some(Duration::from_millis(1200));
-        let (code, error, retry) = seen(resource_exhausted("SESSIONS", "all run", soon));
+        let (code, error, retry) = seen(resource_exhausted(Reason::Sessions, "all run", soon));
         assert_eq!(code, 429);
         assert_eq!(error["type"], "rate_limit_error");
         assert_eq!(retry.as_deref(), Some("2"));
-        let (_, _, retry) = seen(resource_exhausted("SESSIONS", "all run", None));
+        let (_, _, retry) = seen(resource_exhausted(Reason::Sessions, "all run", None));
         assert_eq!(retry.as_deref(), Some("1"));
         let late = Some(Duration::from_secs(1 << 30));
-        let (code, _, retry) = seen(unavailable("CLOUD", "is away", late));
+        let (code, _, retry) = seen(unavailable(Reason::CloudUnreachable, "is away", late));
         assert_eq!((code, retry.as_deref()), (503, Some("60")));
-        let (code, _, retry) = seen(unavailable("DRAINING", "shutting down", None));
+        let (code, _, retry) = seen(unavailable(Reason::Draining, "shutting down", None));
         assert_eq!((code, retry), (503, None));
     }
 
     #[test]
     fn every_code_has_its_status() {
         for (code, reason, http) in [
-            (Code::OutOfRange, "CONTEXT_FULL", 400),
-            (Code::FailedPrecondition, "CHAT_TEMPLATE", 400),
-            (Code::FailedPrecondition, "MODEL_MISMATCH", 503),
-            (Code::Aborted, "SESSION_GONE", 503),
-            (Code::Unauthenticated, "TOKEN", 401),
-            (Code::PermissionDenied, "TOKEN", 403),
-            (Code::DeadlineExceeded, "DEADLINE", 504),
-            (Code::Internal, "STEP_FAILED", 500),
-            (Code::DataLoss, "CHECKSUM", 500),
+            (Code::OutOfRange, Reason::ContextFull, 400),
+            (Code::FailedPrecondition, Reason::ChatTemplate, 400),
+            (Code::FailedPrecondition, Reason::Model, 503),
+            (Code::Aborted, Reason::SessionGone, 503),
+            (Code::Unauthenticated, Reason::Token, 401),
+            (Code::PermissionDenied, Reason::Token, 403),
+            (Code::DeadlineExceeded, Reason::Deadline, 504),
+            (Code::Internal, Reason::StepFailed, 500),
+            (Code::DataLoss, Reason::Checksum, 500),
         ] {
             assert_eq!(seen(failure(code, reason, "x")).0, http, "{code:?}");
         }

@@ -3,7 +3,8 @@
 
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
-use tandem_service::status::{bad_request, failure};
+use tandem_shape::Reason;
+use tandem_status::{bad_request, failure};
 use tonic::{Code, Status};
 
 /// The fields of an object that have not been read yet. `null` is as good as absent.
@@ -20,7 +21,13 @@ impl Fields {
     /// # Errors
     /// The body is no JSON object.
     pub(super) fn of_body(body: &[u8]) -> Result<Self, Status> {
-        let refused = |why| failure(Code::InvalidArgument, "BODY", format!("the body {why}"));
+        let refused = |why| {
+            failure(
+                Code::InvalidArgument,
+                Reason::Body,
+                format!("the body {why}"),
+            )
+        };
         match serde_json::from_slice(body) {
             Ok(Value::Object(left)) => Ok(Self {
                 path: String::new(),
@@ -38,7 +45,7 @@ impl Fields {
     pub(super) fn of(path: String, value: Value) -> Result<Self, Status> {
         match value {
             Value::Object(left) => Ok(Self { path, left }),
-            _ => Err(bad_request("FIELD", [(path, "must be an object")])),
+            _ => Err(bad_request(Reason::Field, [(path, "must be an object")])),
         }
     }
 
@@ -115,7 +122,7 @@ impl Fields {
             "" => name.to_owned(),
             path => format!("{path}.{name}"),
         };
-        bad_request("FIELD", [(field, why.into())])
+        bad_request(Reason::Field, [(field, why.into())])
     }
 }
 

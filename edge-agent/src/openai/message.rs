@@ -3,7 +3,8 @@
 use super::fields::{Fields, is_empty};
 use serde_json::Value;
 use tandem_proto::v1;
-use tandem_service::status::bad_request;
+use tandem_shape::Reason;
+use tandem_status::bad_request;
 use tonic::Status;
 
 /// Between the text parts of one message, as vLLM joins them.
@@ -55,7 +56,7 @@ fn text_of(path: &str, parts: Vec<Value>) -> Result<String, Status> {
             let kind: String = fields.require("type")?;
             if kind != "text" {
                 let why = format!("is {kind}, only text is served");
-                return Err(bad_request("FIELD", [(format!("{path}.type"), why)]));
+                return Err(bad_request(Reason::Field, [(format!("{path}.type"), why)]));
             }
             let text = fields.require("text")?;
             fields.end()?;

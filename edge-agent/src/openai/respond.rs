@@ -12,7 +12,8 @@ use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::time::Duration;
 use tandem_proto::v1;
-use tandem_service::status::failure;
+use tandem_shape::Reason;
+use tandem_status::failure;
 use tokio_stream::{Stream, StreamExt as _};
 use tonic::{Code, Status};
 
@@ -121,7 +122,7 @@ where
 fn ended_early() -> Status {
     failure(
         Code::Internal,
-        "ENDED_EARLY",
+        Reason::EndedEarly,
         "the answer ended before its end",
     )
 }

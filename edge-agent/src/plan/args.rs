@@ -4,8 +4,8 @@ use crate::cli::{EdgeArgs, quiet_defaults};
 use crate::config::EdgeConfig;
 use clap::Args;
 use std::path::PathBuf;
+use tandem_config::{ByteSize, ConfigError, HumanDuration, Layers, parse_token_count};
 use tandem_planner::Objective;
-use tandem_service::config::{ByteSize, ConfigError, HumanDuration, Layers, parse_token_count};
 
 /// Flags of `plan`. What `split`, `weights`, `kv` and `codec` are set to is taken as given.
 #[derive(Debug, Args)]

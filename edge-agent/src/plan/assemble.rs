@@ -15,8 +15,8 @@ use tandem_planner::{
     LayerTimes, LinkProfile, Objective, Problem, Sensitivity, Space, WeightChoice, WeightOption,
     Workload,
 };
+use tandem_program::machine;
 use tandem_proto::v1;
-use tandem_service::machine;
 use tandem_shape::{KvType, ModelConfig, WeightScheme, WeightType};
 use tandem_wire::fingerprint;
 

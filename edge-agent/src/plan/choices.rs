@@ -134,7 +134,7 @@ mod tests {
 
     #[test]
     fn rows_are_compressed_unless_someone_asks_for_others() {
-        use tandem_service::config::Layers;
+        use tandem_config::Layers;
         let options: Vec<CodecOption> = Codec::ALL
             .map(|codec| CodecOption {
                 name: codec.to_string(),

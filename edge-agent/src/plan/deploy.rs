@@ -2,8 +2,8 @@
 
 use crate::config::EdgeConfig;
 use serde::{Deserialize, Serialize};
+use tandem_config::Layers;
 use tandem_planner::{Plan, Problem, WeightChoice};
-use tandem_service::config::Layers;
 
 /// The settings that a plan decides.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

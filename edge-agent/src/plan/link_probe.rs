@@ -10,7 +10,6 @@ use crate::link::{Link, reached};
 use std::time::{Duration, Instant};
 use tandem_planner::{LinkProfile, Quantiles};
 use tandem_proto::v1::{self, infer_request, infer_response};
-use tandem_service::status::unavailable;
 use tandem_wire::{MAX_PING_PADDING, PROTOCOL_VERSION};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
@@ -33,11 +32,25 @@ const PATIENCE: Duration = Duration::from_secs(20);
 /// Bytes around a Ping's padding: HTTP/2's and gRPC's headers, and its other fields.
 const OVERHEAD: usize = 28;
 
+/// The link cannot be measured.
+#[derive(Debug, thiserror::Error)]
+pub enum ProbeError {
+    /// The cloud cannot be reached, or refuses the probe's session.
+    #[error("{0}")]
+    Cloud(Status),
+    /// A ping was not answered.
+    #[error("the cloud did not answer a Ping")]
+    Silent,
+    /// No round trip could be timed.
+    #[error("the link could not be measured")]
+    Unmeasured,
+}
+
 /// Measures round trip and rates.
 ///
 /// # Errors
-/// UNAVAILABLE when the cloud does not answer, and what it refuses the probe's session with.
-pub async fn probe(link: &Link, open: v1::Open) -> Result<LinkProfile, Status> {
+/// The cloud does not answer, or refuses the probe's session.
+pub async fn probe(link: &Link, open: v1::Open) -> Result<LinkProfile, ProbeError> {
     let mut probe = Probe::open(link, open).await?;
     let mut round_trips = Vec::new();
     for number in 0..PINGS {
@@ -48,8 +61,7 @@ pub async fn probe(link: &Link, open: v1::Open) -> Result<LinkProfile, Status> {
             round_trips.push(began.elapsed().as_secs_f64());
         }
     }
-    let round_trip = Quantiles::of(round_trips)
-        .ok_or_else(|| unavailable("LINK", "the link could not be measured", None))?;
+    let round_trip = Quantiles::of(round_trips).ok_or(ProbeError::Unmeasured)?;
     let median = Duration::from_secs_f64(round_trip.median());
     Ok(LinkProfile {
         up: probe.rates(Way::Up, median).await?,
@@ -90,7 +102,7 @@ struct Probe {
 }
 
 impl Probe {
-    async fn open(link: &Link, open: v1::Open) -> Result<Self, Status> {
+    async fn open(link: &Link, open: v1::Open) -> Result<Self, ProbeError> {
         let (up, requests) = mpsc::channel(2 * TRAIN);
         let opening = v1::InferRequest {
             message: Some(infer_request::Message::Open(open)),
@@ -101,8 +113,8 @@ impl Probe {
         let infer = client.infer(ReceiverStream::new(requests));
         let response = tokio::time::timeout(PATIENCE, infer)
             .await
-            .map_err(|_| silent())?
-            .map_err(|status| reached(&status))?;
+            .map_err(|_| ProbeError::Silent)?
+            .map_err(|status| ProbeError::Cloud(reached(&status)))?;
         Ok(Self {
             up,
             down: response.into_inner(),
@@ -110,7 +122,7 @@ impl Probe {
         })
     }
 
-    async fn ping(&mut self, padding: usize, reply_bytes: usize) -> Result<(), Status> {
+    async fn ping(&mut self, padding: usize, reply_bytes: usize) -> Result<(), ProbeError> {
         self.nonce += 1;
         let ping = v1::Ping {
             nonce: self.nonce,
@@ -122,18 +134,18 @@ impl Probe {
         };
         match self.up.send(message).await {
             Ok(()) => Ok(()),
-            Err(_) => Err(self.pong().await.err().unwrap_or_else(silent)),
+            Err(_) => Err(self.pong().await.err().unwrap_or(ProbeError::Silent)),
         }
     }
 
     /// The next answer's padding. Other messages are not for a probe.
-    async fn pong(&mut self) -> Result<usize, Status> {
+    async fn pong(&mut self) -> Result<usize, ProbeError> {
         loop {
             let message = tokio::time::timeout(PATIENCE, self.down.message())
                 .await
-                .map_err(|_| silent())?
-                .map_err(|status| reached(&status))?
-                .ok_or_else(silent)?;
+                .map_err(|_| ProbeError::Silent)?
+                .map_err(|status| ProbeError::Cloud(reached(&status)))?
+                .ok_or(ProbeError::Silent)?;
             if let Some(infer_response::Message::Pong(pong)) = message.message {
                 return Ok(pong.padding.len());
             }
@@ -147,7 +159,7 @@ impl Probe {
         way: Way,
         padding: usize,
         round_trip: Duration,
-    ) -> Result<Option<Duration>, Status> {
+    ) -> Result<Option<Duration>, ProbeError> {
         let (up, reply) = match way {
             Way::Up => (padding, 0),
             Way::Down => (0, padding),
@@ -165,7 +177,11 @@ impl Probe {
     }
 
     /// Bytes a second; `None` where the link is too fast for it to matter, or the cloud sends no filler.
-    async fn rates(&mut self, way: Way, round_trip: Duration) -> Result<Option<Quantiles>, Status> {
+    async fn rates(
+        &mut self,
+        way: Way,
+        round_trip: Duration,
+    ) -> Result<Option<Quantiles>, ProbeError> {
         let mut padding = FIRST_PADDING;
         loop {
             let Some(took) = self.train(way, padding, round_trip).await? else {
@@ -191,8 +207,4 @@ impl Probe {
         }
         Ok(Quantiles::of(rates))
     }
-}
-
-fn silent() -> Status {
-    unavailable("CLOUD_SILENT", "the cloud did not answer a Ping", None)
 }

@@ -14,8 +14,8 @@ use tandem_engine::{
     Back, Compute, Engine, Front, KvBudget, ModelFiles, TimedSteps, time_front, time_head,
 };
 use tandem_model::ComputeThread;
+use tandem_program::machine;
 use tandem_program::progress::Progress;
-use tandem_service::machine;
 use tandem_shape::{Fingerprint, KvType, LayerRange, WeightScheme, WeightType};
 use tandem_text::Tokenizer;
 

@@ -14,8 +14,8 @@ use crate::config::{EdgeConfig, PlanConfig, Preset};
 use crate::link::Link;
 use serde::{Deserialize, Serialize};
 use std::time::Instant;
+use tandem_program::machine;
 use tandem_proto::v1;
-use tandem_service::machine;
 
 /// A plan, kept between starts.
 const PLAN_FILE: &str = "edge-plan.json";

@@ -4,7 +4,8 @@ use crate::openai::reply::Origin;
 use crate::openai::request::{Call, Wanted};
 use axum::body::to_bytes;
 use serde_json::{Value, json};
-use tandem_service::status::{resource_exhausted, unavailable};
+use tandem_shape::Reason;
+use tandem_status::{resource_exhausted, unavailable};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 
@@ -128,19 +129,29 @@ async fn a_whole_answer_is_one_object() {
 
 #[tokio::test]
 async fn what_fails_at_once_has_a_status_and_what_fails_later_is_the_last_event() {
-    let full = || Err(resource_exhausted("SESSIONS", "all sessions run", None));
+    let full = || {
+        Err(resource_exhausted(
+            Reason::Sessions,
+            "all sessions run",
+            None,
+        ))
+    };
     let refused = pieces(tokio_stream::iter([full()]), writer(Call::Chat, STREAM)).await;
     assert_eq!(refused.unwrap_err().into_response().status(), 429);
     let refused = whole(tokio_stream::iter([full()]), writer(Call::Chat, STREAM)).await;
     assert_eq!(refused.unwrap_err().into_response().status(), 429);
 
-    let away = Err(unavailable("CLOUD", "the cloud is away", None));
+    let away = Err(unavailable(
+        Reason::CloudUnreachable,
+        "the cloud is away",
+        None,
+    ));
     let stream = tokio_stream::iter([Ok(started()), Ok(delta("a")), away]);
     let response = pieces(stream, writer(Call::Chat, STREAM)).await.unwrap();
     let (pieces, last) = events(response).await;
     assert_eq!(pieces.len(), 2);
     let error: Value = serde_json::from_str(&last).unwrap();
-    assert_eq!(error["error"]["code"], "cloud");
+    assert_eq!(error["error"]["code"], "cloud_unreachable");
 }
 
 #[tokio::test]
