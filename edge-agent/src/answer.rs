@@ -6,25 +6,34 @@
 //!   └─► begin the next row ─► text to the client meanwhile ─► send the row ─► next token ─► …
 //! ```
 
-use crate::edge::Edge;
+use crate::error::{AnswerError, RequestError};
 use crate::events::Events;
-use crate::link::never_sent;
 use crate::metrics::{
     E2E_LATENCY, GENERATION_TOKENS, INTER_TOKEN_LATENCY, PROMPT_TOKENS, REQUEST_SUCCESS,
     REUSED_TOKENS, TIME_TO_FIRST_TOKEN,
 };
-use crate::pool::Turn;
-use crate::prompt_trace::PromptTrace;
-use crate::request_span::{say_answer, say_request};
-use crate::session::Session;
-use crate::usage::Usage;
+use crate::request_span::{Served, say_answer, say_request};
 use std::time::{Duration, Instant};
+use tandem_client::{
+    PromptTrace, Retry, Session, SessionError, SessionPool, SplitClient, Turn, Usage,
+};
+use tandem_codec::Codec;
 use tandem_proto::v1;
-use tandem_shape::Reason;
-use tandem_status::{bad_request, failure};
 use tandem_telemetry::traces::Span;
-use tandem_text::{Detokenizer, StopMatcher, StopOutcome, StopStrings};
-use tonic::{Code, Status};
+use tandem_text::{Detokenizer, StopMatcher, StopOutcome, StopStrings, TextError, Tokenizer};
+
+/// Makes answers, with what all of them share.
+#[derive(Debug)]
+pub struct Answers {
+    /// Sessions with the cloud.
+    pub client: SplitClient,
+    /// Finished conversations.
+    pub pool: SessionPool,
+    /// Ids to text.
+    pub tokenizer: Tokenizer,
+    /// What traces say of the model.
+    pub served: Served,
+}
 
 /// What is asked for, checked but for the prompt's length.
 #[derive(Debug, Clone)]
@@ -54,134 +63,130 @@ pub enum AnswerEvent {
     Finished(v1::Finished),
 }
 
-/// Makes an answer, and says in the request's span what it came to. Dropping the future ends it, and
-/// frees what it held in the cloud.
-///
-/// # Errors
-/// As docs/protocol.md lists them for clients.
-pub async fn answer(
-    edge: &Edge,
-    request: AnswerRequest,
-    events: &Events,
-    span: &mut Span,
-) -> Result<(), Status> {
-    say_request(span, edge, &request);
-    let turn = edge.pool.turn()?;
-    let cloud = edge.link.describe().await?;
-    let context = edge.context(&cloud);
-    check_length(request.prompt.len(), context)?;
-    let (session, first, reused) = match start(edge, &request, context, &cloud, &turn, span).await {
-        Ok(started) => started,
-        Err(status) => {
-            if status.code() == Code::FailedPrecondition || status.code() == Code::Unavailable {
-                edge.link.forget();
+impl Answers {
+    /// Makes an answer, and says in the request's span what it came to. Dropping the future ends it, and
+    /// frees what it held in the cloud.
+    ///
+    /// # Errors
+    /// As docs/protocol.md lists them for clients.
+    pub async fn make(
+        &self,
+        request: AnswerRequest,
+        events: &Events,
+        span: &mut Span,
+    ) -> Result<(), AnswerError> {
+        say_request(span, &self.served, &request);
+        let turn = self.pool.turn()?;
+        let cloud = self.client.link().describe().await?;
+        let context = self.client.context(&cloud);
+        check_length(request.prompt.len(), context)?;
+        let started = self.start(&request, context, &cloud, &turn, span).await;
+        let (session, first, reused) = started.inspect_err(|error| {
+            if error.cloud_may_have_changed() {
+                self.client.link().forget();
             }
-            return Err(status);
+        })?;
+        PROMPT_TOKENS
+            .counter(&[])
+            .increment(request.prompt.len() as u64);
+        REUSED_TOKENS.counter(&[]).increment(reused as u64);
+        let started = v1::Started {
+            prompt_tokens: count(request.prompt.len()),
+            reused_tokens: count(reused),
+            context: count(context),
+        };
+        events.send(AnswerEvent::Started(started)).await?;
+        let mut run = Running::new(&self.tokenizer, &request, session)?;
+        let streamed = run.stream(first, events, span).await;
+        run.end_decode();
+        let hidden = self.client.front().config.hidden;
+        let finished = run.finished(&request, streamed?, hidden);
+        say_answer(span, reused, &finished);
+        turn.keep(run.session);
+        E2E_LATENCY.histogram(&[]).record(request.began.elapsed());
+        events.send(AnswerEvent::Finished(finished)).await
+    }
+
+    /// Takes or opens a session and runs the prompt. A kept session may have been given up by the
+    /// cloud meanwhile; nothing was seen of this answer yet, so another session can begin it again.
+    async fn start(
+        &self,
+        request: &AnswerRequest,
+        context: usize,
+        cloud: &v1::DescribeBackResponse,
+        turn: &Turn<'_>,
+        span: &Span,
+    ) -> Result<(Session, v1::Tokens, usize), SessionError> {
+        if let Some((mut session, shared)) = turn.take(&request.prompt) {
+            // The last token's row must run again: its logits are not kept.
+            let kept = shared.min(request.prompt.len() - 1);
+            match self.run_prompt(request, &mut session, kept, span).await {
+                Ok(first) => return Ok((session, first, kept)),
+                Err(error) if error.retry() != Retry::Never => {
+                    tracing::debug!(%error, "a kept session was given up");
+                }
+                Err(error) => return Err(error),
+            }
         }
-    };
-    PROMPT_TOKENS
-        .counter(&[])
-        .increment(request.prompt.len() as u64);
-    REUSED_TOKENS.counter(&[]).increment(reused as u64);
-    let started = v1::Started {
-        prompt_tokens: count(request.prompt.len()),
-        reused_tokens: count(reused),
-        context: count(context),
-    };
-    events.send(AnswerEvent::Started(started)).await?;
-    let mut run = Running::new(edge, &request, session)?;
-    let streamed = run.stream(first, events, span).await;
-    run.end_decode();
-    let finished = run.finished(&request, streamed?, edge);
-    say_answer(span, reused, &finished);
-    turn.keep(run.session);
-    E2E_LATENCY.histogram(&[]).record(request.began.elapsed());
-    events.send(AnswerEvent::Finished(finished)).await
+        turn.make_room();
+        match self.begin(request, context, cloud, span).await {
+            Err(error) if error.retry() == Retry::AtOnce => {
+                tracing::debug!(%error, "beginning on a new connection");
+                self.begin(request, context, cloud, span).await
+            }
+            begun => begun,
+        }
+    }
+
+    async fn begin(
+        &self,
+        request: &AnswerRequest,
+        context: usize,
+        cloud: &v1::DescribeBackResponse,
+        span: &Span,
+    ) -> Result<(Session, v1::Tokens, usize), SessionError> {
+        let mut session = self.client.open(context, cloud).await?;
+        let first = self.run_prompt(request, &mut session, 0, span).await?;
+        Ok((session, first, 0))
+    }
+
+    async fn run_prompt(
+        &self,
+        request: &AnswerRequest,
+        session: &mut Session,
+        kept: usize,
+        span: &Span,
+    ) -> Result<v1::Tokens, SessionError> {
+        let (traceparent, tracestate) = span.carried().unwrap_or_default();
+        let run = v1::Run {
+            sampling: Some(request.sampling.clone()),
+            max_tokens: request.max_tokens.unwrap_or(0),
+            eos_token_ids: self.tokenizer.eos_token_ids().to_vec(),
+            traceparent,
+            tracestate,
+            ..v1::Run::default()
+        };
+        let trace = PromptTrace::begin(span);
+        session
+            .begin(kept, run, request.needs_token_ids, trace)
+            .await?;
+        session.prompt(&request.prompt[kept..]).await?;
+        session.token().await
+    }
 }
 
-fn check_length(prompt: usize, context: usize) -> Result<(), Status> {
+fn check_length(prompt: usize, context: usize) -> Result<(), RequestError> {
     if prompt < context {
         return Ok(());
     }
-    Err(bad_request(
-        Reason::PromptTooLong,
-        [(
-            "prompt",
-            format!("has {prompt} tokens; the context is {context}, and an answer needs one"),
-        )],
-    ))
-}
-
-/// Takes or opens a session and runs the prompt. A kept session may have been given up by the
-/// cloud meanwhile; nothing was seen of this answer yet, so another session can begin it again.
-async fn start(
-    edge: &Edge,
-    request: &AnswerRequest,
-    context: usize,
-    cloud: &v1::DescribeBackResponse,
-    turn: &Turn<'_>,
-    span: &Span,
-) -> Result<(Session, v1::Tokens, usize), Status> {
-    if let Some((mut session, shared)) = turn.take(&request.prompt) {
-        // The last token's row must run again: its logits are not kept.
-        let kept = shared.min(request.prompt.len() - 1);
-        match run_prompt(edge, request, &mut session, kept, span).await {
-            Ok(first) => return Ok((session, first, kept)),
-            Err(status) if matches!(status.code(), Code::Aborted | Code::Unavailable) => {
-                tracing::debug!(message = status.message(), "a kept session was given up");
-            }
-            Err(status) => return Err(status),
-        }
-    }
-    turn.make_room();
-    match begin(edge, request, context, cloud, span).await {
-        Err(status) if never_sent(&status) => {
-            tracing::debug!(message = status.message(), "beginning on a new connection");
-            begin(edge, request, context, cloud, span).await
-        }
-        begun => begun,
-    }
-}
-
-async fn begin(
-    edge: &Edge,
-    request: &AnswerRequest,
-    context: usize,
-    cloud: &v1::DescribeBackResponse,
-    span: &Span,
-) -> Result<(Session, v1::Tokens, usize), Status> {
-    let mut session = Session::open(edge, context, cloud).await?;
-    let first = run_prompt(edge, request, &mut session, 0, span).await?;
-    Ok((session, first, 0))
-}
-
-async fn run_prompt(
-    edge: &Edge,
-    request: &AnswerRequest,
-    session: &mut Session,
-    kept: usize,
-    span: &Span,
-) -> Result<v1::Tokens, Status> {
-    let (traceparent, tracestate) = span.carried().unwrap_or_default();
-    let run = v1::Run {
-        sampling: Some(request.sampling.clone()),
-        max_tokens: request.max_tokens.unwrap_or(0),
-        eos_token_ids: edge.tokenizer.eos_token_ids().to_vec(),
-        traceparent,
-        tracestate,
-        ..v1::Run::default()
-    };
-    let trace = PromptTrace::begin(span);
-    session
-        .begin(kept, run, request.needs_token_ids, trace)
-        .await?;
-    session.prompt(&request.prompt[kept..], edge).await?;
-    session.token(edge).await
+    Err(RequestError::PromptTooLong {
+        field: "prompt",
+        problem: format!("has {prompt} tokens; the context is {context}, and an answer needs one"),
+    })
 }
 
 /// An answer that has its first token.
-struct Running<'a> {
-    edge: &'a Edge,
+struct Running {
     session: Session,
     detokenizer: Detokenizer,
     stop: StopStrings,
@@ -202,19 +207,21 @@ struct Finish {
     stop: String,
 }
 
-impl<'a> Running<'a> {
-    fn new(edge: &'a Edge, request: &AnswerRequest, session: Session) -> Result<Self, Status> {
+impl Running {
+    fn new(
+        tokenizer: &Tokenizer,
+        request: &AnswerRequest,
+        session: Session,
+    ) -> Result<Self, AnswerError> {
         let now = Instant::now();
         TIME_TO_FIRST_TOKEN
             .histogram(&[])
             .record(now.duration_since(request.began));
         Ok(Self {
-            edge,
             prompt: session.usage(),
             decode: Span::default(),
             session,
-            detokenizer: Detokenizer::after_prompt(&edge.tokenizer, &request.prompt)
-                .map_err(|error| internal(&error))?,
+            detokenizer: Detokenizer::after_prompt(tokenizer, &request.prompt)?,
             stop: request.stop.clone(),
             stops: request.stop.matcher(),
             began: request.began,
@@ -229,23 +236,20 @@ impl<'a> Running<'a> {
         first: v1::Tokens,
         events: &Events,
         span: &Span,
-    ) -> Result<Finish, Status> {
+    ) -> Result<Finish, AnswerError> {
         let mut message = first;
         loop {
             let Some(&id) = message.ids.first() else {
-                return Err(failure(
-                    Code::Internal,
-                    Reason::NoToken,
-                    "the cloud sent no token",
-                ));
+                return Err(AnswerError::NoToken);
             };
             self.tokens += 1;
             GENERATION_TOKENS.counter(&[]).increment(1);
             let ended = message.finish_reason != i32::from(v1::FinishReason::Unspecified);
             // The next row computes while the text of this token is made and sent.
-            let row = match ended {
-                true => None,
-                false => Some(self.session.begin_row(id, self.edge).await?),
+            let row = if ended {
+                None
+            } else {
+                Some(self.session.begin_row(id).await?)
             };
             let (text, stop) = self.text(id, ended)?;
             let delta = v1::Delta {
@@ -272,8 +276,8 @@ impl<'a> Running<'a> {
             if self.tokens == 1 {
                 self.decode = span.child("decode", self.first_token);
             }
-            self.session.send_row(row, self.edge).await?;
-            message = self.session.token(self.edge).await?;
+            self.session.send_row(row).await?;
+            message = self.session.token().await?;
             let now = Instant::now();
             INTER_TOKEN_LATENCY
                 .histogram(&[])
@@ -296,11 +300,8 @@ impl<'a> Running<'a> {
     }
 
     /// The text that a token completes, and the stop string if one is among it.
-    fn text(&mut self, id: u32, last: bool) -> Result<(String, Option<String>), Status> {
-        let mut new = self
-            .detokenizer
-            .push(id)
-            .map_err(|error| internal(&error))?;
+    fn text(&mut self, id: u32, last: bool) -> Result<(String, Option<String>), TextError> {
+        let mut new = self.detokenizer.push(id)?;
         if last {
             new.push_str(&self.detokenizer.finish());
         }
@@ -318,7 +319,7 @@ impl<'a> Running<'a> {
         }
     }
 
-    fn finished(&self, request: &AnswerRequest, finish: Finish, edge: &Edge) -> v1::Finished {
+    fn finished(&self, request: &AnswerRequest, finish: Finish, hidden: usize) -> v1::Finished {
         let reason = match finish.reason {
             v1::FinishReason::Length => "length",
             _ => "stop",
@@ -332,7 +333,7 @@ impl<'a> Running<'a> {
             completion_tokens: self.tokens,
             seed: request.sampling.seed.unwrap_or(0),
             timings: Some(self.timings(&usage)),
-            wire: Some(usage.wire(edge.config.hidden)),
+            wire: Some(wire_usage(&usage, hidden)),
             replays: 0,
         }
     }
@@ -343,9 +344,10 @@ impl<'a> Running<'a> {
         v1::Timings {
             ttft_seconds: seconds(self.first_token.duration_since(self.began)),
             decode_seconds: seconds(decode),
-            tokens_per_second: match decode.is_zero() {
-                true => 0.0,
-                false => f64::from(self.tokens - 1) / seconds(decode),
+            tokens_per_second: if decode.is_zero() {
+                0.0
+            } else {
+                f64::from(self.tokens - 1) / seconds(decode)
             },
             edge_compute_seconds: seconds(usage.edge_compute),
             cloud_compute_seconds: seconds(usage.cloud_compute),
@@ -358,6 +360,28 @@ fn count(value: usize) -> u32 {
     u32::try_from(value).unwrap_or(u32::MAX)
 }
 
-fn internal(error: &tandem_text::TextError) -> Status {
-    failure(Code::Internal, Reason::Text, error.to_string())
+/// As clients are told, for rows of `hidden` values.
+fn wire_usage(usage: &Usage, hidden: usize) -> v1::WireUsage {
+    let values = usage.rows * hidden as u64;
+    v1::WireUsage {
+        up_bytes: usage.up,
+        down_bytes: usage.down,
+        rows: usage.rows,
+        frame_bytes: usage.frame,
+        token_id_bytes: usage.token_ids,
+        bits_per_value: match values {
+            0 => 0.0,
+            values => 8.0 * usage.frame as f64 / values as f64,
+        },
+        codecs: Codec::ALL
+            .into_iter()
+            .zip(usage.codecs)
+            .filter(|(_, used)| used.rows > 0)
+            .map(|(codec, used)| v1::CodecUsage {
+                codec: codec.name().to_owned(),
+                rows: used.rows,
+                frame_bytes: used.frame,
+            })
+            .collect(),
+    }
 }

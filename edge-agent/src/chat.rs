@@ -6,7 +6,7 @@ use crate::edge::{Edge, with_model_here};
 use crate::generate::{Collected, readable, run, terms, user};
 use crate::metrics::TRACES;
 use crate::plan::start::{Patience, planned};
-use crate::request::{Terms, answer_request};
+use crate::request::Terms;
 use crate::serve::SERVICE;
 use rustyline::error::ReadlineError;
 use std::io::Write as _;
@@ -35,15 +35,15 @@ pub async fn chat(args: ChatArgs) -> anyhow::Result<()> {
     let config = planned(config, Patience::Fail).await?;
     let traces = start_traces(&config.traces, SERVICE, TRACES).await?;
     let edge = Edge::load(&config, |_| {}).await?;
-    let cloud = edge.link.describe().await;
-    let cloud = cloud.map_err(|status| readable(&edge, &status))?;
+    let cloud = edge.client().link().describe().await;
+    let cloud = cloud.map_err(|error| readable(&edge.answers, &error.into()))?;
     println!(
         "{}: {} of {} layers here, the rest at {}, codec {}. /help for help.",
         cloud.model.as_ref().map_or("", |m| m.name.as_str()),
-        edge.split,
-        edge.config.layers,
+        edge.answers.served.split,
+        edge.client().front().config.layers,
         config.cloud,
-        edge.codec
+        edge.answers.served.codec
     );
     let mut conversation = Conversation {
         edge: &edge,
@@ -93,11 +93,11 @@ impl Conversation<'_> {
         self.messages.push(user(text));
         let ids = self.edge.chat_ids(self.messages.clone()).await;
         let request =
-            ids.and_then(|ids| answer_request(self.edge, ids, self.terms.clone(), Instant::now()));
+            ids.and_then(|ids| Ok(self.edge.check(self.terms.clone(), ids, Instant::now())?));
         let mut collected = Collected::default();
         let answered = async {
-            let request = request.map_err(|status| readable(self.edge, &status))?;
-            run(self.edge, "chat", request, |event| {
+            let request = request.map_err(|error| readable(&self.edge.answers, &error))?;
+            run(&self.edge.answers, "chat", request, |event| {
                 if let AnswerEvent::Delta(delta) = &event {
                     print!("{}", delta.text);
                     std::io::stdout().flush()?;

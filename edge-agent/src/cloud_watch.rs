@@ -3,12 +3,11 @@
 //! An edge is ready whether or not its cloud can be reached: that mends itself, and clients are told when
 //! to try again. It is not ready while its cloud is another model's: somebody has to mend that.
 
-use crate::edge::Edge;
-use crate::fit::{self, Misfit};
-use crate::link::RETRY;
 use std::time::Duration;
+use tandem_client::fit::{self, Misfit};
+use tandem_client::{CloudError, FIRST_RETRY, LAST_RETRY, Link};
+use tandem_proto::v1;
 use tandem_server::health::Health;
-use tonic::Status;
 
 /// How long readiness waits for the first word of the cloud.
 const FIRST_WORD: Duration = Duration::from_secs(1);
@@ -24,30 +23,37 @@ enum Standing {
     Away,
 }
 
-/// Watches the cloud for as long as the edge serves, and says what it finds of `service`.
-pub async fn watch(edge: &Edge, health: &Health, service: &str) {
-    if tokio::time::timeout(FIRST_WORD, edge.link.describe())
+/// Watches the cloud for as long as the edge serves, and says what it finds of `service`. The edge has `own`
+/// model, and runs the layers below `split`.
+pub async fn watch(
+    link: &Link,
+    own: &v1::ModelDescription,
+    split: usize,
+    health: &Health,
+    service: &str,
+) {
+    if tokio::time::timeout(FIRST_WORD, link.describe())
         .await
         .is_err()
     {
         health.set_serving(service);
     }
-    let (own, cloud) = (edge.description(), edge.link.address());
+    let cloud = link.address();
     let mut last = None;
-    let mut wait = RETRY.0;
+    let mut wait = FIRST_RETRY;
     loop {
-        let standing = match edge.link.describe().await {
-            Ok(description) => match fit::check(&own, edge.split, &description) {
+        let standing = match link.describe().await {
+            Ok(description) => match fit::check(own, split, &description) {
                 Ok(()) => Standing::Fits,
                 Err(misfit) => Standing::Misfit(misfit),
             },
-            Err(status) => {
-                away(cloud, &status);
+            Err(error) => {
+                away(cloud, &error);
                 Standing::Away
             }
         };
         if last.as_ref() != Some(&standing) {
-            wait = RETRY.0;
+            wait = FIRST_RETRY;
             match &standing {
                 Standing::Fits => {
                     health.set_serving(service);
@@ -68,24 +74,24 @@ pub async fn watch(edge: &Edge, health: &Health, service: &str) {
         }
         match standing {
             Standing::Fits => {
-                while edge.link.known().is_some() {
+                while link.known().is_some() {
                     tokio::time::sleep(LOOK).await;
                 }
             }
             Standing::Misfit(_) | Standing::Away => {
                 tokio::time::sleep(wait).await;
-                wait = (2 * wait).min(RETRY.1);
-                edge.link.forget();
+                wait = (2 * wait).min(LAST_RETRY);
+                link.forget();
             }
         }
         last = Some(standing);
     }
 }
 
-fn away(cloud: &str, status: &Status) {
+fn away(cloud: &str, error: &CloudError) {
     tracing::warn!(
         cloud,
-        error = status.message(),
+        %error,
         "the cloud does not answer; retrying"
     );
 }

@@ -1,11 +1,13 @@
 //! The configuration of edge-agent. `edge.yaml` has every default.
 
-use crate::adaptation::Target;
+use crate::metrics::RELOADS;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
+use tandem_client::LinkConfig;
+use tandem_client::adaptation::Target;
 use tandem_codec::Codec;
 use tandem_config::address::{is_loopback, is_tls};
 use tandem_config::{AutoCount, ByteSize, HumanDuration, Validate, Violations, token_count};
@@ -234,6 +236,19 @@ pub struct PlanConfig {
 }
 
 impl EdgeConfig {
+    /// Where the cloud is, and how it is spoken to.
+    pub fn link(&self) -> LinkConfig<'_> {
+        LinkConfig {
+            cloud: &self.cloud,
+            transport: &self.transport,
+            tls: &self.cloud_tls,
+            token: &self.cloud_token,
+            connect_timeout: self.connect_timeout.get(),
+            frame_bytes: self.prefill.frame.as_usize(),
+            reloads: RELOADS,
+        }
+    }
+
     /// What every server's configuration has.
     pub fn server(&self) -> ServerConfig<'_> {
         ServerConfig {

@@ -1,60 +1,36 @@
-//! What all answers share: the front, the text side, the connection, the sessions.
+//! A loaded edge: what both doors and the commands are handed their parts from.
 
-use crate::adaptation::Adaptation;
-use crate::codec_choice::CodecChoice;
+use crate::answer::{AnswerRequest, Answers};
 use crate::config::EdgeConfig;
-use crate::link::Link;
+use crate::error::{AnswerError, RequestError};
 use crate::metrics::{DEPLOYMENT_INFO, WEIGHT_BYTES};
-use crate::pool::SessionPool;
 use crate::prompts::Prompts;
+use crate::request::Terms;
+use crate::request_span::Served;
 use crate::sampling_defaults::SamplingDefaults;
 use anyhow::Context as _;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
-use tandem_codec::{Codec, Profile};
-use tandem_engine::{Engine, FrameCodec, Front, ModelFiles};
+use tandem_client::adaptation::Adaptation;
+use tandem_client::{CodecChoice, FrontHalf, Link, SessionLimits, SessionPool, SplitClient};
+use tandem_codec::Codec;
+use tandem_engine::{Engine, ModelFiles};
 use tandem_model::{ModelError, Package};
 use tandem_model_source::{Part, ProgressTo, locate};
 use tandem_proto::v1;
-use tandem_shape::{Fingerprint, Identity, ModelConfig};
+use tandem_shape::Fingerprint;
 use tandem_text::{ChatTemplate, Tokenizer};
-use tandem_wire::PROTOCOL_VERSION;
-use tonic::Status;
 
 /// A loaded edge.
 #[derive(Debug)]
 pub struct Edge {
-    /// The engine thread; `None` with split 0.
-    pub front: Option<Engine<Front>>,
-    /// Text to ids and back.
-    pub tokenizer: Tokenizer,
+    /// What makes answers.
+    pub answers: Answers,
     /// Text and messages to ids.
     pub prompts: Prompts,
     /// How tokens are chosen where a request does not say.
-    pub sampling: SamplingDefaults,
-    /// The connection to the cloud.
-    pub link: Link,
-    /// Finished conversations.
-    pub pool: SessionPool,
-    /// The model's shape.
-    pub config: ModelConfig,
-    /// Layers that run here.
-    pub split: usize,
-    /// How rows are written at best.
-    pub codec: Codec,
-    /// The codec of each step.
-    pub choice: CodecChoice,
-    /// What has been calibrated for the cut.
-    profile: Option<Arc<Profile>>,
-    /// Tokens computed at once.
-    pub chunk_rows: usize,
-    /// About how large a frame gets.
-    pub frame_bytes: usize,
-    /// The most positions of a session; 0 for what the cloud grants.
-    context: usize,
-    name: String,
-    identity: Identity,
+    sampling: SamplingDefaults,
     /// What runs here.
     held: v1::HeldLayers,
 }
@@ -104,15 +80,6 @@ async fn with_part_here(
     Ok(config)
 }
 
-/// How the rows of a session may be written.
-#[derive(Debug, Clone)]
-pub struct SessionCodecs {
-    /// The best first, at least one.
-    offered: Vec<Codec>,
-    /// Whether the cloud reads what our profile writes.
-    shared_profile: bool,
-}
-
 impl Edge {
     /// Loads everything. Does not wait for the cloud. `on_layer` is told of each loaded layer.
     ///
@@ -124,7 +91,7 @@ impl Edge {
     ) -> anyhow::Result<Self> {
         let started = Instant::now();
         // Before the model: what is wrong with a certificate is known at once.
-        let link = Link::new(config).await?;
+        let link = Link::new(config.link()).await?;
         let directory = config.model.clone();
         let opened = tokio::task::spawn_blocking(move || {
             let files = ModelFiles::open_part(&directory)?;
@@ -150,7 +117,7 @@ impl Edge {
         let compute = config.front_compute(files.package().is_some());
         let precision = files.precision(&compute)?;
         let weight_bytes = Arc::new(AtomicU64::new(0));
-        let front = match split {
+        let engine = match split {
             0 => None,
             _ => {
                 let loaded_bytes = Arc::clone(&weight_bytes);
@@ -198,23 +165,32 @@ impl Edge {
             seconds = started.elapsed().as_secs_f64(),
             "loaded"
         );
-        Ok(Self {
-            front,
-            prompts: Prompts::new(tokenizer.clone(), ChatTemplate::load(&config.model)),
-            tokenizer,
-            sampling,
-            link: link.watched_by(choice.clone()),
-            pool: SessionPool::new(config.sessions.max, config.sessions.idle_ttl.get()),
-            config: shape,
+        let front = FrontHalf {
+            engine,
             split,
-            codec,
-            choice,
+            config: shape,
+            identity,
+            tokenizer: Fingerprint(tokenizer.fingerprint()),
             profile,
+        };
+        let limits = SessionLimits {
             chunk_rows: config.prefill.chunk_rows,
             frame_bytes: config.prefill.frame.as_usize(),
             context: config.sessions.context,
-            name,
-            identity,
+        };
+        Ok(Self {
+            prompts: Prompts::new(tokenizer.clone(), ChatTemplate::load(&config.model)),
+            answers: Answers {
+                client: SplitClient::new(front, link, choice, limits),
+                pool: SessionPool::new(config.sessions.max, config.sessions.idle_ttl.get()),
+                tokenizer,
+                served: Served {
+                    model: config.name.clone(),
+                    split,
+                    codec,
+                },
+            },
+            sampling,
             held,
         })
     }
@@ -223,127 +199,62 @@ impl Edge {
     ///
     /// # Errors
     /// As [`Prompts::of_text`] says.
-    pub async fn text_ids(&self, text: String) -> Result<Vec<u32>, Status> {
-        self.prompts.of_text(text, self.most_positions()).await
+    pub async fn text_ids(&self, text: String) -> Result<Vec<u32>, AnswerError> {
+        let context = self.client().most_positions();
+        self.prompts.of_text(text, context).await
     }
 
     /// The ids of a conversation, opened for an answer.
     ///
     /// # Errors
     /// As [`Prompts::of_messages`] says.
-    pub async fn chat_ids(&self, messages: Vec<v1::ChatMessage>) -> Result<Vec<u32>, Status> {
-        let context = self.most_positions();
+    pub async fn chat_ids(&self, messages: Vec<v1::ChatMessage>) -> Result<Vec<u32>, AnswerError> {
+        let context = self.client().most_positions();
         self.prompts.of_messages(messages, context).await
     }
 
-    /// The most positions that a session may have, as far as is known without asking the cloud.
-    fn most_positions(&self) -> usize {
-        match (self.link.known(), self.context) {
-            (Some(cloud), _) => self.context(&cloud),
-            (None, 0) => self.config.max_context(),
-            (None, context) => context.min(self.config.max_context()),
-        }
+    /// The request for an answer behind `prompt`, which came at `began`.
+    ///
+    /// # Errors
+    /// As [`Terms::check`] says.
+    pub fn check(
+        &self,
+        terms: Terms,
+        prompt: Vec<u32>,
+        began: Instant,
+    ) -> Result<AnswerRequest, RequestError> {
+        let vocabulary = self.client().front().config.vocabulary;
+        terms.check(prompt, &self.sampling, vocabulary, began)
     }
 
-    /// The most positions of a session, given what the cloud grants.
-    pub fn context(&self, cloud: &v1::DescribeBackResponse) -> usize {
-        let granted = cloud.max_context as usize;
-        let limit = granted.min(self.config.max_context());
-        match self.context {
-            0 => limit,
-            context => context.min(limit),
-        }
-    }
-
-    /// How rows may be written for a cloud. What takes the profile to read is written by it only
-    /// where the cloud has it or takes it from us.
-    pub fn session_codecs(&self, cloud: &v1::DescribeBackResponse) -> SessionCodecs {
-        let shared = self.profile.as_ref().is_some_and(|profile| {
-            let known = &cloud.profile_fingerprints;
-            cloud.accepts_profiles || known.iter().any(|k| *k == profile.fingerprint())
-        });
-        let known = |codec: &Codec| cloud.codecs.iter().any(|name| name == codec.name());
-        let offered: Vec<Codec> = self.choice.codecs().iter().copied().filter(known).collect();
-        SessionCodecs {
-            offered: match offered.is_empty() {
-                // The cloud says itself that it knows none.
-                true => self.choice.codecs().to_vec(),
-                false => offered,
-            },
-            shared_profile: shared,
-        }
-    }
-
-    /// The first message of a session.
-    pub fn open_message(&self, context: usize, cloud: &v1::DescribeBackResponse) -> v1::Open {
-        let codecs = self.session_codecs(cloud);
-        let read_by_profile = codecs
-            .offered
-            .iter()
-            .any(|codec| codec.is_read_by_profile());
-        let by_profile = read_by_profile && codecs.shared_profile;
-        let profile = self.profile.as_ref().filter(|_| by_profile);
-        let fingerprint = profile.map(|p| p.fingerprint().to_vec());
-        let known = fingerprint
-            .as_ref()
-            .is_some_and(|f| cloud.profile_fingerprints.contains(f));
-        v1::Open {
-            versions: Some(v1::VersionRange {
-                min: PROTOCOL_VERSION,
-                max: PROTOCOL_VERSION,
-            }),
-            features: Vec::new(),
-            weights_fingerprint: tandem_wire::bytes(self.identity.weights()),
-            files_fingerprint: tandem_wire::bytes(self.identity.files()),
-            tokenizer_fingerprint: self.tokenizer.fingerprint().to_vec(),
-            split: u32::try_from(self.split).unwrap_or(u32::MAX),
-            codecs: codecs
-                .offered
-                .iter()
-                .map(|codec| codec.name().to_owned())
-                .collect(),
-            session_id: rand::random::<[u8; 16]>().to_vec(),
-            context: u32::try_from(context).unwrap_or(u32::MAX),
-            profile_fingerprint: fingerprint.unwrap_or_default(),
-            profile: match (profile, known) {
-                (Some(profile), false) => profile.to_bytes(),
-                _ => Vec::new(),
-            },
-        }
-    }
-
-    /// The model's name for people.
-    pub fn name(&self) -> &str {
-        &self.name
+    /// Sessions with the cloud.
+    pub fn client(&self) -> &SplitClient {
+        &self.answers.client
     }
 
     /// The model as clients see it.
-    pub fn description(&self) -> v1::ModelDescription {
-        let tokenizer = Fingerprint(self.tokenizer.fingerprint());
-        tandem_wire::description(&self.name, &self.config, self.identity, tokenizer)
+    pub fn model(&self) -> v1::ModelDescription {
+        let front = self.client().front();
+        let name = &self.answers.served.model;
+        tandem_wire::description(name, &front.config, front.identity, front.tokenizer)
     }
 
-    /// What runs here; `None` with split 0.
-    pub fn held(&self) -> Option<v1::HeldLayers> {
-        (self.split > 0).then(|| self.held.clone())
-    }
-
-    /// Shared by all answers.
-    pub fn shared(self) -> Arc<Self> {
-        Arc::new(self)
-    }
-}
-
-impl SessionCodecs {
-    /// How rows are written that the link allows `codec` for: in the smallest codec of the session
-    /// that is as large, or its best.
-    pub fn written(&self, codec: Codec) -> FrameCodec {
-        let as_large = |offered: &&Codec| offered.typical_bits() >= codec.typical_bits();
-        let codec = self.offered.iter().rfind(as_large);
-        let codec = codec.or(self.offered.first()).copied().unwrap_or_default();
-        FrameCodec {
-            codec,
-            calibrated: self.shared_profile || !codec.is_read_by_profile(),
+    /// What is served, with what the cloud says of itself where it answers.
+    pub async fn describe(&self) -> v1::GetModelResponse {
+        let (client, served) = (self.client(), &self.answers.served);
+        let cloud = client.link().describe().await.ok();
+        let count = |size: usize| u32::try_from(size).unwrap_or(u32::MAX);
+        v1::GetModelResponse {
+            model: Some(self.model()),
+            split: count(served.split),
+            codec: served.codec.name().to_owned(),
+            context: cloud
+                .as_ref()
+                .map_or(0, |cloud| count(client.context(cloud))),
+            cloud_reachable: cloud.is_some(),
+            edge: (served.split > 0).then(|| self.held.clone()),
+            cloud: cloud.and_then(|cloud| cloud.held.clone()),
+            default_sampling: Some(self.sampling.parameters().clone()),
         }
     }
 }

@@ -2,23 +2,23 @@
 //! tokens there were.
 
 use crate::answer::AnswerEvent;
+use crate::error::AnswerError;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 use tandem_proto::v1;
 use tokio::sync::mpsc;
-use tonic::Status;
 
 /// The way of an answer's events to its client. The answer waits while it is full.
 #[derive(Debug)]
 pub struct Events {
-    client: mpsc::Sender<Result<AnswerEvent, Status>>,
+    client: mpsc::Sender<Result<AnswerEvent, AnswerError>>,
     tokens: AtomicU64,
     finish: OnceLock<v1::FinishReason>,
 }
 
 impl Events {
     /// Of an answer that has not begun.
-    pub fn new(client: mpsc::Sender<Result<AnswerEvent, Status>>) -> Self {
+    pub fn new(client: mpsc::Sender<Result<AnswerEvent, AnswerError>>) -> Self {
         Self {
             client,
             tokens: AtomicU64::new(0),
@@ -29,8 +29,8 @@ impl Events {
     /// Sends an event.
     ///
     /// # Errors
-    /// CANCELLED when the client has gone.
-    pub async fn send(&self, event: AnswerEvent) -> Result<(), Status> {
+    /// The client has gone.
+    pub async fn send(&self, event: AnswerEvent) -> Result<(), AnswerError> {
         match &event {
             AnswerEvent::Started(_) => {}
             AnswerEvent::Delta(delta) => {
@@ -42,12 +42,12 @@ impl Events {
             }
         }
         let sent = self.client.send(Ok(event)).await;
-        sent.map_err(|_| Status::cancelled("the client went away"))
+        sent.map_err(|_| AnswerError::ClientGone)
     }
 
     /// Sends why the answer fails, if somebody still listens.
-    pub async fn fail(&self, status: Status) {
-        let _ = self.client.send(Err(status)).await;
+    pub async fn fail(&self, error: AnswerError) {
+        let _ = self.client.send(Err(error)).await;
     }
 
     /// Resolves when the client has gone.
@@ -69,7 +69,6 @@ impl Events {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use tonic::Code;
 
     #[tokio::test]
     async fn they_know_how_far_an_answer_came() {
@@ -90,6 +89,6 @@ mod tests {
         assert_eq!(events.finish(), Some(v1::FinishReason::Length));
         client.close();
         let gone = events.send(delta(vec![4])).await.unwrap_err();
-        assert_eq!(gone.code(), Code::Cancelled);
+        assert!(matches!(gone, AnswerError::ClientGone));
     }
 }

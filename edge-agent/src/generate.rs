@@ -1,14 +1,16 @@
 //! `edge-agent generate`: one answer, printed as it comes or as one JSON document.
 
-use crate::answer::{AnswerEvent, AnswerRequest, answer};
+use crate::answer::{AnswerEvent, AnswerRequest, Answers};
 use crate::cli::{GenerateArgs, SamplingArgs};
 use crate::edge::{Edge, with_model_here};
+use crate::error::AnswerError;
 use crate::events::Events;
 use crate::metrics::TRACES;
 use crate::plan::start::{Patience, planned};
-use crate::request::{Terms, answer_request};
+use crate::request::Terms;
 use crate::request_span::{request_span, say_failure};
 use crate::serve::SERVICE;
+use crate::status::for_operator;
 use serde::Serialize;
 use std::io::Write as _;
 use std::time::Instant;
@@ -85,21 +87,19 @@ pub async fn generate(args: GenerateArgs) -> anyhow::Result<()> {
     let traces = start_traces(&config.traces, SERVICE, TRACES).await?;
     let edge = Edge::load(&config, |_| {}).await?;
     let began = Instant::now();
-    let ids = match chat {
-        false => edge.text_ids(prompt).await,
-        true => edge.chat_ids(vec![user(&prompt)]).await,
+    let ids = if chat {
+        edge.chat_ids(vec![user(&prompt)]).await
+    } else {
+        edge.text_ids(prompt).await
     };
-    let request = ids.and_then(|ids| answer_request(&edge, ids, terms(&sampling), began));
+    let request = ids.and_then(|ids| Ok(edge.check(terms(&sampling), ids, began)?));
     let mut collected = Collected::default();
     let mut out = std::io::stdout().lock();
-    let called = match chat {
-        false => "generate",
-        true => "chat",
-    };
+    let called = if chat { "chat" } else { "generate" };
     let answered = run(
-        &edge,
+        &edge.answers,
         called,
-        request.map_err(|status| readable(&edge, &status))?,
+        request.map_err(|error| readable(&edge.answers, &error))?,
         |event| {
             if let AnswerEvent::Delta(delta) = &event
                 && !json
@@ -115,9 +115,10 @@ pub async fn generate(args: GenerateArgs) -> anyhow::Result<()> {
     let answered = answered.await;
     traces.flush().await;
     answered?;
-    match json {
-        true => writeln!(out, "{}", serde_json::to_string(&collected.document())?)?,
-        false => writeln!(out)?,
+    if json {
+        writeln!(out, "{}", serde_json::to_string(&collected.document())?)?;
+    } else {
+        writeln!(out)?;
     }
     Ok(())
 }
@@ -127,7 +128,7 @@ pub async fn generate(args: GenerateArgs) -> anyhow::Result<()> {
 /// # Errors
 /// When it fails, or `show` does.
 pub async fn run(
-    edge: &Edge,
+    answers: &Answers,
     called: &'static str,
     request: AnswerRequest,
     mut show: impl FnMut(AnswerEvent) -> std::io::Result<()>,
@@ -136,14 +137,14 @@ pub async fn run(
     let events = Events::new(events);
     let making = async {
         let mut span = request_span(called, request.began, || None);
-        let ended = answer(edge, request, &events, &mut span).await;
-        let ended = ended.inspect_err(|status| say_failure(&mut span, status));
+        let ended = answers.make(request, &events, &mut span).await;
+        let ended = ended.inspect_err(|error| say_failure(&mut span, &Status::from(error)));
         drop(events);
         ended
     };
     let showing = async {
         while let Some(event) = stream.recv().await {
-            show(event.map_err(|status| readable(edge, &status))?)?;
+            show(event.map_err(|error| readable(answers, &error))?)?;
         }
         anyhow::Ok(())
     };
@@ -151,18 +152,18 @@ pub async fn run(
     tokio::select! {
         shown = &mut showing => {
             shown?;
-            making.await.map_err(|status| readable(edge, &status))
+            making.await.map_err(|error| readable(answers, &error))
         }
         made = &mut making => {
-            made.map_err(|status| readable(edge, &status))?;
+            made.map_err(|error| readable(answers, &error))?;
             showing.await
         }
     }
 }
 
-/// A status of an edge in this process as a person reads it.
-pub fn readable(edge: &Edge, status: &Status) -> anyhow::Error {
-    anyhow::anyhow!(edge.link.words(status))
+/// An error of an edge in this process as a person reads it.
+pub fn readable(answers: &Answers, error: &AnswerError) -> anyhow::Error {
+    anyhow::anyhow!(for_operator(error, answers.client.link().address()))
 }
 
 /// The terms of a command line.

@@ -1,8 +1,8 @@
 //! The OpenAI-compatible API: what [`crate::service`] is over gRPC, for clients that speak HTTP and
 //! JSON. docs/openai.md has what is served and what is refused.
 //!
-//! `request` reads a body field by field, `message` its conversation; the answer is made behind the
-//! same [`Door`]; `respond` sends it as `reply` and `logprobs` write it; `error` is the one mapping
+//! `request` reads a body field by field, `message` its conversation; the answer is made by the
+//! same [`AnswerService`]; `respond` sends it as `reply` and `logprobs` write it; `error` is the one mapping
 //! from statuses. Tokens are checked in front of it all, as on the data port.
 
 mod error;
@@ -13,8 +13,9 @@ mod reply;
 mod request;
 mod respond;
 
-use crate::door::{Asked, Called, Door};
-use crate::gate::Opening;
+use crate::answer_service::{AnswerService, Call, ClientRequest};
+use crate::error::RequestError;
+use crate::opening::Opening;
 use axum::Extension;
 use axum::Router;
 use axum::body::Bytes;
@@ -28,18 +29,15 @@ use axum::routing::{get, post};
 use error::Failure;
 use logprobs::Logprobs;
 use reply::{Origin, Writer};
-use request::{Call, Prompt, Wanted, read};
+use request::{Endpoint, Prompt, ReplyOptions, read};
 use serde_json::{Value, json};
 use std::future::Future;
 use std::sync::{Arc, OnceLock};
 use std::time::{SystemTime, UNIX_EPOCH};
-use tandem_shape::Reason;
-use tandem_status::bad_request;
 use tandem_transport::auth::{Authenticate, Peer};
 use tandem_transport::data_port::DataPort;
 use tandem_transport::grpc::{self, TransportConfig};
 use tokio::net::TcpListener;
-use tonic::Status;
 use tonic::metadata::MetadataMap;
 use tonic::service::Interceptor as _;
 use tower::ServiceExt as _;
@@ -79,7 +77,7 @@ pub async fn serve(
 struct Gate {
     opening: Opening,
     max_body: usize,
-    /// Made by the first request that finds the door open.
+    /// Made by the first request that finds it open.
     router: OnceLock<Router>,
 }
 
@@ -87,10 +85,10 @@ async fn when_open(
     State(gate): State<Arc<Gate>>,
     request: axum::extract::Request,
 ) -> Result<Response, Failure> {
-    let door = gate.opening.door()?;
+    let service = gate.opening.service()?;
     let router = gate
         .router
-        .get_or_init(|| router(door.clone(), gate.max_body));
+        .get_or_init(|| router(service.clone(), gate.max_body));
     match router.clone().oneshot(request).await {
         Ok(response) => Ok(response),
         Err(never) => match never {},
@@ -114,9 +112,9 @@ async fn authenticate(
     Ok(next.run(request).await)
 }
 
-/// The API of what stands behind a door. Bodies have at most `max_body` bytes.
-fn router(door: Door, max_body: usize) -> Router {
-    let description = door.edge.description();
+/// The API of an [`AnswerService`]. Bodies have at most `max_body` bytes.
+fn router(service: AnswerService, max_body: usize) -> Router {
+    let description = service.edge.model();
     let weights = match &*description.weights_fingerprint {
         [] => &description.files_fingerprint,
         _ => &description.weights_fingerprint,
@@ -129,7 +127,7 @@ fn router(door: Door, max_body: usize) -> Router {
             fingerprint: format!("fp_{digits}"),
         },
         created: unix_seconds(),
-        door,
+        service,
     };
     let only_post = || async { Failure::method("POST") };
     let only_get = || async { Failure::method("GET, HEAD") };
@@ -147,7 +145,7 @@ fn router(door: Door, max_body: usize) -> Router {
 /// What all requests share.
 #[derive(Debug)]
 struct Api {
-    door: Door,
+    service: AnswerService,
     origin: Origin,
     /// When it began to serve, in seconds since 1970.
     created: u64,
@@ -160,7 +158,7 @@ async fn chat(
     body: Result<Bytes, BytesRejection>,
 ) -> Result<Response, Failure> {
     let body = json_body(&headers, body)?;
-    api.answer(Call::Chat, peer, &headers, &body).await
+    api.answer(Endpoint::Chat, peer, &headers, &body).await
 }
 
 async fn completion(
@@ -170,7 +168,8 @@ async fn completion(
     body: Result<Bytes, BytesRejection>,
 ) -> Result<Response, Failure> {
     let body = json_body(&headers, body)?;
-    api.answer(Call::Completion, peer, &headers, &body).await
+    api.answer(Endpoint::Completion, peer, &headers, &body)
+        .await
 }
 
 async fn models(State(api): State<Arc<Api>>) -> Response {
@@ -190,22 +189,22 @@ async fn nothing_here(uri: Uri) -> Failure {
 impl Api {
     async fn answer(
         &self,
-        call: Call,
+        endpoint: Endpoint,
         peer: Peer,
         headers: &HeaderMap,
         body: &[u8],
     ) -> Result<Response, Failure> {
-        let mut wanted = Wanted::default();
-        let name = match call {
-            Call::Chat => "chat",
-            Call::Completion => "completions",
+        let mut options = ReplyOptions::default();
+        let name = match endpoint {
+            Endpoint::Chat => "chat",
+            Endpoint::Completion => "completions",
         };
-        let edge = Arc::clone(&self.door.edge);
-        let asked = async {
-            let request = read(call, body)?;
+        let edge = Arc::clone(&self.service.edge);
+        let reading = async {
+            let request = read(endpoint, body)?;
             self.check_model(&request.model)?;
-            wanted = request.wanted;
-            Ok(Asked {
+            options = request.options;
+            Ok(ClientRequest {
                 peer,
                 prompt: match request.prompt {
                     Prompt::Messages(messages) => edge.chat_ids(messages).await?,
@@ -216,25 +215,31 @@ impl Api {
                 deadline: None,
             })
         };
-        let events = self.door.begin(Called { name, headers }, asked).await?;
+        let events = self.service.begin(Call { name, headers }, reading).await?;
         let logprobs = Logprobs::new(move |id| {
             // An id that is no text is no reason to end an answer.
-            edge.tokenizer.decode(&[id], false).unwrap_or_default()
+            edge.answers
+                .tokenizer
+                .decode(&[id], false)
+                .unwrap_or_default()
         });
-        let writer = Writer::new(call, wanted, &self.origin, logprobs);
-        match wanted.stream {
-            true => respond::pieces(events, writer).await,
-            false => respond::whole(events, writer).await,
+        let writer = Writer::new(endpoint, options, &self.origin, logprobs);
+        if options.stream {
+            respond::pieces(events, writer).await
+        } else {
+            respond::whole(events, writer).await
         }
     }
 
-    fn check_model(&self, name: &str) -> Result<(), Status> {
+    fn check_model(&self, name: &str) -> Result<(), RequestError> {
         let served = &self.origin.model;
         if name == served {
             return Ok(());
         }
-        let why = format!("{name} is not served here, {served} is");
-        Err(bad_request(Reason::ModelNotFound, [("model", why)]))
+        Err(RequestError::Model {
+            asked: name.to_owned(),
+            served: served.clone(),
+        })
     }
 
     fn model(&self) -> Value {

@@ -27,7 +27,7 @@ pub mod table;
 
 use crate::config::{DEFAULTS, EdgeConfig};
 use crate::edge::with_whole_model_here;
-use crate::link::Link;
+use crate::status::for_operator;
 use anyhow::Context as _;
 use args::PlanArgs;
 use cache::Cache;
@@ -37,6 +37,7 @@ use report::Report;
 use std::io::Write as _;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+use tandem_client::Link;
 use tandem_config::Layers;
 use tandem_engine::ModelFiles;
 use tandem_model_source::ProgressTo;
@@ -90,7 +91,7 @@ pub async fn plan(args: PlanArgs) -> anyhow::Result<()> {
     let began = Instant::now();
     let subject = Subject::open(&config).await?;
     let edge = subject.edge(&config, fresh).await?;
-    let link = Link::new(&config).await?;
+    let link = Link::new(config.link()).await?;
     let cloud = Cloud::ask(&link, &subject).await?;
     let way = cloud.probe(&link).await?;
     let solved = subject.solve(&config, &edge, &cloud, way, began.elapsed())?;
@@ -249,7 +250,7 @@ impl Cloud {
         let described = link
             .describe()
             .await
-            .map_err(|status| anyhow::anyhow!(link.words(&status)))?;
+            .map_err(|error| anyhow::anyhow!(for_operator(&error.into(), link.address())))?;
         let model = described.model.clone().unwrap_or_default();
         let theirs = tandem_wire::identity(&model.weights_fingerprint, &model.files_fingerprint);
         anyhow::ensure!(
@@ -273,8 +274,9 @@ impl Cloud {
         link_probe::probe(link, open)
             .await
             .map_err(|error| match error {
-                link_probe::ProbeError::Cloud(status) => {
-                    anyhow::anyhow!("cannot measure the link: {}", link.words(&status))
+                link_probe::ProbeError::Cloud(error) => {
+                    let said = for_operator(&error.into(), link.address());
+                    anyhow::anyhow!("cannot measure the link: {said}")
                 }
                 other => anyhow::anyhow!("cannot measure the link to {}: {other}", link.address()),
             })

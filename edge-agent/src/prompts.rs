@@ -4,23 +4,17 @@
 //! that cannot fit the context is refused by a glance at its bytes, and the others take turns on a
 //! thread of their own.
 
+use crate::error::{AnswerError, RequestError};
 use std::sync::Arc;
-use std::time::Duration;
 use tandem_proto::v1;
-use tandem_shape::Reason;
-use tandem_status::{bad_request, failure, resource_exhausted};
 use tandem_text::{ChatMessage, ChatTemplate, RenderOptions, TextError, Tokenizer};
 use tokio::sync::{Semaphore, TryAcquireError};
-use tonic::{Code, Status};
 
 /// Prompts that are made at once: one, for the processors are the engine's.
 const AT_ONCE: usize = 1;
 
 /// Prompts that may wait for their turn. Their texts lie in memory.
 const WAITING: usize = 64;
-
-/// How long a client refused for want of a turn should wait.
-const RETRY_AFTER: Duration = Duration::from_secs(1);
 
 /// Makes prompts.
 #[derive(Debug)]
@@ -34,7 +28,7 @@ pub struct Prompts {
 struct Text {
     tokenizer: Tokenizer,
     /// Messages to text, or why the model cannot chat.
-    template: Result<ChatTemplate, TextError>,
+    template: Result<ChatTemplate, Arc<TextError>>,
 }
 
 /// Where a text comes from, as its refusals name it.
@@ -61,7 +55,7 @@ impl Prompts {
         Self {
             text: Arc::new(Text {
                 tokenizer,
-                template,
+                template: template.map_err(Arc::new),
             }),
             turns: Arc::new(Semaphore::new(AT_ONCE)),
             places: Arc::new(Semaphore::new(AT_ONCE + WAITING)),
@@ -71,9 +65,8 @@ impl Prompts {
     /// The ids of a plain prompt, with the special tokens the model puts around one.
     ///
     /// # Errors
-    /// INVALID_ARGUMENT when it cannot fit `context` positions, RESOURCE_EXHAUSTED when too many prompts
-    /// wait, INTERNAL when the tokenizer fails.
-    pub async fn of_text(&self, text: String, context: usize) -> Result<Vec<u32>, Status> {
+    /// It cannot fit `context` positions, too many prompts wait, or the tokenizer fails.
+    pub async fn of_text(&self, text: String, context: usize) -> Result<Vec<u32>, AnswerError> {
         self.text.check(&text, Field::Prompt, context)?;
         self.in_turn(move |own| own.encode(&text, true)).await
     }
@@ -81,15 +74,14 @@ impl Prompts {
     /// The ids of a conversation, opened for an answer.
     ///
     /// # Errors
-    /// As [`Prompts::of_text`]; INVALID_ARGUMENT when the template refuses the messages,
-    /// FAILED_PRECONDITION when the model has none.
+    /// As [`Prompts::of_text`]; or the template refuses the messages, or the model has none.
     pub async fn of_messages(
         &self,
         messages: Vec<v1::ChatMessage>,
         context: usize,
-    ) -> Result<Vec<u32>, Status> {
+    ) -> Result<Vec<u32>, AnswerError> {
         if messages.is_empty() {
-            return Err(bad_request(Reason::Messages, [("messages", "is empty")]));
+            return Err(RequestError::NoMessages.into());
         }
         let bytes = messages.iter().map(|m| m.content.len()).sum();
         self.text.check_bytes(bytes, Field::Messages, context)?;
@@ -98,10 +90,13 @@ impl Prompts {
                 .into_iter()
                 .map(|m| ChatMessage::new(m.role, m.content))
                 .collect();
-            let template = own.template.as_ref().map_err(text_status)?;
+            let template = own
+                .template
+                .as_ref()
+                .map_err(|error| text_error(Arc::clone(error)))?;
             let text = template
                 .render(&messages, &RenderOptions::default())
-                .map_err(|error| text_status(&error))?;
+                .map_err(|error| text_error(Arc::new(error)))?;
             own.check(&text, Field::Messages, context)?;
             // The template has written the special tokens.
             own.encode(&text, false)
@@ -111,83 +106,75 @@ impl Prompts {
 
     async fn in_turn<T: Send + 'static>(
         &self,
-        work: impl FnOnce(&Text) -> Result<T, Status> + Send + 'static,
-    ) -> Result<T, Status> {
+        work: impl FnOnce(&Text) -> Result<T, AnswerError> + Send + 'static,
+    ) -> Result<T, AnswerError> {
         let place = match Arc::clone(&self.places).try_acquire_owned() {
             Ok(place) => place,
             Err(TryAcquireError::NoPermits) => {
-                let why = format!("{WAITING} prompts wait to be tokenised");
-                return Err(resource_exhausted(Reason::Prompts, why, Some(RETRY_AFTER)));
+                return Err(AnswerError::TooManyPrompts { waiting: WAITING });
             }
-            Err(TryAcquireError::Closed) => return Err(stopped()),
+            Err(TryAcquireError::Closed) => return Err(AnswerError::Tokenising),
         };
         let turn = Arc::clone(&self.turns).acquire_owned().await;
-        let turn = turn.map_err(|_| stopped())?;
+        let turn = turn.map_err(|_| AnswerError::Tokenising)?;
         let text = Arc::clone(&self.text);
         let done = tokio::task::spawn_blocking(move || {
             // Held to the end, also when nobody waits for it any more.
             let _held = (place, turn);
             work(&text)
         });
-        done.await.map_err(|_| stopped())?
+        done.await.map_err(|_| AnswerError::Tokenising)?
     }
 }
 
 impl Text {
-    fn encode(&self, text: &str, add_special_tokens: bool) -> Result<Vec<u32>, Status> {
+    fn encode(&self, text: &str, add_special_tokens: bool) -> Result<Vec<u32>, AnswerError> {
         let ids = self.tokenizer.encode(text, add_special_tokens);
-        ids.map_err(|error| text_status(&error))
+        ids.map_err(|error| text_error(Arc::new(error)))
     }
 
     /// Refuses a text that takes more tokens than the context has positions, before it is tokenised.
-    fn check(&self, text: &str, field: Field, context: usize) -> Result<(), Status> {
+    fn check(&self, text: &str, field: Field, context: usize) -> Result<(), AnswerError> {
         self.check_bytes(text.len(), field, context)?;
         let least = self.tokenizer.least_tokens(text);
-        match least > context {
-            true => Err(too_long(
+        if least > context {
+            return Err(too_long(
                 field,
-                format!("has at least {least} tokens"),
+                &format!("has at least {least} tokens"),
                 context,
-            )),
-            false => Ok(()),
+            ));
         }
+        Ok(())
     }
 
-    fn check_bytes(&self, bytes: usize, field: Field, context: usize) -> Result<(), Status> {
+    fn check_bytes(&self, bytes: usize, field: Field, context: usize) -> Result<(), AnswerError> {
         let most = self.tokenizer.longest_token_bytes().saturating_mul(context);
-        match bytes > most {
-            true => {
-                let why = format!(
-                    "has {bytes} bytes, more than the {most} that {context} tokens can have"
-                );
-                Err(too_long(field, why, context))
-            }
-            false => Ok(()),
+        if bytes > most {
+            let why =
+                format!("has {bytes} bytes, more than the {most} that {context} tokens can have");
+            return Err(too_long(field, &why, context));
         }
+        Ok(())
     }
 }
 
-fn too_long(field: Field, why: String, context: usize) -> Status {
-    let why = format!("{why}; the context is {context} tokens");
-    bad_request(Reason::PromptTooLong, [(field.name(), why)])
+fn too_long(field: Field, why: &str, context: usize) -> AnswerError {
+    let error = RequestError::PromptTooLong {
+        field: field.name(),
+        problem: format!("{why}; the context is {context} tokens"),
+    };
+    error.into()
 }
 
-fn stopped() -> Status {
-    failure(Code::Internal, Reason::Text, "tokenising failed")
-}
-
-fn text_status(error: &TextError) -> Status {
-    let message = error.to_string();
-    match error {
+fn text_error(error: Arc<TextError>) -> AnswerError {
+    match *error {
         TextError::ChatTemplateRaised { .. } | TextError::ChatTemplateRender { .. } => {
-            bad_request(Reason::Messages, [("messages", message)])
+            RequestError::Messages(error).into()
         }
         TextError::NoChatTemplate { .. }
         | TextError::NoDefaultChatTemplate { .. }
-        | TextError::ChatTemplateSyntax { .. } => {
-            failure(Code::FailedPrecondition, Reason::ChatTemplate, message)
-        }
-        _ => failure(Code::Internal, Reason::Text, message),
+        | TextError::ChatTemplateSyntax { .. } => RequestError::ChatTemplate(error).into(),
+        _ => AnswerError::Text(error),
     }
 }
 
@@ -211,7 +198,10 @@ mod tests {
             tokio::task::yield_now().await;
         }
         let refused = ask(Arc::clone(&prompts)).await.unwrap_err();
-        assert_eq!(refused.code(), Code::ResourceExhausted, "{refused}");
+        assert!(
+            matches!(refused, AnswerError::TooManyPrompts { .. }),
+            "{refused}"
+        );
         drop(turn);
         for answer in waiting {
             assert!(!answer.await.unwrap().unwrap().is_empty());

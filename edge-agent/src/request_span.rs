@@ -2,8 +2,8 @@
 //! for generative AI where there are such; what is Tandem's own begins with `tandem.`.
 
 use crate::answer::AnswerRequest;
-use crate::edge::Edge;
 use std::time::Instant;
+use tandem_codec::Codec;
 use tandem_proto::v1;
 use tandem_status::error_type;
 use tandem_telemetry::traces::{Span, TraceContext, Value};
@@ -27,19 +27,30 @@ pub fn request_span(
     span
 }
 
+/// What is said of the model that answers.
+#[derive(Debug, Clone)]
+pub struct Served {
+    /// Its name for people.
+    pub model: String,
+    /// Layers that run here.
+    pub split: usize,
+    /// How rows are written at best.
+    pub codec: Codec,
+}
+
 /// What is asked for.
-pub fn say_request(span: &mut Span, edge: &Edge, request: &AnswerRequest) {
+pub fn say_request(span: &mut Span, served: &Served, request: &AnswerRequest) {
     if !span.is_recording() {
         return;
     }
-    span.set("gen_ai.request.model", edge.name());
+    span.set("gen_ai.request.model", served.model.as_str());
     if let Some(tokens) = request.max_tokens {
         span.set("gen_ai.request.max_tokens", u64::from(tokens));
     }
     span.set("gen_ai.usage.input_tokens", request.prompt.len());
-    span.set("tandem.split", edge.split);
-    if edge.split > 0 {
-        span.set("tandem.codec", edge.codec.name());
+    span.set("tandem.split", served.split);
+    if served.split > 0 {
+        span.set("tandem.codec", served.codec.name());
     }
 }
 

@@ -1,16 +1,18 @@
 //! Starts everything, in the order in which it depends on each other, and ends it.
 
+use crate::answer_service::AnswerService;
 use crate::cloud_watch::watch;
 use crate::config::EdgeConfig;
-use crate::door::Door;
 use crate::edge::{Edge, with_model_here};
-use crate::gate::{Gate, Opening};
+use crate::grpc::Gate;
 use crate::metrics::{BUILD_INFO, CATALOGUE, DATA_PORT, TRACES, UPLINK_BYTES, VERSION};
 use crate::openai;
+use crate::opening::Opening;
 use crate::plan::start::{Patience, planned};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
+use tandem_client::{Link, SessionPool};
 use tandem_model_source::ProgressTo;
 use tandem_proto::v1::FILE_DESCRIPTOR_SET;
 use tandem_proto::v1::generation_service_server::SERVICE_NAME;
@@ -95,8 +97,8 @@ async fn work(
     let Some((config, edge)) = drain.unless_drained(load(config, opening)).await? else {
         return Ok(());
     };
-    let edge = edge.shared();
-    opening.open(Door {
+    let edge = Arc::new(edge);
+    opening.open(AnswerService {
         edge: Arc::clone(&edge),
         drain: drain.signal(),
     });
@@ -109,15 +111,16 @@ async fn work(
         cloud = %config.cloud,
         "serving"
     );
+    let (client, model) = (edge.client(), edge.model());
     let ended = async {
         drain.signal().draining().await;
-        edge.pool.close();
+        edge.answers.pool.close();
         drain.connections_closed().await;
     };
     tokio::select! {
         () = ended => {}
-        () = tidy(&edge) => {}
-        () = watch(&edge, health, SERVICE_NAME) => {}
+        () = tidy(&edge.answers.pool, client.link()) => {}
+        () = watch(client.link(), &model, client.front().split, health, SERVICE_NAME) => {}
     }
     Ok(())
 }
@@ -169,14 +172,14 @@ impl Clients {
 }
 
 /// Looks after what is idle.
-async fn tidy(edge: &Edge) {
+async fn tidy(pool: &SessionPool, link: &Link) {
     let mut interval = tokio::time::interval(TIDY_INTERVAL);
     loop {
         interval.tick().await;
-        if edge.pool.prune() {
-            edge.link.forget();
+        if pool.prune() {
+            link.forget();
         }
-        let (in_flight, window) = edge.link.uplink().load();
+        let (in_flight, window) = link.uplink().load();
         UPLINK_BYTES.gauge(&["in_flight"]).set(in_flight as f64);
         UPLINK_BYTES.gauge(&["window"]).set(window as f64);
     }

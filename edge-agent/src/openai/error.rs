@@ -12,6 +12,7 @@
 //!
 //! `code` is the status's reason in small letters, but for the three that clients look for.
 
+use crate::error::{AnswerError, RequestError};
 use axum::http::header::{ALLOW, CONTENT_TYPE, RETRY_AFTER};
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
@@ -81,6 +82,18 @@ impl Failure {
     /// The JSON object `{"error": …}`.
     pub(super) fn json(&self) -> String {
         serde_json::to_string(&self.body).unwrap_or_default()
+    }
+}
+
+impl From<AnswerError> for Failure {
+    fn from(error: AnswerError) -> Self {
+        Status::from(error).into()
+    }
+}
+
+impl From<RequestError> for Failure {
+    fn from(error: RequestError) -> Self {
+        AnswerError::from(error).into()
     }
 }
 

@@ -1,11 +1,9 @@
 //! A JSON object that is read field by field, so that every field is either served, known to change
 //! nothing, or refused by its name: none is passed over.
 
+use crate::error::RequestError;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
-use tandem_shape::Reason;
-use tandem_status::{bad_request, failure};
-use tonic::{Code, Status};
 
 /// The fields of an object that have not been read yet. `null` is as good as absent.
 #[derive(Debug)]
@@ -20,14 +18,8 @@ impl Fields {
     ///
     /// # Errors
     /// The body is no JSON object.
-    pub(super) fn of_body(body: &[u8]) -> Result<Self, Status> {
-        let refused = |why| {
-            failure(
-                Code::InvalidArgument,
-                Reason::Body,
-                format!("the body {why}"),
-            )
-        };
+    pub(super) fn of_body(body: &[u8]) -> Result<Self, RequestError> {
+        let refused = RequestError::Body;
         match serde_json::from_slice(body) {
             Ok(Value::Object(left)) => Ok(Self {
                 path: String::new(),
@@ -42,10 +34,13 @@ impl Fields {
     ///
     /// # Errors
     /// It is no object.
-    pub(super) fn of(path: String, value: Value) -> Result<Self, Status> {
+    pub(super) fn of(path: String, value: Value) -> Result<Self, RequestError> {
         match value {
             Value::Object(left) => Ok(Self { path, left }),
-            _ => Err(bad_request(Reason::Field, [(path, "must be an object")])),
+            _ => Err(RequestError::Field {
+                path,
+                problem: "must be an object".to_owned(),
+            }),
         }
     }
 
@@ -53,7 +48,10 @@ impl Fields {
     ///
     /// # Errors
     /// It has another type.
-    pub(super) fn take<T: DeserializeOwned>(&mut self, name: &str) -> Result<Option<T>, Status> {
+    pub(super) fn take<T: DeserializeOwned>(
+        &mut self,
+        name: &str,
+    ) -> Result<Option<T>, RequestError> {
         let value = match self.left.remove(name) {
             None | Some(Value::Null) => return Ok(None),
             Some(value) => value,
@@ -76,7 +74,7 @@ impl Fields {
     ///
     /// # Errors
     /// It is absent or has another type.
-    pub(super) fn require<T: DeserializeOwned>(&mut self, name: &str) -> Result<T, Status> {
+    pub(super) fn require<T: DeserializeOwned>(&mut self, name: &str) -> Result<T, RequestError> {
         self.take(name)?
             .ok_or_else(|| self.refuse(name, "is absent"))
     }
@@ -90,7 +88,7 @@ impl Fields {
         name: &str,
         changes_nothing: impl FnOnce(&Value) -> bool,
         why: &str,
-    ) -> Result<(), Status> {
+    ) -> Result<(), RequestError> {
         match self.left.remove(name) {
             None | Some(Value::Null) => Ok(()),
             Some(value) if changes_nothing(&value) => Ok(()),
@@ -109,7 +107,7 @@ impl Fields {
     ///
     /// # Errors
     /// A field is left that nobody has read.
-    pub(super) fn end(self) -> Result<(), Status> {
+    pub(super) fn end(self) -> Result<(), RequestError> {
         match self.left.iter().find(|(_, value)| !value.is_null()) {
             None => Ok(()),
             Some((name, _)) => Err(self.refuse(name, "is not served")),
@@ -117,12 +115,15 @@ impl Fields {
     }
 
     /// A field and what is wrong with it.
-    pub(super) fn refuse(&self, name: &str, why: impl Into<String>) -> Status {
+    pub(super) fn refuse(&self, name: &str, why: impl Into<String>) -> RequestError {
         let field = match self.path.as_str() {
             "" => name.to_owned(),
             path => format!("{path}.{name}"),
         };
-        bad_request(Reason::Field, [(field, why.into())])
+        RequestError::Field {
+            path: field,
+            problem: why.into(),
+        }
     }
 }
 

@@ -1,7 +1,7 @@
 //! Log probabilities as both calls write them. A token is written as the text it stands for by
 //! itself; one that is only a part of a character comes without its bytes.
 
-use super::request::Call;
+use super::request::Endpoint;
 use serde_json::{Map, Value, json};
 use std::fmt;
 use std::sync::Arc;
@@ -33,13 +33,13 @@ impl Logprobs {
     }
 
     /// Those of a piece of text; null where none were asked for.
-    pub(super) fn told(&mut self, call: Call, delta: &v1::Delta) -> Value {
+    pub(super) fn told(&mut self, endpoint: Endpoint, delta: &v1::Delta) -> Value {
         if delta.logprobs.is_empty() {
             return Value::Null;
         }
-        match call {
-            Call::Chat => self.of_chat(delta),
-            Call::Completion => self.of_completion(delta),
+        match endpoint {
+            Endpoint::Chat => self.of_chat(delta),
+            Endpoint::Completion => self.of_completion(delta),
         }
     }
 
@@ -127,7 +127,7 @@ mod tests {
 
     #[test]
     fn a_chats_have_tokens_with_their_bytes() {
-        let content = &logprobs().told(Call::Chat, &delta())["content"];
+        let content = &logprobs().told(Endpoint::Chat, &delta())["content"];
         let expected = json!([
             {"token": "ä", "logprob": -0.5, "bytes": [195, 164], "top_logprobs": [
                 {"token": "ä", "logprob": -0.5, "bytes": [195, 164]},
@@ -141,7 +141,7 @@ mod tests {
     #[test]
     fn a_completions_have_lists_whose_offsets_go_on_from_piece_to_piece() {
         let mut logprobs = logprobs();
-        let first = logprobs.told(Call::Completion, &delta());
+        let first = logprobs.told(Endpoint::Completion, &delta());
         assert_eq!(first["tokens"], json!(["ä", "b"]));
         assert_eq!(first["token_logprobs"], json!([-0.5, -0.25]));
         assert_eq!(
@@ -149,7 +149,7 @@ mod tests {
             json!([{"ä": -0.5, "\u{fffd}": -2.0}, {}])
         );
         assert_eq!(first["text_offset"], json!([0, 1]));
-        let second = logprobs.told(Call::Completion, &delta());
+        let second = logprobs.told(Endpoint::Completion, &delta());
         assert_eq!(second["text_offset"], json!([2, 3]));
     }
 
@@ -159,6 +159,6 @@ mod tests {
             logprobs: Vec::new(),
             ..delta()
         };
-        assert!(logprobs().told(Call::Chat, &none).is_null());
+        assert!(logprobs().told(Endpoint::Chat, &none).is_null());
     }
 }

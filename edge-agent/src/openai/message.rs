@@ -1,11 +1,9 @@
 //! The messages of a conversation, as chat completions have them.
 
 use super::fields::{Fields, is_empty};
+use crate::error::RequestError;
 use serde_json::Value;
 use tandem_proto::v1;
-use tandem_shape::Reason;
-use tandem_status::bad_request;
-use tonic::Status;
 
 /// Between the text parts of one message, as vLLM joins them.
 const BETWEEN_PARTS: &str = "\n";
@@ -13,15 +11,15 @@ const BETWEEN_PARTS: &str = "\n";
 /// Reads the messages.
 ///
 /// # Errors
-/// INVALID_ARGUMENT with the path of what is not served, such as `messages[2].content[0].type`.
-pub(super) fn messages(list: Vec<Value>) -> Result<Vec<v1::ChatMessage>, Status> {
+/// The path of what is not served, such as `messages[2].content[0].type`.
+pub(super) fn messages(list: Vec<Value>) -> Result<Vec<v1::ChatMessage>, RequestError> {
     list.into_iter()
         .enumerate()
         .map(|(at, value)| message(format!("messages[{at}]"), value))
         .collect()
 }
 
-fn message(path: String, value: Value) -> Result<v1::ChatMessage, Status> {
+fn message(path: String, value: Value) -> Result<v1::ChatMessage, RequestError> {
     let mut fields = Fields::of(path.clone(), value)?;
     let role: String = fields.require("role")?;
     let role = match role.as_str() {
@@ -46,8 +44,8 @@ fn message(path: String, value: Value) -> Result<v1::ChatMessage, Status> {
     Ok(v1::ChatMessage { role, content })
 }
 
-fn text_of(path: &str, parts: Vec<Value>) -> Result<String, Status> {
-    let texts: Result<Vec<String>, Status> = parts
+fn text_of(path: &str, parts: Vec<Value>) -> Result<String, RequestError> {
+    let texts: Result<Vec<String>, RequestError> = parts
         .into_iter()
         .enumerate()
         .map(|(at, value)| {
@@ -56,7 +54,10 @@ fn text_of(path: &str, parts: Vec<Value>) -> Result<String, Status> {
             let kind: String = fields.require("type")?;
             if kind != "text" {
                 let why = format!("is {kind}, only text is served");
-                return Err(bad_request(Reason::Field, [(format!("{path}.type"), why)]));
+                return Err(RequestError::Field {
+                    path: format!("{path}.type"),
+                    problem: why,
+                });
             }
             let text = fields.require("text")?;
             fields.end()?;
@@ -77,7 +78,7 @@ mod tests {
         };
         messages(list)
             .map(|list| list.into_iter().map(|m| (m.role, m.content)).collect())
-            .map_err(|status| status.message().to_owned())
+            .map_err(|error| error.to_string())
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! Answers as OpenAI writes them: whole, or piece by piece.
 
 use super::logprobs::Logprobs;
-use super::request::{Call, Wanted};
+use super::request::{Endpoint, ReplyOptions};
 use crate::answer::AnswerEvent;
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -13,8 +13,8 @@ pub(super) const DONE: &str = "[DONE]";
 /// Writes one answer.
 pub(super) struct Writer {
     /// Which call it answers.
-    call: Call,
-    wanted: Wanted,
+    endpoint: Endpoint,
+    options: ReplyOptions,
     head: Head,
     logprobs: Logprobs,
     /// Tokens of the prompt that were not computed again.
@@ -67,15 +67,20 @@ pub(super) struct Origin {
 
 impl Writer {
     /// For an answer that begins now.
-    pub(super) fn new(call: Call, wanted: Wanted, origin: &Origin, logprobs: Logprobs) -> Self {
-        let (prefix, object) = match (call, wanted.stream) {
-            (Call::Chat, false) => ("chatcmpl", "chat.completion"),
-            (Call::Chat, true) => ("chatcmpl", "chat.completion.chunk"),
-            (Call::Completion, _) => ("cmpl", "text_completion"),
+    pub(super) fn new(
+        endpoint: Endpoint,
+        options: ReplyOptions,
+        origin: &Origin,
+        logprobs: Logprobs,
+    ) -> Self {
+        let (prefix, object) = match (endpoint, options.stream) {
+            (Endpoint::Chat, false) => ("chatcmpl", "chat.completion"),
+            (Endpoint::Chat, true) => ("chatcmpl", "chat.completion.chunk"),
+            (Endpoint::Completion, _) => ("cmpl", "text_completion"),
         };
         Self {
-            call,
-            wanted,
+            endpoint,
+            options,
             head: Head {
                 id: format!("{prefix}-{:032x}", rand::random::<u128>()),
                 object,
@@ -93,34 +98,34 @@ impl Writer {
         match event {
             AnswerEvent::Started(started) => {
                 self.cached = started.reused_tokens;
-                match self.call {
-                    Call::Completion => Vec::new(),
-                    Call::Chat => {
+                match self.endpoint {
+                    Endpoint::Completion => Vec::new(),
+                    Endpoint::Chat => {
                         let delta = json!({"role": "assistant", "content": ""});
                         vec![self.piece(delta, Value::Null, Value::Null)]
                     }
                 }
             }
             AnswerEvent::Delta(delta) => {
-                let told = self.logprobs.told(self.call, &delta);
+                let told = self.logprobs.told(self.endpoint, &delta);
                 // A token that completes no character says nothing yet.
                 if delta.text.is_empty() && told.is_null() {
                     return Vec::new();
                 }
-                let content = match self.call {
-                    Call::Chat => json!({"content": delta.text}),
-                    Call::Completion => Value::String(delta.text),
+                let content = match self.endpoint {
+                    Endpoint::Chat => json!({"content": delta.text}),
+                    Endpoint::Completion => Value::String(delta.text),
                 };
                 vec![self.piece(content, told, Value::Null)]
             }
             AnswerEvent::Finished(finished) => {
-                let content = match self.call {
-                    Call::Chat => json!({}),
-                    Call::Completion => Value::String(String::new()),
+                let content = match self.endpoint {
+                    Endpoint::Chat => json!({}),
+                    Endpoint::Completion => Value::String(String::new()),
                 };
                 let reason = finish_reason(&finished).into();
                 let mut pieces = vec![self.piece(content, Value::Null, reason)];
-                if self.wanted.include_usage {
+                if self.options.include_usage {
                     pieces.push(self.write(Vec::new(), Some(Some(self.usage(&finished)))));
                 }
                 pieces.push(DONE.to_owned());
@@ -137,15 +142,15 @@ impl Writer {
         finished: &v1::Finished,
     ) -> String {
         self.cached = started.reused_tokens;
-        let told = self.logprobs.told(self.call, all);
-        let choice = match self.call {
-            Call::Chat => json!({
+        let told = self.logprobs.told(self.endpoint, all);
+        let choice = match self.endpoint {
+            Endpoint::Chat => json!({
                 "index": 0,
                 "message": {"role": "assistant", "content": all.text, "refusal": null},
                 "logprobs": told,
                 "finish_reason": finish_reason(finished),
             }),
-            Call::Completion => json!({
+            Endpoint::Completion => json!({
                 "index": 0,
                 "text": all.text,
                 "logprobs": told,
@@ -156,9 +161,9 @@ impl Writer {
     }
 
     fn piece(&self, content: Value, logprobs: Value, finish_reason: Value) -> String {
-        let name = match self.call {
-            Call::Chat => "delta",
-            Call::Completion => "text",
+        let name = match self.endpoint {
+            Endpoint::Chat => "delta",
+            Endpoint::Completion => "text",
         };
         let choice = json!({
             "index": 0,
@@ -166,7 +171,7 @@ impl Writer {
             "logprobs": logprobs,
             "finish_reason": finish_reason,
         });
-        self.write(vec![choice], self.wanted.include_usage.then_some(None))
+        self.write(vec![choice], self.options.include_usage.then_some(None))
     }
 
     fn write(&self, choices: Vec<Value>, usage: Option<Option<Usage>>) -> String {

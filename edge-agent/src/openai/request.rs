@@ -2,12 +2,12 @@
 
 use super::fields::{Fields, is_empty};
 use super::message::messages;
+use crate::error::RequestError;
 use crate::request::Terms;
 use serde::Deserialize;
 use serde_json::Value;
 use std::collections::BTreeMap;
 use tandem_proto::v1;
-use tonic::Status;
 
 /// The most tokens of a completion that does not say, as OpenAI has it. A chat goes on to its end.
 const COMPLETION_TOKENS: u32 = 16;
@@ -16,7 +16,7 @@ const MAX_TOP_LOGPROBS: u32 = 20;
 
 /// Which call it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Call {
+pub(super) enum Endpoint {
     /// `/v1/chat/completions`
     Chat,
     /// `/v1/completions`
@@ -33,7 +33,7 @@ pub(super) struct Request {
     /// The terms of the answer.
     pub(super) terms: Terms,
     /// How the answer is written.
-    pub(super) wanted: Wanted,
+    pub(super) options: ReplyOptions,
 }
 
 /// What to go on from.
@@ -49,7 +49,7 @@ pub(super) enum Prompt {
 
 /// How an answer is written.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(super) struct Wanted {
+pub(super) struct ReplyOptions {
     /// Piece by piece.
     pub(super) stream: bool,
     /// With a last piece that says what it cost.
@@ -66,31 +66,31 @@ struct StreamOptions {
 /// Reads a body.
 ///
 /// # Errors
-/// INVALID_ARGUMENT with the first field that is malformed or not served.
-pub(super) fn read(call: Call, body: &[u8]) -> Result<Request, Status> {
+/// The first field that is malformed or not served.
+pub(super) fn read(endpoint: Endpoint, body: &[u8]) -> Result<Request, RequestError> {
     let mut fields = Fields::of_body(body)?;
     let model = fields.require("model")?;
-    let prompt = match call {
-        Call::Chat => Prompt::Messages(messages(fields.require("messages")?)?),
-        Call::Completion => completion_prompt(&mut fields)?,
+    let prompt = match endpoint {
+        Endpoint::Chat => Prompt::Messages(messages(fields.require("messages")?)?),
+        Endpoint::Completion => completion_prompt(&mut fields)?,
     };
     let terms = Terms {
-        max_tokens: max_tokens(call, &mut fields)?,
+        max_tokens: max_tokens(endpoint, &mut fields)?,
         stop: stop(&mut fields)?,
-        sampling: Some(sampling(call, &mut fields)?),
+        sampling: Some(sampling(endpoint, &mut fields)?),
     };
-    let wanted = wanted(&mut fields)?;
-    refuse_others(call, &mut fields)?;
+    let options = reply_options(&mut fields)?;
+    refuse_others(endpoint, &mut fields)?;
     fields.end()?;
     Ok(Request {
         model,
         prompt,
         terms,
-        wanted,
+        options,
     })
 }
 
-fn completion_prompt(fields: &mut Fields) -> Result<Prompt, Status> {
+fn completion_prompt(fields: &mut Fields) -> Result<Prompt, RequestError> {
     let wrong = "must be one string, or one array of token ids";
     let value: Value = fields.require("prompt")?;
     let several = |list: &[Value]| list.iter().any(|v| v.is_string() || v.is_array());
@@ -116,9 +116,9 @@ fn completion_prompt(fields: &mut Fields) -> Result<Prompt, Status> {
     }
 }
 
-fn max_tokens(call: Call, fields: &mut Fields) -> Result<Option<u32>, Status> {
+fn max_tokens(endpoint: Endpoint, fields: &mut Fields) -> Result<Option<u32>, RequestError> {
     let older = fields.take("max_tokens")?;
-    if call == Call::Completion {
+    if endpoint == Endpoint::Completion {
         return Ok(Some(older.unwrap_or(COMPLETION_TOKENS)));
     }
     match (older, fields.take("max_completion_tokens")?) {
@@ -130,7 +130,7 @@ fn max_tokens(call: Call, fields: &mut Fields) -> Result<Option<u32>, Status> {
     }
 }
 
-fn stop(fields: &mut Fields) -> Result<Vec<String>, Status> {
+fn stop(fields: &mut Fields) -> Result<Vec<String>, RequestError> {
     match fields.take("stop")? {
         None => Ok(Vec::new()),
         Some(Value::String(one)) => Ok(vec![one]),
@@ -139,7 +139,10 @@ fn stop(fields: &mut Fields) -> Result<Vec<String>, Status> {
     }
 }
 
-fn sampling(call: Call, fields: &mut Fields) -> Result<v1::SamplingParameters, Status> {
+fn sampling(
+    endpoint: Endpoint,
+    fields: &mut Fields,
+) -> Result<v1::SamplingParameters, RequestError> {
     // Negative seeds are seeds too.
     let seed: Option<i64> = fields.take("seed")?;
     Ok(v1::SamplingParameters {
@@ -152,13 +155,13 @@ fn sampling(call: Call, fields: &mut Fields) -> Result<v1::SamplingParameters, S
         frequency_penalty: fields.take("frequency_penalty")?,
         seed: seed.map(i64::cast_unsigned),
         logit_bias: logit_bias(fields)?,
-        logprobs: logprobs(call, fields)?,
+        logprobs: logprobs(endpoint, fields)?,
         ignore_eos: fields.take("ignore_eos")?.unwrap_or(false),
     })
 }
 
 /// vLLM's: both 0 and -1 keep all tokens.
-fn top_k(fields: &mut Fields) -> Result<Option<u32>, Status> {
+fn top_k(fields: &mut Fields) -> Result<Option<u32>, RequestError> {
     let top_k: Option<i64> = fields.take("top_k")?;
     match top_k {
         None | Some(-1) => Ok(None),
@@ -168,7 +171,7 @@ fn top_k(fields: &mut Fields) -> Result<Option<u32>, Status> {
     }
 }
 
-fn logit_bias(fields: &mut Fields) -> Result<Vec<v1::LogitBias>, Status> {
+fn logit_bias(fields: &mut Fields) -> Result<Vec<v1::LogitBias>, RequestError> {
     let biases: BTreeMap<String, f32> = fields.take("logit_bias")?.unwrap_or_default();
     biases
         .into_iter()
@@ -180,10 +183,10 @@ fn logit_bias(fields: &mut Fields) -> Result<Vec<v1::LogitBias>, Status> {
 }
 
 /// How many alternatives to tell with each token's log probability; none tells nothing.
-fn logprobs(call: Call, fields: &mut Fields) -> Result<Option<u32>, Status> {
-    let (name, count) = match call {
-        Call::Completion => ("logprobs", fields.take("logprobs")?),
-        Call::Chat => {
+fn logprobs(endpoint: Endpoint, fields: &mut Fields) -> Result<Option<u32>, RequestError> {
+    let (name, count) = match endpoint {
+        Endpoint::Completion => ("logprobs", fields.take("logprobs")?),
+        Endpoint::Chat => {
             let asked = fields.take("logprobs")?.unwrap_or(false);
             let top: Option<u32> = fields.take("top_logprobs")?;
             if top.is_some_and(|top| top > 0) && !asked {
@@ -201,20 +204,20 @@ fn logprobs(call: Call, fields: &mut Fields) -> Result<Option<u32>, Status> {
     }
 }
 
-fn wanted(fields: &mut Fields) -> Result<Wanted, Status> {
+fn reply_options(fields: &mut Fields) -> Result<ReplyOptions, RequestError> {
     let stream = fields.take("stream")?.unwrap_or(false);
-    let options: Option<StreamOptions> = fields.take("stream_options")?;
-    if options.is_some() && !stream {
+    let stream_options: Option<StreamOptions> = fields.take("stream_options")?;
+    if stream_options.is_some() && !stream {
         return Err(fields.refuse("stream_options", "needs stream: true"));
     }
-    Ok(Wanted {
+    Ok(ReplyOptions {
         stream,
-        include_usage: options.unwrap_or_default().include_usage,
+        include_usage: stream_options.unwrap_or_default().include_usage,
     })
 }
 
 /// What is known and not served: the values that ask for nothing pass.
-fn refuse_others(call: Call, fields: &mut Fields) -> Result<(), Status> {
+fn refuse_others(endpoint: Endpoint, fields: &mut Fields) -> Result<(), RequestError> {
     let one = |value: &Value| value == 1;
     let off = |value: &Value| value == false;
     fields.only("n", one, "must be 1: one answer a request")?;
@@ -222,13 +225,13 @@ fn refuse_others(call: Call, fields: &mut Fields) -> Result<(), Status> {
     let tier = |value: &Value| value == "auto" || value == "default";
     fields.only("service_tier", tier, "must be auto or default")?;
     fields.leave(&["user", "metadata", "safety_identifier", "prompt_cache_key"]);
-    match call {
-        Call::Completion => {
+    match endpoint {
+        Endpoint::Completion => {
             fields.only("best_of", one, "must be 1: one answer a request")?;
             fields.only("echo", off, "must be false: the prompt is not repeated")?;
             fields.only("suffix", is_empty, "is not served: text is only continued")
         }
-        Call::Chat => {
+        Endpoint::Chat => {
             let mut choice = None;
             fields.only(
                 "tool_choice",

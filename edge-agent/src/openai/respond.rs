@@ -3,6 +3,7 @@
 use super::error::Failure;
 use super::reply::Writer;
 use crate::answer::AnswerEvent;
+use crate::error::AnswerError;
 use axum::http::HeaderValue;
 use axum::http::header::{CONTENT_TYPE, HeaderName};
 use axum::response::sse::{Event, KeepAlive, Sse};
@@ -12,10 +13,7 @@ use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::time::Duration;
 use tandem_proto::v1;
-use tandem_shape::Reason;
-use tandem_status::failure;
 use tokio_stream::{Stream, StreamExt as _};
-use tonic::{Code, Status};
 
 /// How long the headers of a stream wait for its first event. What fails by then still has a status
 /// of its own: no session is free, the cloud cannot be reached. A longer prompt's answer is sent to
@@ -35,13 +33,17 @@ const UNBUFFERED: (HeaderName, HeaderValue) = (
 /// # Errors
 /// The answer failed.
 pub(super) async fn whole(
-    mut events: impl Stream<Item = Result<AnswerEvent, Status>> + Unpin,
+    mut events: impl Stream<Item = Result<AnswerEvent, AnswerError>> + Unpin,
     mut writer: Writer,
 ) -> Result<Response, Failure> {
     let mut started = v1::Started::default();
     let mut all = v1::Delta::default();
     loop {
-        match events.next().await.unwrap_or_else(|| Err(ended_early()))? {
+        match events
+            .next()
+            .await
+            .unwrap_or_else(|| Err(AnswerError::EndedEarly))?
+        {
             AnswerEvent::Started(event) => started = event,
             AnswerEvent::Delta(delta) => {
                 all.text.push_str(&delta.text);
@@ -62,12 +64,12 @@ pub(super) async fn whole(
 /// # Errors
 /// The answer failed before its first event, within five seconds.
 pub(super) async fn pieces(
-    mut events: impl Stream<Item = Result<AnswerEvent, Status>> + Unpin + Send + 'static,
+    mut events: impl Stream<Item = Result<AnswerEvent, AnswerError>> + Unpin + Send + 'static,
     writer: Writer,
 ) -> Result<Response, Failure> {
     let first = match tokio::time::timeout(STATUS_WITHIN, events.next()).await {
         Err(_) => None,
-        Ok(first) => Some(first.unwrap_or_else(|| Err(ended_early()))?),
+        Ok(first) => Some(first.unwrap_or_else(|| Err(AnswerError::EndedEarly))?),
     };
     let events = tokio_stream::iter(first.map(Ok)).chain(events);
     let keep_alive = KeepAlive::new().interval(KEEP_ALIVE);
@@ -84,7 +86,7 @@ struct Sending<S> {
 
 fn sse_events<S>(events: S, writer: Writer) -> impl Stream<Item = Result<Event, Infallible>> + Send
 where
-    S: Stream<Item = Result<AnswerEvent, Status>> + Unpin + Send + 'static,
+    S: Stream<Item = Result<AnswerEvent, AnswerError>> + Unpin + Send + 'static,
 {
     let sending = Sending {
         events,
@@ -104,27 +106,19 @@ where
                 .events
                 .next()
                 .await
-                .unwrap_or_else(|| Err(ended_early()))
+                .unwrap_or_else(|| Err(AnswerError::EndedEarly))
             {
                 Ok(event) => {
                     sending.ended = matches!(event, AnswerEvent::Finished(_));
                     sending.ready.extend(sending.writer.pieces(event));
                 }
-                Err(status) => {
+                Err(error) => {
                     sending.ended = true;
-                    sending.ready.push_back(Failure::from(status).json());
+                    sending.ready.push_back(Failure::from(error).json());
                 }
             }
         }
     })
-}
-
-fn ended_early() -> Status {
-    failure(
-        Code::Internal,
-        Reason::EndedEarly,
-        "the answer ended before its end",
-    )
 }
 
 #[cfg(test)]

@@ -6,7 +6,8 @@ use tandem_planner::{AttentionTimes, CloudProfile, LayerTimes, StepSample};
 use tandem_proto::v1;
 use tonic::Code;
 
-use crate::link::{Link, reached};
+use crate::status::for_operator;
+use tandem_client::{CloudError, Link};
 
 /// The cloud measures itself when it is first asked.
 const PATIENCE: Duration = Duration::from_secs(90);
@@ -30,7 +31,7 @@ pub async fn ask(link: &Link) -> anyhow::Result<v1::ProfileBackResponse> {
         ),
         Err(status) => Err(anyhow::anyhow!(
             "the cloud cannot say what its steps take: {}",
-            link.words(&reached(&status))
+            for_operator(&CloudError::of_call(&status).into(), link.address())
         )),
     }
 }

@@ -6,14 +6,14 @@
 //! does not matter then. Small trains come first and grow until they can be timed, so that a slow link is
 //! not filled for long, and several are timed, for a link is not the same twice.
 
-use crate::link::{Link, reached};
 use std::time::{Duration, Instant};
+use tandem_client::{CloudError, Link};
 use tandem_planner::{LinkProfile, Quantiles};
 use tandem_proto::v1::{self, infer_request, infer_response};
 use tandem_wire::{MAX_PING_PADDING, PROTOCOL_VERSION};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
-use tonic::{Status, Streaming};
+use tonic::Streaming;
 
 /// Pings of no padding, of which the first is not counted.
 const PINGS: usize = 16;
@@ -36,8 +36,8 @@ const OVERHEAD: usize = 28;
 #[derive(Debug, thiserror::Error)]
 pub enum ProbeError {
     /// The cloud cannot be reached, or refuses the probe's session.
-    #[error("{0}")]
-    Cloud(Status),
+    #[error(transparent)]
+    Cloud(#[from] CloudError),
     /// A ping was not answered.
     #[error("the cloud did not answer a Ping")]
     Silent,
@@ -64,8 +64,8 @@ pub async fn probe(link: &Link, open: v1::Open) -> Result<LinkProfile, ProbeErro
     let round_trip = Quantiles::of(round_trips).ok_or(ProbeError::Unmeasured)?;
     let median = Duration::from_secs_f64(round_trip.median());
     Ok(LinkProfile {
-        up: probe.rates(Way::Up, median).await?,
-        down: probe.rates(Way::Down, median).await?,
+        up: probe.rates(Direction::Up, median).await?,
+        down: probe.rates(Direction::Down, median).await?,
         round_trip,
     })
 }
@@ -90,7 +90,7 @@ pub fn opening(cloud: &v1::DescribeBackResponse) -> v1::Open {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Way {
+enum Direction {
     Up,
     Down,
 }
@@ -114,7 +114,7 @@ impl Probe {
         let response = tokio::time::timeout(PATIENCE, infer)
             .await
             .map_err(|_| ProbeError::Silent)?
-            .map_err(|status| ProbeError::Cloud(reached(&status)))?;
+            .map_err(|status| CloudError::of_call(&status))?;
         Ok(Self {
             up,
             down: response.into_inner(),
@@ -144,7 +144,7 @@ impl Probe {
             let message = tokio::time::timeout(PATIENCE, self.down.message())
                 .await
                 .map_err(|_| ProbeError::Silent)?
-                .map_err(|status| ProbeError::Cloud(reached(&status)))?
+                .map_err(|status| CloudError::of_call(&status))?
                 .ok_or(ProbeError::Silent)?;
             if let Some(infer_response::Message::Pong(pong)) = message.message {
                 return Ok(pong.padding.len());
@@ -156,13 +156,13 @@ impl Probe {
     /// that was asked for.
     async fn train(
         &mut self,
-        way: Way,
+        direction: Direction,
         padding: usize,
         round_trip: Duration,
     ) -> Result<Option<Duration>, ProbeError> {
-        let (up, reply) = match way {
-            Way::Up => (padding, 0),
-            Way::Down => (0, padding),
+        let (up, reply) = match direction {
+            Direction::Up => (padding, 0),
+            Direction::Down => (0, padding),
         };
         let began = Instant::now();
         for _ in 0..TRAIN {
@@ -173,18 +173,18 @@ impl Probe {
             filler = self.pong().await?;
         }
         let took = began.elapsed().saturating_sub(round_trip);
-        Ok((way == Way::Up || filler == padding).then_some(took))
+        Ok((direction == Direction::Up || filler == padding).then_some(took))
     }
 
     /// Bytes a second; `None` where the link is too fast for it to matter, or the cloud sends no filler.
     async fn rates(
         &mut self,
-        way: Way,
+        direction: Direction,
         round_trip: Duration,
     ) -> Result<Option<Quantiles>, ProbeError> {
         let mut padding = FIRST_PADDING;
         loop {
-            let Some(took) = self.train(way, padding, round_trip).await? else {
+            let Some(took) = self.train(direction, padding, round_trip).await? else {
                 return Ok(None);
             };
             if took >= LONG_ENOUGH.max(round_trip) {
@@ -201,7 +201,7 @@ impl Probe {
         let bytes = (TRAIN * (padding + OVERHEAD)) as f64;
         let mut rates = Vec::new();
         for _ in 0..TRAINS {
-            if let Some(took) = self.train(way, padding, round_trip).await? {
+            if let Some(took) = self.train(direction, padding, round_trip).await? {
                 rates.push(bytes / took.as_secs_f64().max(1e-9));
             }
         }

@@ -11,9 +11,10 @@ use super::figures::divergence_in_words;
 use super::measured::Identity;
 use super::{Cloud, Subject};
 use crate::config::{EdgeConfig, PlanConfig, Preset};
-use crate::link::Link;
+use crate::status::for_operator;
 use serde::{Deserialize, Serialize};
 use std::time::Instant;
+use tandem_client::Link;
 use tandem_program::machine;
 use tandem_proto::v1;
 
@@ -91,7 +92,7 @@ pub async fn planned(config: EdgeConfig, patience: Patience) -> anyhow::Result<E
         cloud: None,
     };
     let kept: Option<Kept> = subject.cache.read(PLAN_FILE);
-    let link = Link::new(&config).await?;
+    let link = Link::new(config.link()).await?;
     let cloud = match (link.describe().await, &kept) {
         (Ok(_), _) => Cloud::ask(&link, &subject).await?,
         (Err(_), Some(kept)) if grounds.are_but_for_the_cloud(&kept.grounds) => {
@@ -102,9 +103,9 @@ pub async fn planned(config: EdgeConfig, patience: Patience) -> anyhow::Result<E
             kept.tell("planned before");
             return kept.deployment.over(&config);
         }
-        (Err(status), _) if patience == Patience::Fail => anyhow::bail!(
+        (Err(error), _) if patience == Patience::Fail => anyhow::bail!(
             "split is auto, and a plan needs the cloud: {}",
-            link.words(&status)
+            for_operator(&error.into(), link.address())
         ),
         (Err(_), _) => {
             tracing::info!("split is auto, and a plan needs the cloud");

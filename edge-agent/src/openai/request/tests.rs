@@ -2,15 +2,15 @@ use super::*;
 use serde_json::json;
 
 /// The body of a chat with these fields besides.
-fn chat(fields: Value) -> Result<Request, Status> {
+fn chat(fields: Value) -> Result<Request, RequestError> {
     let body = json!({"model": "m", "messages": [{"role": "user", "content": "x"}]});
-    read(Call::Chat, with(body, fields).as_bytes())
+    read(Endpoint::Chat, with(body, fields).as_bytes())
 }
 
 /// The body of a completion with these fields besides.
-fn completion(fields: Value) -> Result<Request, Status> {
+fn completion(fields: Value) -> Result<Request, RequestError> {
     let body = json!({"model": "m", "prompt": "x"});
-    read(Call::Completion, with(body, fields).as_bytes())
+    read(Endpoint::Completion, with(body, fields).as_bytes())
 }
 
 fn with(mut body: Value, fields: Value) -> String {
@@ -28,7 +28,7 @@ fn absent_fields_have_openais_defaults() {
     let request = chat(json!({})).unwrap();
     assert_eq!(request.model, "m");
     assert_eq!(request.terms.max_tokens, None);
-    assert_eq!(request.wanted, Wanted::default());
+    assert_eq!(request.options, ReplyOptions::default());
     // The model's, filled in later.
     let absent = v1::SamplingParameters::default();
     assert_eq!(sampling(request), absent);
@@ -49,7 +49,7 @@ fn every_served_field_arrives() {
     .unwrap();
     assert_eq!(request.terms.max_tokens, Some(7));
     assert_eq!(request.terms.stop, ["a", "b"]);
-    assert!(request.wanted.stream && request.wanted.include_usage);
+    assert!(request.options.stream && request.options.include_usage);
     let expected = v1::SamplingParameters {
         temperature: Some(0.0),
         top_k: Some(3),
@@ -153,7 +153,7 @@ fn what_is_not_served_is_refused_by_name() {
             "stream_options: needs stream: true",
         ),
     ] {
-        assert_eq!(chat(fields).unwrap_err().message(), said);
+        assert_eq!(chat(fields).unwrap_err().to_string(), said);
     }
     for (fields, said) in [
         (
@@ -180,13 +180,13 @@ fn what_is_not_served_is_refused_by_name() {
         (json!({"prompt": null}), "prompt: is absent"),
         (json!({"model": null}), "model: is absent"),
     ] {
-        assert_eq!(completion(fields).unwrap_err().message(), said);
+        assert_eq!(completion(fields).unwrap_err().to_string(), said);
     }
 }
 
 #[test]
 fn a_wrong_type_is_named_with_its_path() {
-    let said = |fields| chat(fields).unwrap_err().message().to_owned();
+    let said = |fields| chat(fields).unwrap_err().to_string();
     let message = said(json!({"temperature": "hot"}));
     assert!(
         message.starts_with("temperature: invalid type"),
@@ -204,7 +204,7 @@ fn a_wrong_type_is_named_with_its_path() {
 
 #[test]
 fn a_body_that_is_no_object_is_refused_as_such() {
-    let said = |body: &[u8]| read(Call::Chat, body).unwrap_err().message().to_owned();
+    let said = |body: &[u8]| read(Endpoint::Chat, body).unwrap_err().to_string();
     assert!(said(b"{").starts_with("the body is not JSON: "));
     assert_eq!(said(b"[]"), "the body is not a JSON object");
 }

@@ -1,23 +1,27 @@
 use super::*;
 use crate::openai::logprobs::Logprobs;
 use crate::openai::reply::Origin;
-use crate::openai::request::{Call, Wanted};
+use crate::openai::request::{Endpoint, ReplyOptions};
 use axum::body::to_bytes;
 use serde_json::{Value, json};
-use tandem_shape::Reason;
-use tandem_status::{resource_exhausted, unavailable};
+use tandem_client::{AllRunning, CloudError};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 
-fn writer(call: Call, wanted: Wanted) -> Writer {
+fn writer(endpoint: Endpoint, options: ReplyOptions) -> Writer {
     let origin = Origin {
         model: "m".into(),
         fingerprint: "fp_1".into(),
     };
-    Writer::new(call, wanted, &origin, Logprobs::new(|id| id.to_string()))
+    Writer::new(
+        endpoint,
+        options,
+        &origin,
+        Logprobs::new(|id| id.to_string()),
+    )
 }
 
-const STREAM: Wanted = Wanted {
+const STREAM: ReplyOptions = ReplyOptions {
     stream: true,
     include_usage: true,
 };
@@ -73,7 +77,9 @@ async fn events(response: Response) -> (Vec<Value>, String) {
 async fn a_chat_streams_its_role_its_text_its_end_and_its_cost() {
     let all = [started(), delta("a"), delta(""), delta("b"), finished()];
     let stream = tokio_stream::iter(all.map(Ok));
-    let response = pieces(stream, writer(Call::Chat, STREAM)).await.unwrap();
+    let response = pieces(stream, writer(Endpoint::Chat, STREAM))
+        .await
+        .unwrap();
     assert_eq!(response.headers()["content-type"], "text/event-stream");
     let (pieces, last) = events(response).await;
     assert_eq!(last, "[DONE]");
@@ -104,11 +110,11 @@ async fn a_chat_streams_its_role_its_text_its_end_and_its_cost() {
 #[tokio::test]
 async fn a_completion_streams_text_and_no_usage_unless_asked() {
     let stream = tokio_stream::iter([started(), delta("a"), finished()].map(Ok));
-    let wanted = Wanted {
+    let wanted = ReplyOptions {
         include_usage: false,
         ..STREAM
     };
-    let response = pieces(stream, writer(Call::Completion, wanted)).await;
+    let response = pieces(stream, writer(Endpoint::Completion, wanted)).await;
     let (pieces, last) = events(response.unwrap()).await;
     assert_eq!(last, "[DONE]");
     let texts: Vec<&Value> = pieces.iter().map(|p| &p["choices"][0]["text"]).collect();
@@ -119,7 +125,7 @@ async fn a_completion_streams_text_and_no_usage_unless_asked() {
 #[tokio::test]
 async fn a_whole_answer_is_one_object() {
     let stream = tokio_stream::iter([started(), delta("a"), delta("b"), finished()].map(Ok));
-    let response = whole(stream, writer(Call::Chat, Wanted::default())).await;
+    let response = whole(stream, writer(Endpoint::Chat, ReplyOptions::default())).await;
     let answer: Value = serde_json::from_str(&body(response.unwrap()).await).unwrap();
     assert_eq!(answer["object"], "chat.completion");
     assert_eq!(answer["choices"][0]["message"]["content"], "ab");
@@ -129,25 +135,19 @@ async fn a_whole_answer_is_one_object() {
 
 #[tokio::test]
 async fn what_fails_at_once_has_a_status_and_what_fails_later_is_the_last_event() {
-    let full = || {
-        Err(resource_exhausted(
-            Reason::Sessions,
-            "all sessions run",
-            None,
-        ))
-    };
-    let refused = pieces(tokio_stream::iter([full()]), writer(Call::Chat, STREAM)).await;
+    let full = || Err(AllRunning { max: 1 }.into());
+    let refused = pieces(tokio_stream::iter([full()]), writer(Endpoint::Chat, STREAM)).await;
     assert_eq!(refused.unwrap_err().into_response().status(), 429);
-    let refused = whole(tokio_stream::iter([full()]), writer(Call::Chat, STREAM)).await;
+    let refused = whole(tokio_stream::iter([full()]), writer(Endpoint::Chat, STREAM)).await;
     assert_eq!(refused.unwrap_err().into_response().status(), 429);
 
-    let away = Err(unavailable(
-        Reason::CloudUnreachable,
-        "the cloud is away",
-        None,
-    ));
-    let stream = tokio_stream::iter([Ok(started()), Ok(delta("a")), away]);
-    let response = pieces(stream, writer(Call::Chat, STREAM)).await.unwrap();
+    let away = CloudError::Lost {
+        why: "broken pipe".to_owned(),
+    };
+    let stream = tokio_stream::iter([Ok(started()), Ok(delta("a")), Err(away.into())]);
+    let response = pieces(stream, writer(Endpoint::Chat, STREAM))
+        .await
+        .unwrap();
     let (pieces, last) = events(response).await;
     assert_eq!(pieces.len(), 2);
     let error: Value = serde_json::from_str(&last).unwrap();
@@ -157,10 +157,12 @@ async fn what_fails_at_once_has_a_status_and_what_fails_later_is_the_last_event(
 #[tokio::test]
 async fn an_answer_that_ends_before_its_end_is_a_failure() {
     let stream = tokio_stream::iter([Ok(started())]);
-    let refused = whole(stream, writer(Call::Chat, Wanted::default())).await;
+    let refused = whole(stream, writer(Endpoint::Chat, ReplyOptions::default())).await;
     assert_eq!(refused.unwrap_err().into_response().status(), 500);
     let stream = tokio_stream::iter([Ok(started())]);
-    let response = pieces(stream, writer(Call::Chat, STREAM)).await.unwrap();
+    let response = pieces(stream, writer(Endpoint::Chat, STREAM))
+        .await
+        .unwrap();
     let (_, last) = events(response).await;
     assert!(last.contains("ended_early"), "{last}");
 }
@@ -175,7 +177,7 @@ async fn a_long_prompts_client_is_told_that_the_answer_still_comes() {
         }
     });
     let stream = ReceiverStream::new(events);
-    let response = pieces(stream, writer(Call::Completion, STREAM))
+    let response = pieces(stream, writer(Endpoint::Completion, STREAM))
         .await
         .unwrap();
     let body = body(response).await;

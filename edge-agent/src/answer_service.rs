@@ -1,44 +1,43 @@
-//! How an answer begins, whichever way its request came: counted as work, checked, and handed to a
+//! How an answer begins, whichever door its request came through: counted as work, checked, and handed to a
 //! task that ends with its client, its deadline or the drain.
 
-use crate::answer::{AnswerEvent, answer};
+use crate::answer::AnswerEvent;
 use crate::answer_log::{AnswerLog, refused};
 use crate::edge::Edge;
+use crate::error::AnswerError;
 use crate::events::Events;
 use crate::metrics::{FAILURES, code_label};
-use crate::request::{Terms, answer_request};
+use crate::request::Terms;
 use crate::request_span::{request_span, say_failure};
 use std::sync::Arc;
 use tandem_server::drain::{DrainSignal, WorkGuard};
-use tandem_shape::Reason;
-use tandem_status::{failure, unavailable};
 use tandem_telemetry::traces::TraceContext;
 use tandem_transport::auth::Peer;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tokio_stream::wrappers::ReceiverStream;
+use tonic::Status;
 use tonic::codegen::http::HeaderMap;
-use tonic::{Code, Status};
 use tracing::Instrument as _;
 
 /// Events that may wait for a client to read them; its answer waits when it does not.
 const WAITING_EVENTS: usize = 64;
 
 /// The events of an answer. Dropping it ends the answer and frees what it held in the cloud.
-pub type AnswerStream = ReceiverStream<Result<AnswerEvent, Status>>;
+pub type AnswerStream = ReceiverStream<Result<AnswerEvent, AnswerError>>;
 
-/// What every way in has: what is served, and the end of it all.
+/// Begins answers; both doors have the same.
 #[derive(Debug, Clone)]
-pub struct Door {
+pub struct AnswerService {
     /// What is served.
     pub edge: Arc<Edge>,
     /// The end of it all.
     pub drain: DrainSignal,
 }
 
-/// What was called, and with what around it.
+/// A call, before its request is read.
 #[derive(Debug, Clone, Copy)]
-pub struct Called<'a> {
+pub struct Call<'a> {
     /// `generate`, `chat` or `completions`: the name of the request's span.
     pub name: &'static str,
     /// HTTP's headers, or gRPC's metadata, which may name the caller's trace.
@@ -47,7 +46,7 @@ pub struct Called<'a> {
 
 /// A request, read from whatever it came in.
 #[derive(Debug)]
-pub struct Asked {
+pub struct ClientRequest {
     /// Who asks.
     pub peer: Peer,
     /// The token ids to go on from.
@@ -58,32 +57,34 @@ pub struct Asked {
     pub deadline: Option<Instant>,
 }
 
-impl Door {
+impl AnswerService {
     /// Waits for a request to be read, checks it and begins its answer. Everything that is wrong with
     /// the request itself is said before the stream begins, and counted.
     ///
     /// # Errors
-    /// UNAVAILABLE while the edge drains, before anything is read; what `asked` says; and
-    /// INVALID_ARGUMENT for terms that cannot be met.
+    /// The edge drains, which is said before anything is read; what `reading` says; and terms that cannot
+    /// be met.
     pub async fn begin(
         &self,
-        called: Called<'_>,
-        asked: impl Future<Output = Result<Asked, Status>>,
-    ) -> Result<AnswerStream, Status> {
+        call: Call<'_>,
+        reading: impl Future<Output = Result<ClientRequest, AnswerError>>,
+    ) -> Result<AnswerStream, AnswerError> {
         let began = std::time::Instant::now();
-        let caller = || TraceContext::of(called.headers);
-        let mut span = request_span(called.name, began, caller);
+        let caller = || TraceContext::of(call.headers);
+        let mut span = request_span(call.name, began, caller);
         let checked = async {
-            let work = self.drain.work().map_err(|_| draining())?;
-            let asked = asked.await?;
-            let request = answer_request(&self.edge, asked.prompt, asked.terms, began)?;
-            Ok((work, asked.peer, asked.deadline, request))
+            let work = self.drain.work().map_err(|_| AnswerError::Draining)?;
+            let read = reading.await?;
+            let request = self.edge.check(read.terms, read.prompt, began)?;
+            Ok((work, read.peer, read.deadline, request))
         };
-        let (work, peer, deadline, request) = checked.await.inspect_err(|status: &Status| {
-            count_failure(status);
-            say_failure(&mut span, status);
-            refused(called.name, status);
-        })?;
+        let (work, peer, deadline, request) =
+            checked.await.inspect_err(|error: &AnswerError| {
+                let status = Status::from(error);
+                count_failure(&status);
+                say_failure(&mut span, &status);
+                refused(call.name, &status);
+            })?;
         let log = span.log_span();
         log.in_scope(|| {
             tracing::info!(%peer, prompt_tokens = request.prompt.len(), "answer begun");
@@ -106,29 +107,24 @@ impl Door {
                 }
             };
             let ended = tokio::select! {
-                ended = answer(&edge, request, &events, &mut span) => ended,
-                () = until => Err(failure(
-                    Code::DeadlineExceeded,
-                    Reason::Deadline,
-                    "the deadline passed before the answer's end",
-                )),
-                () = events.closed() => Err(Status::cancelled("the client went away")),
-                () = closing => Err(draining()),
+                ended = edge.answers.make(request, &events, &mut span) => ended,
+                () = until => Err(AnswerError::Deadline),
+                () = events.closed() => Err(AnswerError::ClientGone),
+                () = closing => Err(AnswerError::Draining),
             };
-            line.end(&events, ended.as_ref().err());
-            if let Err(status) = ended {
-                count_failure(&status);
-                say_failure(&mut span, &status);
-                events.fail(status).await;
-            }
+            let Err(error) = ended else {
+                line.end(&events, None);
+                return;
+            };
+            let status = Status::from(&error);
+            line.end(&events, Some(&status));
+            count_failure(&status);
+            say_failure(&mut span, &status);
+            events.fail(error).await;
         };
         tokio::spawn(making.instrument(log));
         Ok(ReceiverStream::new(stream))
     }
-}
-
-fn draining() -> Status {
-    unavailable(Reason::Draining, "the edge is shutting down", None)
 }
 
 /// Counts a request that was refused or failed.

@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 use tandem_codec::Codec;
-use tandem_proto::v1;
 
 /// What an answer has cost so far.
 #[derive(Debug, Clone, Copy, Default)]
@@ -69,31 +68,5 @@ impl Usage {
                 since(|usage| usage.cloud_compute),
             ),
         ]
-    }
-
-    /// As clients are told, for rows of `hidden` values.
-    pub fn wire(&self, hidden: usize) -> v1::WireUsage {
-        let values = self.rows * hidden as u64;
-        v1::WireUsage {
-            up_bytes: self.up,
-            down_bytes: self.down,
-            rows: self.rows,
-            frame_bytes: self.frame,
-            token_id_bytes: self.token_ids,
-            bits_per_value: match values {
-                0 => 0.0,
-                values => 8.0 * self.frame as f64 / values as f64,
-            },
-            codecs: Codec::ALL
-                .into_iter()
-                .zip(self.codecs)
-                .filter(|(_, used)| used.rows > 0)
-                .map(|(codec, used)| v1::CodecUsage {
-                    codec: codec.name().to_owned(),
-                    rows: used.rows,
-                    frame_bytes: used.frame,
-                })
-                .collect(),
-        }
     }
 }

@@ -2,7 +2,8 @@
 //! that free the way up.
 
 use crate::codec_choice::CodecChoice;
-use crate::link::{CloudClient, Link, lost, reached};
+use crate::error::CloudError;
+use crate::link::{CloudClient, Link};
 use crate::metrics::WIRE_BYTES;
 use crate::uplink::{Permit, Uplink};
 use std::collections::VecDeque;
@@ -10,12 +11,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use tandem_proto::encoded_len;
 use tandem_proto::v1::{self, infer_request, infer_response};
-use tandem_shape::Reason;
 use tandem_wire::{message_bytes, token_id_bytes};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::task::AbortOnDropHandle;
-use tonic::Status;
 
 /// Messages that may wait to be sent; a sender waits when the connection does not take them.
 const WAITING_UP: usize = 16;
@@ -29,9 +28,9 @@ const KEPT_EARLY: usize = 4;
 
 /// An open stream. Dropping it closes the session.
 #[derive(Debug)]
-pub struct SplitStream {
+pub(crate) struct SplitStream {
     up: mpsc::Sender<v1::InferRequest>,
-    down: mpsc::Receiver<Result<infer_response::Message, Status>>,
+    down: mpsc::Receiver<Result<infer_response::Message, CloudError>>,
     /// Messages that came while only the end was waited for.
     early: VecDeque<infer_response::Message>,
     on_the_way: Arc<Mutex<OnTheWay>>,
@@ -44,29 +43,29 @@ type OnTheWay = VecDeque<(u32, Permit)>;
 
 /// Bytes of one message by kind.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct SentBytes {
+pub(crate) struct SentBytes {
     /// The whole message with its gRPC prefix.
-    pub total: u64,
+    pub(crate) total: u64,
     /// Of it, the codec frame.
-    pub frame: u64,
+    pub(crate) frame: u64,
     /// Of it, token ids.
-    pub token_ids: u64,
+    pub(crate) token_ids: u64,
 }
 
 impl SplitStream {
     /// Opens a stream with its first message, and returns the message's size. Does not wait for the
     /// cloud: what follows may be sent at once.
-    pub fn open(link: &Link, open: v1::Open) -> (Self, SentBytes) {
+    pub(crate) fn open(link: &Link, choice: &CodecChoice, open: v1::Open) -> (Self, SentBytes) {
         let (up, requests) = mpsc::channel(WAITING_UP);
         let (responses, down) = mpsc::channel(WAITING_DOWN);
         let on_the_way: Arc<Mutex<OnTheWay>> = Arc::default();
         let down_bytes = Arc::new(AtomicU64::new(0));
         let mut client = link.client();
-        let watch = link.choice().map(|choice| Watch {
+        let observer = LinkObserver {
             choice: choice.clone(),
             uplink: link.uplink().clone(),
             up: up.downgrade(),
-        });
+        };
         let (acknowledged, counted) = (Arc::clone(&on_the_way), Arc::clone(&down_bytes));
         let reader = tokio::spawn(async move {
             let ended = read(
@@ -75,11 +74,11 @@ impl SplitStream {
                 &responses,
                 &acknowledged,
                 &counted,
-                watch,
+                &observer,
             )
             .await;
-            if let Err(status) = ended {
-                let _ = responses.send(Err(status)).await;
+            if let Err(error) = ended {
+                let _ = responses.send(Err(error)).await;
             }
         });
         let stream = Self {
@@ -103,7 +102,10 @@ impl SplitStream {
     ///
     /// # Errors
     /// Why the stream has ended.
-    pub async fn send(&mut self, message: infer_request::Message) -> Result<SentBytes, Status> {
+    pub(crate) async fn send(
+        &mut self,
+        message: infer_request::Message,
+    ) -> Result<SentBytes, CloudError> {
         let bytes = count_up(&message);
         let request = v1::InferRequest {
             message: Some(message),
@@ -118,11 +120,11 @@ impl SplitStream {
     ///
     /// # Errors
     /// Why the stream has ended.
-    pub async fn send_paced(
+    pub(crate) async fn send_paced(
         &mut self,
         rows: v1::Rows,
         permit: Permit,
-    ) -> Result<SentBytes, Status> {
+    ) -> Result<SentBytes, CloudError> {
         let end = rows.start + rows.count.max(1);
         self.on_the_way
             .lock()
@@ -135,17 +137,17 @@ impl SplitStream {
     ///
     /// # Errors
     /// Why the stream has ended.
-    pub async fn receive(&mut self) -> Result<infer_response::Message, Status> {
+    pub(crate) async fn receive(&mut self) -> Result<infer_response::Message, CloudError> {
         match self.early.pop_front() {
             Some(message) => Ok(message),
             None => self.receive_new().await,
         }
     }
 
-    async fn receive_new(&mut self) -> Result<infer_response::Message, Status> {
+    async fn receive_new(&mut self) -> Result<infer_response::Message, CloudError> {
         match self.down.recv().await {
             Some(result) => result,
-            None => Err(gone()),
+            None => Err(CloudError::Gone),
         }
     }
 
@@ -153,22 +155,22 @@ impl SplitStream {
     ///
     /// # Errors
     /// Why the stream has ended.
-    pub fn receive_now(&mut self) -> Result<Option<infer_response::Message>, Status> {
+    pub(crate) fn receive_now(&mut self) -> Result<Option<infer_response::Message>, CloudError> {
         if let Some(message) = self.early.pop_front() {
             return Ok(Some(message));
         }
         match self.down.try_recv() {
             Ok(result) => result.map(Some),
             Err(mpsc::error::TryRecvError::Empty) => Ok(None),
-            Err(mpsc::error::TryRecvError::Disconnected) => Err(gone()),
+            Err(mpsc::error::TryRecvError::Disconnected) => Err(CloudError::Gone),
         }
     }
 
     /// Resolves with an error when the stream ends. What arrives before is received later.
-    pub async fn failed(&mut self) -> Status {
+    pub(crate) async fn failed(&mut self) -> CloudError {
         loop {
             match self.receive_new().await {
-                Err(status) => return status,
+                Err(error) => return error,
                 Ok(message) if self.early.len() < KEPT_EARLY => self.early.push_back(message),
                 Ok(message) => tracing::debug!(?message, "nothing was asked for"),
             }
@@ -176,16 +178,16 @@ impl SplitStream {
     }
 
     /// Bytes that came down, prefixes included.
-    pub fn down_bytes(&self) -> u64 {
+    pub(crate) fn down_bytes(&self) -> u64 {
         self.down_bytes.load(Ordering::Relaxed)
     }
 
-    async fn why_ended(&mut self) -> Status {
+    async fn why_ended(&mut self) -> CloudError {
         loop {
             match self.down.recv().await {
                 Some(Ok(_)) => {}
-                Some(Err(status)) => return status,
-                None => return gone(),
+                Some(Err(error)) => return error,
+                None => return CloudError::Gone,
             }
         }
     }
@@ -203,18 +205,22 @@ impl Drop for SplitStream {
 async fn read(
     client: &mut CloudClient,
     requests: mpsc::Receiver<v1::InferRequest>,
-    responses: &mpsc::Sender<Result<infer_response::Message, Status>>,
+    responses: &mpsc::Sender<Result<infer_response::Message, CloudError>>,
     on_the_way: &Mutex<OnTheWay>,
     down_bytes: &AtomicU64,
-    watch: Option<Watch>,
-) -> Result<(), Status> {
+    observer: &LinkObserver,
+) -> Result<(), CloudError> {
     let mut stream = client
         .infer(ReceiverStream::new(requests))
         .await
-        .map_err(|status| reached(&status))?
+        .map_err(|status| CloudError::of_call(&status))?
         .into_inner();
     let mut opening = true;
-    while let Some(response) = stream.message().await.map_err(|status| lost(&status))? {
+    while let Some(response) = stream
+        .message()
+        .await
+        .map_err(|status| CloudError::of_stream(&status))?
+    {
         let bytes = message_bytes(encoded_len(&response));
         down_bytes.fetch_add(bytes, Ordering::Relaxed);
         let Some(message) = response.message else {
@@ -226,24 +232,20 @@ async fn read(
                 opening = false;
                 take_arrived(on_the_way, progress.received, |permit| {
                     let arrived = permit.acknowledge();
-                    if let Some(watch) = &watch {
-                        let choice = &watch.choice;
-                        choice.frame_acknowledged(arrived.bytes, arrived.load, arrived.taken);
-                    }
+                    let choice = &observer.choice;
+                    choice.frame_acknowledged(arrived.bytes, arrived.load, arrived.taken);
                 });
             }
             infer_response::Message::Pong(pong) => {
-                if let Some(watch) = &watch {
-                    watch.choice.pong(pong.nonce);
-                    if opening {
-                        watch.ping();
-                    }
+                observer.choice.pong(pong.nonce);
+                if opening {
+                    observer.ping();
                 }
             }
             other => {
                 match &other {
                     infer_response::Message::Granted(_) => {
-                        watch.as_ref().inspect(|watch| watch.ping());
+                        observer.ping();
                     }
                     _ => opening = false,
                 }
@@ -258,18 +260,18 @@ async fn read(
             }
         }
     }
-    Err(gone())
+    Err(CloudError::Gone)
 }
 
 /// What learns from the messages of a stream.
-struct Watch {
+struct LinkObserver {
     choice: CodecChoice,
     uplink: Uplink,
     /// Does not keep the stream open.
     up: mpsc::WeakSender<v1::InferRequest>,
 }
 
-impl Watch {
+impl LinkObserver {
     /// Measures the round trip while the first rows are being computed.
     fn ping(&self) {
         if self.uplink.load().0 > 0 {
@@ -331,10 +333,6 @@ fn count_down(message: &infer_response::Message, bytes: u64) {
         _ => "control",
     };
     WIRE_BYTES.counter(&["down", kind]).increment(bytes);
-}
-
-fn gone() -> Status {
-    tandem_status::unavailable(Reason::CloudGone, "the cloud ended the session", None)
 }
 
 #[cfg(test)]

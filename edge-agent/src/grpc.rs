@@ -1,23 +1,66 @@
 //! The client API over gRPC.
 
 use crate::answer::AnswerEvent;
-use crate::door::{Asked, Called, Door};
+use crate::answer_service::{AnswerService, Call, ClientRequest};
+use crate::error::{AnswerError, RequestError};
+use crate::opening::Opening;
 use crate::request::Terms;
+use std::convert::Infallible;
+use std::future::{Future, ready};
 use std::pin::Pin;
+use std::task::{Context, Poll};
 use tandem_proto::v1;
-use tandem_proto::v1::generation_service_server::GenerationService;
-use tandem_shape::Reason;
-use tandem_status::bad_request;
+use tandem_proto::v1::generation_service_server::{
+    GenerationService, GenerationServiceServer, SERVICE_NAME,
+};
 use tandem_transport::auth::Peer;
 use tandem_transport::timeout;
 use tokio::time::Instant;
 use tokio_stream::{Stream, StreamExt as _};
+use tonic::body::Body;
+use tonic::codegen::http;
 use tonic::metadata::MetadataMap;
+use tonic::server::NamedService;
 use tonic::{Request, Response, Status};
+use tower::Service;
 
-/// Serves an [`Edge`](crate::edge::Edge).
+/// The API behind an [`Opening`].
 #[derive(Debug, Clone)]
-pub struct Generation(pub Door);
+pub struct Gate {
+    /// What will be served.
+    pub opening: Opening,
+    /// The largest message accepted, in bytes.
+    pub max_message: usize,
+}
+
+impl NamedService for Gate {
+    const NAME: &'static str = SERVICE_NAME;
+}
+
+impl Service<http::Request<Body>> for Gate {
+    type Response = http::Response<Body>;
+    type Error = Infallible;
+    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Infallible>> + Send>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: http::Request<Body>) -> Self::Future {
+        match self.opening.service() {
+            Ok(service) => {
+                let mut server = GenerationServiceServer::new(Generation(service.clone()))
+                    .max_decoding_message_size(self.max_message);
+                server.call(request)
+            }
+            Err(error) => Box::pin(ready(Ok(Status::from(error).into_http()))),
+        }
+    }
+}
+
+/// The API of an [`AnswerService`].
+#[derive(Debug, Clone)]
+struct Generation(AnswerService);
 
 type Events<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 
@@ -38,12 +81,12 @@ impl GenerationService for Generation {
             stop: request.stop,
         };
         let input = request.input;
-        let called = Called {
+        let call = Call {
             name: "generate",
             headers: metadata.as_ref(),
         };
-        let asked = async {
-            Ok(Asked {
+        let reading = async {
+            Ok(ClientRequest {
                 peer,
                 deadline: deadline(&metadata)?,
                 prompt: match input {
@@ -51,12 +94,12 @@ impl GenerationService for Generation {
                         self.0.edge.text_ids(text).await?
                     }
                     Some(v1::generate_request::Input::TokenIds(ids)) => ids.ids,
-                    None => return Err(bad_request(Reason::Prompt, [("prompt", "is absent")])),
+                    None => return Err(RequestError::Prompt("is absent").into()),
                 },
                 terms,
             })
         };
-        let events = self.0.begin(called, asked).await?;
+        let events = self.0.begin(call, reading).await?;
         use v1::generate_response::Event;
         let stream = events.map(|event| {
             let event = match event? {
@@ -81,19 +124,19 @@ impl GenerationService for Generation {
             stop: request.stop,
         };
         let messages = request.messages;
-        let called = Called {
+        let call = Call {
             name: "chat",
             headers: metadata.as_ref(),
         };
-        let asked = async {
-            Ok(Asked {
+        let reading = async {
+            Ok(ClientRequest {
                 peer,
                 deadline: deadline(&metadata)?,
                 prompt: self.0.edge.chat_ids(messages).await?,
                 terms,
             })
         };
-        let events = self.0.begin(called, asked).await?;
+        let events = self.0.begin(call, reading).await?;
         use v1::chat_response::Event;
         let stream = events.map(|event| {
             let event = match event? {
@@ -114,9 +157,16 @@ impl GenerationService for Generation {
         let ids = match request.into_inner().input {
             Some(Input::Text(text)) => self.0.edge.text_ids(text).await?,
             Some(Input::Chat(chat)) => self.0.edge.chat_ids(chat.messages).await?,
-            None => return Err(bad_request(Reason::Input, [("input", "is absent")])),
+            None => return Err(AnswerError::from(RequestError::NoInput).into()),
         };
-        let spelled = |&id: &u32| self.0.edge.tokenizer.id_to_token(id).unwrap_or_default();
+        let spelled = |&id: &u32| {
+            self.0
+                .edge
+                .answers
+                .tokenizer
+                .id_to_token(id)
+                .unwrap_or_default()
+        };
         let tokens = ids.iter().map(spelled).collect();
         Ok(Response::new(v1::TokenizeResponse { ids, tokens }))
     }
@@ -125,23 +175,11 @@ impl GenerationService for Generation {
         &self,
         _: Request<v1::GetModelRequest>,
     ) -> Result<Response<v1::GetModelResponse>, Status> {
-        let edge = &self.0.edge;
-        let cloud = edge.link.describe().await.ok();
-        let count = |size: usize| u32::try_from(size).unwrap_or(u32::MAX);
-        Ok(Response::new(v1::GetModelResponse {
-            model: Some(edge.description()),
-            split: count(edge.split),
-            codec: edge.codec.name().to_owned(),
-            context: cloud.as_ref().map_or(0, |cloud| count(edge.context(cloud))),
-            cloud_reachable: cloud.is_some(),
-            edge: edge.held(),
-            cloud: cloud.and_then(|cloud| cloud.held.clone()),
-            default_sampling: Some(edge.sampling.parameters().clone()),
-        }))
+        Ok(Response::new(self.0.edge.describe().await))
     }
 }
 
-fn deadline(metadata: &MetadataMap) -> Result<Option<Instant>, Status> {
-    timeout::deadline(metadata)
-        .map_err(|error| bad_request(Reason::Timeout, [("grpc-timeout", error.to_string())]))
+fn deadline(metadata: &MetadataMap) -> Result<Option<Instant>, AnswerError> {
+    let deadline = timeout::deadline(metadata).map_err(RequestError::from);
+    Ok(deadline?)
 }

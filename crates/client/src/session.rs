@@ -1,10 +1,12 @@
 //! One session of the pair: the front's half here, the back's at the other end of a stream, and
 //! which tokens both hold.
 
-use crate::edge::{Edge, SessionCodecs};
+use crate::client::SplitClient;
+use crate::error::{CloudError, SessionError};
 use crate::metrics::{BITS_PER_VALUE, ENCODE, FRONT_STEP, LINK, OUTLIERS, ROWS};
 use crate::prompt_trace::PromptTrace;
-use crate::split_stream::{SentBytes, SplitStream};
+use crate::session_codecs::SessionCodecs;
+use crate::stream::{SentBytes, SplitStream};
 use crate::usage::Usage;
 use std::time::{Duration, Instant};
 use tandem_codec::Codec;
@@ -12,10 +14,6 @@ use tandem_engine::{
     Completed, EngineError, EngineSession, Frame, Front, FrontOutput, FrontStep, Pending, Priority,
 };
 use tandem_proto::v1::{self, infer_request, infer_response};
-use tandem_shape::Reason;
-use tandem_status::unavailable;
-use tandem_wire::engine_status;
-use tonic::Status;
 
 /// Token ids a message carries at split 0: as many rows as the cloud runs at once, so that another
 /// session's decode row waits for no more.
@@ -24,6 +22,7 @@ const IDS_A_MESSAGE: usize = 128;
 /// An open session.
 #[derive(Debug)]
 pub struct Session {
+    client: SplitClient,
     /// `None` with split 0.
     front: Option<EngineSession<Front>>,
     stream: SplitStream,
@@ -75,31 +74,27 @@ struct Computing {
 }
 
 impl Session {
-    /// Opens a session of at most `context` positions with a cloud that has described itself.
-    /// Does not wait for it.
-    ///
-    /// # Errors
-    /// When the front has no room.
-    pub async fn open(
-        edge: &Edge,
+    /// A session of at most `context` positions with a cloud that has described itself. Does not wait for
+    /// it.
+    pub(crate) fn open(
+        client: SplitClient,
+        front: Option<EngineSession<Front>>,
         context: usize,
         cloud: &v1::DescribeBackResponse,
-    ) -> Result<Self, Status> {
-        let front = match &edge.front {
-            Some(engine) => Some(engine.open(context).await.map_err(|e| engine_status(&e))?),
-            None => None,
-        };
-        let opening = edge.open_message(context, cloud);
-        let (stream, opening) = SplitStream::open(&edge.link, opening);
-        Ok(Self {
+    ) -> Self {
+        let codecs = client.session_codecs(cloud);
+        let opening = client.open_message(context, cloud, &codecs);
+        let (stream, opening) = SplitStream::open(client.link(), client.choice(), opening);
+        let frame_bytes = client.limits().frame_bytes;
+        Self {
             front,
             stream,
             tokens: Vec::new(),
             ids_known: 0,
             epoch: 0,
             context,
-            codecs: edge.session_codecs(cloud),
-            frame_bytes: edge.frame_bytes.min(cloud.max_frame_bytes as usize),
+            codecs,
+            frame_bytes: frame_bytes.min(cloud.max_frame_bytes as usize),
             send_ids: false,
             draining: false,
             opening,
@@ -107,7 +102,8 @@ impl Session {
             last_sent: Instant::now(),
             row: None,
             trace: PromptTrace::default(),
-        })
+            client,
+        }
     }
 
     /// Tokens both halves hold, by position.
@@ -151,7 +147,7 @@ impl Session {
         mut run: v1::Run,
         send_ids: bool,
         trace: PromptTrace,
-    ) -> Result<(), Status> {
+    ) -> Result<(), SessionError> {
         self.trace = trace;
         self.usage = Usage {
             down: self.stream.down_bytes(),
@@ -175,10 +171,7 @@ impl Session {
         // The front may be a token ahead of what was sent: an answer that a stop string ended.
         if let Some(front) = &self.front {
             let step = FrontStep::Truncate { position: kept };
-            front
-                .run(Priority::Decode, step)
-                .await
-                .map_err(|e| engine_status(&e))?;
+            front.run(Priority::Decode, step).await?;
         }
         run.epoch = self.epoch;
         if send_ids && self.ids_known < kept {
@@ -193,14 +186,14 @@ impl Session {
     ///
     /// # Errors
     /// When a step fails, or why the stream has ended.
-    pub async fn prompt(&mut self, prompt: &[u32], edge: &Edge) -> Result<(), Status> {
+    pub async fn prompt(&mut self, prompt: &[u32]) -> Result<(), SessionError> {
         if self.front.is_none() {
             return self.prompt_ids(prompt).await;
         }
-        let chunk_rows = edge.chunk_rows;
+        let chunk_rows = self.client.limits().chunk_rows;
         let mut chunks = prompt.chunks(chunk_rows).peekable();
         let mut computing = match chunks.next() {
-            Some(chunk) => Some((chunk, self.compute(chunk, edge).await?)),
+            Some(chunk) => Some((chunk, self.compute(chunk).await?)),
             None => None,
         };
         while let Some((chunk, pending)) = computing.take() {
@@ -208,7 +201,7 @@ impl Session {
             let output = self.computed(pending, chunk.len()).await?.output;
             let last = chunks.peek().is_none();
             if let Some(next) = chunks.next() {
-                computing = Some((next, self.compute(next, edge).await?));
+                computing = Some((next, self.compute(next).await?));
             }
             let mut rest = chunk;
             let mut frames = output.frames.into_iter().peekable();
@@ -217,14 +210,13 @@ impl Session {
                 rest = behind;
                 let want = last && frames.peek().is_none();
                 let paced = prompt.len() > 1;
-                self.send_frame(frame, codec, tokens, want, paced, edge)
-                    .await?;
+                self.send_frame(frame, codec, tokens, want, paced).await?;
             }
         }
         Ok(())
     }
 
-    async fn prompt_ids(&mut self, prompt: &[u32]) -> Result<(), Status> {
+    async fn prompt_ids(&mut self, prompt: &[u32]) -> Result<(), SessionError> {
         let messages = prompt.chunks(IDS_A_MESSAGE).count();
         for (number, chunk) in prompt.chunks(IDS_A_MESSAGE).enumerate() {
             let rows = v1::Rows {
@@ -245,17 +237,17 @@ impl Session {
     ///
     /// # Errors
     /// When the engine is gone.
-    pub async fn begin_row(&mut self, id: u32, edge: &Edge) -> Result<PendingRow, Status> {
+    pub async fn begin_row(&mut self, id: u32) -> Result<PendingRow, SessionError> {
         let front = match &self.front {
             Some(_) => {
                 // The link is idle until the row is computed.
-                if edge.link.uplink().load().0 == 0
-                    && let Some(ping) = edge.choice.ping()
+                if self.client.link().uplink().load().0 == 0
+                    && let Some(ping) = self.client.choice().ping()
                 {
                     let bytes = self.stream.send(infer_request::Message::Ping(ping)).await?;
                     self.count(bytes);
                 }
-                Some(self.compute(&[id], edge).await?)
+                Some(self.compute(&[id]).await?)
             }
             None => None,
         };
@@ -266,7 +258,7 @@ impl Session {
     ///
     /// # Errors
     /// When the step fails, or why the stream has ended.
-    pub async fn send_row(&mut self, row: PendingRow, edge: &Edge) -> Result<(), Status> {
+    pub async fn send_row(&mut self, row: PendingRow) -> Result<(), SessionError> {
         let Some(pending) = row.front else {
             return self.prompt_ids(&[row.id]).await;
         };
@@ -277,10 +269,10 @@ impl Session {
             self.row = Some(SentRow {
                 codec,
                 frame: frame.bytes.len(),
-                alone: edge.link.uplink().load().0 == 0,
+                alone: self.client.link().uplink().load().0 == 0,
                 computed,
             });
-            self.send_frame(frame, codec, &[row.id], true, false, edge)
+            self.send_frame(frame, codec, &[row.id], true, false)
                 .await?;
         }
         Ok(())
@@ -291,7 +283,7 @@ impl Session {
     ///
     /// # Errors
     /// Why the stream has ended.
-    pub async fn end_early(&mut self) -> Result<(), Status> {
+    pub async fn end_early(&mut self) -> Result<(), SessionError> {
         self.epoch += 1;
         let truncate = v1::Truncate {
             epoch: self.epoch,
@@ -304,7 +296,7 @@ impl Session {
     ///
     /// # Errors
     /// Why the stream has ended.
-    pub async fn token(&mut self, edge: &Edge) -> Result<v1::Tokens, Status> {
+    pub async fn token(&mut self) -> Result<v1::Tokens, SessionError> {
         loop {
             match self.stream.receive().await? {
                 infer_response::Message::Tokens(tokens) if tokens.epoch == self.epoch => {
@@ -317,7 +309,8 @@ impl Session {
                     self.trace.token(link, &self.usage);
                     if let Some(row) = self.row.take().filter(|row| row.alone) {
                         let computed = row.computed + queue + compute;
-                        edge.choice
+                        self.client
+                            .choice()
                             .row_answered(row.codec, row.frame, link, computed);
                     }
                     return Ok(tokens);
@@ -327,24 +320,21 @@ impl Session {
         }
     }
 
-    async fn compute(&self, tokens: &[u32], edge: &Edge) -> Result<Computing, Status> {
+    async fn compute(&self, tokens: &[u32]) -> Result<Computing, SessionError> {
         let Some(front) = &self.front else {
-            return Err(engine_status(&EngineError::SessionGone));
+            return Err(EngineError::SessionGone.into());
         };
         let priority = match tokens.len() {
             1 => Priority::Decode,
             _ => Priority::Prefill,
         };
-        let frame_codec = self.codecs.written(edge.choice.step());
+        let frame_codec = self.codecs.written(self.client.choice().step());
         let step = FrontStep::Tokens {
             tokens: tokens.to_vec(),
             codec: frame_codec,
             frame_bytes: self.frame_bytes,
         };
-        let output = front
-            .submit(priority, step)
-            .await
-            .map_err(|e| engine_status(&e))?;
+        let output = front.submit(priority, step).await?;
         Ok(Computing {
             codec: frame_codec.codec,
             output,
@@ -355,13 +345,13 @@ impl Session {
         &mut self,
         pending: Computing,
         rows: usize,
-    ) -> Result<Completed<FrontOutput>, Status> {
+    ) -> Result<Completed<FrontOutput>, SessionError> {
         let stream = &mut self.stream;
         let result = tokio::select! {
             result = pending.output => result.unwrap_or(Err(EngineError::SessionGone)),
-            status = stream.failed() => return Err(status),
+            error = stream.failed() => return Err(error.into()),
         };
-        let completed = result.map_err(|e| engine_status(&e))?;
+        let completed = result?;
         self.usage.edge_compute += completed.compute;
         self.usage.encode += completed.output.encode;
         self.trace.chunk(rows, &completed);
@@ -382,9 +372,8 @@ impl Session {
         tokens: &[u32],
         wanted: bool,
         paced: bool,
-        edge: &Edge,
-    ) -> Result<(), Status> {
-        let values = frame.rows * edge.config.hidden;
+    ) -> Result<(), SessionError> {
+        let values = frame.rows * self.client.front().config.hidden;
         BITS_PER_VALUE
             .histogram(&[])
             .record(8.0 * frame.bytes.len() as f64 / values as f64);
@@ -414,11 +403,11 @@ impl Session {
         if !paced {
             return self.send(infer_request::Message::Rows(rows)).await;
         }
-        let acquired = edge.link.uplink().acquire(rows.frame.len());
+        let acquired = self.client.link().uplink().acquire(rows.frame.len());
         let stream = &mut self.stream;
         let permit = tokio::select! {
-            permit = acquired => permit.ok_or_else(|| engine_status(&EngineError::Stopped))?,
-            status = stream.failed() => return Err(status),
+            permit = acquired => permit.ok_or(EngineError::Stopped)?,
+            error = stream.failed() => return Err(error.into()),
         };
         self.last_sent = Instant::now();
         let bytes = self.stream.send_paced(rows, permit).await?;
@@ -436,7 +425,7 @@ impl Session {
         self.tokens.extend_from_slice(tokens);
     }
 
-    async fn send(&mut self, message: infer_request::Message) -> Result<(), Status> {
+    async fn send(&mut self, message: infer_request::Message) -> Result<(), SessionError> {
         self.last_sent = Instant::now();
         let bytes = self.stream.send(message).await?;
         self.count(bytes);
@@ -449,7 +438,7 @@ impl Session {
         self.usage.token_ids += bytes.token_ids;
     }
 
-    fn note(&mut self, message: &infer_response::Message) -> Result<(), Status> {
+    fn note(&mut self, message: &infer_response::Message) -> Result<(), SessionError> {
         match message {
             infer_response::Message::Draining(_) => self.draining = true,
             infer_response::Message::Granted(granted) => {
@@ -463,23 +452,17 @@ impl Session {
 
 /// How large frames may get in a session that was opened for `context` positions and frames of
 /// `frame_bytes`. Frames that were too large are refused by the cloud itself; later ones need not
-/// be. A shorter context is another one than the client was told of, and than the prompt was
-/// checked against: the cloud has changed since it described itself.
+/// be.
 fn granted_frame(
     granted: &v1::Granted,
     context: usize,
     frame_bytes: usize,
-) -> Result<usize, Status> {
+) -> Result<usize, CloudError> {
     if (granted.context as usize) < context {
-        let problem = format!(
-            "the cloud grants {} positions; it described itself with {context} or more",
-            granted.context
-        );
-        return Err(unavailable(
-            Reason::GrantedLess,
-            problem,
-            Some(Duration::ZERO),
-        ));
+        return Err(CloudError::GrantedLess {
+            granted: granted.context as usize,
+            context,
+        });
     }
     Ok(frame_bytes.min(granted.max_frame_bytes as usize))
 }
@@ -496,9 +479,10 @@ fn position(value: usize) -> u32 {
 }
 
 fn want(token: bool) -> i32 {
-    match token {
-        true => v1::Want::Token.into(),
-        false => v1::Want::Unspecified.into(),
+    if token {
+        v1::Want::Token.into()
+    } else {
+        v1::Want::Unspecified.into()
     }
 }
 
@@ -522,9 +506,10 @@ mod tests {
         };
         assert_eq!(granted_frame(&granted, 100, 1 << 18).unwrap(), 1 << 14);
         assert_eq!(granted_frame(&granted, 50, 1 << 12).unwrap(), 1 << 12);
-        let status = granted_frame(&granted, 101, 1 << 14).unwrap_err();
-        assert_eq!(status.code(), tonic::Code::Unavailable);
-        let reason = tandem_status::reason(&status);
-        assert_eq!(reason.as_deref(), Some("GRANTED_LESS"));
+        let error = granted_frame(&granted, 101, 1 << 14).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "the cloud grants 100 positions; it described itself with 101 or more"
+        );
     }
 }

@@ -4,12 +4,6 @@ use crate::metrics::SESSIONS;
 use crate::session::Session;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
-use tandem_shape::Reason;
-use tandem_status::resource_exhausted;
-use tonic::Status;
-
-/// How long a client refused for want of a session should wait.
-const RETRY_AFTER: Duration = Duration::from_secs(1);
 
 /// The sessions of an edge.
 #[derive(Debug)]
@@ -32,6 +26,14 @@ pub struct Turn<'a> {
     pool: &'a SessionPool,
 }
 
+/// As many answers run as may.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("all {max} sessions are running")]
+pub struct AllRunning {
+    /// The most.
+    pub max: usize,
+}
+
 impl SessionPool {
     /// A pool of at most `max` sessions, running ones included.
     pub fn new(max: usize, idle_ttl: Duration) -> Self {
@@ -45,15 +47,11 @@ impl SessionPool {
     /// The right to run an answer.
     ///
     /// # Errors
-    /// RESOURCE_EXHAUSTED when as many run as may.
-    pub fn turn(&self) -> Result<Turn<'_>, Status> {
+    /// As many run as may.
+    pub fn turn(&self) -> Result<Turn<'_>, AllRunning> {
         let mut state = self.lock();
         if state.running >= self.max {
-            return Err(resource_exhausted(
-                Reason::Sessions,
-                format!("all {} sessions are running", self.max),
-                Some(RETRY_AFTER),
-            ));
+            return Err(AllRunning { max: self.max });
         }
         state.running += 1;
         publish(&state);

@@ -1,0 +1,167 @@
+//! What all sessions of an edge share.
+
+use crate::codec_choice::CodecChoice;
+use crate::error::SessionError;
+use crate::link::Link;
+use crate::session::Session;
+use crate::session_codecs::SessionCodecs;
+use std::sync::Arc;
+use tandem_codec::Profile;
+use tandem_engine::{Engine, EngineSession, Front};
+use tandem_proto::v1;
+use tandem_shape::{Fingerprint, Identity, ModelConfig};
+use tandem_wire::PROTOCOL_VERSION;
+
+/// A client of the split API; clones share everything.
+#[derive(Debug, Clone)]
+pub struct SplitClient(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    front: FrontHalf,
+    link: Link,
+    choice: CodecChoice,
+    limits: SessionLimits,
+}
+
+/// The half of the model that runs here.
+#[derive(Debug)]
+pub struct FrontHalf {
+    /// The engine thread; `None` with split 0.
+    pub engine: Option<Engine<Front>>,
+    /// Layers that run here.
+    pub split: usize,
+    /// The model's shape.
+    pub config: ModelConfig,
+    /// Which weights it has.
+    pub identity: Identity,
+    /// Of the tokenizer.
+    pub tokenizer: Fingerprint,
+    /// What has been calibrated for the cut.
+    pub profile: Option<Arc<Profile>>,
+}
+
+/// How large things get.
+#[derive(Debug, Clone, Copy)]
+pub struct SessionLimits {
+    /// Tokens of a prompt computed at once.
+    pub chunk_rows: usize,
+    /// About how large a frame gets, in bytes.
+    pub frame_bytes: usize,
+    /// The most positions of a session; 0 for what the cloud grants.
+    pub context: usize,
+}
+
+impl SplitClient {
+    /// A client of the cloud at the other end of `link`, whose messages teach `choice` what the link is
+    /// like.
+    pub fn new(front: FrontHalf, link: Link, choice: CodecChoice, limits: SessionLimits) -> Self {
+        Self(Arc::new(Shared {
+            front,
+            link,
+            choice,
+            limits,
+        }))
+    }
+
+    /// The half of the model that runs here.
+    pub fn front(&self) -> &FrontHalf {
+        &self.0.front
+    }
+
+    /// The connection to the cloud.
+    pub fn link(&self) -> &Link {
+        &self.0.link
+    }
+
+    /// The codec of each step.
+    pub fn choice(&self) -> &CodecChoice {
+        &self.0.choice
+    }
+
+    /// How large things get.
+    pub fn limits(&self) -> SessionLimits {
+        self.0.limits
+    }
+
+    /// The most positions that a session may have, as far as is known without asking the cloud.
+    pub fn most_positions(&self) -> usize {
+        let most = self.front().config.max_context();
+        match (self.link().known(), self.limits().context) {
+            (Some(cloud), _) => self.context(&cloud),
+            (None, 0) => most,
+            (None, context) => context.min(most),
+        }
+    }
+
+    /// The most positions of a session, given what the cloud grants.
+    pub fn context(&self, cloud: &v1::DescribeBackResponse) -> usize {
+        let granted = cloud.max_context as usize;
+        let limit = granted.min(self.front().config.max_context());
+        match self.limits().context {
+            0 => limit,
+            context => context.min(limit),
+        }
+    }
+
+    /// Opens a session of at most `context` positions with a cloud that has described itself.
+    /// Does not wait for it.
+    ///
+    /// # Errors
+    /// When the front has no room.
+    pub async fn open(
+        &self,
+        context: usize,
+        cloud: &v1::DescribeBackResponse,
+    ) -> Result<Session, SessionError> {
+        let front: Option<EngineSession<Front>> = match &self.front().engine {
+            Some(engine) => Some(engine.open(context).await?),
+            None => None,
+        };
+        Ok(Session::open(self.clone(), front, context, cloud))
+    }
+
+    /// How rows may be written for a cloud. What takes the profile to read is written by it only
+    /// where the cloud has it or takes it from us.
+    pub(crate) fn session_codecs(&self, cloud: &v1::DescribeBackResponse) -> SessionCodecs {
+        let shared = self.front().profile.as_ref().is_some_and(|profile| {
+            let known = &cloud.profile_fingerprints;
+            cloud.accepts_profiles || known.iter().any(|k| *k == profile.fingerprint())
+        });
+        SessionCodecs::new(self.choice().codecs(), &cloud.codecs, shared)
+    }
+
+    /// The first message of a session.
+    pub(crate) fn open_message(
+        &self,
+        context: usize,
+        cloud: &v1::DescribeBackResponse,
+        codecs: &SessionCodecs,
+    ) -> v1::Open {
+        let front = self.front();
+        let profile = front.profile.as_ref().filter(|_| codecs.by_profile());
+        let fingerprint = profile.map(|p| p.fingerprint().to_vec());
+        let known = fingerprint
+            .as_ref()
+            .is_some_and(|f| cloud.profile_fingerprints.contains(f));
+        v1::Open {
+            versions: Some(v1::VersionRange {
+                min: PROTOCOL_VERSION,
+                max: PROTOCOL_VERSION,
+            }),
+            features: Vec::new(),
+            weights_fingerprint: tandem_wire::bytes(front.identity.weights()),
+            files_fingerprint: tandem_wire::bytes(front.identity.files()),
+            tokenizer_fingerprint: front.tokenizer.0.to_vec(),
+            split: u32::try_from(front.split).unwrap_or(u32::MAX),
+            codecs: codecs.names(),
+            session_id: rand::random::<[u8; 16]>().to_vec(),
+            context: u32::try_from(context).unwrap_or(u32::MAX),
+            profile_fingerprint: fingerprint.unwrap_or_default(),
+            profile: match profile {
+                Some(profile) if !known => profile.to_bytes(),
+                _ => Vec::new(),
+            },
+        }
+    }
+}

@@ -1,0 +1,35 @@
+//! An edge's side of the split API: sessions with a cloud that runs the back layers. It knows neither text
+//! nor who asks for answers.
+//!
+//! A [`SplitClient`] has what all sessions share: the front that runs here, the [`Link`] to the cloud and the
+//! [`CodecChoice`]. A [`Session`] keeps both halves in step over its [`stream`], the [`uplink`] decides when a
+//! frame may go, and the codec of each step is what [`adaptation`] makes of what [`link_estimate`] learns.
+//! The [`SessionPool`] keeps sessions between the turns of a conversation, and [`fit`] says whether a cloud
+//! fits this edge. What goes wrong is a [`SessionError`], which says itself whether it may be [tried
+//! again](Retry).
+
+pub mod adaptation;
+mod client;
+mod codec_choice;
+mod error;
+pub mod fit;
+mod link;
+pub mod link_estimate;
+pub mod metrics;
+mod pool;
+mod prompt_trace;
+mod session;
+mod session_codecs;
+mod stream;
+pub mod uplink;
+mod usage;
+
+pub use client::{FrontHalf, SessionLimits, SplitClient};
+pub use codec_choice::CodecChoice;
+pub use error::{CloudError, CloudStatus, Retry, SessionError};
+pub use link::{CloudClient, FIRST_RETRY, LAST_RETRY, Link, LinkConfig, LinkError};
+pub use pool::{AllRunning, SessionPool, Turn};
+pub use prompt_trace::PromptTrace;
+pub use session::{PendingRow, Session};
+pub use session_codecs::SessionCodecs;
+pub use usage::{CodecUsage, Usage};

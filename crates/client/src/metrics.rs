@@ -1,0 +1,124 @@
+//! What sessions count. The names are an edge's, whose catalogue has them too.
+
+use tandem_telemetry::metrics::{COUNTS, INTER_TOKEN_SECONDS, Kind, Label, Metric, Unit};
+
+const DIRECTION_AND_KIND: &[Label] = &[
+    Label {
+        name: "direction",
+        values: &["up", "down"],
+    },
+    Label {
+        name: "kind",
+        values: &["frame", "token_ids", "tokens", "control"],
+    },
+];
+const PHASE: &[Label] = &[Label {
+    name: "phase",
+    values: &["prefill", "decode"],
+}];
+const CODECS: &[&str] = &["f32", "bf16", "int8", "high", "tabq", "balanced", "economy"];
+
+/// Front layers.
+pub const FRONT_STEP: Metric = Metric {
+    name: "tandem_edge_step_seconds",
+    kind: Kind::Histogram(INTER_TOKEN_SECONDS),
+    unit: Unit::Seconds,
+    labels: PHASE,
+    help: "Front layers and encoding of one step.",
+};
+/// Encoding.
+pub const ENCODE: Metric = Metric {
+    name: "tandem_edge_encode_seconds",
+    kind: Kind::Histogram(INTER_TOKEN_SECONDS),
+    unit: Unit::Seconds,
+    labels: PHASE,
+    help: "Encoding the rows of one step.",
+};
+/// Outliers.
+pub const OUTLIERS: Metric = Metric {
+    name: "tandem_edge_outlier_fraction",
+    kind: Kind::Histogram(&[
+        0.0, 0.000_1, 0.000_3, 0.001, 0.003, 0.01, 0.02, 0.03, 0.05, 0.1, 0.3, 1.0,
+    ]),
+    unit: Unit::Count,
+    labels: &[],
+    help: "The share of a frame's values that were written apart from the others.",
+};
+/// The link.
+pub const LINK: Metric = Metric {
+    name: "tandem_edge_link_seconds",
+    kind: Kind::Histogram(INTER_TOKEN_SECONDS),
+    unit: Unit::Seconds,
+    labels: &[],
+    help: "From sending a row to its token, less what the cloud says it queued and computed.",
+};
+/// Rows a message.
+pub const ROWS: Metric = Metric {
+    name: "tandem_edge_rows",
+    kind: Kind::Histogram(COUNTS),
+    unit: Unit::Count,
+    labels: PHASE,
+    help: "Rows of one message.",
+};
+/// Bits a value.
+pub const BITS_PER_VALUE: Metric = Metric {
+    name: "tandem_edge_bits_per_value",
+    kind: Kind::Histogram(&[
+        2.0, 3.0, 4.0, 4.5, 5.0, 5.5, 6.0, 7.0, 8.0, 9.0, 12.0, 16.0, 20.0, 32.0, 40.0,
+    ]),
+    unit: Unit::Count,
+    labels: &[],
+    help: "Frame bits a hidden value, of one frame.",
+};
+/// Wire bytes.
+pub const WIRE_BYTES: Metric = Metric {
+    name: "tandem_edge_wire_bytes_total",
+    kind: Kind::Counter,
+    unit: Unit::Bytes,
+    labels: DIRECTION_AND_KIND,
+    help: "gRPC message bytes to and from the cloud with their prefix, before HTTP/2 and TLS.",
+};
+/// Sessions.
+pub const SESSIONS: Metric = Metric {
+    name: "tandem_edge_sessions",
+    kind: Kind::Gauge,
+    unit: Unit::Count,
+    labels: &[Label {
+        name: "state",
+        values: &["running", "idle"],
+    }],
+    help: "Answers being made, and conversations kept for their next turn.",
+};
+/// Changes of codec.
+pub const CODEC_SWITCHES: Metric = Metric {
+    name: "tandem_edge_codec_switches_total",
+    kind: Kind::Counter,
+    unit: Unit::Count,
+    labels: &[
+        Label {
+            name: "from",
+            values: CODECS,
+        },
+        Label {
+            name: "to",
+            values: CODECS,
+        },
+    ],
+    help: "Changes of codec because of the link, where `adapt.floor` allows them.",
+};
+/// The link's round trip.
+pub const LINK_ROUND_TRIP: Metric = Metric {
+    name: "tandem_edge_link_round_trip_seconds",
+    kind: Kind::Gauge,
+    unit: Unit::Seconds,
+    labels: &[],
+    help: "The round trip by the last pings; 0 without `adapt.floor`.",
+};
+/// The link's rate.
+pub const LINK_RATE: Metric = Metric {
+    name: "tandem_edge_link_rate_bytes_per_second",
+    kind: Kind::Gauge,
+    unit: Unit::Count,
+    labels: &[],
+    help: "What the link carries up, or at least carries where rows are too small to tell; 0 without `adapt.floor`.",
+};
