@@ -4,7 +4,7 @@ usage: scripts/dashboard.py [--check]
   --check  writes nothing, and fails where the file is not what it would write
 
 A new metric joins with one line: a panel in its row. Its description comes from the table of
-docs/operations.md, and scripts/test-observability holds both against each other.
+docs/reference.md, and scripts/test-observability holds both against each other.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
 FILE = ROOT / "charts" / "tandem" / "files" / "dashboards" / "tandem.json"
-OPERATIONS = ROOT / "docs" / "operations.md"
+REFERENCE = ROOT / "docs" / "reference.md"
 
 # Every selector has these, so that the dashboard's variables act on every panel.
 PLACE = 'namespace=~"$namespace",job=~"$job",instance=~"$instance"'
@@ -254,9 +254,9 @@ def metrics(text: str) -> set[str]:
 
 
 def documented() -> dict[str, str]:
-    """Every metric of docs/operations.md with its sentence."""
+    """Every metric of docs/reference.md with its sentence."""
     row = re.compile(r"^\| `(tandem_\w+)` \| \w+ \| [^|]* \| (.*) \|$", re.MULTILINE)
-    return dict(row.findall(OPERATIONS.read_text()))
+    return dict(row.findall(REFERENCE.read_text()))
 
 
 def dashboard() -> dict[str, Any]:

@@ -1,4 +1,4 @@
-//! Everything cloud-service counts. docs/operations.md has the same table, and a test holds both
+//! Everything cloud-service counts. docs/reference.md has the same table, and a test holds both
 //! equal.
 
 use tandem_server::collector::TraceMetrics;

@@ -1,14 +1,14 @@
-//! docs/operations.md lists what cloud-service counts.
+//! docs/reference.md lists what cloud-service counts.
 
 use cloud_service::metrics::CATALOGUE;
 use tandem_telemetry::metrics::{DocumentedMetric, documented_metrics, markdown_table, problems};
 
 const PREFIX: &str = "tandem_cloud_";
-const OPERATIONS: &str = include_str!("../../docs/operations.md");
+const REFERENCE: &str = include_str!("../../docs/reference.md");
 
 #[test]
 fn the_documentation_has_every_metric_as_the_catalogue_has_it() {
-    let documented: Vec<DocumentedMetric> = documented_metrics(OPERATIONS)
+    let documented: Vec<DocumentedMetric> = documented_metrics(REFERENCE)
         .into_iter()
         .filter(|metric| metric.name.starts_with(PREFIX))
         .collect();
@@ -16,7 +16,7 @@ fn the_documentation_has_every_metric_as_the_catalogue_has_it() {
     assert_eq!(
         documented,
         catalogue,
-        "docs/operations.md must have\n{}",
+        "docs/reference.md must have\n{}",
         markdown_table(CATALOGUE)
     );
 }

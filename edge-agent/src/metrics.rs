@@ -1,4 +1,4 @@
-//! Everything edge-agent counts. docs/operations.md has the same table, and a test holds both
+//! Everything edge-agent counts. docs/reference.md has the same table, and a test holds both
 //! equal.
 
 use tandem_client::metrics::{

@@ -11,7 +11,8 @@ import yaml
 ROOT = Path(__file__).resolve().parents[2]
 RULES = sorted((ROOT / "charts" / "tandem" / "files" / "rules").glob("*.yaml"))
 ALERT_TESTS = sorted((Path(__file__).parent / "alerts").glob("*.yaml"))
-OPERATIONS = ROOT / "docs" / "operations.md"
+REFERENCE = ROOT / "docs" / "reference.md"
+RUNBOOK = ROOT / "docs" / "runbook.md"
 
 
 def rules() -> list[dict[str, Any]]:
@@ -24,12 +25,12 @@ def alerts() -> list[dict[str, Any]]:
 
 
 def documented_labels() -> dict[str, set[str]]:
-    """Every metric of docs/operations.md with its labels, and with those that a scrape adds."""
+    """Every metric of docs/reference.md with its labels, and with those that a scrape adds."""
     row = re.compile(r"^\| `(tandem_\w+)` \| (\w+) \| ([^|]*) \|", re.MULTILINE)
     added = {"namespace", "job", "instance"}
     return {
         name: added | set(re.findall(r"`(\w+)`", labels)) | ({"le"} if kind == "histogram" else set())
-        for name, kind, labels in row.findall(OPERATIONS.read_text())
+        for name, kind, labels in row.findall(REFERENCE.read_text())
     }
 
 

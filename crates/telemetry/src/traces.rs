@@ -1,5 +1,5 @@
 //! Distributed traces: one for each request, from its caller through the edge to the cloud, sent to a
-//! collector as OTLP over gRPC. docs/operations.md says what is in them.
+//! collector as OTLP over gRPC. docs/reference.md says what is in them.
 //!
 //! [`context`](TraceContext) reads what a caller says of its trace; a [`Span`] is a piece of work with
 //! a beginning and an end; [`Traces::start`] starts the exporter, and [`Traces::flush`] ends it. Nothing is

@@ -1,8 +1,8 @@
 //! Upper bounds of what precision costs a model on which nobody has measured it.
 //!
 //! Every number is nats of mean Kullback-Leibler divergence from the model in f32: what a codec promises, or
-//! twice the worst that was measured for a type, so that a plan made from bounds is a cautious one. docs/results.md has
-//! the measurements: "What a layer costs alone" for weights, "Keys and values", "The codec".
+//! twice the worst that was measured for a type, so that a plan made from bounds is a cautious one. docs/measurements
+//! has the figures: precision.md ("What a layer costs alone"), keys-and-values.md, codec.md.
 //!
 //! | type | measured | bound |
 //! | --- | --- | --- |
@@ -14,7 +14,7 @@
 //! | keys and values `int8` | 3.3e-4 of 15 layers, perplexity +0.1% of 30 | 7e-5 a layer |
 //! | keys and values `int4` | 3.8e-2 of 15 layers, the error of the measurement included | 5e-3 a layer |
 //! | keys and values `bf16` | as `int8`, whose perplexity rises more | 7e-5 a layer |
-//! | rows in `high`, `tabq`, `balanced`, `economy` | 1.9e-4, 1.6e-4, 7.4e-4, 5.8e-3 uncalibrated | what they promise with or without a profile: 2.2e-4, 9e-4, 9e-4, 7e-3 |
+//! | rows in `high`, `tabq`, `balanced`, `economy` | 2.2e-4, 1.6e-4, 8.9e-4, 6.7e-3 uncalibrated | what they promise with or without a profile: 2.2e-4, 9e-4, 9e-4, 7e-3 |
 //! | rows in `int8` | top-1 agreement of 92.7% published for Qwen2.5-0.5B, about 1.6e-2 | 3.2e-2 |
 //! | rows in `bf16` | top-1 agreement of 99.7%, about 2e-5 | 4e-5 |
 

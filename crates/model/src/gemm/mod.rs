@@ -3,7 +3,7 @@
 //! A decode step reads every weight once, so it cannot be faster than memory; a prefill multiplies
 //! every weight with every row, so it cannot be faster than the fused multiply-adds of the
 //! processor. libtorch leaves f32 products to MKL, which on an AMD processor comes close to
-//! neither. `docs/results.md` has the figures of both.
+//! neither. `docs/measurements/llama-cpp.md` has the figures of both.
 //!
 //! Here the weights are packed once, when they are loaded, and every product reads them front to
 //! back (see [`Panels`]). Each output is one sum, in the order of its inputs, whatever the number

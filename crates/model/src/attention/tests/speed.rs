@@ -1,4 +1,4 @@
-//! Times of one layer's attention in the default model's shape, for `docs/results.md`.
+//! Times of one layer's attention in the default model's shape, for `docs/measurements/keys-and-values.md`.
 
 use super::Case;
 use std::time::Instant;

@@ -1,4 +1,4 @@
-//! Times of the products of one step in the default model's shapes, for `docs/results.md`.
+//! Times of the products of one step in the default model's shapes, for `docs/measurements/precision.md`.
 
 use crate::gemm::{Kernel, Panels};
 use crate::quantise::coded_row::Form;
