@@ -196,7 +196,7 @@ ROWS: list[tuple[str, list[Panel]]] = [
             Panel("Between tokens", "s", quantiles(CLOUD + "inter_token_latency_seconds")),
             Panel("Queue, a step", "s", quantiles(CLOUD + "queue_seconds", "phase")),
             Panel("Back layers, a step", "s", quantiles(CLOUD + "step_seconds", "phase")),
-            Panel("Decoding, a step", "s", quantiles(CLOUD + "decode_seconds", "phase")),
+            Panel("Reading frames, a step", "s", quantiles(CLOUD + "frame_read_seconds", "phase")),
             Panel("Rows a message", "none", quantiles(CLOUD + "rows", "phase")),
         ],
     ),

@@ -1,5 +1,5 @@
 //! The trace of an answer as the cloud makes it: the span `infer` from the `Run` to the last token. In
-//! it, for each step of the prompt, `queue`, `decode frames` and `back`; and `decode` for the tokens
+//! it, for each step of the prompt, `queue`, `read frames` and `back`; and `decode` for the tokens
 //! behind the first, whose steps are summed: a span for each would cost more than it tells.
 
 use std::time::{Duration, Instant};
@@ -52,7 +52,7 @@ impl AnswerTrace {
         if !self.span.is_recording() {
             return;
         }
-        let frames = completed.output.decode;
+        let frames = completed.output.frames;
         let back = completed.compute.saturating_sub(frames);
         match self.tokens {
             0 => self.prompt.add(completed.queue, frames, back),
@@ -69,7 +69,7 @@ impl AnswerTrace {
         let span = &self.span;
         span.step("queue", queued, completed.queue, &[]);
         if !frames.is_zero() {
-            span.step("decode frames", start, frames, &[]);
+            span.step("read frames", start, frames, &[]);
         }
         let rows = [("tandem.rows", rows.into())];
         span.step("back", start + frames, back, &rows);
@@ -133,7 +133,7 @@ impl Sums {
     fn attributes(&self) -> [(&'static str, Value); 3] {
         [
             ("tandem.queue_seconds", self.queue.into()),
-            ("tandem.decode_frames_seconds", self.frames.into()),
+            ("tandem.read_frames_seconds", self.frames.into()),
             ("tandem.back_seconds", self.back.into()),
         ]
     }

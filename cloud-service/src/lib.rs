@@ -16,7 +16,7 @@ pub mod config;
 pub mod intake;
 pub mod metrics;
 pub mod open;
-pub mod record;
 pub mod serve;
 pub mod service;
+pub mod session_metrics;
 pub mod stream;

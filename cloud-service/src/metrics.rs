@@ -83,13 +83,19 @@ pub const COMPUTE: Metric = Metric {
     labels: PHASE,
     help: "Back layers, head and sampling of one step.",
 };
-/// Decoding.
-pub const DECODE: Metric = Metric {
-    name: "tandem_cloud_decode_seconds",
+/// Frames to rows.
+pub const FRAME_READ: Metric = Metric {
+    name: "tandem_cloud_frame_read_seconds",
     kind: Kind::Histogram(INTER_TOKEN_SECONDS),
     unit: Unit::Seconds,
     labels: PHASE,
-    help: "Decoding the frames of one step.",
+    help: "Reading the rows of one step out of their frames.",
+};
+/// The same under the name it had when `decode` meant two things.
+pub const FRAME_READ_OLD: Metric = Metric {
+    name: "tandem_cloud_decode_seconds",
+    help: "The old name of `tandem_cloud_frame_read_seconds`, for one release.",
+    ..FRAME_READ
 };
 /// Rows a message.
 pub const ROWS: Metric = Metric {
@@ -295,7 +301,8 @@ pub const CATALOGUE: &[Metric] = &[
     INTER_TOKEN_LATENCY,
     QUEUE,
     COMPUTE,
-    DECODE,
+    FRAME_READ,
+    FRAME_READ_OLD,
     ROWS,
     WIRE_BYTES,
     GENERATION_TOKENS,

@@ -3,7 +3,7 @@
 use crate::back_profile;
 use crate::cloud::Cloud;
 use crate::metrics::{KV_BUDGET_BYTES, KV_BYTES};
-use crate::record::Record;
+use crate::session_metrics::SessionMetrics;
 use crate::stream;
 use std::sync::Arc;
 use tandem_proto::v1;
@@ -40,7 +40,9 @@ impl SplitService for Split {
             return Err(stream::draining());
         };
         let profile = back_profile::profile(&self.0).await;
-        profile.map(Response::new).inspect_err(Record::failure)
+        profile
+            .map(Response::new)
+            .inspect_err(SessionMetrics::failure)
     }
 
     /// Returns the stream before it reads: a client waits for the response's headers before it
@@ -52,7 +54,7 @@ impl SplitService for Split {
         let cloud = Arc::clone(&self.0);
         let Ok(work) = cloud.drain.work() else {
             let status = stream::draining();
-            Record::failure(&status);
+            SessionMetrics::failure(&status);
             return Err(status);
         };
         let (out, outbound) = mpsc::channel(OUTBOUND_MESSAGES);
@@ -68,7 +70,7 @@ impl SplitService for Split {
                 () = stream::serve(cloud, peer, inbound, out) => {}
                 () = closing => {
                     let status = stream::draining();
-                    Record::failure(&status);
+                    SessionMetrics::failure(&status);
                     let _ = cut_off.try_send(Err(status));
                 }
             }

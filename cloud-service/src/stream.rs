@@ -10,7 +10,7 @@ use crate::cloud::Cloud;
 use crate::intake::CheckedRows;
 use crate::metrics::SESSIONS_EVICTED;
 use crate::open::Opening;
-use crate::record::Record;
+use crate::session_metrics::SessionMetrics;
 use futures_util::StreamExt as _;
 use futures_util::stream::FuturesOrdered;
 use std::future::Future;
@@ -62,7 +62,7 @@ pub async fn serve(
 ) {
     let ended = run(&cloud, &peer, &mut inbound, &out).await;
     if let Err(status) = ended {
-        Record::failure(&status);
+        SessionMetrics::failure(&status);
         tracing::debug!(%peer, code = ?status.code(), message = status.message(), "stream ended");
         let _ = out.send(Err(status)).await;
     }
@@ -89,7 +89,7 @@ async fn run(
     let Some(request) = first? else {
         return Ok(());
     };
-    Record::received(&request);
+    SessionMetrics::received(&request);
     let Some(infer_request::Message::Open(open)) = request.message else {
         return Err(bad_request(
             Reason::NotOpen,
@@ -114,7 +114,7 @@ async fn run(
         ledger: Ledger::new(opening.context),
         pending: FuturesOrdered::new(),
         pending_bytes: 0,
-        record: Record::default(),
+        metrics: SessionMetrics::default(),
         trace: AnswerTrace::default(),
         running: false,
         engine,
@@ -135,7 +135,7 @@ struct Session<'a> {
     pending: FuturesOrdered<Pin<Box<dyn Future<Output = StepResult> + Send>>>,
     /// Of the frames of pending steps.
     pending_bytes: usize,
-    record: Record,
+    metrics: SessionMetrics,
     /// Of the running answer.
     trace: AnswerTrace,
     /// An answer has been asked for, and has not ended.
@@ -176,7 +176,7 @@ impl Session<'_> {
                     let Some(request) = message.map_err(edge_gone)? else {
                         return Ok(());
                     };
-                    Record::received(&request);
+                    SessionMetrics::received(&request);
                     match request.message {
                         Some(infer_request::Message::Close(_)) => return Ok(()),
                         Some(message) => self.accept(message).await?,
@@ -265,7 +265,7 @@ impl Session<'_> {
             return Err(bad_request(Reason::Run, [("run", problem)]));
         }
         self.running = true;
-        self.record.begin_run();
+        self.metrics.begin_run();
         self.trace = AnswerTrace::begin(&run, self.split);
         let request = RunRequest {
             parameters,
@@ -283,7 +283,7 @@ impl Session<'_> {
 
     async fn rows(&mut self, rows: v1::Rows) -> Result<(), Status> {
         let rows = CheckedRows::check(rows, self.split, self.context, self.cloud)?;
-        self.record.rows(&rows);
+        self.metrics.rows(&rows);
         let (count, want) = (rows.step.count, rows.want);
         match self.running {
             true => self.place.answers(),
@@ -316,7 +316,7 @@ impl Session<'_> {
         if want && count == 1 {
             return Ok(());
         }
-        let (queue_micros, compute_micros) = self.record.take_durations();
+        let (queue_micros, compute_micros) = self.metrics.take_durations();
         self.send(infer_response::Message::Progress(v1::Progress {
             epoch: rows.epoch,
             received: u32::try_from(self.ledger.received()).unwrap_or(u32::MAX),
@@ -370,13 +370,13 @@ impl Session<'_> {
             return Ok(());
         };
         self.pending_bytes -= bytes;
-        let decode = completed.output.decode;
+        let frames = completed.output.frames;
         // A prompt's rows wait for those before them, which is no sign of others.
         if rows == 1 {
             self.cloud.waits.note(completed.queue);
         }
-        self.record
-            .step(rows, completed.queue, completed.compute, decode);
+        self.metrics
+            .step(rows, completed.queue, completed.compute, frames);
         if epoch == self.ledger.epoch() {
             self.trace.step(rows, &completed);
         }
@@ -384,7 +384,7 @@ impl Session<'_> {
             return Ok(());
         };
         let current = self.ledger.sampled(epoch, token.clone());
-        self.record.token(&token);
+        self.metrics.token(&token);
         if current {
             self.trace.token(&token);
         }
@@ -395,7 +395,7 @@ impl Session<'_> {
     }
 
     async fn send_token(&mut self, epoch: u32, token: RunToken) -> Result<(), Status> {
-        let (queue_micros, compute_micros) = self.record.take_durations();
+        let (queue_micros, compute_micros) = self.metrics.take_durations();
         self.send(infer_response::Message::Tokens(v1::Tokens {
             epoch,
             position: u32::try_from(token.position).unwrap_or(u32::MAX),
@@ -422,7 +422,7 @@ impl Session<'_> {
         let response = v1::InferResponse {
             message: Some(message),
         };
-        Record::sent(&response);
+        SessionMetrics::sent(&response);
         self.out
             .send(Ok(response))
             .await

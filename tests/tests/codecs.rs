@@ -53,7 +53,7 @@ async fn every_codec_answers_in_fewer_bits() {
         assert_eq!(answer.ids[..same], exact.ids[..same], "{codec}");
     }
     let metrics = cloud.metrics().await.unwrap();
-    assert!(metrics.sum("tandem_cloud_decode_seconds_count") > 0.0);
+    assert!(metrics.sum("tandem_cloud_frame_read_seconds_count") > 0.0);
 }
 
 #[tokio::test]

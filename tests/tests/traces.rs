@@ -127,7 +127,7 @@ async fn a_request_is_one_trace_from_its_client_to_the_cloud() {
     assert_eq!(infer.attribute("gen_ai.usage.output_tokens").unwrap(), "8");
     let back: Vec<&Exported> = spans.iter().filter(|e| e.span.name == "back").collect();
     assert!(!back.is_empty());
-    for name in ["queue", "decode frames", "back"] {
+    for name in ["queue", "read frames", "back"] {
         let steps = spans.iter().filter(|e| e.span.name == name);
         let steps: Vec<&Exported> = steps.collect();
         assert_eq!(steps.len(), back.len(), "{name}");

@@ -34,8 +34,8 @@ pub struct BackSession {
     history: TokenHistory,
     run: Option<Run>,
     decoders: FrameDecoders,
-    /// How long the frames of the step under way took to decode.
-    decode: Duration,
+    /// How long reading the frames of the step under way took.
+    frames: Duration,
     _reservation: Reservation,
 }
 
@@ -95,8 +95,8 @@ pub enum RowsInput {
 pub struct BackOutput {
     /// The token, where one was wanted.
     pub token: Option<RunToken>,
-    /// How long decoding its frames took.
-    pub decode: Duration,
+    /// How long reading its frames took.
+    pub frames: Duration,
 }
 
 impl Back {
@@ -146,7 +146,7 @@ impl Back {
             history: TokenHistory::new(),
             run: None,
             decoders: FrameDecoders::new(open.profile),
-            decode: Duration::ZERO,
+            frames: Duration::ZERO,
             _reservation: reservation,
         })
     }
@@ -165,7 +165,7 @@ impl Back {
         let hidden = match input {
             RowsInput::Tokens(tokens) => self.segment.embed(&tokens[skip.min(tokens.len())..])?,
             RowsInput::Frames(frames) => {
-                self.decode(session, &mut frames.clone(), (usize::MAX, skip))?
+                self.read_frames(session, &mut frames.clone(), (usize::MAX, skip))?
             }
         };
         Ok(self.segment.forward(hidden, &mut session.cache)?)
@@ -180,7 +180,7 @@ impl Back {
     }
 
     /// Takes the next `rows` rows off `frames`, and leaves the first `skip` of them out.
-    fn decode(
+    fn read_frames(
         &self,
         session: &mut BackSession,
         frames: &mut Vec<Bytes>,
@@ -194,7 +194,7 @@ impl Back {
         };
         let position = session.cache.len().saturating_sub(skip);
         let mut values = session.decoders.take_rows(frames, rows, position, limits)?;
-        session.decode += began.elapsed();
+        session.frames += began.elapsed();
         values.drain(..(skip * hidden).min(values.len()));
         Ok(values)
     }
@@ -223,7 +223,7 @@ impl Back {
             RowsInput::Frames(frames) => {
                 let known = part.min(step.token_ids.len());
                 let ids = step.token_ids.drain(..known).collect();
-                (self.decode(session, frames, (part, skip))?, ids)
+                (self.read_frames(session, frames, (part, skip))?, ids)
             }
         };
         // All rows of a part may be known already.
@@ -241,11 +241,11 @@ impl Back {
         if part < input {
             return Ok(None);
         }
-        let decode = std::mem::take(&mut session.decode);
+        let frames = std::mem::take(&mut session.frames);
         let (true, Some(residual)) = (step.want, residual) else {
             return Ok(Some(BackOutput {
                 token: None,
-                decode,
+                frames,
             }));
         };
         let token = self.sample(session, &residual);
@@ -255,7 +255,7 @@ impl Back {
         }
         Ok(Some(BackOutput {
             token: Some(token?),
-            decode,
+            frames,
         }))
     }
 

@@ -5,7 +5,7 @@
 //! calls it. Sessions take turns there; a step that panics loses its session and nothing else.
 
 use crate::error::EngineError;
-use crate::scheduler::{Priority, Scheduler, SessionKey};
+use crate::scheduler::{Priority, Scheduler, SessionNumber};
 use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -98,10 +98,10 @@ struct Job<H: Half> {
 enum Request<H: Half> {
     Open(
         H::Open,
-        SessionKey,
+        SessionNumber,
         oneshot::Sender<Result<(), EngineError>>,
     ),
-    Step(SessionKey, Priority, Job<H>),
+    Step(SessionNumber, Priority, Job<H>),
     /// Look at the list of closed sessions.
     Wake,
 }
@@ -115,7 +115,7 @@ struct Shared<H: Half> {
     requests: mpsc::Sender<Request<H>>,
     /// Closing must not wait and must not fail, hence a list beside the channel. It holds at most
     /// one entry a session.
-    closed: Mutex<Vec<SessionKey>>,
+    closed: Mutex<Vec<SessionNumber>>,
     next_key: AtomicU64,
 }
 
@@ -179,7 +179,7 @@ impl<H: Half> Engine<H> {
     /// # Errors
     /// Those of [`Half::open`], and `Stopped`.
     pub async fn open(&self, open: H::Open) -> Result<EngineSession<H>, EngineError> {
-        let key = SessionKey(self.shared.next_key.fetch_add(1, Ordering::Relaxed));
+        let key = SessionNumber(self.shared.next_key.fetch_add(1, Ordering::Relaxed));
         let session = EngineSession {
             engine: self.clone(),
             key,
@@ -217,7 +217,7 @@ pub enum StartError<E> {
 #[derive(Debug)]
 pub struct EngineSession<H: Half> {
     engine: Engine<H>,
-    key: SessionKey,
+    key: SessionNumber,
 }
 
 impl<H: Half> EngineSession<H> {
@@ -276,7 +276,7 @@ impl<H: Half> Drop for EngineSession<H> {
 /// The thread's own side.
 struct EngineLoop<H: Half> {
     half: H,
-    sessions: HashMap<SessionKey, H::Session>,
+    sessions: HashMap<SessionNumber, H::Session>,
     scheduler: Scheduler<Job<H>>,
 }
 
@@ -336,7 +336,7 @@ impl<H: Half> EngineLoop<H> {
         }
     }
 
-    fn step(&mut self, key: SessionKey, mut job: Job<H>) {
+    fn step(&mut self, key: SessionNumber, mut job: Job<H>) {
         let part_begun = Instant::now();
         let start = *job.begun.get_or_insert(part_begun);
         let result = match self.sessions.get_mut(&key) {

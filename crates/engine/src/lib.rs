@@ -37,5 +37,5 @@ pub use ledger::{Ledger, LedgerError, RowsVerdict};
 pub use model_files::{Compute, ModelFiles, OpenError, PackagePlan};
 pub use profiles::{Profiles, ProfilesError};
 pub use run::{FinishReason, RunRequest, RunToken};
-pub use scheduler::{Priority, SessionKey};
+pub use scheduler::{Priority, SessionNumber};
 pub use step_timer::{StepTime, TimedSteps, time_back, time_front, time_head};

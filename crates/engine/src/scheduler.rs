@@ -5,7 +5,7 @@ use std::collections::{HashMap, VecDeque};
 
 /// Names a session on its engine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct SessionKey(pub(crate) u64);
+pub struct SessionNumber(pub(crate) u64);
 
 /// What kind of step waits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -23,9 +23,9 @@ const DECODES_BEFORE_A_PREFILL: u32 = 16;
 /// Queues of steps by session.
 #[derive(Debug)]
 pub(crate) struct Scheduler<J> {
-    queues: HashMap<SessionKey, VecDeque<(Priority, J)>>,
-    decode: VecDeque<SessionKey>,
-    prefill: VecDeque<SessionKey>,
+    queues: HashMap<SessionNumber, VecDeque<(Priority, J)>>,
+    decode: VecDeque<SessionNumber>,
+    prefill: VecDeque<SessionNumber>,
     decodes_in_a_row: u32,
 }
 
@@ -40,7 +40,7 @@ impl<J> Scheduler<J> {
     }
 
     /// Queues a step behind the session's others.
-    pub(crate) fn push(&mut self, session: SessionKey, priority: Priority, job: J) {
+    pub(crate) fn push(&mut self, session: SessionNumber, priority: Priority, job: J) {
         let queue = self.queues.entry(session).or_default();
         queue.push_back((priority, job));
         if queue.len() == 1 {
@@ -53,7 +53,7 @@ impl<J> Scheduler<J> {
     pub(crate) fn pop(
         &mut self,
         mut absorb: impl FnMut(&mut J, J) -> Option<J>,
-    ) -> Option<(SessionKey, J)> {
+    ) -> Option<(SessionNumber, J)> {
         let session = self.next_session()?;
         let queue = self.queues.get_mut(&session)?;
         let (priority, mut job) = queue.pop_front()?;
@@ -75,7 +75,7 @@ impl<J> Scheduler<J> {
     }
 
     /// Puts what is left of a popped prefill before the session's other steps, behind what others wait for.
-    pub(crate) fn resume(&mut self, session: SessionKey, job: J) {
+    pub(crate) fn resume(&mut self, session: SessionNumber, job: J) {
         self.unready(session);
         let queue = self.queues.entry(session).or_default();
         queue.push_front((Priority::Prefill, job));
@@ -83,25 +83,25 @@ impl<J> Scheduler<J> {
     }
 
     /// Forgets a session and its waiting steps.
-    pub(crate) fn remove(&mut self, session: SessionKey) {
+    pub(crate) fn remove(&mut self, session: SessionNumber) {
         if self.queues.remove(&session).is_some() {
             self.unready(session);
         }
     }
 
-    fn unready(&mut self, session: SessionKey) {
+    fn unready(&mut self, session: SessionNumber) {
         self.decode.retain(|&s| s != session);
         self.prefill.retain(|&s| s != session);
     }
 
-    fn ready(&mut self, session: SessionKey, priority: Priority) {
+    fn ready(&mut self, session: SessionNumber, priority: Priority) {
         match priority {
             Priority::Decode => self.decode.push_back(session),
             Priority::Prefill => self.prefill.push_back(session),
         }
     }
 
-    fn next_session(&mut self) -> Option<SessionKey> {
+    fn next_session(&mut self) -> Option<SessionNumber> {
         let turn_of_prefill = self.decodes_in_a_row >= DECODES_BEFORE_A_PREFILL;
         if let Some(session) = match turn_of_prefill && !self.prefill.is_empty() {
             true => None,
@@ -119,9 +119,9 @@ impl<J> Scheduler<J> {
 mod tests {
     use super::*;
 
-    const A: SessionKey = SessionKey(1);
-    const B: SessionKey = SessionKey(2);
-    const C: SessionKey = SessionKey(3);
+    const A: SessionNumber = SessionNumber(1);
+    const B: SessionNumber = SessionNumber(2);
+    const C: SessionNumber = SessionNumber(3);
 
     fn order(scheduler: &mut Scheduler<&'static str>) -> Vec<&'static str> {
         std::iter::from_fn(|| scheduler.pop(|_, next| Some(next)).map(|(_, job)| job)).collect()

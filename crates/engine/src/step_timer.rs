@@ -289,7 +289,7 @@ impl<'a> BackSteps<'a> {
             want,
         });
         let done = self.session.run(Priority::Prefill, step).await?;
-        Ok(done.compute.saturating_sub(done.output.decode))
+        Ok(done.compute.saturating_sub(done.output.frames))
     }
 }
 

@@ -14,7 +14,7 @@ use crate::cli::{CalibrateArgs, Split};
 use crate::error::{EvalError, Result};
 use crate::precision::Sides;
 use crate::sensitivity::Tables;
-use pass::{Halves, Pass};
+use pass::{FrontAndBack, Pass};
 use serde::Serialize;
 use std::fmt;
 use std::path::PathBuf;
@@ -97,7 +97,7 @@ pub fn calibrate(args: &CalibrateArgs) -> Result<Report> {
     // What layers cost is told of the model as it is, so other halves take a pass of their own.
     let together = sides.are_exact() && with_costs;
     if !cuts.is_empty() {
-        let halves = Halves::load(&sides, &cuts)?;
+        let halves = FrontAndBack::load(&sides, &cuts)?;
         let mut pass = Pass::begin(args, &sides, halves, (&chunks, &check), &cuts)?;
         report.sensitivity = pass.run(together)?;
         report.cuts = pass.settle(&mut report.sensitivity)?;
@@ -105,7 +105,7 @@ pub fn calibrate(args: &CalibrateArgs) -> Result<Report> {
     if with_costs && !together || cuts.is_empty() {
         // With the profiles that were just written.
         let sides = Sides::open(&args.model, &args.precision)?;
-        let halves = Halves::exact(&sides)?;
+        let halves = FrontAndBack::exact(&sides)?;
         let mut pass = Pass::begin(args, &sides, halves, (&[], &check), &[])?;
         report.sensitivity = pass.run(true)?;
     }

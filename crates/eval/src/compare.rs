@@ -1,7 +1,7 @@
 //! `tandem-eval compare`: what codecs and precision cost against the model in f32 with exact rows.
 
 use crate::cli::CompareArgs;
-use crate::cut::{Cut, Reference, Way};
+use crate::cut::{Crossing, Cut, Reference};
 use crate::divergence::Compared;
 use crate::error::{EvalError, Result};
 use crate::precision::{PrecisionReport, Sides};
@@ -64,36 +64,36 @@ pub fn compare(args: &CompareArgs) -> Result<Reports> {
     };
     let at = (args.split, args.context);
     let mut cut = Cut::load(&sides, Reference::Exact, at)?;
-    let mut ways = args
+    let mut crossings = args
         .codec
         .iter()
-        .map(|&codec| cut.way(codec, profile.as_ref(), args.framing))
+        .map(|&codec| cut.crossing(codec, profile.as_ref(), args.framing))
         .collect::<Result<Vec<_>>>()?;
     let mut progress = Progress::new("chunk", chunks, chunks);
     for (number, chunk) in corpus.chunks().take(chunks).enumerate() {
         let rows = cut.rows(&chunk[..chunk.len() - 1])?;
-        cut.compare(number, &rows, &chunk[1..], args.context / 2, &mut ways)?;
-        let line: Vec<String> = ways
+        cut.compare(number, &rows, &chunk[1..], args.context / 2, &mut crossings)?;
+        let line: Vec<String> = crossings
             .iter()
             .map(|w| format!("{} {:.2e}", w.codec(), w.divergence.mean()))
             .collect();
         progress.advance(&line.join(", "));
     }
-    let report = |way: &Way| Report {
-        codec: way.codec().to_string(),
-        calibrated: way.is_calibrated(),
+    let report = |crossing: &Crossing| Report {
+        codec: crossing.codec().to_string(),
+        calibrated: crossing.is_calibrated(),
         split: args.split,
         framing: args.framing.to_string(),
         precision: sides.report(),
         front_weight_bytes: cut.front().weight_bytes(),
         front_kv_bytes_per_position: cut.front().kv_bytes_per_position(),
-        bits_per_value: way.wire.bits_per_value().unwrap_or(f64::NAN),
-        compared: way.divergence.summary(),
+        bits_per_value: crossing.wire.bits_per_value().unwrap_or(f64::NAN),
+        compared: crossing.divergence.summary(),
     };
-    match &ways[..] {
+    match &crossings[..] {
         [] => Err(EvalError::NoCodec),
-        [way] => Ok(Reports::One(Box::new(report(way)))),
-        ways => Ok(Reports::Several(ways.iter().map(report).collect())),
+        [crossing] => Ok(Reports::One(Box::new(report(crossing)))),
+        crossings => Ok(Reports::Several(crossings.iter().map(report).collect())),
     }
 }
 

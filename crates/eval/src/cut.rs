@@ -1,4 +1,4 @@
-//! One cut of a model with several ways across it, side by side: the same rows go through every
+//! One cut of a model with several crossings of it, side by side: the same rows go through every
 //! codec, and each codec's back session runs on what came out. They are compared with exact rows, or
 //! with the model in f32.
 
@@ -15,17 +15,17 @@ use tandem_engine::{
 };
 use tandem_program::progress::Progress;
 
-/// A model in two halves, several ways across, and what they are compared with.
+/// A model in two halves, several crossings of the cut, and what they are compared with.
 #[derive(Debug)]
 pub struct Cut {
-    halves: Halves,
+    halves: SplitModel,
     /// The model as it is, where the halves are not.
-    exact: Option<Halves>,
+    exact: Option<SplitModel>,
     split: usize,
     context: usize,
 }
 
-/// What a cut's ways are compared with.
+/// What the crossings are compared with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Reference {
     /// The model in f32 throughout: shows what precision and codec cost together.
@@ -34,13 +34,13 @@ pub enum Reference {
     SameHalves,
 }
 
-/// A front, a back, and the exact way between them.
+/// A front, a back, and the exact crossing between them.
 #[derive(Debug)]
-struct Halves {
+struct SplitModel {
     front: Front,
     session: FrontSession,
     back: Back,
-    way: Way,
+    crossing: Crossing,
 }
 
 /// Rows of some tokens, `[tokens, hidden]`.
@@ -52,9 +52,9 @@ pub struct Rows {
     exact: Option<Vec<f32>>,
 }
 
-/// One way across the cut.
+/// One way for rows to cross the cut.
 #[derive(Debug)]
-pub struct Way {
+pub struct Crossing {
     encoder: Encoder,
     calibrated: bool,
     framing: Framing,
@@ -80,30 +80,30 @@ impl Cut {
             Reference::Exact if !sides.are_exact() => {
                 let (files, compute) = sides.exact();
                 let both = (files, &compute);
-                Some(Halves::load(both, both, (split, context))?)
+                Some(SplitModel::load(both, both, (split, context))?)
             }
             _ => None,
         };
         Ok(Self {
-            halves: Halves::load(sides.front(), sides.back(), (split, context))?,
+            halves: SplitModel::load(sides.front(), sides.back(), (split, context))?,
             exact,
             split,
             context,
         })
     }
 
-    /// Another way across, by the profile if the codec uses one.
+    /// Another crossing, by the profile if the codec uses one.
     ///
     /// # Errors
     /// When the back cannot open a session for it.
-    pub fn way(
+    pub fn crossing(
         &self,
         codec: Codec,
         profile: Option<&Arc<Profile>>,
         framing: Framing,
-    ) -> Result<Way> {
+    ) -> Result<Crossing> {
         let at = (self.split, self.context);
-        way(&self.halves.back, codec, profile, framing, at)
+        crossing(&self.halves.back, codec, profile, framing, at)
     }
 
     /// The front that is measured.
@@ -142,7 +142,7 @@ impl Cut {
         })
     }
 
-    fn all(&mut self) -> impl Iterator<Item = &mut Halves> {
+    fn all(&mut self) -> impl Iterator<Item = &mut SplitModel> {
         self.exact.iter_mut().chain([&mut self.halves])
     }
 
@@ -150,21 +150,21 @@ impl Cut {
     ///
     /// # Errors
     /// When a step fails.
-    pub fn restart(&mut self, ways: &mut [Way]) -> Result<()> {
+    pub fn restart(&mut self, crossings: &mut [Crossing]) -> Result<()> {
         self.rows(&[])?;
-        self.restart_backs(ways)
+        self.restart_backs(crossings)
     }
 
-    fn restart_backs(&mut self, ways: &mut [Way]) -> Result<()> {
-        let restart = |back: &mut Back, way: &mut Way| {
+    fn restart_backs(&mut self, crossings: &mut [Crossing]) -> Result<()> {
+        let restart = |back: &mut Back, crossing: &mut Crossing| {
             let step = BackStep::Truncate { position: 0 };
-            back.step(&mut way.session, step).map(drop)
+            back.step(&mut crossing.session, step).map(drop)
         };
         for halves in self.all() {
-            restart(&mut halves.back, &mut halves.way)?;
+            restart(&mut halves.back, &mut halves.crossing)?;
         }
-        for way in ways {
-            restart(&mut self.halves.back, way)?;
+        for crossing in crossings {
+            restart(&mut self.halves.back, crossing)?;
         }
         Ok(())
     }
@@ -189,16 +189,16 @@ impl Cut {
             (Some(exact), Some(rows)) => (exact, rows),
             _ => (&mut self.halves, &rows.values),
         };
-        let Halves { back, way, .. } = halves;
-        way.logits(back, &rows[values], hidden, count)
+        let SplitModel { back, crossing, .. } = halves;
+        crossing.logits(back, &rows[values], hidden, count)
     }
 
     /// The same through codec and back.
     ///
     /// # Errors
     /// When a step fails.
-    pub fn logits(&self, way: &mut Way, rows: &Rows, count: usize) -> Result<Vec<f32>> {
-        way.logits(&self.halves.back, &rows.values, self.hidden(), count)
+    pub fn logits(&self, crossing: &mut Crossing, rows: &Rows, count: usize) -> Result<Vec<f32>> {
+        crossing.logits(&self.halves.back, &rows.values, self.hidden(), count)
     }
 
     /// Sends a chunk's rows every way, and compares the predictions of `targets`, the tokens behind
@@ -212,24 +212,24 @@ impl Cut {
         rows: &Rows,
         targets: &[u32],
         first: usize,
-        ways: &mut [Way],
+        crossings: &mut [Crossing],
     ) -> Result<()> {
         let hidden = self.hidden();
-        self.restart_backs(ways)?;
+        self.restart_backs(crossings)?;
         let mut start = 0;
         for part in rows.values.chunks(MERGED_ROWS * hidden) {
             let end = start + part.len() / hidden;
             let scored = first.max(start)..end.min(targets.len());
             let count = end - scored.start.min(end);
             let reference = self.reference(rows, start * hidden..end * hidden, count)?;
-            for way in &mut *ways {
-                let logits = way.logits(&self.halves.back, part, hidden, count)?;
+            for crossing in &mut *crossings {
+                let logits = crossing.logits(&self.halves.back, part, hidden, count)?;
                 let vocabulary = logits.len() / count.max(1);
                 for position in scored.clone() {
                     let at = (position - (end - count)) * vocabulary;
                     let row = at..at + vocabulary;
                     let (exact, own) = (&reference[row.clone()], &logits[row]);
-                    if !way.divergence.add(exact, own, targets[position]) {
+                    if !crossing.divergence.add(exact, own, targets[position]) {
                         return Err(EvalError::NotFinite {
                             chunk: number,
                             position,
@@ -243,7 +243,7 @@ impl Cut {
     }
 }
 
-impl Halves {
+impl SplitModel {
     fn load(
         (front_files, front): (&ModelFiles, &Compute),
         (back_files, back): (&ModelFiles, &Compute),
@@ -255,7 +255,7 @@ impl Halves {
         let back = back_files.back(split, back, unlimited, |_| progress.advance(""))?;
         Ok(Self {
             session: front.session(context)?,
-            way: way(&back, Codec::F32, None, Framing::Prefill, (split, context))?,
+            crossing: crossing(&back, Codec::F32, None, Framing::Prefill, (split, context))?,
             front,
             back,
         })
@@ -270,20 +270,20 @@ impl Halves {
     }
 }
 
-fn way(
+fn crossing(
     back: &Back,
     codec: Codec,
     profile: Option<&Arc<Profile>>,
     framing: Framing,
     (split, context): (usize, usize),
-) -> Result<Way> {
+) -> Result<Crossing> {
     let profile = profile.filter(|_| codec.uses_profile());
     let open = BackOpen {
         split,
         context,
         profile: profile.cloned(),
     };
-    Ok(Way {
+    Ok(Crossing {
         calibrated: profile.is_some(),
         encoder: Encoder::new(codec, profile),
         framing,
@@ -293,7 +293,7 @@ fn way(
     })
 }
 
-impl Way {
+impl Crossing {
     /// Its codec.
     pub fn codec(&self) -> Codec {
         self.encoder.codec()

@@ -5,7 +5,7 @@
 //! chosen otherwise.
 
 use crate::cli::GenerationsArgs;
-use crate::cut::{Cut, Reference, Way};
+use crate::cut::{Crossing, Cut, Reference};
 use crate::divergence::likeliest;
 use crate::error::{EvalError, Result};
 use crate::pipeline::Framing;
@@ -75,25 +75,25 @@ pub fn generations(args: &GenerationsArgs) -> Result<Report> {
     let profile = sides.profile(args.split);
     let at = (args.split, longest + max_tokens);
     let mut cut = Cut::load(&sides, Reference::Exact, at)?;
-    let mut ways = args
+    let mut crossings = args
         .codec
         .iter()
-        .map(|&codec| cut.way(codec, profile.as_ref(), Framing::Prefill))
+        .map(|&codec| cut.crossing(codec, profile.as_ref(), Framing::Prefill))
         .collect::<Result<Vec<_>>>()?;
-    let mut agreed = vec![Vec::new(); ways.len()];
-    let (mut tokens, mut same) = (0, vec![0; ways.len()]);
+    let mut agreed = vec![Vec::new(); crossings.len()];
+    let (mut tokens, mut same) = (0, vec![0; crossings.len()]);
     let mut progress = Progress::new("prompt", ids.len(), ids.len());
     for (number, prompt) in ids.iter().enumerate() {
         let end = tokenizer.eos_token_ids();
-        let answer = answer(&mut cut, &mut ways, (number, prompt), max_tokens, end)?;
+        let answer = answer(&mut cut, &mut crossings, (number, prompt), max_tokens, end)?;
         tokens += answer.length;
-        for (way, &found) in answer.agreed.iter().enumerate() {
-            agreed[way].push(found.unwrap_or(answer.length));
-            same[way] += usize::from(found.is_none());
+        for (crossing, &found) in answer.agreed.iter().enumerate() {
+            agreed[crossing].push(found.unwrap_or(answer.length));
+            same[crossing] += usize::from(found.is_none());
         }
         progress.advance(&format!("{} tokens", answer.length));
     }
-    let codecs = ways.iter().zip(agreed).zip(same);
+    let codecs = crossings.iter().zip(agreed).zip(same);
     Ok(Report {
         split: args.split,
         precision: sides.report(),
@@ -101,9 +101,9 @@ pub fn generations(args: &GenerationsArgs) -> Result<Report> {
         max_tokens,
         tokens,
         codecs: codecs
-            .map(|((way, by_prompt), same)| CodecReport {
-                codec: way.codec().to_string(),
-                calibrated: way.is_calibrated(),
+            .map(|((crossing, by_prompt), same)| CodecReport {
+                codec: crossing.codec().to_string(),
+                calibrated: crossing.is_calibrated(),
                 same,
                 tokens_until_difference: Summary::of(
                     &by_prompt.iter().map(|&n| n as f64).collect::<Vec<_>>(),
@@ -122,15 +122,15 @@ struct Answer {
 
 fn answer(
     cut: &mut Cut,
-    ways: &mut [Way],
+    crossings: &mut [Crossing],
     (number, prompt): (usize, &[u32]),
     max_tokens: usize,
     end: &[u32],
 ) -> Result<Answer> {
-    cut.restart(ways)?;
+    cut.restart(crossings)?;
     let mut answer = Answer {
         length: 0,
-        agreed: vec![None; ways.len()],
+        agreed: vec![None; crossings.len()],
     };
     let mut rows = cut.append(prompt)?;
     loop {
@@ -142,9 +142,9 @@ fn answer(
                 position: prompt.len() + answer.length - 1,
             });
         }
-        let agreeing = ways.iter_mut().zip(&mut answer.agreed);
-        for (way, agreed) in agreeing.filter(|(_, agreed)| agreed.is_none()) {
-            if likeliest(&cut.logits(way, &rows, 1)?) != token {
+        let agreeing = crossings.iter_mut().zip(&mut answer.agreed);
+        for (crossing, agreed) in agreeing.filter(|(_, agreed)| agreed.is_none()) {
+            if likeliest(&cut.logits(crossing, &rows, 1)?) != token {
                 *agreed = Some(answer.length);
             }
         }

@@ -1,6 +1,6 @@
 //! Grouped-query attention (arXiv 2305.13245) in loops of ours, over keys and values in plain memory.
 
-mod forms;
+mod number_formats;
 mod packed;
 mod softmax;
 mod tile;

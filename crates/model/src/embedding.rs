@@ -52,7 +52,7 @@ impl Embedding {
             match &self.table {
                 StoredMatrix::Floats(table) => table.append_row(id, self.hidden, &mut values),
                 StoredMatrix::Codes(table) => {
-                    table.row(id).append_weights(table.form(), &mut values);
+                    table.row(id).append_weights(table.format(), &mut values);
                 }
             }
         }

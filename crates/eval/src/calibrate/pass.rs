@@ -22,13 +22,13 @@ const AT_ONCE: usize = 4;
 
 /// What rows go through, and what predicts from them.
 #[derive(Debug)]
-pub(super) struct Halves {
+pub(super) struct FrontAndBack {
     /// None where the back is the whole model.
     front: Option<Front>,
     back: Back,
 }
 
-impl Halves {
+impl FrontAndBack {
     /// The halves that cuts are calibrated for.
     pub(super) fn load(sides: &Sides, cuts: &[usize]) -> Result<Self> {
         if sides.are_exact() {
@@ -66,7 +66,7 @@ impl Halves {
 pub(super) struct Pass<'a> {
     args: &'a CalibrateArgs,
     sides: &'a Sides,
-    halves: Halves,
+    halves: FrontAndBack,
     walk: Walk,
     measure: Measure,
     /// Sequences that are enough where not all are needed: they come first.
@@ -88,7 +88,7 @@ impl<'a> Pass<'a> {
     pub(super) fn begin(
         args: &'a CalibrateArgs,
         sides: &'a Sides,
-        halves: Halves,
+        halves: FrontAndBack,
         (learn, check): (&[Vec<u32>], &[Vec<u32>]),
         cuts: &'a [usize],
     ) -> Result<Self> {

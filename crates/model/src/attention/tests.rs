@@ -2,7 +2,7 @@
 
 mod speed;
 
-use super::forms::{Bytes, Floats, Halves, Nibbles};
+use super::number_formats::{BrainFloats, Bytes, Floats, Nibbles};
 use super::packed::Attending;
 use super::softmax::Sums;
 use super::tile::{Scratch, Tile};
@@ -227,7 +227,7 @@ fn vectors_are_plain_floats() {
                     vectors.add(&mut sums, &one.sums, tile.first_row(block));
                     match form {
                         KvType::F32 => tile.gather::<Floats>(block, kernel, &mut two),
-                        KvType::Bf16 => tile.gather::<Halves>(block, kernel, &mut two),
+                        KvType::Bf16 => tile.gather::<BrainFloats>(block, kernel, &mut two),
                         KvType::Int8 => tile.gather::<Bytes>(block, kernel, &mut two),
                         KvType::Int4 => tile.gather::<Nibbles>(block, kernel, &mut two),
                     }

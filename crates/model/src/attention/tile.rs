@@ -5,7 +5,7 @@
 //! matrix is (see [`crate::gemm`]). Sums are the same either way: a row has the same bits whichever
 //! rows run with it.
 
-use super::forms::{Form, KeyPanel, ValueBlock, ValuePanel, WIDTH, Wide};
+use super::number_formats::{KeyPanel, NumberFormat, ValueBlock, ValuePanel, WIDTH, Wide};
 use super::softmax::{LANES, Sums, soften};
 use crate::gemm::Kernel;
 use crate::kv_cache::{KvPanels, Panel};
@@ -86,7 +86,12 @@ impl<K: KvPanels> Tile<'_, K> {
 
     /// Gathers into `scratch.sums` what the rows that see a part of this block see there.
     #[inline(always)]
-    pub(super) fn gather<F: Form>(&self, block: usize, kernel: Kernel, scratch: &mut Scratch) {
+    pub(super) fn gather<F: NumberFormat>(
+        &self,
+        block: usize,
+        kernel: Kernel,
+        scratch: &mut Scratch,
+    ) {
         let rows = self.first_row(block)..self.rows();
         let seen = self.visible(rows.end - 1, block);
         let panels = seen.div_ceil(WIDTH);
@@ -186,7 +191,7 @@ impl<K: KvPanels> Tile<'_, K> {
 
     /// The scores of `ROWS` rows from `first` on with a panel, [`BLOCK`] apart. Returns `ROWS`.
     #[inline(always)]
-    fn score<F: Form, const ROWS: usize>(
+    fn score<F: NumberFormat, const ROWS: usize>(
         &self,
         keys: KeyPanel<'_>,
         first: usize,
@@ -205,7 +210,7 @@ impl<K: KvPanels> Tile<'_, K> {
 
     /// The values from dimension `dim` on, weighted, of `ROWS` rows. Returns `ROWS`.
     #[inline(always)]
-    fn weigh<F: Form, const ROWS: usize>(
+    fn weigh<F: NumberFormat, const ROWS: usize>(
         &self,
         values: &ValueBlock<'_>,
         dim: usize,

@@ -6,7 +6,7 @@
 
 #![allow(unsafe_code)]
 
-use super::forms::{Bytes, Floats, Form, Halves, Nibbles};
+use super::number_formats::{BrainFloats, Bytes, Floats, Nibbles, NumberFormat};
 use super::softmax::Sums;
 use super::tile::{Scratch, Tile};
 use crate::gemm::Kernel;
@@ -30,7 +30,7 @@ impl Simd {
         if self.level() == Level::Portable {
             return match tile.kv.kv_type() {
                 KvType::F32 => tile.gather::<Floats>(block, kernel, scratch),
-                KvType::Bf16 => tile.gather::<Halves>(block, kernel, scratch),
+                KvType::Bf16 => tile.gather::<BrainFloats>(block, kernel, scratch),
                 KvType::Int8 => tile.gather::<Bytes>(block, kernel, scratch),
                 KvType::Int4 => tile.gather::<Nibbles>(block, kernel, scratch),
             };
@@ -39,7 +39,7 @@ impl Simd {
         unsafe {
             match tile.kv.kv_type() {
                 KvType::F32 => gather::<Floats, K>(tile, block, kernel, scratch),
-                KvType::Bf16 => gather::<Halves, K>(tile, block, kernel, scratch),
+                KvType::Bf16 => gather::<BrainFloats, K>(tile, block, kernel, scratch),
                 KvType::Int8 => gather::<Bytes, K>(tile, block, kernel, scratch),
                 KvType::Int4 => gather::<Nibbles, K>(tile, block, kernel, scratch),
             }
@@ -61,7 +61,7 @@ impl Simd {
 }
 
 #[cfg_attr(target_arch = "x86_64", target_feature(enable = "avx2,fma"))]
-fn gather<F: Form, K: KvPanels>(
+fn gather<F: NumberFormat, K: KvPanels>(
     tile: &Tile<'_, K>,
     block: usize,
     kernel: Kernel,

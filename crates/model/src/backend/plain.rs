@@ -14,7 +14,7 @@ use crate::error::{ModelError, Result};
 use crate::gemm::{Kernel, Panels};
 use crate::kv_cache::{AnyLayerKv, PackedKv};
 use crate::matrices::Stacked;
-use crate::quantise::coded_row::{CodedRow, Form};
+use crate::quantise::coded_row::{CodeFormat, CodedRow};
 use crate::rope::Angles;
 use crate::simd::Simd;
 use tandem_shape::{KvType, WeightType};
@@ -74,7 +74,12 @@ impl Plain {
         if !Self::holds(weights) {
             return Err(ModelError::NotPlain { weights });
         }
-        Panels::zeros(Kernel::of(self.simd), outputs, inputs, Form::of(weights))
+        Panels::zeros(
+            Kernel::of(self.simd),
+            outputs,
+            inputs,
+            CodeFormat::of(weights),
+        )
     }
 }
 

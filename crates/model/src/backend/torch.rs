@@ -15,7 +15,7 @@ use crate::checkpoint::{Checkpoint, FloatType, StoredTensor};
 use crate::error::{ModelError, Result};
 use crate::kv_cache::{AnyLayerKv, PackedKv};
 use crate::matrices::{Stacked, Stored};
-use crate::quantise::coded_row::{CodedRow, Form};
+use crate::quantise::coded_row::{CodeFormat, CodedRow};
 use crate::rope::Angles;
 use crate::simd::Simd;
 use attention::TorchRun;
@@ -143,9 +143,9 @@ impl Backend for Torch {
         weights: WeightType,
     ) -> Result<TorchMatrix> {
         let mut values = Vec::with_capacity(rows.len() * inputs);
-        if let Some(form) = Form::of(weights) {
+        if let Some(format) = CodeFormat::of(weights) {
             for row in rows {
-                row.append_weights(form, &mut values);
+                row.append_weights(format, &mut values);
             }
         }
         let kind = weights.kind();
@@ -345,22 +345,25 @@ fn floats(
     weights: WeightType,
 ) -> Result<Tensor> {
     let mut values = Vec::new();
-    match (part.open(checkpoint, columns, weights)?, Form::of(weights)) {
+    match (
+        part.open(checkpoint, columns, weights)?,
+        CodeFormat::of(weights),
+    ) {
         (StoredMatrix::Floats(stored), None) => return as_stored(&stored),
-        (StoredMatrix::Floats(stored), Some(form)) => {
+        (StoredMatrix::Floats(stored), Some(format)) => {
             let mut row_values = Vec::with_capacity(columns);
             for row in 0..part.outputs {
                 row_values.clear();
                 stored.append_row(row, columns, &mut row_values);
                 part.check(checkpoint, weights, &row_values)?;
-                let row = CodedRow::new(form, &row_values, importance);
-                row.append_weights(form, &mut values);
+                let row = CodedRow::new(format, &row_values, importance);
+                row.append_weights(format, &mut values);
             }
         }
         (StoredMatrix::Codes(stored), _) => {
             for row in 0..part.outputs {
                 let coded = stored.row(row);
-                coded.append_weights(stored.form(), &mut values);
+                coded.append_weights(stored.format(), &mut values);
             }
         }
     }

@@ -3,7 +3,7 @@
 use crate::checkpoint::mapped::MappedBytes;
 use crate::checkpoint::{Checkpoint, StoredTensor};
 use crate::error::{ModelError, Result};
-use crate::quantise::coded_row::{CodedRow, Form};
+use crate::quantise::coded_row::{CodeFormat, CodedRow};
 use safetensors::Dtype;
 use tandem_shape::WeightType;
 
@@ -17,7 +17,7 @@ pub(crate) enum StoredMatrix {
 /// A matrix in integers: `NAME.codes` and `NAME.scales`, see `docs/package.md`.
 #[derive(Debug)]
 pub(crate) struct StoredCodes {
-    form: Form,
+    format: CodeFormat,
     inputs: usize,
     codes: MappedBytes,
     scales: MappedBytes,
@@ -34,19 +34,27 @@ pub(crate) fn scales_name(name: &str) -> String {
 }
 
 /// Type and shape of a matrix' codes on disk.
-pub(crate) fn codes_layout(form: Form, outputs: usize, inputs: usize) -> (Dtype, Vec<usize>) {
-    let dtype = match form {
-        Form::Eight => Dtype::I8,
-        Form::Four(_) => Dtype::U8,
+pub(crate) fn codes_layout(
+    format: CodeFormat,
+    outputs: usize,
+    inputs: usize,
+) -> (Dtype, Vec<usize>) {
+    let dtype = match format {
+        CodeFormat::Eight => Dtype::I8,
+        CodeFormat::Four(_) => Dtype::U8,
     };
-    (dtype, vec![outputs, form.code_bytes(inputs)])
+    (dtype, vec![outputs, format.code_bytes(inputs)])
 }
 
 /// Type and shape of a matrix' scales on disk.
-pub(crate) fn scales_layout(form: Form, outputs: usize, inputs: usize) -> (Dtype, Vec<usize>) {
-    match form {
-        Form::Eight => (Dtype::F32, vec![outputs]),
-        Form::Four(_) => (Dtype::F16, vec![outputs, form.groups(inputs), 2]),
+pub(crate) fn scales_layout(
+    format: CodeFormat,
+    outputs: usize,
+    inputs: usize,
+) -> (Dtype, Vec<usize>) {
+    match format {
+        CodeFormat::Eight => (Dtype::F32, vec![outputs]),
+        CodeFormat::Four(_) => (Dtype::F16, vec![outputs, format.groups(inputs), 2]),
     }
 }
 
@@ -66,14 +74,14 @@ impl StoredMatrix {
             let stored = checkpoint.tensor(name, &[outputs, inputs])?;
             return Ok(Self::Floats(stored));
         }
-        let form = Form::of(weights).ok_or_else(|| ModelError::StoredInIntegers {
+        let format = CodeFormat::of(weights).ok_or_else(|| ModelError::StoredInIntegers {
             tensor: name.to_owned(),
             asked: weights,
         })?;
-        let (codes_type, codes_shape) = codes_layout(form, outputs, inputs);
-        let (scales_type, scales_shape) = scales_layout(form, outputs, inputs);
+        let (codes_type, codes_shape) = codes_layout(format, outputs, inputs);
+        let (scales_type, scales_shape) = scales_layout(format, outputs, inputs);
         Ok(Self::Codes(StoredCodes {
-            form,
+            format,
             inputs,
             codes: checkpoint.bytes(&codes, codes_type, &codes_shape)?,
             scales: checkpoint.bytes(&scales_name(name), scales_type, &scales_shape)?,
@@ -82,8 +90,8 @@ impl StoredMatrix {
 }
 
 impl StoredCodes {
-    pub(crate) fn form(&self) -> Form {
-        self.form
+    pub(crate) fn format(&self) -> CodeFormat {
+        self.format
     }
 
     /// One output's weights.
@@ -91,13 +99,13 @@ impl StoredCodes {
     /// # Panics
     /// When there are not so many outputs.
     pub(crate) fn row(&self, output: usize) -> CodedRow {
-        let scales = match self.form {
-            Form::Eight => size_of::<f32>(),
-            Form::Four(_) => 2 * size_of::<half::f16>() * self.form.groups(self.inputs),
+        let scales = match self.format {
+            CodeFormat::Eight => size_of::<f32>(),
+            CodeFormat::Four(_) => 2 * size_of::<half::f16>() * self.format.groups(self.inputs),
         };
-        let codes = self.form.code_bytes(self.inputs);
+        let codes = self.format.code_bytes(self.inputs);
         CodedRow::read(
-            self.form,
+            self.format,
             self.inputs,
             &self.codes[output * codes..][..codes],
             &self.scales[output * scales..][..scales],

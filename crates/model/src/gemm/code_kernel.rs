@@ -9,7 +9,7 @@
 use super::codes::CodePanel;
 use super::integer_rows::Scale;
 #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
-use crate::quantise::coded_row::Form;
+use crate::quantise::coded_row::CodeFormat;
 use crate::simd::{Level, Simd};
 
 #[cfg(target_arch = "aarch64")]
@@ -74,17 +74,17 @@ unsafe fn vectorised(panel: &CodePanel<'_>, block: &CodeBlock, rows: usize) {
     use processor::{eight, four};
     // SAFETY: the caller's.
     unsafe {
-        match (panel.form, rows) {
-            (Form::Eight, 1) => eight::<1>(panel, block),
-            (Form::Eight, 2) => eight::<2>(panel, block),
-            (Form::Eight, 3) => eight::<3>(panel, block),
-            (Form::Eight, 4) => eight::<4>(panel, block),
-            (Form::Eight, _) => eight::<5>(panel, block),
-            (Form::Four(_), 1) => four::<1>(panel, block),
-            (Form::Four(_), 2) => four::<2>(panel, block),
-            (Form::Four(_), 3) => four::<3>(panel, block),
-            (Form::Four(_), 4) => four::<4>(panel, block),
-            (Form::Four(_), _) => four::<5>(panel, block),
+        match (panel.format, rows) {
+            (CodeFormat::Eight, 1) => eight::<1>(panel, block),
+            (CodeFormat::Eight, 2) => eight::<2>(panel, block),
+            (CodeFormat::Eight, 3) => eight::<3>(panel, block),
+            (CodeFormat::Eight, 4) => eight::<4>(panel, block),
+            (CodeFormat::Eight, _) => eight::<5>(panel, block),
+            (CodeFormat::Four(_), 1) => four::<1>(panel, block),
+            (CodeFormat::Four(_), 2) => four::<2>(panel, block),
+            (CodeFormat::Four(_), 3) => four::<3>(panel, block),
+            (CodeFormat::Four(_), 4) => four::<4>(panel, block),
+            (CodeFormat::Four(_), _) => four::<5>(panel, block),
         }
     }
 }

@@ -10,7 +10,7 @@
 use super::kernel::WIDTH;
 use super::product::DEPTH;
 use crate::error::{ModelError, Result};
-use crate::quantise::coded_row::{CodedRow, Form, code_rows};
+use crate::quantise::coded_row::{CodeFormat, CodedRow, code_rows};
 use half::f16;
 use memmap2::MmapMut;
 
@@ -22,7 +22,7 @@ pub(super) const HALF: usize = WIDTH / 2;
 /// The codes of a matrix: `[panel][part]` of [`CodePanel`]s, each part [`DEPTH`] inputs and the last
 /// one what is left, filled up with zeros to a multiple of [`QUAD`].
 pub(super) struct Codes {
-    form: Form,
+    format: CodeFormat,
     codes: MmapMut,
     /// `[panel][group][scale, offset][output]` in binary16, 4 bits only.
     grids: Vec<f16>,
@@ -34,7 +34,7 @@ pub(super) struct Codes {
 /// A part of a panel, at most [`DEPTH`] inputs.
 #[derive(Clone, Copy)]
 pub(super) struct CodePanel<'a> {
-    pub(super) form: Form,
+    pub(super) format: CodeFormat,
     /// `[half]`, each a half's outputs of all inputs of the part.
     ///
     /// 8 bits: `[pair of inputs][output][2]`, a byte a weight.
@@ -50,22 +50,22 @@ pub(super) struct CodePanel<'a> {
 
 impl Codes {
     /// Weights of zero for `width` outputs, whole panels.
-    pub(super) fn zeros(form: Form, width: usize, inputs: usize) -> Result<Self> {
-        let bytes = (width / WIDTH * panel_bytes(form, inputs)).max(1);
+    pub(super) fn zeros(format: CodeFormat, width: usize, inputs: usize) -> Result<Self> {
+        let bytes = (width / WIDTH * panel_bytes(format, inputs)).max(1);
         let codes =
             MmapMut::map_anon(bytes).map_err(|source| ModelError::Memory { bytes, source })?;
         #[cfg(target_os = "linux")]
         let _ = codes.advise(memmap2::Advice::HugePage);
         let (mut grids, mut scales) = (Vec::new(), Vec::new());
-        match form {
-            Form::Eight => scales = vec![0.0; width],
-            Form::Four(group) => {
+        match format {
+            CodeFormat::Eight => scales = vec![0.0; width],
+            CodeFormat::Four(group) => {
                 let groups = inputs.div_ceil(group.inputs());
                 grids = vec![f16::ZERO; width * groups * 2];
             }
         }
         Ok(Self {
-            form,
+            format,
             codes,
             grids,
             scales,
@@ -73,8 +73,8 @@ impl Codes {
         })
     }
 
-    pub(super) fn form(&self) -> Form {
-        self.form
+    pub(super) fn format(&self) -> CodeFormat {
+        self.format
     }
 
     /// Bytes that the weights take.
@@ -85,7 +85,7 @@ impl Codes {
     /// Quantises the weights of the outputs from `first` on, `[outputs, inputs]`. See
     /// [`crate::quantise`] about importance.
     pub(super) fn set_outputs(&mut self, first: usize, weights: &[f32], importance: &[f32]) {
-        let rows = code_rows(self.form, weights, self.inputs, importance);
+        let rows = code_rows(self.format, weights, self.inputs, importance);
         for (output, row) in (first..).zip(&rows) {
             self.put(output, row);
         }
@@ -94,22 +94,22 @@ impl Codes {
     /// Sets one output's weights.
     pub(super) fn put(&mut self, output: usize, coded: &CodedRow) {
         let (panel, column) = (output / WIDTH, output % WIDTH);
-        let bytes = panel_bytes(self.form, self.inputs);
+        let bytes = panel_bytes(self.format, self.inputs);
         let panel_codes = &mut self.codes[panel * bytes..][..bytes];
         for (input, &code) in coded.codes.iter().enumerate() {
             let part = input / DEPTH * DEPTH;
             let depth = DEPTH.min(self.inputs - part);
-            let (byte, upper) = place(self.form, depth, input - part, column);
-            let byte = &mut panel_codes[panel_bytes(self.form, part) + byte];
-            match (self.form, upper) {
-                (Form::Eight, _) => *byte = code,
-                (Form::Four(_), false) => *byte = (*byte & 0xf0) | code,
-                (Form::Four(_), true) => *byte = (*byte & 0x0f) | (code << 4),
+            let (byte, upper) = place(self.format, depth, input - part, column);
+            let byte = &mut panel_codes[panel_bytes(self.format, part) + byte];
+            match (self.format, upper) {
+                (CodeFormat::Eight, _) => *byte = code,
+                (CodeFormat::Four(_), false) => *byte = (*byte & 0xf0) | code,
+                (CodeFormat::Four(_), true) => *byte = (*byte & 0x0f) | (code << 4),
             }
         }
-        match self.form {
-            Form::Eight => self.scales[output] = coded.scale,
-            Form::Four(group) => {
+        match self.format {
+            CodeFormat::Eight => self.scales[output] = coded.scale,
+            CodeFormat::Four(group) => {
                 let groups = self.inputs.div_ceil(group.inputs());
                 let grids = self.grids[panel * groups * 2 * WIDTH..].chunks_exact_mut(2 * WIDTH);
                 for (place, grid) in grids.zip(&coded.grids) {
@@ -122,11 +122,11 @@ impl Codes {
 
     /// A panel's inputs from `from` on, a multiple of [`DEPTH`].
     pub(super) fn panel(&self, panel: usize, from: usize, depth: usize) -> CodePanel<'_> {
-        let first = panel * panel_bytes(self.form, self.inputs) + panel_bytes(self.form, from);
+        let first = panel * panel_bytes(self.format, self.inputs) + panel_bytes(self.format, from);
         let (mut grids, mut scales) = (&self.grids[..0], &self.scales[..0]);
-        match self.form {
-            Form::Eight => scales = &self.scales[panel * WIDTH..][..WIDTH],
-            Form::Four(group) => {
+        match self.format {
+            CodeFormat::Eight => scales = &self.scales[panel * WIDTH..][..WIDTH],
+            CodeFormat::Four(group) => {
                 let groups = self.inputs.div_ceil(group.inputs());
                 let begin = panel * groups + from / group.inputs();
                 let count = depth.div_ceil(group.inputs());
@@ -134,8 +134,8 @@ impl Codes {
             }
         }
         CodePanel {
-            form: self.form,
-            codes: &self.codes[first..][..panel_bytes(self.form, depth)],
+            format: self.format,
+            codes: &self.codes[first..][..panel_bytes(self.format, depth)],
             grids,
             scales,
         }
@@ -152,32 +152,32 @@ impl<'a> CodePanel<'a> {
 }
 
 /// Inputs whose products are added up as integers.
-pub(super) fn inputs_of_a_scale(form: Form) -> usize {
-    match form {
-        Form::Eight => 64,
-        Form::Four(group) => group.inputs(),
+pub(super) fn inputs_of_a_scale(format: CodeFormat) -> usize {
+    match format {
+        CodeFormat::Eight => 64,
+        CodeFormat::Four(group) => group.inputs(),
     }
 }
 
 /// Bytes of a panel's codes, or of a part's.
-fn panel_bytes(form: Form, inputs: usize) -> usize {
+fn panel_bytes(format: CodeFormat, inputs: usize) -> usize {
     let codes = inputs.next_multiple_of(QUAD) * WIDTH;
-    match form {
-        Form::Eight => codes,
-        Form::Four(_) => codes / 2,
+    match format {
+        CodeFormat::Eight => codes,
+        CodeFormat::Four(_) => codes / 2,
     }
 }
 
 /// Where a code is in a part of a panel: its byte, and with 4 bits whether in the upper half.
-fn place(form: Form, depth: usize, input: usize, output: usize) -> (usize, bool) {
+fn place(format: CodeFormat, depth: usize, input: usize, output: usize) -> (usize, bool) {
     let (half, output) = (output / HALF, output % HALF);
-    let begin = half * panel_bytes(form, depth) / 2;
-    match form {
-        Form::Eight => {
+    let begin = half * panel_bytes(format, depth) / 2;
+    match format {
+        CodeFormat::Eight => {
             let pair = (input / 2 * HALF + output) * 2 + input % 2;
             (begin + pair, false)
         }
-        Form::Four(_) => {
+        CodeFormat::Four(_) => {
             let word = input / QUAD * HALF + output % 8 * 2 + input % 2;
             let second_pair = input % QUAD / 2;
             (begin + word * 2 + second_pair, output >= 8)
@@ -188,26 +188,26 @@ fn place(form: Form, depth: usize, input: usize, output: usize) -> (usize, bool)
 impl CodePanel<'_> {
     /// Inputs of the part, filled up to a multiple of [`QUAD`].
     pub(super) fn inputs(&self) -> usize {
-        let bits = match self.form {
-            Form::Eight => 8,
-            Form::Four(_) => 4,
+        let bits = match self.format {
+            CodeFormat::Eight => 8,
+            CodeFormat::Four(_) => 4,
         };
         self.codes.len() * 8 / bits / WIDTH
     }
 
     /// The code of one input and output.
     pub(super) fn code(&self, input: usize, output: usize) -> u8 {
-        let (byte, upper) = place(self.form, self.inputs(), input, output);
-        match self.form {
-            Form::Eight => self.codes[byte],
-            Form::Four(_) if upper => self.codes[byte] >> 4,
-            Form::Four(_) => self.codes[byte] & 0xf,
+        let (byte, upper) = place(self.format, self.inputs(), input, output);
+        match self.format {
+            CodeFormat::Eight => self.codes[byte],
+            CodeFormat::Four(_) if upper => self.codes[byte] >> 4,
+            CodeFormat::Four(_) => self.codes[byte] & 0xf,
         }
     }
 
     /// What the codes of an input and output stand for.
     pub(super) fn grid(&self, input: usize, output: usize) -> crate::quantise::Grid {
-        let at = input / inputs_of_a_scale(self.form) * 2 * WIDTH + output;
+        let at = input / inputs_of_a_scale(self.format) * 2 * WIDTH + output;
         crate::quantise::Grid {
             scale: self.grids[at],
             offset: self.grids[at + WIDTH],
@@ -220,9 +220,9 @@ impl CodePanel<'_> {
     /// The weight of one input and output.
     pub(super) fn weight(&self, input: usize, output: usize) -> f32 {
         let code = self.code(input, output);
-        match self.form {
-            Form::Eight => f32::from(code.cast_signed()) * self.scales[output],
-            Form::Four(_) => self.grid(input, output).weight(code),
+        match self.format {
+            CodeFormat::Eight => f32::from(code.cast_signed()) * self.scales[output],
+            CodeFormat::Four(_) => self.grid(input, output).weight(code),
         }
     }
 }

@@ -1,7 +1,7 @@
 //! Rows as 16-bit integers, to be multiplied with codes.
 
 use super::codes::{QUAD, inputs_of_a_scale};
-use crate::quantise::coded_row::Form;
+use crate::quantise::coded_row::CodeFormat;
 use crate::workers::for_each_of;
 
 /// The greatest integer. The sum of 128 products with 8 bits is below 2³¹ by far.
@@ -37,8 +37,8 @@ pub(super) struct IntegerRows {
 }
 
 impl IntegerRows {
-    pub(super) fn new(form: Form, x: &[f32], rows: usize, inputs: usize) -> Self {
-        let inputs_a_scale = inputs_of_a_scale(form);
+    pub(super) fn new(format: CodeFormat, x: &[f32], rows: usize, inputs: usize) -> Self {
+        let inputs_a_scale = inputs_of_a_scale(format);
         let depth = inputs.next_multiple_of(QUAD);
         let scales_a_row = inputs.div_ceil(inputs_a_scale);
         let mut all = Self {
@@ -133,9 +133,13 @@ mod tests {
             let x: Vec<f32> = (0..rows * inputs)
                 .map(|i| ((i * 7919 % 1000) as f32 - 500.0) * 0.37)
                 .collect();
-            for form in [Form::Eight, Form::Four(Group::G32), Form::Four(Group::G128)] {
-                let size = inputs_of_a_scale(form);
-                let all = IntegerRows::new(form, &x, rows, inputs);
+            for format in [
+                CodeFormat::Eight,
+                CodeFormat::Four(Group::G32),
+                CodeFormat::Four(Group::G128),
+            ] {
+                let size = inputs_of_a_scale(format);
+                let all = IntegerRows::new(format, &x, rows, inputs);
                 for (row, x) in x.chunks(inputs).enumerate() {
                     let values = &all.values(row, 0)[..all.depth()];
                     assert_eq!(values[inputs..], [0, 0]);
@@ -159,20 +163,20 @@ mod tests {
 
     #[test]
     fn extremes_are_kept_and_what_is_no_number_is_told() {
-        let form = Form::Four(Group::G32);
+        let format = CodeFormat::Four(Group::G32);
         for greatest in [f32::MAX, 1.0, 1e-29] {
-            let all = IntegerRows::new(form, &[greatest, -greatest], 1, 2);
+            let all = IntegerRows::new(format, &[greatest, -greatest], 1, 2);
             assert_eq!(all.values(0, 0), [32767, -32767, 0, 0]);
             assert_eq!(all.scales(0, 0)[0].sum, 0.0);
         }
         for none in [0.0, 1e-31, f32::MIN_POSITIVE] {
-            let all = IntegerRows::new(form, &[none, none], 1, 2);
+            let all = IntegerRows::new(format, &[none, none], 1, 2);
             assert_eq!(all.scales(0, 0), [Scale::default()]);
         }
         for bad in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
             let mut x = [1.0; 64];
             x[40] = bad;
-            let all = IntegerRows::new(form, &x, 1, 64);
+            let all = IntegerRows::new(format, &x, 1, 64);
             let [first, second] = all.scales(0, 0) else {
                 panic!()
             };

@@ -3,7 +3,7 @@
 use super::codes::{CodePanel, Codes};
 use super::kernel::{Kernel, WIDTH};
 use crate::error::{ModelError, Result};
-use crate::quantise::coded_row::{CodedRow, Form};
+use crate::quantise::coded_row::{CodeFormat, CodedRow};
 use memmap2::MmapMut;
 use std::fmt;
 
@@ -51,11 +51,11 @@ impl Panels {
         kernel: Kernel,
         outputs: usize,
         inputs: usize,
-        form: Option<Form>,
+        format: Option<CodeFormat>,
     ) -> Result<Self> {
         let width = outputs.next_multiple_of(WIDTH);
-        let packed = match form {
-            Some(form) => Packed::Codes(Codes::zeros(form, width, inputs)?),
+        let packed = match format {
+            Some(format) => Packed::Codes(Codes::zeros(format, width, inputs)?),
             None => {
                 let bytes = (width * inputs).max(WIDTH) * size_of::<f32>();
                 let packed = MmapMut::map_anon(bytes)
@@ -98,10 +98,10 @@ impl Panels {
     }
 
     /// How the weights are coded, if they are.
-    pub(super) fn form(&self) -> Option<Form> {
+    pub(super) fn format(&self) -> Option<CodeFormat> {
         match &self.packed {
             Packed::Floats(_) => None,
-            Packed::Codes(codes) => Some(codes.form()),
+            Packed::Codes(codes) => Some(codes.format()),
         }
     }
 

@@ -52,10 +52,10 @@ impl Panels {
         if out.is_empty() {
             return true;
         }
-        let (x, most) = match self.form() {
+        let (x, most) = match self.format() {
             None => (Rows::Floats(x), self.kernel().rows()),
-            Some(form) => {
-                let rows = IntegerRows::new(form, x, rows, self.inputs());
+            Some(format) => {
+                let rows = IntegerRows::new(format, x, rows, self.inputs());
                 (Rows::Integers(rows), MAX_CODE_ROWS)
             }
         };

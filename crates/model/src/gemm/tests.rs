@@ -11,7 +11,7 @@ use super::kernel::{Kernel, WIDTH};
 use super::panels::{Panels, Part};
 use super::product::DEPTH;
 use crate::ModelError;
-use crate::quantise::coded_row::{Form, code_rows};
+use crate::quantise::coded_row::{CodeFormat, code_rows};
 use crate::simd::Simd;
 use std::mem::MaybeUninit;
 use tandem_shape::{Group, WeightType};
@@ -49,8 +49,8 @@ impl Case {
         self.panels_of(kernel, None)
     }
 
-    fn panels_of(&self, kernel: Kernel, form: Option<Form>) -> Panels {
-        let mut panels = Panels::zeros(kernel, self.outputs, self.inputs, form).unwrap();
+    fn panels_of(&self, kernel: Kernel, format: Option<CodeFormat>) -> Panels {
+        let mut panels = Panels::zeros(kernel, self.outputs, self.inputs, format).unwrap();
         panels.set_outputs(0, &self.weights, &[]);
         panels.set_bias(0, &self.bias);
         panels
@@ -84,18 +84,18 @@ fn kernels() -> impl Iterator<Item = Kernel> {
     Simd::available().into_iter().map(Kernel::of)
 }
 
-const FORMS: [Form; 4] = [
-    Form::Eight,
-    Form::Four(Group::G32),
-    Form::Four(Group::G64),
-    Form::Four(Group::G128),
+const FORMS: [CodeFormat; 4] = [
+    CodeFormat::Eight,
+    CodeFormat::Four(Group::G32),
+    CodeFormat::Four(Group::G64),
+    CodeFormat::Four(Group::G128),
 ];
 
 impl Case {
     /// The safe twin of the kernels for codes: `[ROWS, outputs]`.
-    fn code_twin(&self, panels: &Panels, form: Form) -> Vec<f32> {
-        let rows = IntegerRows::new(form, &self.x, ROWS, self.inputs);
-        let size = inputs_of_a_scale(form);
+    fn code_twin(&self, panels: &Panels, format: CodeFormat) -> Vec<f32> {
+        let rows = IntegerRows::new(format, &self.x, ROWS, self.inputs);
+        let size = inputs_of_a_scale(format);
         let mut out = Vec::new();
         for row in 0..ROWS {
             for (output, &bias) in self.bias.iter().enumerate() {
@@ -104,7 +104,7 @@ impl Case {
                 for from in (0..self.inputs).step_by(DEPTH) {
                     let depth = DEPTH.min(self.inputs - from);
                     let Part::Codes(codes) = panels.part(panel, from, depth) else {
-                        panic!("{form:?} has no codes")
+                        panic!("{format:?} has no codes")
                     };
                     let x = &rows.values(row, from)[..depth];
                     let mut part = 0f32;
@@ -113,24 +113,24 @@ impl Case {
                         let scale = rows.scales(row, from)[number];
                         let product = |(i, &x): (usize, &i16)| {
                             let code = codes.code(first + i, column);
-                            let code = match form {
-                                Form::Eight => i64::from(code.cast_signed()),
-                                Form::Four(_) => i64::from(code),
+                            let code = match format {
+                                CodeFormat::Eight => i64::from(code.cast_signed()),
+                                CodeFormat::Four(_) => i64::from(code),
                             };
                             code * i64::from(x)
                         };
                         let integer: i64 = x.iter().enumerate().map(product).sum();
                         let integer = i32::try_from(integer).unwrap() as f32;
-                        match form {
-                            Form::Eight => part = integer.mul_add(scale.scale, part),
-                            Form::Four(_) => {
+                        match format {
+                            CodeFormat::Eight => part = integer.mul_add(scale.scale, part),
+                            CodeFormat::Four(_) => {
                                 let grid = codes.grid(first, column);
                                 sum = (integer * grid.scale.to_f32()).mul_add(scale.scale, sum);
                                 sum = grid.offset.to_f32().mul_add(scale.sum, sum);
                             }
                         }
                     }
-                    if form == Form::Eight {
+                    if format == CodeFormat::Eight {
                         sum = part.mul_add(codes.scales[column], sum);
                     }
                 }
@@ -147,16 +147,19 @@ fn products_with_codes_are_their_safe_twin() {
     for outputs in [1, WIDTH / 2 + 1, WIDTH, WIDTH + 9, 3 * WIDTH + 16] {
         for inputs in [0, 1, 31, 64, 102, DEPTH, DEPTH + 71] {
             let case = Case::new(outputs, inputs);
-            for form in FORMS {
+            for format in FORMS {
                 for kernel in kernels() {
-                    let panels = case.panels_of(kernel, Some(form));
-                    let expected = case.code_twin(&panels, form);
+                    let panels = case.panels_of(kernel, Some(format));
+                    let expected = case.code_twin(&panels, format);
                     for threads in [1, 2] {
                         crate::set_threads(threads);
                         for rows in [0, 1, 2, 3, 4, 5, 6, 11, ROWS] {
                             let found = case.product(&panels, rows);
                             let same = found == expected[..rows * outputs];
-                            assert!(same, "{form:?}: {rows} rows of {inputs}, {outputs} outputs");
+                            assert!(
+                                same,
+                                "{format:?}: {rows} rows of {inputs}, {outputs} outputs"
+                            );
                         }
                     }
                 }
@@ -169,9 +172,9 @@ fn products_with_codes_are_their_safe_twin() {
 #[test]
 fn products_with_codes_are_near_those_with_their_weights() {
     let case = Case::new(WIDTH + 9, DEPTH + 70);
-    for form in FORMS {
+    for format in FORMS {
         let kernel = Kernel::of(Simd::best());
-        let panels = case.panels_of(kernel, Some(form));
+        let panels = case.panels_of(kernel, Some(format));
         let found = case.product(&panels, ROWS);
         for (row, found) in found.chunks(case.outputs).enumerate() {
             let x = &case.x[row * case.inputs..][..case.inputs];
@@ -181,7 +184,7 @@ fn products_with_codes_are_near_those_with_their_weights() {
                     let from = input / DEPTH * DEPTH;
                     let depth = DEPTH.min(case.inputs - from);
                     let Part::Codes(codes) = panels.part(output / WIDTH, from, depth) else {
-                        panic!("{form:?} has no codes")
+                        panic!("{format:?} has no codes")
                     };
                     let weight = codes.weight(input - from, output % WIDTH);
                     let product = f64::from(weight) * f64::from(x);
@@ -189,7 +192,7 @@ fn products_with_codes_are_near_those_with_their_weights() {
                     magnitude += product.abs();
                 }
                 let error = (f64::from(found) - expected).abs();
-                assert!(error < 5e-6 * magnitude, "{form:?}: {found}, {expected}");
+                assert!(error < 5e-6 * magnitude, "{format:?}: {found}, {expected}");
             }
         }
     }
@@ -205,14 +208,14 @@ fn codes_are_near_their_weights_and_few_bytes() {
         (WeightType::Int4(Group::G64), 4.7, 0.1),
         (WeightType::Int4(Group::G128), 4.45, 0.1),
     ] {
-        let panels = case.panels_of(kernel, Form::of(weights));
+        let panels = case.panels_of(kernel, CodeFormat::of(weights));
         let bytes = (panels.bytes() - 4 * case.outputs) as f64;
         let found = 8.0 * bytes / case.weights.len() as f64;
         assert!(found < bits, "{weights}: {found} bits");
         let mut rounded = Vec::new();
-        if let Some(form) = Form::of(weights) {
-            for row in code_rows(form, &case.weights, case.inputs, &[]) {
-                row.append_weights(form, &mut rounded);
+        if let Some(format) = CodeFormat::of(weights) {
+            for row in code_rows(format, &case.weights, case.inputs, &[]) {
+                row.append_weights(format, &mut rounded);
             }
         }
         let (mut error, mut square) = (0.0, 0.0);
@@ -312,10 +315,10 @@ fn a_value_that_is_no_number_stays_in_its_row() {
 #[test]
 fn a_value_that_is_no_number_stays_in_its_row_with_codes_too() {
     let kernel = Kernel::of(Simd::best());
-    for form in FORMS {
+    for format in FORMS {
         let mut case = Case::new(WIDTH + 3, DEPTH + 1);
-        let panels = case.panels_of(kernel, Some(form));
-        let expected = case.code_twin(&panels, form);
+        let panels = case.panels_of(kernel, Some(format));
+        let expected = case.code_twin(&panels, format);
         for bad in [f32::NAN, f32::INFINITY] {
             case.x[2 * case.inputs + DEPTH] = bad;
             let found = case.product(&panels, ROWS);

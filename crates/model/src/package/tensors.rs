@@ -10,7 +10,7 @@ use crate::matrices::{HEAD, Input, Stacked, Stored};
 use crate::package::prepare::{EmbeddingType, Preparation};
 use crate::package::weights_file::{Planned, WeightsFile};
 use crate::quantise::calibrator::CodedLayer;
-use crate::quantise::coded_row::{CodedRow, Form, code_rows};
+use crate::quantise::coded_row::{CodeFormat, CodedRow, code_rows};
 use crate::quantise::input_squares::InputSquares;
 use half::bf16;
 use safetensors::Dtype;
@@ -46,7 +46,7 @@ pub(crate) fn package_tensors(preparation: &Preparation<'_>) -> Result<Vec<Piece
     let (config, range) = (preparation.config, preparation.range);
     let head = preparation.weights.of_head();
     let int8 = preparation.embedding == EmbeddingType::Int8;
-    let head_is_table = range.is_last() && config.tied_head && Form::of(head).is_none();
+    let head_is_table = range.is_last() && config.tied_head && CodeFormat::of(head).is_none();
     if head_is_table && int8 {
         return Err(ModelError::TableOfHead { head });
     }
@@ -158,7 +158,7 @@ impl Piece {
                 ..
             } => {
                 let (outputs, inputs) = (stored.outputs, *inputs);
-                let Some(form) = Form::of(*weights) else {
+                let Some(format) = CodeFormat::of(*weights) else {
                     let floats = floats(checkpoint, stored, inputs, *weights)?;
                     let dtype = match weights {
                         WeightType::Bf16 => Dtype::BF16,
@@ -167,8 +167,8 @@ impl Piece {
                     return Ok(vec![(name.clone(), dtype, vec![outputs, inputs])]);
                 };
                 let (codes, scales) = (
-                    codes_layout(form, outputs, inputs),
-                    scales_layout(form, outputs, inputs),
+                    codes_layout(format, outputs, inputs),
+                    scales_layout(format, outputs, inputs),
                 );
                 Ok(vec![
                     (codes_name(name), codes.0, codes.1),
@@ -199,21 +199,21 @@ impl Piece {
                 ..
             } => (stored, *inputs, *weights, input),
         };
-        let Some(form) = Form::of(weights) else {
+        let Some(format) = CodeFormat::of(weights) else {
             return write_floats(&floats(checkpoint, stored, inputs, weights)?, weights, file);
         };
         if let Some(rows) = coded.and_then(|c| c.get(&stored.weight())) {
-            return write_codes(form, rows, file);
+            return write_codes(format, rows, file);
         }
         let floats = floats(checkpoint, stored, inputs, weights)?;
         let importance = input.map_or(&[][..], |input| squares.of(input));
         let mut rows = Vec::with_capacity(stored.outputs);
         for_rows(&floats, |values| {
             stored.check(checkpoint, weights, values)?;
-            rows.extend(code_rows(form, values, inputs, importance));
+            rows.extend(code_rows(format, values, inputs, importance));
             Ok(())
         })?;
-        write_codes(form, &rows, file)
+        write_codes(format, &rows, file)
     }
 }
 
@@ -269,16 +269,16 @@ fn write_floats(floats: &StoredTensor, weights: WeightType, file: &mut WeightsFi
     })
 }
 
-fn write_codes(form: Form, rows: &[CodedRow], file: &mut WeightsFile) -> Result<()> {
+fn write_codes(format: CodeFormat, rows: &[CodedRow], file: &mut WeightsFile) -> Result<()> {
     let mut bytes = Vec::new();
     for row in rows {
         bytes.clear();
-        row.append_codes(form, &mut bytes);
+        row.append_codes(format, &mut bytes);
         file.write(&bytes)?;
     }
     for row in rows {
         bytes.clear();
-        row.append_scales(form, &mut bytes);
+        row.append_scales(format, &mut bytes);
         file.write(&bytes)?;
     }
     Ok(())

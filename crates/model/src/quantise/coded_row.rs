@@ -8,7 +8,7 @@ use tandem_shape::{Group, WeightType};
 
 /// How weights are coded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Form {
+pub(crate) enum CodeFormat {
     /// See [`eight_bits`].
     Eight,
     /// See [`four_bits`].
@@ -26,7 +26,7 @@ pub(crate) struct CodedRow {
     pub(crate) scale: f32,
 }
 
-impl Form {
+impl CodeFormat {
     /// The form of a weight type that has one.
     pub(crate) fn of(weights: WeightType) -> Option<Self> {
         match weights {
@@ -55,18 +55,18 @@ impl Form {
 
 impl CodedRow {
     /// Quantises an output's weights, each finite. See [`four_bits`] about importance.
-    pub(crate) fn new(form: Form, weights: &[f32], importance: &[f32]) -> Self {
+    pub(crate) fn new(format: CodeFormat, weights: &[f32], importance: &[f32]) -> Self {
         let mut coded = Self {
             codes: vec![0; weights.len()],
             grids: Vec::new(),
             scale: 0.0,
         };
-        match form {
-            Form::Eight => {
+        match format {
+            CodeFormat::Eight => {
                 let codes = bytemuck::cast_slice_mut(&mut coded.codes);
                 coded.scale = eight_bits(weights, codes);
             }
-            Form::Four(group) => {
+            CodeFormat::Four(group) => {
                 let codes = coded.codes.chunks_mut(group.inputs());
                 let groups = weights.chunks(group.inputs()).zip(codes).enumerate();
                 let grids = groups.map(|(number, (weights, codes))| {
@@ -79,13 +79,13 @@ impl CodedRow {
     }
 
     /// Appends what the codes stand for.
-    pub(crate) fn append_weights(&self, form: Form, weights: &mut Vec<f32>) {
-        match form {
-            Form::Eight => {
+    pub(crate) fn append_weights(&self, format: CodeFormat, weights: &mut Vec<f32>) {
+        match format {
+            CodeFormat::Eight => {
                 let codes = self.codes.iter();
                 weights.extend(codes.map(|c| f32::from(c.cast_signed()) * self.scale));
             }
-            Form::Four(group) => {
+            CodeFormat::Four(group) => {
                 for (codes, grid) in self.codes.chunks(group.inputs()).zip(&self.grids) {
                     weights.extend(codes.iter().map(|&c| grid.weight(c)));
                 }
@@ -94,10 +94,10 @@ impl CodedRow {
     }
 
     /// Appends the codes as they lie on disk: 4 bits two a byte, the first of both in the lower half.
-    pub(crate) fn append_codes(&self, form: Form, bytes: &mut Vec<u8>) {
-        match form {
-            Form::Eight => bytes.extend(&self.codes),
-            Form::Four(_) => {
+    pub(crate) fn append_codes(&self, format: CodeFormat, bytes: &mut Vec<u8>) {
+        match format {
+            CodeFormat::Eight => bytes.extend(&self.codes),
+            CodeFormat::Four(_) => {
                 let pairs = self.codes.chunks(2);
                 bytes.extend(pairs.map(|p| p[0] | p.get(1).map_or(0, |upper| upper << 4)));
             }
@@ -105,10 +105,10 @@ impl CodedRow {
     }
 
     /// Appends scale and offset of each group, or the one scale, little endian.
-    pub(crate) fn append_scales(&self, form: Form, bytes: &mut Vec<u8>) {
-        match form {
-            Form::Eight => bytes.extend(self.scale.to_le_bytes()),
-            Form::Four(_) => {
+    pub(crate) fn append_scales(&self, format: CodeFormat, bytes: &mut Vec<u8>) {
+        match format {
+            CodeFormat::Eight => bytes.extend(self.scale.to_le_bytes()),
+            CodeFormat::Four(_) => {
                 let pairs = self.grids.iter().flat_map(|g| [g.scale, g.offset]);
                 bytes.extend(pairs.flat_map(f16::to_le_bytes));
             }
@@ -117,9 +117,9 @@ impl CodedRow {
 
     /// Reads what was written by [`CodedRow::append_codes`] and [`CodedRow::append_scales`], which
     /// must have that many bytes.
-    pub(crate) fn read(form: Form, inputs: usize, codes: &[u8], scales: &[u8]) -> Self {
-        match form {
-            Form::Eight => Self {
+    pub(crate) fn read(format: CodeFormat, inputs: usize, codes: &[u8], scales: &[u8]) -> Self {
+        match format {
+            CodeFormat::Eight => Self {
                 codes: codes.to_vec(),
                 grids: Vec::new(),
                 scale: scales
@@ -127,7 +127,7 @@ impl CodedRow {
                     .copied()
                     .map_or(0.0, f32::from_le_bytes),
             },
-            Form::Four(_) => {
+            CodeFormat::Four(_) => {
                 let half = |at: &[u8]| f16::from_le_bytes([at[0], at[1]]);
                 let mut nibbles = Vec::with_capacity(codes.len() * 2);
                 nibbles.extend(codes.iter().flat_map(|byte| [byte & 0xf, byte >> 4]));
@@ -148,7 +148,7 @@ impl CodedRow {
 
 /// Quantises rows of finite weights, `[outputs, inputs]`, on all threads.
 pub(crate) fn code_rows(
-    form: Form,
+    format: CodeFormat,
     weights: &[f32],
     inputs: usize,
     importance: &[f32],
@@ -156,7 +156,7 @@ pub(crate) fn code_rows(
     let rows: Vec<&[f32]> = weights.chunks_exact(inputs.max(1)).collect();
     let coded: Vec<OnceLock<CodedRow>> = rows.iter().map(|_| OnceLock::new()).collect();
     for_each(rows.len(), &|row| {
-        coded[row].get_or_init(|| CodedRow::new(form, rows[row], importance));
+        coded[row].get_or_init(|| CodedRow::new(format, rows[row], importance));
     });
     coded.into_iter().filter_map(OnceLock::into_inner).collect()
 }
@@ -169,23 +169,23 @@ mod tests {
     proptest! {
         #[test]
         fn a_row_is_read_as_it_is_written(
-            weights in prop::collection::vec(-2f32..2.0, 1..200), form in 0usize..4,
+            weights in prop::collection::vec(-2f32..2.0, 1..200), format in 0usize..4,
         ) {
-            let form = [
-                Form::Eight,
-                Form::Four(Group::G32),
-                Form::Four(Group::G64),
-                Form::Four(Group::G128),
-            ][form];
-            let coded = CodedRow::new(form, &weights, &[]);
+            let format = [
+                CodeFormat::Eight,
+                CodeFormat::Four(Group::G32),
+                CodeFormat::Four(Group::G64),
+                CodeFormat::Four(Group::G128),
+            ][format];
+            let coded = CodedRow::new(format, &weights, &[]);
             let (mut codes, mut scales) = (Vec::new(), Vec::new());
-            coded.append_codes(form, &mut codes);
-            coded.append_scales(form, &mut scales);
-            prop_assert_eq!(codes.len(), form.code_bytes(weights.len()));
-            let read = CodedRow::read(form, weights.len(), &codes, &scales);
+            coded.append_codes(format, &mut codes);
+            coded.append_scales(format, &mut scales);
+            prop_assert_eq!(codes.len(), format.code_bytes(weights.len()));
+            let read = CodedRow::read(format, weights.len(), &codes, &scales);
             prop_assert_eq!(&read, &coded);
             let mut made = Vec::new();
-            read.append_weights(form, &mut made);
+            read.append_weights(format, &mut made);
             prop_assert_eq!(made.len(), weights.len());
             for (made, weight) in made.iter().zip(&weights) {
                 prop_assert!((made - weight).abs() < 0.3);

@@ -141,7 +141,7 @@ impl Factor {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::quantise::coded_row::{Form, code_rows};
+    use crate::quantise::coded_row::{CodeFormat, code_rows};
 
     fn noise(count: usize, mut state: u32) -> Vec<f32> {
         let mut next = || {
@@ -170,9 +170,10 @@ mod tests {
     }
 
     /// The mean squared error of the outputs.
-    fn cost(x: &Tensor, weights: &[f32], rows: &[CodedRow], form: Form) -> f64 {
+    fn cost(x: &Tensor, weights: &[f32], rows: &[CodedRow], format: CodeFormat) -> f64 {
         let mut made = Vec::new();
-        rows.iter().for_each(|r| r.append_weights(form, &mut made));
+        rows.iter()
+            .for_each(|r| r.append_weights(format, &mut made));
         let errors: Vec<f32> = made.iter().zip(weights).map(|(a, b)| a - b).collect();
         let inputs = x.size()[1];
         let errors = Tensor::f_from_slice(&errors).unwrap();
@@ -197,7 +198,7 @@ mod tests {
     fn outputs_are_nearer_than_by_rounding_each_weight() {
         let (outputs, inputs) = (19, 150);
         let group = Group::G64;
-        let form = Form::Four(group);
+        let format = CodeFormat::Four(group);
         let weights = noise(outputs * inputs, 1);
         let x = inputs_of(400, inputs);
         let mut moments = Moments::new(inputs).unwrap();
@@ -211,10 +212,10 @@ mod tests {
             rows.iter()
                 .all(|r| r.grids.len() == 3 && r.codes.len() == inputs)
         );
-        let plain = code_rows(form, &weights, inputs, &[]);
+        let plain = code_rows(format, &weights, inputs, &[]);
         let (found, plain) = (
-            cost(&x, &weights, &rows, form),
-            cost(&x, &weights, &plain, form),
+            cost(&x, &weights, &rows, format),
+            cost(&x, &weights, &plain, format),
         );
         assert!(found < 0.5 * plain, "{found} of {plain}");
     }
@@ -229,7 +230,7 @@ mod tests {
         let rows = moments.factor().unwrap().code_rows(Group::G64, &weights);
         assert_eq!(
             rows,
-            code_rows(Form::Four(Group::G64), &weights, 64, &[1.0; 64])
+            code_rows(CodeFormat::Four(Group::G64), &weights, 64, &[1.0; 64])
         );
     }
 

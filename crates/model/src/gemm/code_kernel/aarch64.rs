@@ -24,7 +24,7 @@ const VECTORS: usize = HALF / LANES;
 /// See [`super::multiply`].
 pub(super) unsafe fn four<const ROWS: usize>(panel: &CodePanel<'_>, block: &CodeBlock) {
     let b = *block;
-    let group = inputs_of_a_scale(panel.form);
+    let group = inputs_of_a_scale(panel.format);
     let grids = panel.grids.as_chunks::<{ 2 * WIDTH }>().0;
     for (half, codes) in panel.halves().into_iter().enumerate() {
         // A quad is 32 bytes: see `CodePanel`.
@@ -89,7 +89,7 @@ pub(super) unsafe fn four<const ROWS: usize>(panel: &CodePanel<'_>, block: &Code
 /// See [`super::multiply`].
 pub(super) unsafe fn eight<const ROWS: usize>(panel: &CodePanel<'_>, block: &CodeBlock) {
     let b = *block;
-    let group = inputs_of_a_scale(panel.form);
+    let group = inputs_of_a_scale(panel.format);
     for (half, codes) in panel.halves().into_iter().enumerate() {
         // A pair of inputs is 32 bytes.
         let pairs = codes.as_chunks::<{ 2 * HALF }>().0;

@@ -22,7 +22,7 @@ const VECTORS: usize = HALF / LANES;
 #[target_feature(enable = "avx2,fma,f16c")]
 pub(super) unsafe fn four<const ROWS: usize>(panel: &CodePanel<'_>, block: &CodeBlock) {
     let b = *block;
-    let group = inputs_of_a_scale(panel.form);
+    let group = inputs_of_a_scale(panel.format);
     let low = _mm256_set1_epi16(0xf);
     let grids = panel.grids.as_chunks::<{ 2 * WIDTH }>().0;
     for (half, codes) in panel.halves().into_iter().enumerate() {
@@ -74,7 +74,7 @@ pub(super) unsafe fn four<const ROWS: usize>(panel: &CodePanel<'_>, block: &Code
 #[target_feature(enable = "avx2,fma,f16c")]
 pub(super) unsafe fn eight<const ROWS: usize>(panel: &CodePanel<'_>, block: &CodeBlock) {
     let b = *block;
-    let group = inputs_of_a_scale(panel.form);
+    let group = inputs_of_a_scale(panel.format);
     for (half, codes) in panel.halves().into_iter().enumerate() {
         // A pair of inputs is 32 bytes.
         let pairs = codes.as_chunks::<{ 2 * HALF }>().0;

@@ -1,7 +1,7 @@
 //! Times of the products of one step in the default model's shapes, for `docs/measurements/precision.md`.
 
 use crate::gemm::{Kernel, Panels};
-use crate::quantise::coded_row::Form;
+use crate::quantise::coded_row::CodeFormat;
 use crate::simd::Simd;
 use std::time::Instant;
 use tandem_shape::{Group, WeightType};
@@ -75,8 +75,8 @@ fn the_products_of_a_step() {
         let ours: Vec<_> = shapes()
             .map(|(outputs, inputs)| {
                 let kernel = Kernel::of(Simd::best());
-                let form = Form::of(weights);
-                let mut panels = Panels::zeros(kernel, outputs, inputs, form).unwrap();
+                let format = CodeFormat::of(weights);
+                let mut panels = Panels::zeros(kernel, outputs, inputs, format).unwrap();
                 panels.set_outputs(0, &random[..outputs * inputs], &[]);
                 (panels, inputs)
             })

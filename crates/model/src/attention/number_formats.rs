@@ -11,7 +11,7 @@ pub(super) const WIDTH: usize = 4 * LANES;
 pub(super) type Wide = [[f32; LANES]; 4];
 
 /// How numbers are coded.
-pub(super) trait Form {
+pub(super) trait NumberFormat {
     /// Bytes of [`LANES`] codes.
     const BYTES: usize;
     /// Each position has a scale in f32, which scores and weights are multiplied with.
@@ -27,11 +27,11 @@ pub(super) trait Form {
 }
 
 pub(super) struct Floats;
-pub(super) struct Halves;
+pub(super) struct BrainFloats;
 pub(super) struct Bytes;
 pub(super) struct Nibbles;
 
-impl Form for Floats {
+impl NumberFormat for Floats {
     const BYTES: usize = 32;
     const FLOATS: bool = true;
 
@@ -45,7 +45,7 @@ impl Form for Floats {
     }
 }
 
-impl Form for Halves {
+impl NumberFormat for BrainFloats {
     const BYTES: usize = 16;
 
     #[inline(always)]
@@ -58,7 +58,7 @@ impl Form for Halves {
     }
 }
 
-impl Form for Bytes {
+impl NumberFormat for Bytes {
     const BYTES: usize = 8;
     const SCALED: bool = true;
 
@@ -72,7 +72,7 @@ impl Form for Bytes {
     }
 }
 
-impl Form for Nibbles {
+impl NumberFormat for Nibbles {
     const BYTES: usize = 4;
     const GRIDS: bool = true;
 
@@ -100,14 +100,14 @@ fn widened(bits: u16) -> f32 {
 #[derive(Clone, Copy)]
 pub(super) struct KeyPanel<'a> {
     pub(super) codes: &'a [u8],
-    /// `[groups, 2, WIDTH]` in bf16: scales, then offsets. Empty without [`Form::GRIDS`].
+    /// `[groups, 2, WIDTH]` in bf16: scales, then offsets. Empty without [`NumberFormat::GRIDS`].
     pub(super) grids: &'a [u16],
 }
 
 impl<'a> KeyPanel<'a> {
     /// Each group of dimensions: its first, its rows of codes, its scales and offsets.
     #[inline(always)]
-    fn groups<F: Form>(self) -> impl Iterator<Item = (usize, &'a [u8], [Wide; 2])> {
+    fn groups<F: NumberFormat>(self) -> impl Iterator<Item = (usize, &'a [u8], [Wide; 2])> {
         let rows = self.codes.chunks(GROUP * 4 * F::BYTES).enumerate();
         rows.map(move |(group, rows)| {
             let mut grids = [Wide::default(); 2];
@@ -125,10 +125,10 @@ impl<'a> KeyPanel<'a> {
         })
     }
 
-    /// The scores of rows with the panel's positions, but for [`Form::SCALED`]. Each is one sum in
+    /// The scores of rows with the panel's positions, but for [`NumberFormat::SCALED`]. Each is one sum in
     /// the order of dimensions.
     #[inline(always)]
-    pub(super) fn scores<F: Form, const ROWS: usize>(
+    pub(super) fn scores<F: NumberFormat, const ROWS: usize>(
         self,
         queries: [&[f32]; ROWS],
     ) -> [Wide; ROWS] {
@@ -159,7 +159,7 @@ impl<'a> KeyPanel<'a> {
 
     /// The keys as floats, `[dim, WIDTH]`.
     #[inline(always)]
-    pub(super) fn expand<F: Form>(self, out: &mut [f32]) {
+    pub(super) fn expand<F: NumberFormat>(self, out: &mut [f32]) {
         for (first, rows, grids) in self.groups::<F>() {
             let out = out[first * WIDTH..].chunks_exact_mut(WIDTH);
             for (codes, out) in rows.chunks_exact(4 * F::BYTES).zip(out) {
@@ -181,7 +181,7 @@ impl<'a> KeyPanel<'a> {
 #[derive(Clone, Copy)]
 pub(super) struct ValuePanel<'a> {
     pub(super) codes: &'a [u8],
-    /// `[positions, groups, 2]` in bf16. Empty without [`Form::GRIDS`].
+    /// `[positions, groups, 2]` in bf16. Empty without [`NumberFormat::GRIDS`].
     pub(super) grids: &'a [u16],
 }
 
@@ -197,7 +197,7 @@ impl<'a> ValuePanel<'a> {
     /// The first `count` positions' codes of `units` vectors from dimension `first` on, all of one group,
     /// with their scale and offset.
     #[inline(always)]
-    fn positions<F: Form>(
+    fn positions<F: NumberFormat>(
         self,
         (dim, count): (usize, usize),
         first: usize,
@@ -232,7 +232,7 @@ impl<'a> ValueBlock<'a> {
     /// Sums of values with each row's weights, for `UNITS` vectors of dimensions from `first` on,
     /// all of one group. Each is one sum in the order of positions.
     #[inline(always)]
-    pub(super) fn weighted<F: Form, const ROWS: usize, const UNITS: usize>(
+    pub(super) fn weighted<F: NumberFormat, const ROWS: usize, const UNITS: usize>(
         &self,
         first: usize,
         weights: [&[f32]; ROWS],
@@ -266,7 +266,7 @@ impl<'a> ValueBlock<'a> {
     /// The values of the dimensions from `first` on as floats, `[positions, WIDTH]`; what is past
     /// the last dimension is left as it is.
     #[inline(always)]
-    pub(super) fn expand<F: Form>(&self, first: usize, out: &mut [f32]) {
+    pub(super) fn expand<F: NumberFormat>(&self, first: usize, out: &mut [f32]) {
         let units = (self.dim - first).min(WIDTH) / LANES;
         for (panel, begin, count) in self.panels() {
             let positions = panel.positions::<F>((self.dim, count), first, units);

@@ -1,9 +1,9 @@
-//! What a stream adds to the metrics.
+//! What a session adds to the metrics.
 
 use crate::intake::CheckedRows;
 use crate::metrics::{
-    BITS_PER_VALUE, COMPUTE, DECODE, FAILURES, GENERATION_TOKENS, INTER_TOKEN_LATENCY, QUEUE,
-    REQUEST_SUCCESS, ROWS, TIME_TO_FIRST_TOKEN, WIRE_BYTES, code_label,
+    BITS_PER_VALUE, COMPUTE, FAILURES, FRAME_READ, FRAME_READ_OLD, GENERATION_TOKENS,
+    INTER_TOKEN_LATENCY, QUEUE, REQUEST_SUCCESS, ROWS, TIME_TO_FIRST_TOKEN, WIRE_BYTES, code_label,
 };
 use std::time::{Duration, Instant};
 use tandem_engine::{FinishReason, RunToken};
@@ -14,7 +14,7 @@ use v1::{infer_request, infer_response};
 
 /// Where one session's time and bytes go.
 #[derive(Debug, Default)]
-pub struct Record {
+pub struct SessionMetrics {
     /// When the first rows of the running answer arrived.
     answer_began: Option<Instant>,
     /// When its last token was ready.
@@ -24,7 +24,7 @@ pub struct Record {
     compute: Duration,
 }
 
-impl Record {
+impl SessionMetrics {
     /// A stream ended with an error.
     pub fn failure(status: &Status) {
         FAILURES.counter(&[code_label(status.code())]).increment(1);
@@ -73,16 +73,17 @@ impl Record {
         }
     }
 
-    /// A step ended.
-    pub fn step(&mut self, rows: usize, queue: Duration, compute: Duration, decode: Duration) {
+    /// A step ended; reading its frames took `frames` of `compute`.
+    pub fn step(&mut self, rows: usize, queue: Duration, compute: Duration, frames: Duration) {
         self.queue += queue;
         self.compute += compute;
         QUEUE.histogram(&[phase(rows)]).record(queue);
         if !compute.is_zero() {
             COMPUTE.histogram(&[phase(rows)]).record(compute);
         }
-        if !decode.is_zero() {
-            DECODE.histogram(&[phase(rows)]).record(decode);
+        if !frames.is_zero() {
+            FRAME_READ.histogram(&[phase(rows)]).record(frames);
+            FRAME_READ_OLD.histogram(&[phase(rows)]).record(frames);
         }
     }
 
