@@ -16,7 +16,9 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let descriptors = protox::compile(FILES, ["."])?;
     let out = PathBuf::from(std::env::var("OUT_DIR")?);
     std::fs::write(out.join("tandem.v1.bin"), descriptors.encode_to_vec())?;
+    // Whoever connects has a channel of their own; the types build where there are no sockets.
     tonic_prost_build::configure()
+        .build_transport(false)
         .bytes(".tandem.v1.Rows.frame")
         .compile_fds(descriptors)?;
     Ok(())

@@ -4,7 +4,7 @@ use anyhow::{Context as _, Result};
 use tandem_proto::v1::generate_response::Event;
 use tandem_proto::v1::generation_service_client::GenerationServiceClient;
 use tandem_proto::v1::{self, chat_response, generate_request};
-use tonic::transport::Channel;
+use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Status, Streaming};
 
 /// What an answer came to.
@@ -41,10 +41,9 @@ pub struct Client(GenerationServiceClient<Channel>);
 impl Client {
     /// Connects.
     pub async fn connect(url: &str) -> Result<Self> {
-        let client = GenerationServiceClient::connect(url.to_owned()).await;
-        Ok(Self(
-            client.with_context(|| format!("connecting to {url}"))?,
-        ))
+        let channel = Endpoint::from_shared(url.to_owned())?.connect().await;
+        let channel = channel.with_context(|| format!("connecting to {url}"))?;
+        Ok(Self(GenerationServiceClient::new(channel)))
     }
 
     /// The generated client.

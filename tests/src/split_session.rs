@@ -7,6 +7,7 @@ use tandem_proto::v1::split_service_client::SplitServiceClient;
 use tandem_proto::v1::{self, infer_request, infer_response};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
+use tonic::transport::{Channel, Endpoint};
 use tonic::{Status, Streaming};
 
 /// An Infer stream.
@@ -19,7 +20,7 @@ pub struct SplitSession {
 impl SplitSession {
     /// Opens a stream and sends what is given, in order.
     pub async fn begin(url: &str, messages: Vec<infer_request::Message>) -> Result<Self, Status> {
-        let mut client = SplitServiceClient::connect(url.to_owned())
+        let mut client = split_client(url)
             .await
             .map_err(|error| Status::unavailable(error.to_string()))?;
         let (up, requests) = mpsc::channel(1024);
@@ -75,9 +76,17 @@ impl SplitSession {
     }
 }
 
+/// A client of a cloud-service.
+pub async fn split_client(
+    url: &str,
+) -> Result<SplitServiceClient<Channel>, tonic::transport::Error> {
+    let channel = Endpoint::from_shared(url.to_owned())?.connect().await?;
+    Ok(SplitServiceClient::new(channel))
+}
+
 /// The cloud's own Open: what fits it exactly, at a split.
 pub async fn fitting_open(url: &str, split: u32) -> Result<v1::Open> {
-    let mut client = SplitServiceClient::connect(url.to_owned()).await?;
+    let mut client = split_client(url).await?;
     let described = client
         .describe_back(v1::DescribeBackRequest {})
         .await?

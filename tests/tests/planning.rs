@@ -4,7 +4,7 @@ use serde_json::Value;
 use std::path::Path;
 use std::process::{Command, Output};
 use tandem_proto::v1;
-use tandem_proto::v1::split_service_client::SplitServiceClient;
+use tandem_tests::split_session::split_client;
 use tandem_tests::link::{LinkProfile, Rate, ShapedLink};
 use tandem_tests::paths::fixtures;
 use tandem_tests::process::{Binary, Server, ServerOptions};
@@ -45,7 +45,7 @@ async fn a_cloud_tells_what_its_steps_take() {
     let cloud = Server::cloud(&model(), ServerOptions::default().args(["--threads", "1"]))
         .await
         .unwrap();
-    let mut client = SplitServiceClient::connect(cloud.url()).await.unwrap();
+    let mut client = split_client(&cloud.url()).await.unwrap();
     let mut ask = async || {
         let asked = client.profile_back(v1::ProfileBackRequest {}).await;
         asked.unwrap().into_inner()

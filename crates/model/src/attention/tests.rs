@@ -181,7 +181,7 @@ fn case() -> impl Strategy<Value = (Case, usize)> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(40))]
+    #![proptest_config(ProptestConfig::with_cases(24))]
 
     /// Also: a row has the same bits whichever rows run with it.
     #[test]
