@@ -171,9 +171,10 @@ fn check_profile(
     (peer, cloud): (&Peer, &Cloud),
 ) -> Result<Option<Arc<Profile>>, Status> {
     if open.profile_fingerprint.is_empty() {
-        return match open.profile.is_empty() {
-            true => Ok(None),
-            false => Err(bad_profile("comes without a fingerprint")),
+        return if open.profile.is_empty() {
+            Ok(None)
+        } else {
+            Err(bad_profile("comes without a fingerprint"))
         };
     }
     let wanted = &open.profile_fingerprint;
@@ -185,9 +186,10 @@ fn check_profile(
         return Err(precondition_failure(
             Reason::Profile,
             hex(wanted),
-            match accepts {
-                true => "the cloud does not have this codec profile: send it along",
-                false => "the cloud does not have this codec profile and accepts none of this edge",
+            if accepts {
+                "the cloud does not have this codec profile: send it along"
+            } else {
+                "the cloud does not have this codec profile and accepts none of this edge"
             },
         ));
     }

@@ -285,9 +285,10 @@ impl Session<'_> {
         let rows = CheckedRows::check(rows, self.split, self.context, self.cloud)?;
         self.metrics.rows(&rows);
         let (count, want) = (rows.step.count, rows.want);
-        match self.running {
-            true => self.place.answers(),
-            false => self.place.heard(),
+        if self.running {
+            self.place.answers()
+        } else {
+            self.place.heard()
         }
         let verdict = self
             .ledger

@@ -41,13 +41,10 @@ impl AnswerLog {
             code,
             error,
         } = Failure::of(status);
-        match is_ours(status.code()) {
-            true => {
-                tracing::warn!(%peer, reason, code, prompt_tokens, tokens, seconds, error, "answer failed");
-            }
-            false => {
-                tracing::info!(%peer, reason, code, prompt_tokens, tokens, seconds, error, "answer failed");
-            }
+        if is_ours(status.code()) {
+            tracing::warn!(%peer, reason, code, prompt_tokens, tokens, seconds, error, "answer failed");
+        } else {
+            tracing::info!(%peer, reason, code, prompt_tokens, tokens, seconds, error, "answer failed");
         }
     }
 }
@@ -59,9 +56,10 @@ pub fn refused(call: &'static str, status: &Status) {
         code,
         error,
     } = Failure::of(status);
-    match is_ours(status.code()) {
-        true => tracing::warn!(call, reason, code, error, "request refused"),
-        false => tracing::info!(call, reason, code, error, "request refused"),
+    if is_ours(status.code()) {
+        tracing::warn!(call, reason, code, error, "request refused")
+    } else {
+        tracing::info!(call, reason, code, error, "request refused")
     }
 }
 

@@ -97,9 +97,10 @@ pub async fn plan(args: PlanArgs) -> anyhow::Result<()> {
     let solved = subject.solve(&config, &edge, &cloud, way, began.elapsed())?;
     let report = Report::new(&solved);
     let mut stdout = std::io::stdout().lock();
-    match json {
-        true => writeln!(stdout, "{}", serde_json::to_string_pretty(&report)?)?,
-        false => write!(stdout, "{}", report.text(explain))?,
+    if json {
+        writeln!(stdout, "{}", serde_json::to_string_pretty(&report)?)?
+    } else {
+        write!(stdout, "{}", report.text(explain))?
     }
     drop(stdout);
     if let Some(path) = problem {
@@ -161,10 +162,7 @@ impl Subject {
     pub async fn edge(&self, config: &EdgeConfig, fresh: bool) -> anyhow::Result<MeasuredEdge> {
         let identity = measure::identity(config, &self.files, &self.choices);
         let file = identity.file();
-        let kept: Option<MeasuredEdge> = match fresh {
-            true => None,
-            false => self.cache.read(&file),
-        };
+        let kept: Option<MeasuredEdge> = if fresh { None } else { self.cache.read(&file) };
         if let Some(kept) = kept {
             if kept.identity == identity {
                 return Ok(kept);

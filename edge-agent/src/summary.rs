@@ -43,15 +43,16 @@ impl Summary<'_> {
                 "  cloud:  layers {first} to {} in {}",
                 cloud.end, cloud.weights
             )?;
-            match first == cloud.first {
-                true => writeln!(f, ", {}", megabytes(cloud.weight_bytes))?,
-                false => writeln!(
+            if first == cloud.first {
+                writeln!(f, ", {}", megabytes(cloud.weight_bytes))?
+            } else {
+                writeln!(
                     f,
                     ", of {} for layers {} to {}",
                     megabytes(cloud.weight_bytes),
                     cloud.first,
                     cloud.end
-                )?,
+                )?
             }
         }
         Ok(())

@@ -169,9 +169,10 @@ async fn tokens_and_certificates_change_while_the_pair_runs() {
     .concat();
     let reloaded = async |server: &Server, what: &str, outcome: &str| {
         let labels = [("what", what), ("outcome", outcome)];
-        let name = match std::ptr::eq(server, &cloud) {
-            true => "tandem_cloud_reloads_total",
-            false => "tandem_edge_reloads_total",
+        let name = if std::ptr::eq(server, &cloud) {
+            "tandem_cloud_reloads_total"
+        } else {
+            "tandem_edge_reloads_total"
         };
         let waited = server.wait_metrics(Duration::from_secs(20), |metrics| {
             metrics.sum_with(name, &labels) >= 1.0

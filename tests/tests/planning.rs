@@ -4,10 +4,10 @@ use serde_json::Value;
 use std::path::Path;
 use std::process::{Command, Output};
 use tandem_proto::v1;
-use tandem_tests::split_session::split_client;
 use tandem_tests::link::{LinkProfile, Rate, ShapedLink};
 use tandem_tests::paths::fixtures;
 use tandem_tests::process::{Binary, Server, ServerOptions};
+use tandem_tests::split_session::split_client;
 
 /// A model of three layers.
 fn model() -> std::path::PathBuf {

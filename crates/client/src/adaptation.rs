@@ -148,9 +148,10 @@ impl Adaptation {
     pub fn row_written(&mut self, codec: Codec, bytes: usize) {
         let bytes = bytes as f64;
         if let Some(rung) = self.rungs.iter_mut().find(|rung| rung.codec == codec) {
-            rung.frame = match rung.learnt {
-                true => rung.frame + (bytes - rung.frame) / 8.0,
-                false => bytes,
+            rung.frame = if rung.learnt {
+                rung.frame + (bytes - rung.frame) / 8.0
+            } else {
+                bytes
             };
             rung.learnt = true;
         }

@@ -215,9 +215,10 @@ impl LinkEstimate {
         let at_most = 1.0 / low[low.len() / 4];
         Some(Rate {
             at_least,
-            likely: match at_most.is_finite() {
-                true => (1.0 / middle[middle.len() / 2]).clamp(at_least, at_most),
-                false => at_least,
+            likely: if at_most.is_finite() {
+                (1.0 / middle[middle.len() / 2]).clamp(at_least, at_most)
+            } else {
+                at_least
             },
             at_most,
         })

@@ -390,9 +390,10 @@ impl Session {
                 1 => 0,
                 rows => position(rows),
             },
-            token_ids: match self.send_ids {
-                true => tokens.to_vec(),
-                false => Vec::new(),
+            token_ids: if self.send_ids {
+                tokens.to_vec()
+            } else {
+                Vec::new()
             },
             want: want(wanted),
             crc32c: crc32c::crc32c(&frame.bytes),

@@ -39,10 +39,7 @@ pub(crate) fn put_int8(row: &[f32], out: &mut Vec<u8>) {
     let most = row.iter().copied().fold(f32::NEG_INFINITY, f32::max);
     // Halves, because the range of finite values may be infinite.
     let step = (most / 2.0 - least / 2.0) / INT8_STEPS * 2.0;
-    let inverse = match step > 0.0 {
-        true => 1.0 / step,
-        false => 0.0,
-    };
+    let inverse = if step > 0.0 { 1.0 / step } else { 0.0 };
     out.extend_from_slice(&least.to_le_bytes());
     out.extend_from_slice(&step.to_le_bytes());
     out.extend(
@@ -58,9 +55,10 @@ pub(crate) fn take_int8(row: &[u8], out: &mut Vec<f32>) {
     let step = f32::from_le_bytes([head[4], head[5], head[6], head[7]]);
     // The greatest value may be rounded to beyond the greatest there is.
     let value = |code: u8| f64::from(least) + f64::from(step) * f64::from(code);
-    let (lowest, highest) = match least.is_finite() && step.is_finite() {
-        true => (f64::from(f32::MIN), f64::from(f32::MAX)),
-        false => (f64::NEG_INFINITY, f64::INFINITY),
+    let (lowest, highest) = if least.is_finite() && step.is_finite() {
+        (f64::from(f32::MIN), f64::from(f32::MAX))
+    } else {
+        (f64::NEG_INFINITY, f64::INFINITY)
     };
     out.extend(
         codes

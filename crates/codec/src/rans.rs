@@ -179,21 +179,15 @@ mod tests {
         ) {
             let mut shares = Vec::new();
             for &(value, bits, uniform, rare) in &symbols {
-                shares.push(match uniform {
-                    true => Share::uniform(value >> (12 - bits), bits),
-                    false => RARE[usize::from(rare == 0)],
-                });
+                shares.push(if uniform { Share::uniform(value >> (12 - bits), bits) } else { RARE[usize::from(rare == 0)] });
             }
             let mut bytes = Vec::new();
             encode(&shares, &mut bytes);
             let mut decoder = Decoder::new(&bytes).unwrap();
             for (&(value, bits, uniform, rare), &share) in symbols.iter().zip(&shares) {
-                match uniform {
-                    true => prop_assert_eq!(decoder.uniform(bits), value >> (12 - bits)),
-                    false => {
-                        prop_assert_eq!(decoder.peek() == 4095, rare == 0);
-                        decoder.advance(share);
-                    }
+                if uniform { prop_assert_eq!(decoder.uniform(bits), value >> (12 - bits)) } else {
+                    prop_assert_eq!(decoder.peek() == 4095, rare == 0);
+                    decoder.advance(share);
                 }
             }
             prop_assert!(decoder.is_done());

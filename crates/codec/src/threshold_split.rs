@@ -45,9 +45,10 @@ pub(crate) fn scale_without_outliers(row: &[f32]) -> f32 {
         let kept = count.iter().sum::<u32>().max(1);
         let next = (sum.iter().map(|&s| f64::from(s)).sum::<f64>() / f64::from(kept)).sqrt() as f32;
         // A sum of squares that overflowed: the largest values go in a second look.
-        let next = match next.is_finite() {
-            true => next,
-            false => f32::MAX.sqrt() / 64.0,
+        let next = if next.is_finite() {
+            next
+        } else {
+            f32::MAX.sqrt() / 64.0
         };
         if next == scale {
             break;

@@ -53,9 +53,10 @@ fn ways() -> Vec<(String, Codec, bool, bool)> {
 const EARLIER: [&str; 3] = ["high-earlier", "balanced-earlier", "economy-earlier"];
 
 fn encoder(codec: Codec, profile: Option<&Arc<Profile>>, trellis: bool) -> Encoder {
-    match trellis {
-        true => Encoder::new(codec, profile),
-        false => Encoder::new(codec, profile).without_trellis(),
+    if trellis {
+        Encoder::new(codec, profile)
+    } else {
+        Encoder::new(codec, profile).without_trellis()
     }
 }
 

@@ -18,12 +18,13 @@ pub struct EndpointError {
 /// It is neither.
 pub fn plain_uri(address: &str) -> Result<Uri, EndpointError> {
     let uri = server_uri(address)?;
-    match is_tls(&uri) {
-        false => Ok(uri),
-        true => Err(EndpointError {
+    if !is_tls(&uri) {
+        Ok(uri)
+    } else {
+        Err(EndpointError {
             address: address.to_owned(),
             reason: "only http:// is supported here".to_owned(),
-        }),
+        })
     }
 }
 
@@ -49,9 +50,10 @@ pub fn server_uri(address: &str) -> Result<Uri, EndpointError> {
         address: address.to_owned(),
         reason: reason.to_owned(),
     };
-    let with_scheme = match address.contains("://") {
-        true => address.to_owned(),
-        false => format!("http://{address}"),
+    let with_scheme = if address.contains("://") {
+        address.to_owned()
+    } else {
+        format!("http://{address}")
     };
     let uri: Uri = with_scheme
         .parse()

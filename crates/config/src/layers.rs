@@ -157,9 +157,10 @@ impl Layers {
                 });
             }
         }
-        match misfits.is_empty() {
-            true => Ok(tree),
-            false => Err(ConfigError::Invalid(misfits)),
+        if misfits.is_empty() {
+            Ok(tree)
+        } else {
+            Err(ConfigError::Invalid(misfits))
         }
     }
 

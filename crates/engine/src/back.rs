@@ -227,9 +227,10 @@ impl Back {
             }
         };
         // All rows of a part may be known already.
-        let residual = match part > skip {
-            true => Some(self.segment.forward(hidden, &mut session.cache)?),
-            false => None,
+        let residual = if part > skip {
+            Some(self.segment.forward(hidden, &mut session.cache)?)
+        } else {
+            None
         };
         // Ids are only of use without a gap; a run with penalties says when one is missing.
         if session.history.len() == start {

@@ -124,9 +124,10 @@ impl FrameDecoders {
                 source,
             })?;
             last = Some(at);
-            match values.is_empty() {
-                true => values = rows,
-                false => values.extend_from_slice(&rows),
+            if values.is_empty() {
+                values = rows;
+            } else {
+                values.extend_from_slice(&rows);
             }
         }
         self.reading = last.filter(|at| at.rows_left() > 0);

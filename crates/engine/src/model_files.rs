@@ -85,9 +85,10 @@ impl Compute {
         if cfg!(not(feature = "torch")) {
             bad.extend(compute.what_takes_libtorch());
         }
-        match bad.is_empty() {
-            true => Ok(compute),
-            false => Err(bad),
+        if bad.is_empty() {
+            Ok(compute)
+        } else {
+            Err(bad)
         }
     }
 }

@@ -71,12 +71,13 @@ impl Profiles {
                 continue;
             }
             let profile = read(&path)?;
-            match weights.is_none_or(|weights| profile.weights() == weights.0) {
-                true => _ = profiles.insert(profile.split(), Arc::new(profile)),
-                false => tracing::warn!(
+            if weights.is_none_or(|weights| profile.weights() == weights.0) {
+                profiles.insert(profile.split(), Arc::new(profile));
+            } else {
+                tracing::warn!(
                     path = %path.display(),
                     "not used: calibrated on other weights than this model's"
-                ),
+                );
             }
         }
         Ok(Self(profiles))
@@ -112,9 +113,10 @@ fn read(path: &Path) -> Result<Profile, ProfilesError> {
     };
     let length = std::fs::metadata(path).map_err(read)?.len();
     let too_large = length > MAX_PROFILE_BYTES as u64;
-    let profile = match too_large {
-        true => Err(ProfileError::TooLarge(length as usize)),
-        false => Profile::read(&std::fs::read(path).map_err(read)?),
+    let profile = if too_large {
+        Err(ProfileError::TooLarge(length as usize))
+    } else {
+        Profile::read(&std::fs::read(path).map_err(read)?)
     };
     profile.map_err(|source| ProfilesError::Profile {
         path: path.to_owned(),

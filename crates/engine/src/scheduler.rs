@@ -103,12 +103,11 @@ impl<J> Scheduler<J> {
 
     fn next_session(&mut self) -> Option<SessionNumber> {
         let turn_of_prefill = self.decodes_in_a_row >= DECODES_BEFORE_A_PREFILL;
-        if let Some(session) = match turn_of_prefill && !self.prefill.is_empty() {
-            true => None,
-            false => self.decode.pop_front(),
-        } {
-            self.decodes_in_a_row = self.decodes_in_a_row.saturating_add(1);
-            return Some(session);
+        if !turn_of_prefill || self.prefill.is_empty() {
+            if let Some(session) = self.decode.pop_front() {
+                self.decodes_in_a_row = self.decodes_in_a_row.saturating_add(1);
+                return Some(session);
+            }
         }
         self.decodes_in_a_row = 0;
         self.prefill.pop_front()
@@ -191,12 +190,12 @@ mod tests {
         for rows in [10, 20, 30, 40] {
             s.push(A, Priority::Prefill, rows);
         }
-        let mut merge = |into: &mut i32, next: i32| match *into + next <= 60 {
-            true => {
-                *into += next;
-                None
+        let mut merge = |into: &mut i32, next: i32| {
+            if *into + next > 60 {
+                return Some(next);
             }
-            false => Some(next),
+            *into += next;
+            None
         };
         assert_eq!(s.pop(&mut merge), Some((A, 60)));
         assert_eq!(s.pop(&mut merge), Some((A, 40)));

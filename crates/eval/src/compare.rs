@@ -58,9 +58,10 @@ pub fn compare(args: &CompareArgs) -> Result<Reports> {
         .map_or(corpus.len(), |most| most.get().min(corpus.len()));
     let _computing = ComputeThread::begin(args.model.threads());
     let sides = Sides::open(&args.model, &args.precision)?;
-    let profile = match args.uncalibrated {
-        true => None,
-        false => sides.profile(args.split),
+    let profile = if args.uncalibrated {
+        None
+    } else {
+        sides.profile(args.split)
     };
     let at = (args.split, args.context);
     let mut cut = Cut::load(&sides, Reference::Exact, at)?;

@@ -170,9 +170,10 @@ impl fmt::Display for Report {
         )?;
         write!(f, "| --- | --- | --- | --- | --- |")?;
         for codec in &self.codecs {
-            let note = match codec.calibrated {
-                true => "",
-                false => ", not calibrated",
+            let note = if codec.calibrated {
+                ""
+            } else {
+                ", not calibrated"
             };
             let tokens = codec.tokens_until_difference;
             let mean = codec.by_prompt.iter().sum::<usize>() as f64 / self.prompts.max(1) as f64;

@@ -30,9 +30,10 @@ fn main() -> anyhow::Result<()> {
 
 /// Results are printed once, whole, and a closed pipe is an error like any other.
 fn print(report: &(impl Serialize + Display), json: bool) -> anyhow::Result<()> {
-    let text = match json {
-        true => serde_json::to_string_pretty(report)?,
-        false => report.to_string(),
+    let text = if json {
+        serde_json::to_string_pretty(report)?
+    } else {
+        report.to_string()
     };
     writeln!(std::io::stdout(), "{text}")?;
     Ok(())

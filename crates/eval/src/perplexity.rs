@@ -62,12 +62,13 @@ pub fn perplexity(args: &PerplexityArgs) -> Result<Report> {
     for (number, chunk) in corpus.chunks().take(chunks).enumerate() {
         let rows = &chunk[..chunk.len() - 1];
         pipeline.run(rows, first, |position, logits| {
-            match score.add(logits, chunk[position + 1]) {
-                true => Ok(()),
-                false => Err(EvalError::NotFinite {
+            if score.add(logits, chunk[position + 1]) {
+                Ok(())
+            } else {
+                Err(EvalError::NotFinite {
                     chunk: number,
                     position,
-                }),
+                })
             }
         })?;
         progress.advance(&format!("perplexity {:.4}", score.perplexity()));

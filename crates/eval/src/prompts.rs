@@ -36,12 +36,13 @@ pub fn read(path: &Path, most: usize) -> Result<Vec<String>> {
             }
         })
         .collect::<Result<_>>()?;
-    match prompts.is_empty() {
-        true => Err(EvalError::Prompt {
+    if prompts.is_empty() {
+        Err(EvalError::Prompt {
             path: path.to_owned(),
             line: 1,
-        }),
-        false => Ok(prompts),
+        })
+    } else {
+        Ok(prompts)
     }
 }
 

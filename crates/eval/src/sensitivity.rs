@@ -105,9 +105,10 @@ impl<'a> Costs<'a> {
             });
         }
         for (costs, kl) in self.types.iter_mut().zip(found) {
-            match is_head {
-                true => costs.head_kl = kl,
-                false => costs.layer_kl.push(kl),
+            if is_head {
+                costs.head_kl = kl
+            } else {
+                costs.layer_kl.push(kl)
             }
         }
         Ok(())

@@ -23,9 +23,10 @@ impl Summary {
             return Self { median, min, max };
         };
         let middle = sorted.len() / 2;
-        let median = match sorted.len().is_multiple_of(2) {
-            true => f64::midpoint(sorted[middle - 1], sorted[middle]),
-            false => sorted[middle],
+        let median = if sorted.len().is_multiple_of(2) {
+            f64::midpoint(sorted[middle - 1], sorted[middle])
+        } else {
+            sorted[middle]
         };
         Self { median, min, max }
     }

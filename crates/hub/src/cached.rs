@@ -74,10 +74,11 @@ fn missing(
     match weights {
         Weights::Single => Ok(None),
         Weights::Sharded => {
-            let wanted = match cache.knows_shards(&listing.commit) {
-                true => wanted,
+            let wanted = if cache.knows_shards(&listing.commit) {
+                wanted
+            } else {
                 // Some of them would be a part of nobody knows what.
-                false => Wanted::All,
+                Wanted::All
             };
             let shards = read_index(cache, &listing.commit, wanted)?;
             Ok(shards.iter().find(lacks).map(RepoPath::to_string))

@@ -91,16 +91,16 @@ pub fn fetch_with(
             repository: Repository::new(&client, &settings.endpoint, id),
             id,
         };
-        let listing = match is_final {
-            true => cached.listing.clone(),
-            false => {
-                let asked = fetch.listing(cached.missing.is_none(), on_progress)?;
-                // The kept one says as much of the same commit, or more: what a mirror's answer leaves
-                // out was asked for then.
-                match cached.is_listed && cached.listing.commit == asked.commit {
-                    true => cached.listing.clone(),
-                    false => asked,
-                }
+        let listing = if is_final {
+            cached.listing.clone()
+        } else {
+            let asked = fetch.listing(cached.missing.is_none(), on_progress)?;
+            // The kept one says as much of the same commit, or more: what a mirror's answer leaves
+            // out was asked for then.
+            if cached.is_listed && cached.listing.commit == asked.commit {
+                cached.listing.clone()
+            } else {
+                asked
             }
         };
         fetch.bring(listing, wanted, on_progress)
@@ -128,9 +128,10 @@ impl Fetch<'_> {
         is_dispensable: bool,
         on_progress: &mut OnProgress<'_>,
     ) -> Result<Listing, HubError> {
-        let (attempts, within) = match is_dispensable {
-            true => (Attempts::single(), Some(self.settings.lookup_timeout)),
-            false => (Attempts::new(self.settings), None),
+        let (attempts, within) = if is_dispensable {
+            (Attempts::single(), Some(self.settings.lookup_timeout))
+        } else {
+            (Attempts::new(self.settings), None)
         };
         trying(attempts, on_progress, || self.repository.listing(within))
     }
@@ -260,9 +261,10 @@ impl Fetch<'_> {
                 content
             }
         };
-        let limit = match selection::is_companion(path.as_str()) || path.as_str() == INDEX {
-            true => MAX_COMPANION,
-            false => MAX_WEIGHTS,
+        let limit = if selection::is_companion(path.as_str()) || path.as_str() == INDEX {
+            MAX_COMPANION
+        } else {
+            MAX_WEIGHTS
         };
         within(path.as_str(), content.size, limit)?;
         Ok(content)

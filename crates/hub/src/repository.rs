@@ -88,9 +88,12 @@ impl<'a> Repository<'a> {
             Some(tag) => ContentHash::sha256(&tag).or_else(|| ContentHash::opaque(&tag)),
             None => tag("etag").and_then(|tag| ContentHash::opaque(&tag)),
         };
-        let own_size = || match response.status().is_success() {
-            true => text("content-length"),
-            false => None,
+        let own_size = || {
+            if response.status().is_success() {
+                text("content-length")
+            } else {
+                None
+            }
         };
         let size = text("x-linked-size").or_else(own_size);
         Ok(Content {

@@ -15,9 +15,10 @@ fn files(directory: &Path, prefix: &str) -> BTreeSet<String> {
     for entry in std::fs::read_dir(directory).unwrap() {
         let entry = entry.unwrap();
         let name = format!("{prefix}{}", entry.file_name().to_str().unwrap());
-        match entry.path().is_dir() {
-            true => names.extend(files(&entry.path(), &format!("{name}/"))),
-            false => _ = names.insert(name),
+        if entry.path().is_dir() {
+            names.extend(files(&entry.path(), &format!("{name}/")));
+        } else {
+            names.insert(name);
         }
     }
     names

@@ -271,22 +271,24 @@ impl Checkpoint {
     /// When it is missing, or has others.
     pub(crate) fn bytes(&self, name: &str, dtype: Dtype, shape: &[usize]) -> Result<MappedBytes> {
         let entry = self.shaped(name, shape)?;
-        match entry.dtype == dtype {
-            true => self.map(entry),
-            false => Err(self.of_another_type(name, entry, &format!("{dtype:?}"))),
+        if entry.dtype == dtype {
+            self.map(entry)
+        } else {
+            Err(self.of_another_type(name, entry, &format!("{dtype:?}")))
         }
     }
 
     fn shaped(&self, name: &str, shape: &[usize]) -> Result<&Entry> {
         let entry = self.entry(name)?;
-        match entry.shape == shape {
-            true => Ok(entry),
-            false => Err(ModelError::TensorShape {
+        if entry.shape == shape {
+            Ok(entry)
+        } else {
+            Err(ModelError::TensorShape {
                 path: self.files[entry.file].path.clone(),
                 tensor: name.to_owned(),
                 expected: shape.to_vec(),
                 found: entry.shape.clone(),
-            }),
+            })
         }
     }
 

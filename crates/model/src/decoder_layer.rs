@@ -79,12 +79,13 @@ impl<B: Backend> DecoderLayer<B> {
             heads: Heads::of(config),
             before_attention: norm(names.before_attention, config.hidden)?,
             query_key_value: matrix(Stacked::query_key_value(config, number))?,
-            query_key_norms: match config.qk_norm {
-                true => Some([
+            query_key_norms: if config.qk_norm {
+                Some([
                     norm(names.query, config.head_dim)?,
                     norm(names.key, config.head_dim)?,
-                ]),
-                false => None,
+                ])
+            } else {
+                None
             },
             attention_output: matrix(Stacked::attention_output(config, number))?,
             before_mlp: norm(names.before_mlp, config.hidden)?,

@@ -53,12 +53,11 @@ pub fn identity(
         Some(weights) => weights,
         None => compute(config, checkpoint)?,
     };
-    let files = match is_to_compute {
-        true => {
-            let hashes = ShardHashes::of_files(checkpoint.paths())?;
-            Some(files_fingerprint(config, &hashes))
-        }
-        false => None,
+    let files = if is_to_compute {
+        let hashes = ShardHashes::of_files(checkpoint.paths())?;
+        Some(files_fingerprint(config, &hashes))
+    } else {
+        None
     };
     let entry = Cached {
         files: stamps,

@@ -48,8 +48,9 @@ pub use threads::{ComputeThread, set_threads, threads};
 
 /// The version of the libtorch that this was built for, `unknown`, or `none` without libtorch.
 pub fn libtorch_version() -> &'static str {
-    match cfg!(feature = "torch") {
-        true => option_env!("TANDEM_LIBTORCH_VERSION").unwrap_or("unknown"),
-        false => "none",
+    if cfg!(feature = "torch") {
+        option_env!("TANDEM_LIBTORCH_VERSION").unwrap_or("unknown")
+    } else {
+        "none"
     }
 }

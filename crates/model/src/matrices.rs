@@ -85,9 +85,10 @@ impl Stacked {
     /// The head, which may be the embedding. A package has one of its own where it is integers.
     pub(crate) fn head(config: &ModelConfig, checkpoint: &Checkpoint) -> Self {
         let own = checkpoint.contains(&codes_name(&format!("{HEAD}.weight")));
-        let name = match config.tied_head && !own {
-            true => EMBEDDING.trim_end_matches(".weight"),
-            false => HEAD,
+        let name = if config.tied_head && !own {
+            EMBEDDING.trim_end_matches(".weight")
+        } else {
+            HEAD
         };
         Self {
             parts: vec![Stored {

@@ -189,13 +189,14 @@ impl Package {
     pub fn check_holds(&self, range: LayerRange) -> Result<()> {
         let ends = (!range.is_first() || self.range.is_first())
             && (!range.is_last() || self.range.is_last());
-        match self.range.contains(range) && ends {
-            true => Ok(()),
-            false => Err(ModelError::PackageRange {
+        if self.range.contains(range) && ends {
+            Ok(())
+        } else {
+            Err(ModelError::PackageRange {
                 path: self.directory.clone(),
                 held: self.range,
                 asked: range,
-            }),
+            })
         }
     }
 }
@@ -299,11 +300,12 @@ fn check_file(directory: &Path, name: &str, entry: &FileEntry) -> Result<()> {
         )));
     }
     let found = FileEntry::of(&path, bytes)?;
-    match found.blake3 == entry.blake3 {
-        true => Ok(()),
-        false => Err(bad(format!(
+    if found.blake3 == entry.blake3 {
+        Ok(())
+    } else {
+        Err(bad(format!(
             "is not the file that was packed: its hash is {:.16}…, the manifest says {:.16}…",
             found.blake3, entry.blake3
-        ))),
+        )))
     }
 }

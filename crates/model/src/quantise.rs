@@ -164,12 +164,11 @@ impl Fit {
     fn least_squares(&self, as_before: (f32, f32)) -> (f32, f32) {
         let all = self.importance;
         let spread = all * self.squares - self.codes * self.codes;
-        match spread > 1e-4 * all * all {
-            true => {
-                let scale = (all * self.products - self.codes * self.weights) / spread;
-                (scale, (self.weights - scale * self.codes) / all)
-            }
-            false => as_before,
+        if spread > 1e-4 * all * all {
+            let scale = (all * self.products - self.codes * self.weights) / spread;
+            (scale, (self.weights - scale * self.codes) / all)
+        } else {
+            as_before
         }
     }
 }
@@ -183,10 +182,7 @@ fn finite(value: f32) -> f16 {
 pub(crate) fn eight_bits(weights: &[f32], codes: &mut [i8]) -> f32 {
     let greatest = weights.iter().fold(0.0f32, |m, w| m.max(w.abs()));
     let scale = greatest / 127.0;
-    let inverse = match scale > 0.0 {
-        true => 1.0 / scale,
-        false => 0.0,
-    };
+    let inverse = if scale > 0.0 { 1.0 / scale } else { 0.0 };
     for (code, weight) in codes.iter_mut().zip(weights) {
         *code = (weight * inverse).round().clamp(-127.0, 127.0) as i8;
     }

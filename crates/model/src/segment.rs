@@ -261,13 +261,14 @@ impl Segment {
     }
 
     fn check_holds(&self, range: LayerRange) -> Result<()> {
-        match self.range.contains(range) {
-            true => Ok(()),
-            false => Err(ModelError::Shape(ShapeError::LayerRange {
+        if self.range.contains(range) {
+            Ok(())
+        } else {
+            Err(ModelError::Shape(ShapeError::LayerRange {
                 start: range.start(),
                 end: range.end(),
                 layers: self.range.end(),
-            })),
+            }))
         }
     }
 

@@ -73,9 +73,10 @@ impl Candidate {
                 continue;
             }
             let name = options.get(option).map_or("", |o| o.name.as_str());
-            match first == last {
-                true => text.push_str(&format!(",{first}={name}")),
-                false => text.push_str(&format!(",{first}-{last}={name}")),
+            if first == last {
+                text.push_str(&format!(",{first}={name}"))
+            } else {
+                text.push_str(&format!(",{first}-{last}={name}"))
             }
         }
         text

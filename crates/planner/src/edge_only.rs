@@ -36,9 +36,12 @@ pub(crate) fn edge_only(problem: &Problem) -> Option<EdgeOnly> {
     });
     all.min_by(|a, b| {
         let fits = b.fits.cmp(&a.fits);
-        fits.then_with(|| match a.fits {
-            true => a.request.total_cmp(&b.request),
-            false => a.memory.cmp(&b.memory),
+        fits.then_with(|| {
+            if a.fits {
+                a.request.total_cmp(&b.request)
+            } else {
+                a.memory.cmp(&b.memory)
+            }
         })
     })
 }

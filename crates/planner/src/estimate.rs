@@ -272,9 +272,10 @@ impl<'a> Parts<'a> {
         let (mut fits, mut too_many) = (0, self.context_limit() + 1);
         while too_many - fits > 1 {
             let middle = fits + (too_many - fits) / 2;
-            match holds(middle) {
-                true => fits = middle,
-                false => too_many = middle,
+            if holds(middle) {
+                fits = middle
+            } else {
+                too_many = middle
             }
         }
         fits
@@ -286,9 +287,10 @@ impl<'a> Parts<'a> {
         let workload = &problem.workload;
         let outputs = workload.output_tokens.max(1);
         let first = pipeline::first_token(self, expected);
-        let late_first = match late == expected {
-            true => first.seconds,
-            false => pipeline::first_token(self, late).seconds,
+        let late_first = if late == expected {
+            first.seconds
+        } else {
+            pipeline::first_token(self, late).seconds
         };
         // Times grow in straight lines with the context: the middle token's is the mean.
         let middle = workload.prompt_tokens + outputs / 2;

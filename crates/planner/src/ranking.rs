@@ -46,15 +46,17 @@ pub(crate) fn choose<'a>(
     plans: impl Iterator<Item = &'a Plan> + Clone,
 ) -> Option<Plan> {
     let is_balanced = problem.objective == Objective::Balanced;
-    let slowest = match is_balanced {
-        true => fastest(plans.clone()) * problem.slowdown,
-        false => f64::INFINITY,
+    let slowest = if is_balanced {
+        fastest(plans.clone()) * problem.slowdown
+    } else {
+        f64::INFINITY
     };
     let enough = plans.filter(|plan| plan.estimate.token <= slowest);
     let good = as_good(problem, enough, value);
-    let good = match is_balanced {
-        true => as_good(problem, good.into_iter(), second),
-        false => good,
+    let good = if is_balanced {
+        as_good(problem, good.into_iter(), second)
+    } else {
+        good
     };
     let best = good
         .into_iter()

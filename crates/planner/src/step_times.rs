@@ -99,9 +99,10 @@ fn line(points: &[(f64, f64)]) -> (f64, f64) {
     let together: f64 = points.iter().map(|p| (p.0 - x) * (p.1 - y)).sum();
     let slope = together / spread;
     let intercept = y - slope * x;
-    match slope.is_finite() && slope > 0.0 && intercept >= 0.0 {
-        true => (intercept, slope),
-        false => (0.0, y / x),
+    if slope.is_finite() && slope > 0.0 && intercept >= 0.0 {
+        (intercept, slope)
+    } else {
+        (0.0, y / x)
     }
 }
 

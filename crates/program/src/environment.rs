@@ -84,9 +84,10 @@ fn replace(program: PathBuf, settings: &[(&str, OsString)], id: &str) -> io::Res
 /// What mimalloc is to be told, given which variables are set.
 fn allocator(is_set: impl Fn(&str) -> bool) -> Vec<(&'static str, OsString)> {
     const EAGER: &str = "MIMALLOC_ARENA_EAGER_COMMIT";
-    match is_set(EAGER) {
-        true => Vec::new(),
-        false => vec![(EAGER, OsString::from("0"))],
+    if is_set(EAGER) {
+        Vec::new()
+    } else {
+        vec![(EAGER, OsString::from("0"))]
     }
 }
 

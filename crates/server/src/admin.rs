@@ -178,9 +178,10 @@ impl Pages {
         let page: fn(&Self) -> Response<Body> = match path {
             "/metrics" => |pages| text(StatusCode::OK, PROMETHEUS_TEXT, pages.metrics.render()),
             "/livez" => |_| text(StatusCode::OK, PLAIN_TEXT, "alive\n".to_owned()),
-            "/readyz" => |pages| match pages.health.is_ready() {
-                true => text(StatusCode::OK, PLAIN_TEXT, "ready\n".to_owned()),
-                false => {
+            "/readyz" => |pages| {
+                if pages.health.is_ready() {
+                    text(StatusCode::OK, PLAIN_TEXT, "ready\n".to_owned())
+                } else {
                     let names = pages.health.not_serving().join(" ");
                     let page = format!("not serving: {names}\n");
                     text(StatusCode::SERVICE_UNAVAILABLE, PLAIN_TEXT, page)

@@ -25,11 +25,10 @@ pub fn say<'a>(
     if backtrace.status() == BacktraceStatus::Captured && tracing::enabled!(tracing::Level::DEBUG) {
         let _ = writeln!(stderr(), "{backtrace}");
     }
-    match logging::is_json() && tracing::enabled!(tracing::Level::ERROR) {
-        true => tracing::error!("{said}"),
-        false => {
-            let _ = writeln!(stderr(), "error: {said}");
-        }
+    if logging::is_json() && tracing::enabled!(tracing::Level::ERROR) {
+        tracing::error!("{said}")
+    } else {
+        let _ = writeln!(stderr(), "error: {said}");
     }
     ExitCode::FAILURE
 }

@@ -100,9 +100,10 @@ impl Detokenizer {
             return self.release(self.window.len());
         }
         if self.held.ends_with(char::REPLACEMENT_CHARACTER) {
-            return match waiting > MAX_UNFINISHED {
-                true => self.release_settled(&text),
-                false => Ok(String::new()),
+            return if waiting > MAX_UNFINISHED {
+                self.release_settled(&text)
+            } else {
+                Ok(String::new())
             };
         }
         if self.held.is_empty() {

@@ -93,9 +93,10 @@ enum Spelling {
 impl Spelling {
     fn of(tokenizer: &Shape) -> Self {
         let is_byte_level = |part: &Value| part["type"] == "ByteLevel";
-        match any_part(&tokenizer.decoder, "decoders", is_byte_level) {
-            true => Self::ByteLevel,
-            false => Self::Text,
+        if any_part(&tokenizer.decoder, "decoders", is_byte_level) {
+            Self::ByteLevel
+        } else {
+            Self::Text
         }
     }
 
@@ -183,11 +184,12 @@ fn strips_spaces(tokenizer: &Shape) -> bool {
 
 /// Whether a part of a sequence, or the part that stands alone, is such a one.
 fn any_part(part: &Value, key: &str, is: impl Fn(&Value) -> bool) -> bool {
-    match part["type"] == "Sequence" {
-        true => part[key]
+    if part["type"] == "Sequence" {
+        part[key]
             .as_array()
-            .is_some_and(|parts| parts.iter().any(is)),
-        false => is(part),
+            .is_some_and(|parts| parts.iter().any(is))
+    } else {
+        is(part)
     }
 }
 

@@ -195,9 +195,10 @@ fn read_file(path: &Path) -> std::io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     let file = std::fs::File::open(path)?;
     file.take(MAX_FILE + 1).read_to_end(&mut bytes)?;
-    match bytes.len() as u64 <= MAX_FILE {
-        true => Ok(bytes),
-        false => Err(std::io::Error::other("it is larger than 4 MiB")),
+    if bytes.len() as u64 <= MAX_FILE {
+        Ok(bytes)
+    } else {
+        Err(std::io::Error::other("it is larger than 4 MiB"))
     }
 }
 

@@ -12,12 +12,11 @@ pub fn message_bytes(encoded: usize) -> u64 {
 
 /// Of a Rows message: the bytes its token ids take.
 pub fn token_id_bytes(rows: &Rows) -> u64 {
-    match rows.token_ids.is_empty() {
-        true => 0,
-        false => {
-            let ids: usize = rows.token_ids.iter().map(|&id| varint(u64::from(id))).sum();
-            (1 + varint(ids as u64) + ids) as u64
-        }
+    if rows.token_ids.is_empty() {
+        0
+    } else {
+        let ids: usize = rows.token_ids.iter().map(|&id| varint(u64::from(id))).sum();
+        (1 + varint(ids as u64) + ids) as u64
     }
 }
 

@@ -57,9 +57,10 @@ impl Logprobs {
 
     fn entry(&self, id: u32, logprob: f32) -> Map<String, Value> {
         let token = (self.spell)(id);
-        let bytes = match token.contains(char::REPLACEMENT_CHARACTER) {
-            true => Value::Null,
-            false => json!(token.as_bytes()),
+        let bytes = if token.contains(char::REPLACEMENT_CHARACTER) {
+            Value::Null
+        } else {
+            json!(token.as_bytes())
         };
         let fields = [
             ("token", Value::String(token)),

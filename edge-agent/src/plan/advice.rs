@@ -58,21 +58,23 @@ fn why_no_layer_here(problem: &Problem, outcome: &Outcome) -> String {
             .iter()
             .filter(|b| b.relaxed.candidate.split > 0);
         let names: Vec<&str> = keeps_out.map(|b| limit_name(b.constraint)).collect();
-        return match names.is_empty() {
-            true => "no split holds the limits".to_owned(),
-            false => format!("no split holds the limit on {}", names.join(" or on ")),
+        return if names.is_empty() {
+            "no split holds the limits".to_owned()
+        } else {
+            format!("no split holds the limit on {}", names.join(" or on "))
         };
     };
     match problem.objective {
         Objective::Balanced => {
             let slowest = outcome.fastest_token.unwrap_or(0.0) * problem.slowdown;
-            match fastest_split > slowest {
-                true => format!(
+            if fastest_split > slowest {
+                format!(
                     "a token takes {} at least with a split, and may take {} at most",
                     time(fastest_split),
                     time(slowest)
-                ),
-                false => "no split that is fast enough costs the cloud less".to_owned(),
+                )
+            } else {
+                "no split that is fast enough costs the cloud less".to_owned()
             }
         }
         Objective::CloudSeconds => "no split costs the cloud less".to_owned(),

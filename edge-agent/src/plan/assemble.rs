@@ -73,9 +73,10 @@ pub fn problem(
     };
     Ok(Problem {
         space: Space {
-            weights: match given {
-                true => WeightChoice::Given(vec![0; inputs.choices.deepest]),
-                false => WeightChoice::Among((0..edge.weights.len()).collect()),
+            weights: if given {
+                WeightChoice::Given(vec![0; inputs.choices.deepest])
+            } else {
+                WeightChoice::Among((0..edge.weights.len()).collect())
             },
             kv: (0..edge.kv.len()).collect(),
             codecs: choices::codecs(config, &codecs),

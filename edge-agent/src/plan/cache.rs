@@ -20,13 +20,12 @@ pub struct Cache {
 impl Cache {
     /// The configured folder; or beside the model, with another for a model that cannot be written to.
     pub fn new(configured: &Path, model: &Path, fingerprint: &str) -> Self {
-        let folders = match configured.as_os_str().is_empty() {
-            false => vec![configured.to_owned()],
-            true => {
-                let short = fingerprint.get(..16).unwrap_or(fingerprint);
-                let elsewhere = std::env::temp_dir().join(format!("tandem-plan-{short}"));
-                vec![model.join(FOLDER), elsewhere]
-            }
+        let folders = if !configured.as_os_str().is_empty() {
+            vec![configured.to_owned()]
+        } else {
+            let short = fingerprint.get(..16).unwrap_or(fingerprint);
+            let elsewhere = std::env::temp_dir().join(format!("tandem-plan-{short}"));
+            vec![model.join(FOLDER), elsewhere]
         };
         Self { folders }
     }

@@ -56,9 +56,10 @@ impl Expected {
 
     /// `memory, KL divergence`, or `nothing`.
     pub fn binds(&self) -> String {
-        match self.binding.is_empty() {
-            true => "nothing".to_owned(),
-            false => self.binding.join(", "),
+        if self.binding.is_empty() {
+            "nothing".to_owned()
+        } else {
+            self.binding.join(", ")
         }
     }
 }

@@ -42,9 +42,10 @@ pub fn divergence(kl: f64, is_bound: bool) -> String {
 
 /// The same in a sentence.
 pub fn divergence_in_words(kl: f64, is_bound: bool) -> String {
-    match is_bound {
-        true => format!("at most {} (bound)", divergence(kl, false)),
-        false => divergence(kl, false),
+    if is_bound {
+        format!("at most {} (bound)", divergence(kl, false))
+    } else {
+        divergence(kl, false)
     }
 }
 

@@ -43,9 +43,10 @@ pub fn draw(solved: &Solved, path: &Path) -> anyhow::Result<()> {
         .map_err(|e| failed(e.to_string()))?;
     let chosen = outcome.chosen.as_ref();
     let rings = outcome.by_split.iter().map(|plan| {
-        let style = match chosen.is_some_and(|c| c.candidate == plan.candidate) {
-            true => RED.filled(),
-            false => BLUE.stroke_width(1),
+        let style = if chosen.is_some_and(|c| c.candidate == plan.candidate) {
+            RED.filled()
+        } else {
+            BLUE.stroke_width(1)
         };
         EmptyElement::at(point(plan))
             + Circle::new((0, 0), 5, style)

@@ -90,10 +90,13 @@ impl Pair {
         match jitter {
             Jitter::None => 0.0,
             Jitter::Uniform(most) => most * draw,
-            Jitter::Spikes(late) => match draw < 0.02 {
-                true => late,
-                false => 0.0,
-            },
+            Jitter::Spikes(late) => {
+                if draw < 0.02 {
+                    late
+                } else {
+                    0.0
+                }
+            }
         }
     }
 

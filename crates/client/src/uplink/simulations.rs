@@ -81,10 +81,13 @@ impl Simulation {
         match jitter {
             Jitter::None => 0.0,
             Jitter::Uniform(most) => most * draw,
-            Jitter::Spikes(late) => match draw < 0.05 {
-                true => late,
-                false => 0.0,
-            },
+            Jitter::Spikes(late) => {
+                if draw < 0.05 {
+                    late
+                } else {
+                    0.0
+                }
+            }
         }
     }
 

@@ -118,13 +118,11 @@ impl RowEncoder {
         let steps = spread(self, steps);
         steps.bands(&profile, row.len(), &mut self.bands);
         let (values, bands) = (&self.values, &self.bands);
-        match steps.trellis {
-            true => self
-                .search
-                .quantise(values, bands, &profile.tables, LAMBDA, &mut self.indices),
-            false => {
-                trellis::quantise_plainly(values, bands, &profile.tables, &mut self.indices);
-            }
+        if steps.trellis {
+            self.search
+                .quantise(values, bands, &profile.tables, LAMBDA, &mut self.indices)
+        } else {
+            trellis::quantise_plainly(values, bands, &profile.tables, &mut self.indices);
         }
         steps
     }
@@ -240,9 +238,10 @@ fn cheapest(values: &[f32], steps: RowSteps, tables: &Tables) -> RowSteps {
 
 /// Without the trellis the machine stands still.
 pub(super) fn next(steps: RowSteps, state: u8, index: i32) -> u8 {
-    match steps.trellis {
-        true => trellis::next(state, index),
-        false => state,
+    if steps.trellis {
+        trellis::next(state, index)
+    } else {
+        state
     }
 }
 

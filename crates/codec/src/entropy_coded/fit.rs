@@ -260,9 +260,10 @@ impl Counts {
             for row in rows.chunks_exact(hidden).skip(number).step_by(7) {
                 encoder.count(row, |quantiser, band, part| {
                     let reach = radius(band) as i32;
-                    let symbol = match part.abs() <= reach {
-                        true => (part + reach) as usize,
-                        false => 2 * reach as usize + 1,
+                    let symbol = if part.abs() <= reach {
+                        (part + reach) as usize
+                    } else {
+                        2 * reach as usize + 1
                     };
                     self.0[quantiser * BANDS + band][symbol] += 1.0;
                 });

@@ -267,9 +267,10 @@ impl<'a> Reader<'a> {
             .chunks_exact(2)
             .map(|b| i16::from_le_bytes([b[0], b[1]]))
             .collect();
-        match scales.iter().all(|s| SCALES.contains(s)) {
-            true => Ok(scales),
-            false => Err(ProfileError::Malformed("spreads")),
+        if scales.iter().all(|s| SCALES.contains(s)) {
+            Ok(scales)
+        } else {
+            Err(ProfileError::Malformed("spreads"))
         }
     }
 }

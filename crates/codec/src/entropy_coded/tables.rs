@@ -33,9 +33,10 @@ impl Band {
     /// The band of a spread.
     #[inline]
     pub(crate) fn of(spread: i32) -> Self {
-        let shift = match spread >= SHIFTED {
-            true => ((spread - SHIFTED) / 8 + 1).min(MAX_SHIFT),
-            false => 0,
+        let shift = if spread >= SHIFTED {
+            ((spread - SHIFTED) / 8 + 1).min(MAX_SHIFT)
+        } else {
+            0
         };
         let number = (spread - 8 * shift - FIRST).div_euclid(BAND_WIDTH);
         Self {
@@ -122,9 +123,10 @@ impl Table {
     /// The share of an index, if it is not one that escapes.
     #[inline]
     pub(crate) fn share(&self, part: i32) -> Option<Share> {
-        match part.abs() <= self.radius {
-            true => self.shares.get((part + self.radius) as usize).copied(),
-            false => None,
+        if part.abs() <= self.radius {
+            self.shares.get((part + self.radius) as usize).copied()
+        } else {
+            None
         }
     }
 
@@ -142,9 +144,10 @@ impl Table {
     /// Bits of an index' part; infinite for one that escapes.
     #[inline]
     pub(crate) fn cost(&self, part: i32) -> f32 {
-        match part.abs() <= self.radius {
-            true => self.costs[(part + self.radius) as usize],
-            false => f32::INFINITY,
+        if part.abs() <= self.radius {
+            self.costs[(part + self.radius) as usize]
+        } else {
+            f32::INFINITY
         }
     }
 

@@ -137,12 +137,13 @@ impl Measure {
             sum += parts.into_iter().sum::<f64>();
             count += logits.len() / vocabulary;
         })?;
-        match sum.is_finite() && count > 0 {
-            true => Ok(sum / count as f64),
-            false => Err(EvalError::NotFinite {
+        if sum.is_finite() && count > 0 {
+            Ok(sum / count as f64)
+        } else {
+            Err(EvalError::NotFinite {
                 chunk: number,
                 position: first_scored(crossing.frames.len()),
-            }),
+            })
         }
     }
 

@@ -114,9 +114,10 @@ impl<'a> Pass<'a> {
     /// Goes through the layers, as far as there is something to learn.
     pub(super) fn run(&mut self, with_costs: bool) -> Result<Option<Sensitivity>> {
         let layers = self.sides.model.config.layers;
-        let end = match with_costs {
-            true => layers,
-            false => self.cuts.last().copied().unwrap_or(0),
+        let end = if with_costs {
+            layers
+        } else {
+            self.cuts.last().copied().unwrap_or(0)
         };
         let mut costs = with_costs.then(|| Costs::new(self.args, self.sides));
         let mut progress = Progress::new("layer", end + 1, end + 1);

@@ -141,10 +141,7 @@ pub(super) fn find(
             }
         }
     }
-    let measured: &[usize] = match is_anchor {
-        true => &[0, 1, 2, 3],
-        false => &BETWEEN,
-    };
+    let measured: &[usize] = if is_anchor { &[0, 1, 2, 3] } else { &BETWEEN };
     let near = if is_anchor { NEAR } else { FAR };
     let mut few = [None; TARGETS.len()];
     for _ in 0..ROUNDS {

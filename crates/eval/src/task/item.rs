@@ -104,11 +104,12 @@ pub fn read(
             detail,
         })?);
     }
-    match items.is_empty() {
-        true => Err(EvalError::NoItems {
+    if items.is_empty() {
+        Err(EvalError::NoItems {
             path: data.to_owned(),
-        }),
-        false => Ok(items),
+        })
+    } else {
+        Ok(items)
     }
 }
 

@@ -172,14 +172,15 @@ pub(crate) fn read(
         .into());
     }
     let outcomes = of_items(path, outcomes, items)?;
-    match outcomes.len() == items.len() {
-        true => Ok((found, outcomes)),
-        false => Err(LogError::Short {
+    if outcomes.len() == items.len() {
+        Ok((found, outcomes))
+    } else {
+        Err(LogError::Short {
             path: path.to_owned(),
             found: outcomes.len(),
             needed: items.len(),
         }
-        .into()),
+        .into())
     }
 }
 

@@ -164,9 +164,12 @@ fn difference(found: &[f32], expected: &[f64]) -> f64 {
     assert_eq!(found.len(), expected.len());
     let largest = expected.iter().fold(0.0f64, |m, v| m.max(v.abs()));
     let each = found.iter().zip(expected);
-    let error = |(f, e): (&f32, &f64)| match f.is_finite() {
-        true => (f64::from(*f) - e).abs(),
-        false => f64::INFINITY,
+    let error = |(f, e): (&f32, &f64)| {
+        if f.is_finite() {
+            (f64::from(*f) - e).abs()
+        } else {
+            f64::INFINITY
+        }
     };
     each.map(error).fold(0.0, f64::max) / largest
 }

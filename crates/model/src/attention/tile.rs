@@ -46,9 +46,10 @@ pub(super) struct Scratch {
 impl Scratch {
     pub(super) fn of<K: KvPanels>(tile: &Tile<'_, K>) -> Self {
         let rows = tile.rows();
-        let panel = match rows > FEW_ROWS {
-            true => WIDTH * tile.dim.max(BLOCK),
-            false => 0,
+        let panel = if rows > FEW_ROWS {
+            WIDTH * tile.dim.max(BLOCK)
+        } else {
+            0
         };
         Self {
             scores: vec![0.0; rows * BLOCK],
@@ -108,12 +109,11 @@ impl<K: KvPanels> Tile<'_, K> {
             };
             let mut first = rows.start;
             if rows.len() > FEW_ROWS {
-                let floats = match F::FLOATS {
-                    true => bytemuck::cast_slice(keys.codes),
-                    false => {
-                        keys.expand::<F>(&mut scratch.panel);
-                        &scratch.panel[..self.dim * WIDTH]
-                    }
+                let floats = if F::FLOATS {
+                    bytemuck::cast_slice(keys.codes)
+                } else {
+                    keys.expand::<F>(&mut scratch.panel);
+                    &scratch.panel[..self.dim * WIDTH]
                 };
                 kernel.multiply(
                     &self.queries[first * self.dim..],

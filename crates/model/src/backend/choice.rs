@@ -77,11 +77,14 @@ impl Backends {
         let plain = self.plain.filter(|_| Plain::holds(weights));
         let torch = || self.torch.map(AnyBackend::Torch);
         let found = plain.map(AnyBackend::Plain).or_else(torch);
-        found.ok_or_else(|| match cfg!(feature = "torch") {
-            true => ModelError::NotPlain { weights },
-            false => ModelError::WithoutTorch {
-                what: format!("weights in {weights}"),
-            },
+        found.ok_or_else(|| {
+            if cfg!(feature = "torch") {
+                ModelError::NotPlain { weights }
+            } else {
+                ModelError::WithoutTorch {
+                    what: format!("weights in {weights}"),
+                }
+            }
         })
     }
 }

@@ -318,9 +318,10 @@ impl Heads {
 
 /// A tensor in a type. A call of libtorch's that changes nothing still takes its microseconds.
 fn in_kind(x: &Tensor, kind: Kind) -> Result<Tensor> {
-    match x.f_kind()? == kind {
-        true => Ok(x.shallow_clone()),
-        false => Ok(x.f_to_kind(kind)?),
+    if x.f_kind()? == kind {
+        Ok(x.shallow_clone())
+    } else {
+        Ok(x.f_to_kind(kind)?)
     }
 }
 

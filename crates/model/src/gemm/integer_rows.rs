@@ -62,9 +62,10 @@ impl IntegerRows {
                 *scale = round(x, values);
             }
         };
-        match x.len() < WORTH_A_THREAD {
-            true => work.for_each(round),
-            false => for_each_of(work, &round),
+        if x.len() < WORTH_A_THREAD {
+            work.for_each(round)
+        } else {
+            for_each_of(work, &round)
         }
         all
     }

@@ -32,13 +32,14 @@ impl Panels {
         // values.
         let places =
             unsafe { &mut *(ptr::from_mut(out.as_mut_slice()) as *mut [MaybeUninit<f32>]) };
-        match self.multiply(x, rows, places) {
-            true => Ok(()),
-            false => Err(ModelError::RowShape {
+        if self.multiply(x, rows, places) {
+            Ok(())
+        } else {
+            Err(ModelError::RowShape {
                 rows,
                 hidden: self.inputs(),
                 found: x.len(),
-            }),
+            })
         }
     }
 
@@ -72,9 +73,10 @@ impl Panels {
             // SAFETY: each item writes to a panel's outputs of its own part of the rows.
             unsafe { product.run(item / parts, item % parts, parts) }
         };
-        match rows * self.outputs() * self.inputs() < WORTH_A_THREAD {
-            true => (0..self.count() * parts).for_each(work),
-            false => for_each(self.count() * parts, &work),
+        if rows * self.outputs() * self.inputs() < WORTH_A_THREAD {
+            (0..self.count() * parts).for_each(work)
+        } else {
+            for_each(self.count() * parts, &work)
         }
         true
     }
@@ -128,26 +130,25 @@ impl Product<'_> {
             // SAFETY: `[rows of the block, width]` lie within `out`, and are this call's.
             unsafe {
                 let out = self.out.add(self.row(block) * outputs + panel * WIDTH);
-                match width == WIDTH {
-                    true => self.block(panel, block, from, weights, out, outputs),
+                if width == WIDTH {
+                    self.block(panel, block, from, weights, out, outputs)
+                } else {
                     // The last panel's outputs are fewer than a block writes.
-                    false => {
-                        let rows = self.row(block + 1) - self.row(block);
-                        let mut buffer = [0.0; MAX_ROWS * WIDTH];
-                        let values = buffer.as_mut_ptr();
-                        if from > 0 {
-                            for row in 0..rows {
-                                let row_out = out.add(row * outputs);
-                                values
-                                    .add(row * WIDTH)
-                                    .copy_from_nonoverlapping(row_out, width);
-                            }
-                        }
-                        self.block(panel, block, from, weights, values, WIDTH);
+                    let rows = self.row(block + 1) - self.row(block);
+                    let mut buffer = [0.0; MAX_ROWS * WIDTH];
+                    let values = buffer.as_mut_ptr();
+                    if from > 0 {
                         for row in 0..rows {
                             let row_out = out.add(row * outputs);
-                            row_out.copy_from_nonoverlapping(values.add(row * WIDTH), width);
+                            values
+                                .add(row * WIDTH)
+                                .copy_from_nonoverlapping(row_out, width);
                         }
+                    }
+                    self.block(panel, block, from, weights, values, WIDTH);
+                    for row in 0..rows {
+                        let row_out = out.add(row * outputs);
+                        row_out.copy_from_nonoverlapping(values.add(row * WIDTH), width);
                     }
                 }
             }

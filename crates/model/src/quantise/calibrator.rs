@@ -187,9 +187,10 @@ impl<'a> Calibrator<'a> {
                 stored.append_row(row, inputs, &mut values);
             }
             part.check(self.checkpoint, weights, &values[first..])?;
-            bias.extend(match part.bias {
-                true => part.bias_values(self.checkpoint)?,
-                false => vec![0.0; part.outputs],
+            bias.extend(if part.bias {
+                part.bias_values(self.checkpoint)?
+            } else {
+                vec![0.0; part.outputs]
             });
         }
         let mut rows = moments.factor()?.code_rows(group, &values);

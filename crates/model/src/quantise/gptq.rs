@@ -62,10 +62,7 @@ impl Moments {
             return Err(ModelError::CalibrationNotFinite);
         }
         // Where nothing was seen, all inputs count the same.
-        let added = match mean > 0.0 {
-            true => DAMPING * mean,
-            false => 1.0,
-        };
+        let added = if mean > 0.0 { DAMPING * mean } else { 1.0 };
         // In place, and each step's result dropped in the next: there may be gigabytes of it.
         let inputs = diagonal.numel();
         let _ = self.sum.f_diagonal(0, 0, 1)?.f_add_scalar_(added)?;

@@ -164,9 +164,10 @@ impl Outputs {
             }
         }
         weights.release();
-        let means = match matrix.bias {
-            true => matrix.bias_values(checkpoint)?,
-            false => vec![0.0; matrix.outputs],
+        let means = if matrix.bias {
+            matrix.bias_values(checkpoint)?
+        } else {
+            vec![0.0; matrix.outputs]
         };
         Ok(Self { means, variances })
     }
@@ -181,9 +182,10 @@ impl Outputs {
 /// Divided by their mean; nothing where that is 0 or no number.
 fn relative(mut squares: Vec<f32>) -> Vec<f32> {
     let mean = squares.iter().sum::<f32>() / squares.len() as f32;
-    match mean > 0.0 && mean.is_finite() {
-        true => squares.iter_mut().for_each(|s| *s /= mean),
-        false => squares.clear(),
+    if mean > 0.0 && mean.is_finite() {
+        squares.iter_mut().for_each(|s| *s /= mean)
+    } else {
+        squares.clear()
     }
     squares
 }

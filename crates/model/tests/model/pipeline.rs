@@ -129,9 +129,12 @@ fn worst_row(found: &[f32], expected: &[f32], width: usize) -> f64 {
     assert_eq!(found.len(), expected.len(), "not the same positions");
     let row = |(a, b): (&[f32], &[f32])| {
         let largest = b.iter().fold(0.0f32, |m, v| m.max(v.abs()));
-        let wrong = |(a, b): (&f32, &f32)| match a.is_finite() {
-            true => f64::from((a - b).abs()) / f64::from(largest),
-            false => f64::INFINITY,
+        let wrong = |(a, b): (&f32, &f32)| {
+            if a.is_finite() {
+                f64::from((a - b).abs()) / f64::from(largest)
+            } else {
+                f64::INFINITY
+            }
         };
         a.iter().zip(b).map(wrong).fold(0.0, f64::max)
     };

@@ -122,9 +122,10 @@ pub async fn check(address: &str, service: &str, timeout: Duration) -> Result<()
 
 /// Why a status says that nobody there answers for health.
 fn unreachable(status: &Status) -> Option<String> {
-    match speaks_grpc(status.metadata()) {
-        true => cause(status),
-        false => Some(NOT_GRPC.to_owned()),
+    if speaks_grpc(status.metadata()) {
+        cause(status)
+    } else {
+        Some(NOT_GRPC.to_owned())
     }
 }
 

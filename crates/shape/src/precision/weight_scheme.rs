@@ -129,9 +129,10 @@ impl fmt::Display for WeightScheme {
             while let Some((&next, _)) = layers.next_if(|&(&n, &w)| n == last + 1 && w == weights) {
                 last = next;
             }
-            match last == first {
-                true => write!(f, ",{first}={weights}")?,
-                false => write!(f, ",{first}-{last}={weights}")?,
+            if last == first {
+                write!(f, ",{first}={weights}")?
+            } else {
+                write!(f, ",{first}-{last}={weights}")?
             }
         }
         match self.head {
@@ -155,9 +156,12 @@ impl FromStr for WeightScheme {
                 "head" => scheme.head.replace(weights).is_none(),
                 _ => {
                     let (first, last) = what.split_once('-').unwrap_or((what, what));
-                    let number = |text: &str| match text.bytes().all(|b| b.is_ascii_digit()) {
-                        true => text.parse::<usize>().map_err(|_| bad()),
-                        false => Err(bad()),
+                    let number = |text: &str| {
+                        if text.bytes().all(|b| b.is_ascii_digit()) {
+                            text.parse::<usize>().map_err(|_| bad())
+                        } else {
+                            Err(bad())
+                        }
                     };
                     let (first, last) = (number(first)?, number(last)?);
                     if first > last || last >= MOST_LAYERS {

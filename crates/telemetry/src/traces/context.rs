@@ -61,9 +61,10 @@ impl TraceContext {
             trace,
             span,
             sampled: flags & 1 == 1,
-            state: match state.len() <= MAX_STATE {
-                true => state.to_owned(),
-                false => String::new(),
+            state: if state.len() <= MAX_STATE {
+                state.to_owned()
+            } else {
+                String::new()
             },
         })
     }

@@ -197,9 +197,10 @@ impl Clock {
 
 impl From<TraceContext> for SpanContext {
     fn from(context: TraceContext) -> Self {
-        let flags = match context.sampled {
-            true => TraceFlags::SAMPLED,
-            false => TraceFlags::default(),
+        let flags = if context.sampled {
+            TraceFlags::SAMPLED
+        } else {
+            TraceFlags::default()
         };
         Self::new(
             TraceId::from_bytes(context.trace),

@@ -88,9 +88,10 @@ impl Tokens {
             }
             tokens.push((digest, name.into()));
         }
-        match tokens.is_empty() {
-            true => Err(file.refused("has no token: nobody could use the server")),
-            false => Ok(Self(tokens)),
+        if tokens.is_empty() {
+            Err(file.refused("has no token: nobody could use the server"))
+        } else {
+            Ok(Self(tokens))
         }
     }
 

@@ -116,9 +116,10 @@ fn provider() -> Arc<CryptoProvider> {
 fn certificates(file: &Material<'_>) -> Result<Vec<CertificateDer<'static>>, MaterialError> {
     let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(file.bytes).collect();
     let found = found.map_err(|error| file.refused(format!("is not PEM: {error}")))?;
-    match found.is_empty() {
-        true => Err(file.refused("has no certificate in PEM")),
-        false => Ok(found),
+    if found.is_empty() {
+        Err(file.refused("has no certificate in PEM"))
+    } else {
+        Ok(found)
     }
 }
 
@@ -142,11 +143,12 @@ fn authorities(file: &Material<'_>) -> Result<RootCertStore, MaterialError> {
 fn system_authorities() -> Result<RootCertStore, MaterialError> {
     let mut roots = RootCertStore::empty();
     roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-    match roots.is_empty() {
-        true => Err(MaterialError::Refused(
+    if roots.is_empty() {
+        Err(MaterialError::Refused(
             "this system has no certificate authorities: name the server's own".to_owned(),
-        )),
-        false => Ok(roots),
+        ))
+    } else {
+        Ok(roots)
     }
 }
 
