@@ -3,10 +3,11 @@
 //! behind the first, whose steps are summed: a span for each would cost more than it tells.
 
 use std::time::{Duration, Instant};
-use tandem_engine::{BackOutput, Completed, FinishReason, RunToken};
+use tandem_engine::{BackOutput, Completed, RunToken};
 use tandem_proto::v1;
 use tandem_status::error_type;
 use tandem_telemetry::traces::{STEPS_WITH_SPANS, Span, TraceContext, Value};
+use tandem_wire::{finish_name, finish_reason};
 use tonic::{Code, Status};
 
 /// What happens to an answer, as it happens; it ends when dropped. Of no effect where it is not traced.
@@ -84,11 +85,8 @@ impl AnswerTrace {
         let now = Instant::now();
         let (first, _) = self.between.unwrap_or((now, now));
         self.between = Some((first, now));
-        if let Some(reason) = token.finish {
-            let reason = match reason {
-                FinishReason::Stop => "stop",
-                FinishReason::Length => "length",
-            };
+        if token.finish.is_some() {
+            let reason = finish_name(finish_reason(token.finish));
             let reason = Value::OneOf(reason);
             self.span.set("gen_ai.response.finish_reasons", reason);
         }

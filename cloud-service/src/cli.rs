@@ -9,6 +9,7 @@ use tandem_config::{
     AutoCount, ByteSize, ConfigError, HumanDuration, Layers, parse_token_count, with_defaults,
 };
 use tandem_prepare::PrepareArgs;
+use tandem_server::arguments::ServerArgs;
 
 /// The cloud half of Tandem: back layers and sampling.
 #[derive(Debug, Parser)]
@@ -42,27 +43,6 @@ pub struct ServeArgs {
     /// The model: a Hugging Face directory, or a package that `prepare` made.
     #[arg(long)]
     pub model: Option<PathBuf>,
-    /// Where edges connect.
-    #[arg(long)]
-    pub listen: Option<String>,
-    /// Where Prometheus and probes connect.
-    #[arg(long)]
-    pub metrics_listen: Option<String>,
-    /// The certificate to show edges, in PEM.
-    #[arg(long)]
-    pub tls_certificate: Option<PathBuf>,
-    /// Its private key.
-    #[arg(long)]
-    pub tls_key: Option<PathBuf>,
-    /// The authorities one of which must have signed an edge's certificate.
-    #[arg(long)]
-    pub tls_client_ca: Option<PathBuf>,
-    /// A file of tokens, one of which edges must show.
-    #[arg(long)]
-    pub auth_tokens: Option<PathBuf>,
-    /// Let other machines connect without TLS.
-    #[arg(long)]
-    pub insecure: bool,
     /// Who does the arithmetic: auto, plain (Tandem's own loops) or torch (libtorch, which bf16 and CUDA
     /// take).
     #[arg(long)]
@@ -98,18 +78,9 @@ pub struct ServeArgs {
     /// Silence after which an answer may give way to another session, such as 30s.
     #[arg(long)]
     pub stall: Option<HumanDuration>,
-    /// How long answers may go on after SIGTERM.
-    #[arg(long)]
-    pub drain_deadline: Option<HumanDuration>,
-    /// A level, or filters.
-    #[arg(long)]
-    pub log_level: Option<String>,
-    /// text or json.
-    #[arg(long)]
-    pub log_format: Option<String>,
-    /// Where traces are sent: a collector's OTLP gRPC port, such as http://127.0.0.1:4317.
-    #[arg(long)]
-    pub traces_endpoint: Option<String>,
+    /// What every server has.
+    #[command(flatten)]
+    pub server: ServerArgs,
 }
 
 /// Flags of `prepare`.
@@ -164,15 +135,9 @@ impl ServeArgs {
 
     /// The flags alone over other layers.
     fn flags_over(self, layers: Layers) -> Layers {
-        layers
+        self.server
+            .flags_over(layers)
             .flag("--model", "model", self.model)
-            .flag("--listen", "listen", self.listen)
-            .flag("--metrics-listen", "metrics_listen", self.metrics_listen)
-            .flag("--tls-certificate", "tls.certificate", self.tls_certificate)
-            .flag("--tls-key", "tls.key", self.tls_key)
-            .flag("--tls-client-ca", "tls.client_ca", self.tls_client_ca)
-            .flag("--auth-tokens", "auth.tokens", self.auth_tokens)
-            .flag("--insecure", "insecure", self.insecure.then_some(true))
             .flag("--backend", "backend", self.backend)
             .flag("--device", "device", self.device)
             .flag("--weights", "weights", self.weights)
@@ -184,10 +149,6 @@ impl ServeArgs {
             .flag("--kv-memory", "sessions.kv_memory", self.kv_memory)
             .flag("--idle-ttl", "sessions.idle_ttl", self.idle_ttl)
             .flag("--stall", "sessions.stall", self.stall)
-            .flag("--drain-deadline", "drain_deadline", self.drain_deadline)
-            .flag("--log-level", "log.level", self.log_level)
-            .flag("--log-format", "log.format", self.log_format)
-            .flag("--traces-endpoint", "traces.endpoint", self.traces_endpoint)
     }
 }
 

@@ -6,9 +6,9 @@ use crate::metrics::{
     INTER_TOKEN_LATENCY, QUEUE, REQUEST_SUCCESS, ROWS, TIME_TO_FIRST_TOKEN, WIRE_BYTES, code_label,
 };
 use std::time::{Duration, Instant};
-use tandem_engine::{FinishReason, RunToken};
+use tandem_engine::RunToken;
 use tandem_proto::{encoded_len, v1};
-use tandem_wire::{message_bytes, token_id_bytes};
+use tandem_wire::{finish_name, finish_reason, message_bytes, token_id_bytes};
 use tonic::Status;
 use v1::{infer_request, infer_response};
 
@@ -100,10 +100,9 @@ impl SessionMetrics {
                 .record(now.duration_since(began)),
             (None, None) => {}
         }
-        match token.finish {
-            None => {}
-            Some(FinishReason::Stop) => REQUEST_SUCCESS.counter(&["stop"]).increment(1),
-            Some(FinishReason::Length) => REQUEST_SUCCESS.counter(&["length"]).increment(1),
+        if token.finish.is_some() {
+            let reason = finish_name(finish_reason(token.finish));
+            REQUEST_SUCCESS.counter(&[reason]).increment(1);
         }
     }
 

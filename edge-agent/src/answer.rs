@@ -320,10 +320,7 @@ impl Running {
     }
 
     fn finished(&self, request: &AnswerRequest, finish: Finish, hidden: usize) -> v1::Finished {
-        let reason = match finish.reason {
-            v1::FinishReason::Length => "length",
-            _ => "stop",
-        };
+        let reason = tandem_wire::finish_name(finish.reason);
         REQUEST_SUCCESS.counter(&[reason]).increment(1);
         let usage = self.session.usage();
         v1::Finished {

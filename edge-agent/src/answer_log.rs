@@ -3,7 +3,6 @@
 
 use crate::events::Events;
 use std::time::Instant;
-use tandem_proto::v1::FinishReason;
 use tandem_status::{code_name, reason};
 use tandem_transport::auth::Peer;
 use tonic::{Code, Status};
@@ -29,10 +28,7 @@ impl AnswerLog {
         } = self;
         let (tokens, seconds) = (events.tokens(), seconds(*began));
         let Some(status) = failure else {
-            let reason = match events.finish() {
-                Some(FinishReason::Length) => "length",
-                _ => "stop",
-            };
+            let reason = tandem_wire::finish_name(events.finish().unwrap_or_default());
             tracing::info!(%peer, reason, prompt_tokens, tokens, seconds, "answer ended");
             return;
         };

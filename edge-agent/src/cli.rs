@@ -12,6 +12,7 @@ use tandem_config::{
 };
 use tandem_prepare::{EmbeddingArg, PrepareArgs};
 use tandem_proto::v1;
+use tandem_server::arguments::ServerArgs;
 
 /// The edge half of Tandem: front layers and text.
 #[derive(Debug, Parser)]
@@ -89,30 +90,9 @@ pub struct EdgeArgs {
     /// 0s: adapt.share counts.
     #[arg(long)]
     pub adapt_deadline: Option<HumanDuration>,
-    /// Where clients connect.
-    #[arg(long)]
-    pub listen: Option<String>,
     /// Where clients of the OpenAI-compatible API connect; nowhere unless set.
     #[arg(long)]
     pub openai_listen: Option<String>,
-    /// Where Prometheus and probes connect.
-    #[arg(long)]
-    pub metrics_listen: Option<String>,
-    /// The certificate to show clients, in PEM.
-    #[arg(long)]
-    pub tls_certificate: Option<PathBuf>,
-    /// Its private key.
-    #[arg(long)]
-    pub tls_key: Option<PathBuf>,
-    /// The authorities one of which must have signed a client's certificate.
-    #[arg(long)]
-    pub tls_client_ca: Option<PathBuf>,
-    /// A file of tokens, one of which clients must show.
-    #[arg(long)]
-    pub auth_tokens: Option<PathBuf>,
-    /// Let other machines connect, and tokens travel, without TLS.
-    #[arg(long)]
-    pub insecure: bool,
     /// Who does the arithmetic: auto, plain (Tandem's own loops) or torch (libtorch, which bf16 and CUDA
     /// take).
     #[arg(long)]
@@ -145,18 +125,9 @@ pub struct EdgeArgs {
     /// About how large a frame of prompt rows gets, such as 16KiB.
     #[arg(long)]
     pub frame: Option<ByteSize>,
-    /// How long answers may go on after SIGTERM.
-    #[arg(long)]
-    pub drain_deadline: Option<HumanDuration>,
-    /// A level, or filters.
-    #[arg(long)]
-    pub log_level: Option<String>,
-    /// text or json.
-    #[arg(long)]
-    pub log_format: Option<String>,
-    /// Where traces are sent: a collector's OTLP gRPC port, such as http://127.0.0.1:4317.
-    #[arg(long)]
-    pub traces_endpoint: Option<String>,
+    /// What every server has.
+    #[command(flatten)]
+    pub server: ServerArgs,
 }
 
 /// How tokens are chosen.
@@ -348,7 +319,8 @@ impl EdgeArgs {
 
     /// The flags alone over other layers.
     fn flags_over(self, layers: Layers) -> Layers {
-        layers
+        self.server
+            .flags_over(layers)
             .flag("--model", "model", self.model)
             .flag("--cloud", "cloud", self.cloud)
             .flag("--preset", "preset", self.preset)
@@ -356,14 +328,7 @@ impl EdgeArgs {
             .flag("--codec", "codec", self.codec)
             .flag("--adapt-floor", "adapt.floor", self.adapt_floor)
             .flag("--adapt-deadline", "adapt.deadline", self.adapt_deadline)
-            .flag("--listen", "listen", self.listen)
             .flag("--openai-listen", "openai.listen", self.openai_listen)
-            .flag("--metrics-listen", "metrics_listen", self.metrics_listen)
-            .flag("--tls-certificate", "tls.certificate", self.tls_certificate)
-            .flag("--tls-key", "tls.key", self.tls_key)
-            .flag("--tls-client-ca", "tls.client_ca", self.tls_client_ca)
-            .flag("--auth-tokens", "auth.tokens", self.auth_tokens)
-            .flag("--insecure", "insecure", self.insecure.then_some(true))
             .flag("--cloud-ca", "cloud_tls.ca", self.cloud_ca)
             .flag(
                 "--cloud-certificate",
@@ -387,10 +352,6 @@ impl EdgeArgs {
             .flag("--idle-ttl", "sessions.idle_ttl", self.idle_ttl)
             .flag("--chunk-rows", "prefill.chunk_rows", self.chunk_rows)
             .flag("--frame", "prefill.frame", self.frame)
-            .flag("--drain-deadline", "drain_deadline", self.drain_deadline)
-            .flag("--log-level", "log.level", self.log_level)
-            .flag("--log-format", "log.format", self.log_format)
-            .flag("--traces-endpoint", "traces.endpoint", self.traces_endpoint)
     }
 }
 

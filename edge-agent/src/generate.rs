@@ -225,10 +225,7 @@ impl Collected {
         Document {
             text: self.text,
             token_ids: self.token_ids,
-            finish_reason: match finished.finish_reason() {
-                v1::FinishReason::Length => "length",
-                v1::FinishReason::Stop | v1::FinishReason::Unspecified => "stop",
-            },
+            finish_reason: tandem_wire::finish_name(finished.finish_reason()),
             stop: (!finished.stop.is_empty()).then_some(finished.stop),
             prompt_tokens: finished.prompt_tokens,
             completion_tokens: finished.completion_tokens,

@@ -61,10 +61,7 @@ pub fn say_answer(span: &mut Span, reused: usize, finished: &v1::Finished) {
     }
     let tokens = u64::from(finished.completion_tokens);
     span.set("gen_ai.usage.output_tokens", tokens);
-    let reason = match finished.finish_reason() {
-        v1::FinishReason::Length => "length",
-        v1::FinishReason::Stop | v1::FinishReason::Unspecified => "stop",
-    };
+    let reason = tandem_wire::finish_name(finished.finish_reason());
     span.set("gen_ai.response.finish_reasons", Value::OneOf(reason));
     span.set("tandem.reused_tokens", reused);
     if let Some(wire) = &finished.wire {

@@ -11,13 +11,14 @@ use crate::usage::Usage;
 use std::time::{Duration, Instant};
 use tandem_codec::Codec;
 use tandem_engine::{
-    Completed, EngineError, EngineSession, Frame, Front, FrontOutput, FrontStep, Pending, Priority,
+    Completed, EngineError, EngineSession, Frame, Front, FrontOutput, FrontStep, MERGED_ROWS,
+    Pending, Priority,
 };
 use tandem_proto::v1::{self, infer_request, infer_response};
 
 /// Token ids a message carries at split 0: as many rows as the cloud runs at once, so that another
 /// session's decode row waits for no more.
-const IDS_A_MESSAGE: usize = 128;
+const IDS_A_MESSAGE: usize = MERGED_ROWS;
 
 /// An open session.
 #[derive(Debug)]

@@ -103,11 +103,11 @@ impl<J> Scheduler<J> {
 
     fn next_session(&mut self) -> Option<SessionNumber> {
         let turn_of_prefill = self.decodes_in_a_row >= DECODES_BEFORE_A_PREFILL;
-        if !turn_of_prefill || self.prefill.is_empty() {
-            if let Some(session) = self.decode.pop_front() {
-                self.decodes_in_a_row = self.decodes_in_a_row.saturating_add(1);
-                return Some(session);
-            }
+        if (!turn_of_prefill || self.prefill.is_empty())
+            && let Some(session) = self.decode.pop_front()
+        {
+            self.decodes_in_a_row = self.decodes_in_a_row.saturating_add(1);
+            return Some(session);
         }
         self.decodes_in_a_row = 0;
         self.prefill.pop_front()

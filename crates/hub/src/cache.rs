@@ -21,12 +21,10 @@ use std::collections::BTreeMap;
 use std::fs::{File, TryLockError};
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
+use tandem_shape::SHARD_HASHES_FILE;
 
 /// Where a snapshot has files in a folder of their own.
 const SUBFOLDER: &str = "codec";
-/// In a snapshot of shards: an object from each shard's name to its SHA-256 in hexadecimal. Whoever loads
-/// a part of the shards tells by it which model they are of.
-const SHARDS: &str = ".tandem-shards.json";
 
 /// A model's part of the cache.
 pub(crate) struct RepoCache {
@@ -108,7 +106,7 @@ impl RepoCache {
 
     /// Whether it is known which shards a commit has, whichever of them are here.
     pub(crate) fn knows_shards(&self, commit: &str) -> bool {
-        self.snapshot(commit).join(SHARDS).is_file()
+        self.snapshot(commit).join(SHARD_HASHES_FILE).is_file()
     }
 
     /// Notes the SHA-256 of a commit's shards in its snapshot.
@@ -117,7 +115,7 @@ impl RepoCache {
         commit: &str,
         hashes: &BTreeMap<String, String>,
     ) -> Result<(), HubError> {
-        let path = self.snapshot(commit).join(SHARDS);
+        let path = self.snapshot(commit).join(SHARD_HASHES_FILE);
         let text = serde_json::to_vec(hashes).unwrap_or_default();
         match std::fs::read(&path) {
             Ok(noted) if noted == text => Ok(()),

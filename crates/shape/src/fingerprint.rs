@@ -19,6 +19,10 @@ impl fmt::Debug for Fingerprint {
     }
 }
 
+/// The file of a model's directory that tells the SHA-256 of all its shards, also of those that are not there:
+/// a JSON object from each shard's name to its hash in hexadecimal.
+pub const SHARD_HASHES_FILE: &str = ".tandem-shards.json";
+
 /// Which weights a model has, as far as this machine can tell.
 ///
 /// A model of which only some shards are here cannot be hashed, but its hub says what all its files are.

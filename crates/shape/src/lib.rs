@@ -19,7 +19,7 @@ pub use config::{Architecture, ModelConfig};
 pub use device::{DeviceName, UnknownDevice};
 pub use error::{Result, ShapeError};
 pub use family::{Bias, Family, Norms, WindowRule};
-pub use fingerprint::{Fingerprint, Identity};
+pub use fingerprint::{Fingerprint, Identity, SHARD_HASHES_FILE};
 pub use layer_range::LayerRange;
 pub use place::{BackendName, Place, UnknownBackend};
 pub use precision::weight_scheme::{InvalidScheme, WeightScheme};

@@ -7,7 +7,7 @@ mod size;
 mod status;
 
 pub use description::{bytes, description, fingerprint, held_layers, identity};
-pub use sampling::{finish_reason, parameters, token_logprobs};
+pub use sampling::{finish_name, finish_reason, parameters, token_logprobs};
 pub use size::{GRPC_PREFIX_BYTES, message_bytes, token_id_bytes};
 pub use status::{engine_status, ledger_status, parameter_status};
 

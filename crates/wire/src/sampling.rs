@@ -65,3 +65,11 @@ pub fn finish_reason(finish: Option<FinishReason>) -> v1::FinishReason {
         Some(FinishReason::Length) => v1::FinishReason::Length,
     }
 }
+
+/// What metrics, logs, traces and clients call it.
+pub fn finish_name(finish: v1::FinishReason) -> &'static str {
+    match finish {
+        v1::FinishReason::Length => "length",
+        v1::FinishReason::Stop | v1::FinishReason::Unspecified => "stop",
+    }
+}

@@ -196,8 +196,5 @@ impl Writer {
 }
 
 fn finish_reason(finished: &v1::Finished) -> &'static str {
-    match finished.finish_reason() {
-        v1::FinishReason::Length => "length",
-        _ => "stop",
-    }
+    tandem_wire::finish_name(finished.finish_reason())
 }

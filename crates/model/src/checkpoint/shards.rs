@@ -5,9 +5,7 @@ use sha2::{Digest as _, Sha256};
 use std::collections::BTreeMap;
 use std::io::ErrorKind;
 use std::path::Path;
-
-/// An object from each shard's name to its SHA-256 in hexadecimal. Written with what a hub says.
-const FILE: &str = ".tandem-shards.json";
+use tandem_shape::SHARD_HASHES_FILE;
 
 /// The SHA-256 of every shard of a model, by name.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -16,7 +14,7 @@ pub(crate) struct ShardHashes(BTreeMap<String, [u8; 32]>);
 impl ShardHashes {
     /// Reads what a directory says; `None` where it says nothing.
     pub(crate) fn read(directory: &Path) -> Result<Option<Self>> {
-        let path = directory.join(FILE);
+        let path = directory.join(SHARD_HASHES_FILE);
         let text = match std::fs::read(&path) {
             Ok(text) => text,
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
