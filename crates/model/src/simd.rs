@@ -11,6 +11,9 @@ pub(crate) struct Simd(Level);
 /// Which they are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Level {
+    /// AVX-512F with BW and VNNI, and what AVX2 has here.
+    #[cfg(target_arch = "x86_64")]
+    Avx512Vnni,
     /// AVX-512F, and what AVX2 has here.
     #[cfg(target_arch = "x86_64")]
     Avx512,
@@ -34,6 +37,9 @@ impl Simd {
             && is_x86_feature_detected!("f16c")
         {
             if is_x86_feature_detected!("avx512f") {
+                if is_x86_feature_detected!("avx512bw") && is_x86_feature_detected!("avx512vnni") {
+                    levels.push(Level::Avx512Vnni);
+                }
                 levels.push(Level::Avx512);
             }
             levels.push(Level::Avx2);

@@ -16,6 +16,8 @@ use crate::simd::{Level, Simd};
 mod aarch64;
 mod portable;
 #[cfg(target_arch = "x86_64")]
+mod vnni;
+#[cfg(target_arch = "x86_64")]
 mod x86_64;
 
 #[cfg(target_arch = "aarch64")]
@@ -27,8 +29,8 @@ use x86_64 as processor;
 /// for streams itself begins anew with each page.
 #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 const AHEAD: usize = 4096;
-/// The most rows that are multiplied at once.
-pub(super) const MAX_CODE_ROWS: usize = 5;
+/// The most rows that are multiplied at once, where vectors are of 512 bits and elsewhere.
+const ROWS: [usize; 2] = [12, 5];
 
 /// One call: `out[i][j] = seed[i][j] + Σ x[i][p] · weight[p][j]`, for all rows `i`, the [`super::kernel::WIDTH`]
 /// outputs `j` of a panel and the inputs `p` of a part of it.
@@ -52,15 +54,26 @@ pub(super) struct CodeBlock {
     pub(super) out_stride: usize,
 }
 
+/// The most rows that are multiplied at once with these instructions.
+pub(super) fn most_rows(simd: Simd) -> usize {
+    match simd.level() {
+        #[cfg(target_arch = "x86_64")]
+        Level::Avx512Vnni => ROWS[0],
+        _ => ROWS[1],
+    }
+}
+
 /// What [`CodeBlock`] describes, with these instructions.
 ///
 /// # Safety
-/// From 1 to [`MAX_CODE_ROWS`] rows, and what the block points to is there.
+/// From 1 to [`most_rows`] rows, and what the block points to is there.
 pub(super) unsafe fn multiply(simd: Simd, panel: &CodePanel<'_>, block: &CodeBlock, rows: usize) {
     // SAFETY: the caller's.
     unsafe {
         match simd.level() {
             Level::Portable => portable::multiply(panel, block, rows),
+            #[cfg(target_arch = "x86_64")]
+            Level::Avx512Vnni => with_vnni(panel, block, rows),
             #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
             _ => vectorised(panel, block, rows),
         }
@@ -85,6 +98,42 @@ unsafe fn vectorised(panel: &CodePanel<'_>, block: &CodeBlock, rows: usize) {
             (CodeFormat::Four(_), 3) => four::<3>(panel, block),
             (CodeFormat::Four(_), 4) => four::<4>(panel, block),
             (CodeFormat::Four(_), _) => four::<5>(panel, block),
+        }
+    }
+}
+
+/// # Safety
+/// See [`multiply`]; the processor has AVX-512 with BW and VNNI.
+#[cfg(target_arch = "x86_64")]
+unsafe fn with_vnni(panel: &CodePanel<'_>, block: &CodeBlock, rows: usize) {
+    use vnni::{eight, four};
+    // SAFETY: the caller's.
+    unsafe {
+        match (panel.format, rows) {
+            (CodeFormat::Eight, 1) => eight::<1>(panel, block),
+            (CodeFormat::Eight, 2) => eight::<2>(panel, block),
+            (CodeFormat::Eight, 3) => eight::<3>(panel, block),
+            (CodeFormat::Eight, 4) => eight::<4>(panel, block),
+            (CodeFormat::Eight, 5) => eight::<5>(panel, block),
+            (CodeFormat::Eight, 6) => eight::<6>(panel, block),
+            (CodeFormat::Eight, 7) => eight::<7>(panel, block),
+            (CodeFormat::Eight, 8) => eight::<8>(panel, block),
+            (CodeFormat::Eight, 9) => eight::<9>(panel, block),
+            (CodeFormat::Eight, 10) => eight::<10>(panel, block),
+            (CodeFormat::Eight, 11) => eight::<11>(panel, block),
+            (CodeFormat::Eight, _) => eight::<12>(panel, block),
+            (CodeFormat::Four(_), 1) => four::<1>(panel, block),
+            (CodeFormat::Four(_), 2) => four::<2>(panel, block),
+            (CodeFormat::Four(_), 3) => four::<3>(panel, block),
+            (CodeFormat::Four(_), 4) => four::<4>(panel, block),
+            (CodeFormat::Four(_), 5) => four::<5>(panel, block),
+            (CodeFormat::Four(_), 6) => four::<6>(panel, block),
+            (CodeFormat::Four(_), 7) => four::<7>(panel, block),
+            (CodeFormat::Four(_), 8) => four::<8>(panel, block),
+            (CodeFormat::Four(_), 9) => four::<9>(panel, block),
+            (CodeFormat::Four(_), 10) => four::<10>(panel, block),
+            (CodeFormat::Four(_), 11) => four::<11>(panel, block),
+            (CodeFormat::Four(_), _) => four::<12>(panel, block),
         }
     }
 }

@@ -60,7 +60,7 @@ impl Kernel {
     pub(crate) fn of(simd: Simd) -> Self {
         let loops: &'static [Loop] = match simd.level() {
             #[cfg(target_arch = "x86_64")]
-            Level::Avx512 => &x86_64::avx512::LOOPS,
+            Level::Avx512Vnni | Level::Avx512 => &x86_64::avx512::LOOPS,
             #[cfg(target_arch = "x86_64")]
             Level::Avx2 => &x86_64::avx2::LOOPS,
             #[cfg(target_arch = "aarch64")]

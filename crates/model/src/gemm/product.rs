@@ -2,7 +2,7 @@
 
 #![allow(unsafe_code)]
 
-use super::code_kernel::{self, CodeBlock, MAX_CODE_ROWS};
+use super::code_kernel::{self, CodeBlock};
 use super::integer_rows::IntegerRows;
 use super::kernel::{Block, MAX_ROWS, WIDTH};
 use super::panels::{Panels, Part};
@@ -57,7 +57,10 @@ impl Panels {
             None => (Rows::Floats(x), self.kernel().rows()),
             Some(format) => {
                 let rows = IntegerRows::new(format, x, rows, self.inputs());
-                (Rows::Integers(rows), MAX_CODE_ROWS)
+                (
+                    Rows::Integers(rows),
+                    code_kernel::most_rows(self.kernel().simd()),
+                )
             }
         };
         let product = Product {

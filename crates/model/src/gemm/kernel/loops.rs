@@ -28,15 +28,25 @@ macro_rules! loops {
                             *sum = load(b.seed.add(i * b.seed_stride + v * LANES));
                         }
                     }
+                    // Of rows and vectors of weights, the fewer are kept in registers beside the sums.
                     for p in 0..b.depth {
-                        let mut values = [zero(); ROWS];
-                        for (i, value) in values.iter_mut().enumerate() {
-                            *value = splat(*b.x.add(i * b.x_stride + p));
-                        }
-                        for v in 0..VECTORS {
-                            let weights = load(b.panel.add(p * WIDTH + v * LANES));
-                            for (row, value) in sums.iter_mut().zip(&values) {
-                                row[v] = multiply_add(*value, weights, row[v]);
+                        let x = |i: usize| splat(*b.x.add(i * b.x_stride + p));
+                        let weights = |v: usize| load(b.panel.add(p * WIDTH + v * LANES));
+                        if ROWS <= VECTORS {
+                            let x: [_; ROWS] = std::array::from_fn(x);
+                            for v in 0..VECTORS {
+                                let weights = weights(v);
+                                for (row, x) in sums.iter_mut().zip(&x) {
+                                    row[v] = multiply_add(*x, weights, row[v]);
+                                }
+                            }
+                        } else {
+                            let weights: [_; VECTORS] = std::array::from_fn(weights);
+                            for (i, row) in sums.iter_mut().enumerate() {
+                                let x = x(i);
+                                for (sum, weights) in row.iter_mut().zip(&weights) {
+                                    *sum = multiply_add(x, *weights, *sum);
+                                }
                             }
                         }
                     }

@@ -1,0 +1,171 @@
+//! With AVX-512 and its instruction for sums of products of 16-bit integers (VNNI): a vector has all outputs of
+//! a half of a panel, and each row takes one instruction for two inputs. The integers are the same as
+//! everywhere, and floats are multiplied and added in the same order.
+
+use super::{AHEAD, CodeBlock};
+use crate::gemm::codes::{CodePanel, HALF, QUAD, inputs_of_a_scale};
+use crate::gemm::kernel::WIDTH;
+use std::arch::x86_64::{
+    __m512, __m512i, _MM_HINT_T0, _mm_prefetch, _mm256_loadu_si256, _mm256_set1_epi16,
+    _mm512_and_si512, _mm512_broadcast_i64x4, _mm512_cvtepi8_epi16, _mm512_cvtepi32_ps,
+    _mm512_cvtph_ps, _mm512_dpwssd_epi32, _mm512_fmadd_ps, _mm512_inserti64x4, _mm512_loadu_ps,
+    _mm512_mul_ps, _mm512_set1_epi16, _mm512_set1_epi32, _mm512_set1_ps, _mm512_setzero_ps,
+    _mm512_setzero_si512, _mm512_srlv_epi16, _mm512_storeu_ps,
+};
+
+/// # Safety
+/// See [`super::multiply`].
+#[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
+pub(super) unsafe fn four<const ROWS: usize>(panel: &CodePanel<'_>, block: &CodeBlock) {
+    let b = *block;
+    let group = inputs_of_a_scale(panel.format);
+    let low = _mm512_set1_epi16(0xf);
+    // Outputs 0 to 7 in the lower half of a vector, 8 to 15 in the upper.
+    let first_inputs = shifts(0, 4);
+    let second_inputs = shifts(8, 12);
+    let grids = panel.grids.as_chunks::<{ 2 * WIDTH }>().0;
+    for (half, codes) in panel.halves().into_iter().enumerate() {
+        // A quad is 32 bytes: see `CodePanel`.
+        let quads = codes.as_chunks::<{ QUAD * HALF / 2 }>().0;
+        let groups = quads.chunks(group / QUAD).zip(grids);
+        // SAFETY: the caller vouches for `[ROWS, WIDTH]` values of seed and out, `[ROWS, depth]`
+        // of x and a scale for each group of a row, at their strides.
+        unsafe {
+            let mut sums = seeds::<ROWS>(&b, half);
+            for (number, (quads, grid)) in groups.enumerate() {
+                let mut integers = [_mm512_setzero_si512(); ROWS];
+                let mut x = b.x.add(number * group);
+                for quad in quads {
+                    prefetch(quad.as_ptr());
+                    let codes = _mm512_broadcast_i64x4(_mm256_loadu_si256(quad.as_ptr().cast()));
+                    let first = _mm512_and_si512(_mm512_srlv_epi16(codes, first_inputs), low);
+                    accumulate(&mut integers, x, b.x_stride, first);
+                    let second = _mm512_and_si512(_mm512_srlv_epi16(codes, second_inputs), low);
+                    accumulate(&mut integers, x.add(2), b.x_stride, second);
+                    x = x.add(QUAD);
+                }
+                let (scales, offsets) = grid.split_at(WIDTH);
+                let scales = floats(&scales[half * HALF..]);
+                let offsets = floats(&offsets[half * HALF..]);
+                for (i, (sum, integers)) in sums.iter_mut().zip(integers).enumerate() {
+                    let row = *b.scales.add(i * b.scales_stride + number);
+                    let (row_scale, row_sum) = (_mm512_set1_ps(row.scale), _mm512_set1_ps(row.sum));
+                    let scaled = _mm512_mul_ps(_mm512_cvtepi32_ps(integers), scales);
+                    *sum = _mm512_fmadd_ps(scaled, row_scale, *sum);
+                    *sum = _mm512_fmadd_ps(offsets, row_sum, *sum);
+                }
+            }
+            store(&b, half, &sums);
+        }
+    }
+}
+
+/// # Safety
+/// See [`super::multiply`].
+#[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
+pub(super) unsafe fn eight<const ROWS: usize>(panel: &CodePanel<'_>, block: &CodeBlock) {
+    let b = *block;
+    let group = inputs_of_a_scale(panel.format);
+    for (half, codes) in panel.halves().into_iter().enumerate() {
+        // A pair of inputs is 32 bytes.
+        let pairs = codes.as_chunks::<{ 2 * HALF }>().0;
+        // SAFETY: as in `four`; there is a scale for each of the panel's outputs.
+        unsafe {
+            let mut sums = [_mm512_setzero_ps(); ROWS];
+            for (number, pairs) in pairs.chunks(group / 2).enumerate() {
+                let mut integers = [_mm512_setzero_si512(); ROWS];
+                let mut x = b.x.add(number * group);
+                for pair in pairs {
+                    prefetch(pair.as_ptr());
+                    let weights = _mm512_cvtepi8_epi16(_mm256_loadu_si256(pair.as_ptr().cast()));
+                    accumulate(&mut integers, x, b.x_stride, weights);
+                    x = x.add(2);
+                }
+                for (i, (sum, integers)) in sums.iter_mut().zip(integers).enumerate() {
+                    let row = *b.scales.add(i * b.scales_stride + number);
+                    let scale = _mm512_set1_ps(row.scale);
+                    *sum = _mm512_fmadd_ps(_mm512_cvtepi32_ps(integers), scale, *sum);
+                }
+            }
+            let scales = _mm512_loadu_ps(panel.scales.as_ptr().add(half * HALF));
+            let mut out = seeds::<ROWS>(&b, half);
+            for (out, sum) in out.iter_mut().zip(sums) {
+                *out = _mm512_fmadd_ps(sum, scales, *out);
+            }
+            store(&b, half, &out);
+        }
+    }
+}
+
+/// By how much the lower and the upper half of a vector are shifted.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
+fn shifts(lower: i16, upper: i16) -> __m512i {
+    _mm512_inserti64x4::<1>(_mm512_set1_epi16(lower), _mm256_set1_epi16(upper))
+}
+
+/// Has memory fetch what comes [`AHEAD`] of these codes.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
+#[allow(unused_unsafe, reason = "needed by older compilers only")]
+fn prefetch(codes: *const u8) {
+    // SAFETY: this reads nothing, whatever the address.
+    unsafe { _mm_prefetch::<_MM_HINT_T0>(codes.wrapping_add(AHEAD).cast()) }
+}
+
+/// Adds the products of two inputs: `weights` has both of an output's side by side.
+///
+/// # Safety
+/// There are two values of each row at `x`.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
+unsafe fn accumulate<const ROWS: usize>(
+    integers: &mut [__m512i; ROWS],
+    x: *const i16,
+    x_stride: usize,
+    weights: __m512i,
+) {
+    for (i, sum) in integers.iter_mut().enumerate() {
+        // SAFETY: the caller's.
+        let pair = unsafe { x.add(i * x_stride).cast::<i32>().read_unaligned() };
+        *sum = _mm512_dpwssd_epi32(*sum, _mm512_set1_epi32(pair), weights);
+    }
+}
+
+/// What the sums of a half begin with.
+///
+/// # Safety
+/// See [`super::multiply`].
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
+unsafe fn seeds<const ROWS: usize>(b: &CodeBlock, half: usize) -> [__m512; ROWS] {
+    let mut sums = [_mm512_setzero_ps(); ROWS];
+    for (i, sum) in sums.iter_mut().enumerate() {
+        let at = i * b.seed_stride + half * HALF;
+        // SAFETY: the caller's.
+        *sum = unsafe { _mm512_loadu_ps(b.seed.add(at)) };
+    }
+    sums
+}
+
+/// # Safety
+/// See [`super::multiply`].
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
+unsafe fn store<const ROWS: usize>(b: &CodeBlock, half: usize, sums: &[__m512; ROWS]) {
+    for (i, sum) in sums.iter().enumerate() {
+        // SAFETY: the caller's.
+        unsafe { _mm512_storeu_ps(b.out.add(i * b.out_stride + half * HALF), *sum) }
+    }
+}
+
+/// [`HALF`] binary16 as floats.
+///
+/// # Safety
+/// There are as many.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
+unsafe fn floats(values: &[half::f16]) -> __m512 {
+    // SAFETY: 32 bytes are read of 16 values.
+    _mm512_cvtph_ps(unsafe { _mm256_loadu_si256(values.as_ptr().cast()) })
+}
