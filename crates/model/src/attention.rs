@@ -9,5 +9,5 @@ mod vectors;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use packed::Attending;
+pub(crate) use packed::{Attending, attend};
 pub(crate) use softmax::LANES;

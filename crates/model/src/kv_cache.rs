@@ -88,7 +88,10 @@ impl KvCache {
     }
 
     /// Refuses positions that there is no room for.
-    pub(crate) fn check_room(&self, count: usize) -> Result<()> {
+    ///
+    /// # Errors
+    /// When the cache would be longer than its capacity.
+    pub fn check_room(&self, count: usize) -> Result<()> {
         let position = self.length + count;
         if position > self.capacity {
             return Err(ModelError::ContextFull {

@@ -45,6 +45,7 @@ pub use package::{FileEntry, Layers, Manifest, Package, Source};
 pub use segment::Segment;
 pub use stretch::SessionRows;
 pub use threads::{ComputeThread, set_threads, threads};
+pub use workers::for_each;
 
 /// The version of the libtorch that this was built for, `unknown`, or `none` without libtorch.
 pub fn libtorch_version() -> &'static str {

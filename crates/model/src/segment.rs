@@ -207,14 +207,15 @@ impl Segment {
         self.forward_all(hidden, &mut [SessionRows { cache, rows }])
     }
 
-    /// The same for rows of several sessions at once, one session's after the other's, whose caches hold
-    /// the same layers. On the plain backend a row's bits do not depend on its company.
+    /// The same for rows of several sessions at once, one session's after the other's. Their caches end at the
+    /// same layer and may begin at different ones: sessions come in the order of their first layers, and share
+    /// the layers that they share. On the plain backend a row's bits do not depend on its company.
     ///
     /// When it fails the caches are as they were.
     ///
     /// # Errors
-    /// When there are not so many rows of this width, the caches hold other layers than each other or this
-    /// segment, one has no room, or the backend fails.
+    /// When there are not so many rows of this width, the caches hold other layers than this segment or come in
+    /// another order, one has no room, or the backend fails.
     pub fn forward_all(
         &self,
         hidden: Vec<f32>,
@@ -230,32 +231,75 @@ impl Segment {
                 found: hidden.len(),
             });
         }
-        let Some(range) = sessions.first().map(|session| session.cache.range()) else {
+        let Some(first) = sessions.first().map(|session| session.cache.range()) else {
             return Ok(hidden);
         };
-        self.check_holds(range)?;
+        let mut layer = first.start();
         for session in sessions.iter() {
+            let range = session.cache.range();
+            self.check_holds(range)?;
             session.cache.check_room(session.rows)?;
-            if session.cache.range() != range {
+            if range.end() != first.end() || range.start() < layer {
                 return Err(ModelError::OtherCache);
             }
+            layer = range.start();
         }
-        let mut values = hidden;
-        if rows > 0 {
-            for stretch in &self.stretches {
-                let (config, frequencies) = (&self.config, &self.inverse_frequencies);
-                values = match stretch {
-                    AnyStretch::Plain(stretch) => {
-                        stretch.forward(config, frequencies, range, values, sessions)?
-                    }
-                    AnyStretch::Torch(stretch) => {
-                        stretch.forward(config, frequencies, range, values, sessions)?
-                    }
-                };
-            }
-        }
+        let values = if layer == first.start() {
+            self.layers(first, hidden, sessions)?
+        } else {
+            self.layers_in_legs(first, &hidden, sessions)?
+        };
         for session in sessions {
             session.cache.advance(session.rows);
+        }
+        Ok(values)
+    }
+
+    /// Runs layers whose sessions begin at several of them: from one such layer to the next, with those that
+    /// have begun.
+    fn layers_in_legs(
+        &self,
+        whole: LayerRange,
+        hidden: &[f32],
+        sessions: &mut [SessionRows<'_>],
+    ) -> Result<Vec<f32>> {
+        let mut values = Vec::with_capacity(hidden.len());
+        let mut layer = whole.start();
+        let mut joined = 0;
+        while joined < sessions.len() {
+            let begins_here = |session: &&SessionRows<'_>| session.cache.range().start() == layer;
+            joined += sessions[joined..].iter().take_while(begins_here).count();
+            let rows: usize = sessions[..joined].iter().map(|session| session.rows).sum();
+            values.extend_from_slice(&hidden[values.len()..rows * self.config.hidden]);
+            let next = sessions.get(joined);
+            let next = next.map_or(whole.end(), |session| session.cache.range().start());
+            let leg = LayerRange::new(layer, next, self.config.layers)?;
+            values = self.layers(leg, values, &mut sessions[..joined])?;
+            layer = next;
+        }
+        Ok(values)
+    }
+
+    /// Runs the layers of `range` over the rows of these sessions.
+    fn layers(
+        &self,
+        range: LayerRange,
+        mut values: Vec<f32>,
+        sessions: &mut [SessionRows<'_>],
+    ) -> Result<Vec<f32>> {
+        if values.is_empty() {
+            return Ok(values);
+        }
+        for stretch in &self.stretches {
+            let (config, frequencies) = (&self.config, &self.inverse_frequencies);
+            values = match stretch {
+                AnyStretch::Plain(stretch) => {
+                    stretch.forward(config, frequencies, range, values, sessions)?
+                }
+                AnyStretch::Torch(stretch) => {
+                    stretch.forward(config, frequencies, range, values, sessions)?
+                }
+            };
         }
         Ok(values)
     }

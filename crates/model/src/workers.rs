@@ -41,7 +41,7 @@ struct Loop<'a> {
 /// processor to another process does not hold the others up, and one that sleeps too deeply to come
 /// in time is done without. When `work` panics, some numbers may be left out and the panic goes on
 /// here. A loop within a loop runs on the thread that calls for it.
-pub(crate) fn for_each(items: usize, work: &(dyn Fn(usize) + Sync)) {
+pub fn for_each(items: usize, work: &(dyn Fn(usize) + Sync)) {
     let state = Loop {
         next: AtomicUsize::new(0),
         items,

@@ -4,12 +4,12 @@
 //! of the positions up to its own. Nothing is made of the cache as a whole: a block of one head's
 //! positions at a time becomes scores and weights, see [`super::tile`]. All arithmetic is in f32.
 //!
-//! Threads take rows of a head, or, when these are few, blocks of its positions, whose sums are
-//! added in the order of positions either way. So a row's result depends on neither the number of
-//! threads nor the rows that run with it.
+//! Threads take rows of a head of a session, or, when there are few of one session, blocks of its
+//! positions, whose sums are added in the order of positions either way. So a row's result depends on
+//! neither the number of threads nor the rows that run with it.
 
 use super::softmax::Sums;
-use super::tile::{Scratch, Tile};
+use super::tile::{BLOCK, Scratch, Tile};
 use crate::kv_cache::{HeadPanels, KvPanels, PANEL};
 use crate::rope::Angles;
 use crate::simd::Simd;
@@ -37,79 +37,208 @@ pub(crate) struct Attending<'a> {
     pub(crate) past: usize,
 }
 
-impl Attending<'_> {
-    /// Writes the rows' keys and values, and puts what the rows attend to, `[rows, heads, dim]`, into `out`.
-    pub(crate) fn attend(&self, kv: &mut impl KvPanels, simd: Simd, out: &mut [f32]) {
-        let (kv_heads, dim) = (kv.kv_heads(), kv.head_dim());
-        let count = self.query_key_value.len() / ((self.heads + 2 * kv_heads) * dim);
-        let multiplications = self.heads * dim * count * (self.past + count);
-        let each = |items: usize, work: &(dyn Fn(usize) + Sync)| match multiplications {
-            ..WORTH_A_THREAD => (0..items).for_each(work),
-            _ => for_each(items, work),
-        };
-        let writers: Vec<_> = kv.heads_mut().into_iter().map(Mutex::new).collect();
-        match count {
-            1 => (0..kv_heads).for_each(|h| self.write(h, kv_heads, dim, &mut *lock(&writers[h]))),
-            _ => each(kv_heads, &|h| {
-                self.write(h, kv_heads, dim, &mut *lock(&writers[h]));
-            }),
+/// Writes the keys and values of every session's rows, one in `kv` each, and puts what the rows attend to,
+/// `[rows, heads, dim]` of one session after the other, into `out`.
+pub(crate) fn attend<K: KvPanels + Sync>(
+    sessions: &[Attending<'_>],
+    kv: &mut [&mut K],
+    simd: Simd,
+    out: &mut [f32],
+) {
+    let multiplications: usize = sessions
+        .iter()
+        .zip(kv.iter())
+        .map(|(session, kv)| {
+            let count = session.count(&**kv);
+            session.heads * kv.head_dim() * count * (session.past + count)
+        })
+        .sum();
+    let each = |items: usize, work: &(dyn Fn(usize) + Sync)| match multiplications {
+        ..WORTH_A_THREAD => (0..items).for_each(work),
+        _ => for_each(items, work),
+    };
+    write(sessions, kv, &each);
+    let kv: Vec<&K> = kv.iter().map(|kv| &**kv).collect();
+    match (sessions, &kv[..]) {
+        ([session], [kv]) if session.shares_out_blocks(*kv) => {
+            session.attend_in_blocks(*kv, simd, &each, out);
         }
-        drop(writers);
+        _ => attend_in_tiles(sessions, &kv, simd, &each, out),
+    }
+}
 
-        let group = self.heads / kv_heads;
-        let few = count * group <= SPLIT_ROWS;
-        let least = if few { 1 } else { ITEMS.div_ceil(kv_heads) };
-        let positions = (TILE_ROWS / group).min(count.div_ceil(least)).max(1);
-        let tiles = count.div_ceil(positions);
-        let kv = &*kv;
-        let tile = |item: usize| {
-            let (head, first) = (item / tiles, item % tiles * positions);
-            let last = count.min(first + positions);
-            Tile {
-                kv,
-                head,
-                dim,
-                queries: self.queries(head, group, dim, first..last, kv_heads),
-                group,
-                past: self.past + first,
+/// Calls its second argument once with each number below the first.
+type Each<'a> = dyn Fn(usize, &(dyn Fn(usize) + Sync)) + 'a;
+
+/// Writes all keys and values, those of each head of a session by one thread.
+fn write<K: KvPanels>(sessions: &[Attending<'_>], kv: &mut [&mut K], each: &Each<'_>) {
+    let mut heads = Vec::new();
+    let mut rows = 0;
+    for (session, kv) in sessions.iter().zip(kv) {
+        let (kv_heads, dim) = (kv.kv_heads(), kv.head_dim());
+        rows += session.count(&**kv);
+        let writers = kv.heads_mut().into_iter().enumerate();
+        heads.extend(
+            writers.map(|(head, writer)| (session, head, kv_heads, dim, Mutex::new(writer))),
+        );
+    }
+    let work = |item: usize| {
+        let (session, head, kv_heads, dim, writer) = &heads[item];
+        session.write(*head, *kv_heads, *dim, &mut *lock(writer));
+    };
+    // A row is written before another thread is awake.
+    match rows {
+        1 => (0..heads.len()).for_each(work),
+        _ => each(heads.len(), &work),
+    }
+}
+
+/// Attends head by head, the rows of each cut into tiles.
+fn attend_in_tiles<K: KvPanels + Sync>(
+    sessions: &[Attending<'_>],
+    kv: &[&K],
+    simd: Simd,
+    each: &Each<'_>,
+    out: &mut [f32],
+) {
+    // What one thread does at once: a tile of a session, and where its results go.
+    let mut items = Vec::new();
+    let mut rest = out;
+    for (session, kv) in sessions.iter().zip(kv) {
+        let tiling = session.tiling(*kv);
+        let (kv_heads, dim, group) = (kv.kv_heads(), kv.head_dim(), session.group(*kv));
+        let (own, behind) = rest.split_at_mut(session.count(*kv) * session.heads * dim);
+        rest = behind;
+        let first = items.len();
+        for head in 0..kv_heads {
+            for tile in 0..tiling.tiles {
+                items.push((session, *kv, head, tile, tiling, Mutex::new(Vec::new())));
             }
-        };
-        let mut places: Vec<Vec<&mut [f32]>> = (0..kv_heads * tiles).map(|_| Vec::new()).collect();
-        for (at, place) in out.chunks_exact_mut(group * dim).enumerate() {
-            let (row, head) = (at / kv_heads, at % kv_heads);
-            places[head * tiles + row / positions].push(place);
         }
-        let blocks = tile(0).blocks();
-        if few && blocks > 1 {
-            let sums: Vec<OnceLock<Sums>> =
-                (0..kv_heads * blocks).map(|_| OnceLock::new()).collect();
-            each(kv_heads * blocks, &|item| {
-                let tile = tile(item / blocks);
-                let mut scratch = Scratch::of(&tile);
-                simd.gather(&tile, item % blocks, &mut scratch);
-                let _ = sums[item].set(scratch.sums);
-            });
-            for (head, places) in places.iter_mut().enumerate() {
-                let tile = tile(head);
-                let mut all = Sums::nothing(tile.rows(), tile.width());
-                let of_head = sums[head * blocks..][..blocks].iter();
-                for (block, sums) in of_head.filter_map(OnceLock::get).enumerate() {
-                    simd.add(&mut all, sums, tile.first_row(block));
-                }
-                put(&all, dim, places);
-            }
+        for (at, place) in own.chunks_exact_mut(group * dim).enumerate() {
+            let (row, head) = (at / kv_heads, at % kv_heads);
+            let item = first + head * tiling.tiles + row / tiling.rows;
+            let (.., places) = &mut items[item];
+            places
+                .get_mut()
+                .unwrap_or_else(PoisonError::into_inner)
+                .push(place);
+        }
+    }
+    each(items.len(), &|item| {
+        let (session, kv, head, tile, tiling, places) = &items[item];
+        let tile = session.tile(*kv, *head, *tile, *tiling);
+        let mut scratch = Scratch::of(&tile);
+        let mut all = Sums::nothing(tile.rows(), tile.width());
+        for block in 0..tile.blocks() {
+            simd.gather(&tile, block, &mut scratch);
+            simd.add(&mut all, &scratch.sums, tile.first_row(block));
+        }
+        put(&all, kv.head_dim(), &mut lock(places));
+    });
+}
+
+/// How the rows of a session are cut.
+#[derive(Clone, Copy)]
+struct Tiling {
+    /// Positions of a tile.
+    rows: usize,
+    tiles: usize,
+}
+
+impl Attending<'_> {
+    /// Rows of the session.
+    fn count(&self, kv: &impl KvPanels) -> usize {
+        let heads = self.heads + 2 * kv.kv_heads();
+        self.query_key_value.len() / (heads * kv.head_dim())
+    }
+
+    /// Query heads that share a head of keys.
+    fn group(&self, kv: &impl KvPanels) -> usize {
+        self.heads / kv.kv_heads()
+    }
+
+    /// Whether there are so few rows that threads should share out the positions instead.
+    fn is_few(&self, kv: &impl KvPanels) -> bool {
+        self.count(kv) * self.group(kv) <= SPLIT_ROWS
+    }
+
+    fn tiling(&self, kv: &impl KvPanels) -> Tiling {
+        let count = self.count(kv);
+        let least = if self.is_few(kv) {
+            1
         } else {
-            let places: Vec<_> = places.into_iter().map(Mutex::new).collect();
-            each(places.len(), &|item| {
-                let tile = tile(item);
-                let mut scratch = Scratch::of(&tile);
-                let mut all = Sums::nothing(tile.rows(), tile.width());
-                for block in 0..tile.blocks() {
-                    simd.gather(&tile, block, &mut scratch);
-                    simd.add(&mut all, &scratch.sums, tile.first_row(block));
-                }
-                put(&all, dim, &mut lock(&places[item]));
-            });
+            ITEMS.div_ceil(kv.kv_heads())
+        };
+        let rows = (TILE_ROWS / self.group(kv))
+            .min(count.div_ceil(least))
+            .max(1);
+        Tiling {
+            rows,
+            tiles: count.div_ceil(rows),
+        }
+    }
+
+    fn tile<'a, K: KvPanels>(
+        &'a self,
+        kv: &'a K,
+        head: usize,
+        number: usize,
+        tiling: Tiling,
+    ) -> Tile<'a, K> {
+        let (group, dim) = (self.group(kv), kv.head_dim());
+        let first = number * tiling.rows;
+        let last = self.count(kv).min(first + tiling.rows);
+        Tile {
+            kv,
+            head,
+            dim,
+            queries: self.queries(head, group, dim, first..last, kv.kv_heads()),
+            group,
+            past: self.past + first,
+        }
+    }
+
+    /// Blocks of positions that the last row sees a part of.
+    fn blocks(&self, kv: &impl KvPanels) -> usize {
+        (self.past + self.count(kv)).div_ceil(BLOCK)
+    }
+
+    fn shares_out_blocks(&self, kv: &impl KvPanels) -> bool {
+        self.is_few(kv) && self.blocks(kv) > 1
+    }
+
+    /// Attends with the blocks of positions shared out among threads, whose sums are added in the order of
+    /// positions.
+    fn attend_in_blocks<K: KvPanels + Sync>(
+        &self,
+        kv: &K,
+        simd: Simd,
+        each: &Each<'_>,
+        out: &mut [f32],
+    ) {
+        let (kv_heads, dim) = (kv.kv_heads(), kv.head_dim());
+        let tile = |head: usize| self.tile(kv, head, 0, self.tiling(kv));
+        let mut places: Vec<Vec<&mut [f32]>> = (0..kv_heads).map(|_| Vec::new()).collect();
+        for (at, place) in out.chunks_exact_mut(self.group(kv) * dim).enumerate() {
+            places[at % kv_heads].push(place);
+        }
+        let blocks = self.blocks(kv);
+        let sums: Vec<OnceLock<Sums>> = (0..kv_heads * blocks).map(|_| OnceLock::new()).collect();
+        each(kv_heads * blocks, &|item| {
+            let tile = tile(item / blocks);
+            let mut scratch = Scratch::of(&tile);
+            simd.gather(&tile, item % blocks, &mut scratch);
+            let _ = sums[item].set(scratch.sums);
+        });
+        for (head, places) in places.iter_mut().enumerate() {
+            let tile = tile(head);
+            let mut all = Sums::nothing(tile.rows(), tile.width());
+            let of_head = sums[head * blocks..][..blocks].iter();
+            for (block, sums) in of_head.filter_map(OnceLock::get).enumerate() {
+                simd.add(&mut all, sums, tile.first_row(block));
+            }
+            put(&all, dim, places);
         }
     }
 

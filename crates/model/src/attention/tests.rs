@@ -3,7 +3,7 @@
 mod speed;
 
 use super::number_formats::{BrainFloats, Bytes, Floats, Nibbles};
-use super::packed::Attending;
+use super::packed::{Attending, attend};
 use super::softmax::Sums;
 use super::tile::{Scratch, Tile};
 use crate::backend::Heads;
@@ -72,7 +72,7 @@ impl Case {
             past,
         };
         let mut out = vec![0.0; qkv.len() / self.row() * self.heads.attended_width()];
-        step.attend(kv, Simd::best(), &mut out);
+        attend(&[step], &mut [kv], Simd::best(), &mut out);
         out
     }
 

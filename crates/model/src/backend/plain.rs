@@ -6,7 +6,7 @@
 //! Each row is worked on by itself: it has the same bits whichever rows run with it.
 
 use super::{Backend, Heads, Run};
-use crate::attention::Attending;
+use crate::attention::{Attending, attend};
 use crate::checkpoint::Checkpoint;
 use crate::checkpoint::stored_matrix::StoredMatrix;
 use crate::elementwise::for_each_row;
@@ -241,18 +241,19 @@ impl Backend for Plain {
     ) -> Result<()> {
         let (width, attended) = (heads.width(), heads.attended_width());
         let out = out.sized(query_key_value.count(), attended);
-        let mut first = 0;
-        for ((run, angles), kv) in step.runs.iter().zip(kv) {
-            let of_run = Attending {
-                query_key_value: &query_key_value.values[first * width..][..run.rows * width],
+        let mut sessions = Vec::with_capacity(step.runs.len());
+        let mut rest = &query_key_value.values[..];
+        for (run, angles) in &step.runs {
+            let (own, behind) = rest.split_at(run.rows * width);
+            rest = behind;
+            sessions.push(Attending {
+                query_key_value: own,
                 heads: heads.heads,
                 angles,
                 past: run.past,
-            };
-            let out = &mut out[first * attended..][..run.rows * attended];
-            of_run.attend(&mut **kv, self.simd, out);
-            first += run.rows;
+            });
         }
+        attend(&sessions, kv, self.simd, out);
         Ok(())
     }
 

@@ -9,7 +9,7 @@ mod kv;
 mod rotation;
 
 use super::{Backend, Heads, Run};
-use crate::attention::Attending;
+use crate::attention::{Attending, attend};
 use crate::checkpoint::stored_matrix::StoredMatrix;
 use crate::checkpoint::{Checkpoint, FloatType, StoredTensor};
 use crate::error::{ModelError, Result};
@@ -267,7 +267,7 @@ impl Backend for Torch {
                         past: run.past,
                     };
                     let mut out = vec![0.0; run.rows * heads.attended_width()];
-                    of_run.attend(kv, *loops, &mut out);
+                    attend(&[of_run], &mut [kv], *loops, &mut out);
                     let shape = [run.rows as i64, heads.attended_width() as i64];
                     Tensor::f_from_slice(&out)?.f_view(shape)?
                 }
