@@ -126,6 +126,8 @@ ROWS: list[tuple[str, list[Panel]]] = [
             Panel("Between tokens", "s", quantiles(EDGE + "inter_token_latency_seconds")),
             Panel("Whole answers", "s", quantiles(EDGE + "e2e_request_latency_seconds")),
             Panel("Front layers, a step", "s", quantiles(EDGE + "step_seconds", "phase")),
+            Panel("Engine, a step", "s", quantiles(EDGE + "engine_step_seconds", "kind")),
+            Panel("Rows of a step", "none", quantiles(EDGE + "engine_rows", "phase")),
             Panel("Link, a token", "s", quantiles(EDGE + "link_seconds")),
             Panel(
                 "Where a token's time goes",
@@ -197,6 +199,8 @@ ROWS: list[tuple[str, list[Panel]]] = [
             Panel("Queue, a step", "s", quantiles(CLOUD + "queue_seconds", "phase")),
             Panel("Back layers, a step", "s", quantiles(CLOUD + "step_seconds", "phase")),
             Panel("Reading frames, a step", "s", quantiles(CLOUD + "frame_read_seconds", "phase")),
+            Panel("Engine, a step", "s", quantiles(CLOUD + "engine_step_seconds", "kind")),
+            Panel("Rows of a step", "none", quantiles(CLOUD + "engine_rows", "phase")),
             Panel("Rows a message", "none", quantiles(CLOUD + "rows", "phase")),
         ],
     ),

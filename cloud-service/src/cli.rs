@@ -75,6 +75,9 @@ pub struct ServeArgs {
     /// How long an idle session is kept, such as 5m.
     #[arg(long)]
     pub idle_ttl: Option<HumanDuration>,
+    /// How much longer a step may take for the rows of prompts in it, such as 20ms.
+    #[arg(long)]
+    pub engine_step: Option<HumanDuration>,
     /// Silence after which an answer may give way to another session, such as 30s.
     #[arg(long)]
     pub stall: Option<HumanDuration>,
@@ -149,6 +152,7 @@ impl ServeArgs {
             .flag("--kv-memory", "sessions.kv_memory", self.kv_memory)
             .flag("--idle-ttl", "sessions.idle_ttl", self.idle_ttl)
             .flag("--stall", "sessions.stall", self.stall)
+            .flag("--engine-step", "engine.step", self.engine_step)
     }
 }
 

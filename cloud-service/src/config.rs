@@ -56,6 +56,8 @@ pub struct CloudConfig {
     pub sessions: SessionsConfig,
     /// Limits.
     pub limits: LimitsConfig,
+    /// The engine.
+    pub engine: EngineConfig,
     /// How long a drain may take.
     pub drain_deadline: HumanDuration,
     /// Logs.
@@ -138,6 +140,25 @@ impl AcceptProfiles {
     }
 }
 
+/// How sessions share the engine.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct EngineConfig {
+    /// How much longer a step may take for the rows of prompts in it.
+    pub step: HumanDuration,
+}
+
+impl Validate for EngineConfig {
+    fn validate(&self, at: &mut Violations) {
+        let bounds = Duration::from_millis(1)..=Duration::from_secs(10);
+        at.within(
+            "step",
+            self.step,
+            HumanDuration::from(*bounds.start())..=HumanDuration::from(*bounds.end()),
+        );
+    }
+}
+
 impl CloudConfig {
     /// What every server's configuration has.
     pub fn server(&self) -> ServerConfig<'_> {
@@ -207,6 +228,7 @@ impl Validate for CloudConfig {
         at.nested("tls", &self.tls);
         at.nested("sessions", &self.sessions);
         at.nested("limits", &self.limits);
+        at.nested("engine", &self.engine);
         at.nested("log", &self.log);
         at.nested("traces", &self.traces);
         at.nested("transport", &self.transport);

@@ -1,6 +1,7 @@
 //! Everything cloud-service counts. docs/reference.md has the same table, and a test holds both
 //! equal.
 
+use tandem_engine::EngineStep;
 use tandem_server::collector::TraceMetrics;
 use tandem_telemetry::metrics::{
     COUNTS, INTER_TOKEN_SECONDS, Kind, Label, Metric, TIME_TO_FIRST_TOKEN_SECONDS, Unit,
@@ -292,11 +293,48 @@ pub const TRACES: TraceMetrics = TraceMetrics {
     reloads: RELOADS,
 };
 
+/// Steps of the engine.
+pub const ENGINE_STEP: Metric = Metric {
+    name: "tandem_cloud_engine_step_seconds",
+    kind: Kind::Histogram(INTER_TOKEN_SECONDS),
+    unit: Unit::Seconds,
+    labels: &[Label {
+        name: "kind",
+        values: &["decode", "prefill", "mixed"],
+    }],
+    help: "One step of the engine, which has rows of all sessions that are ready.",
+};
+/// Rows of those.
+pub const ENGINE_ROWS: Metric = Metric {
+    name: "tandem_cloud_engine_rows",
+    kind: Kind::Histogram(COUNTS),
+    unit: Unit::Count,
+    labels: PHASE,
+    help: "Rows of one step of the engine.",
+};
+
+/// Counts a step of the engine.
+pub fn observe_step(step: &EngineStep) {
+    let kind = match (step.decode_rows, step.prefill_rows) {
+        (_, 0) => "decode",
+        (0, _) => "prefill",
+        _ => "mixed",
+    };
+    ENGINE_STEP.histogram(&[kind]).record(step.took);
+    for (phase, rows) in [("decode", step.decode_rows), ("prefill", step.prefill_rows)] {
+        if rows > 0 {
+            ENGINE_ROWS.histogram(&[phase]).record(rows as f64);
+        }
+    }
+}
+
 /// All of them.
 pub const CATALOGUE: &[Metric] = &[
     BUILD_INFO,
     DEPLOYMENT_INFO,
     WEIGHT_BYTES,
+    ENGINE_STEP,
+    ENGINE_ROWS,
     TIME_TO_FIRST_TOKEN,
     INTER_TOKEN_LATENCY,
     QUEUE,

@@ -3,14 +3,14 @@
 use crate::cloud::Cloud;
 use crate::config::CloudConfig;
 use crate::metrics::{
-    BUILD_INFO, CATALOGUE, DATA_PORT, DEPLOYMENT_INFO, TRACES, VERSION, WEIGHT_BYTES,
+    BUILD_INFO, CATALOGUE, DATA_PORT, DEPLOYMENT_INFO, TRACES, VERSION, WEIGHT_BYTES, observe_step,
 };
 use crate::service::{Split, publish_kv};
 use anyhow::Context as _;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
-use tandem_engine::{Engine, KvBudget, ModelFiles};
+use tandem_engine::{Engine, EngineOptions, KvBudget, ModelFiles};
 use tandem_model::ModelError;
 use tandem_model_source::{ProgressTo, locate};
 use tandem_proto::v1::FILE_DESCRIPTOR_SET;
@@ -115,7 +115,12 @@ async fn load(config: &CloudConfig, drain: DrainSignal) -> anyhow::Result<Cloud>
     let (loading, back_budget) = (Arc::clone(&files), budget.clone());
     let weight_bytes = Arc::new(AtomicU64::new(0));
     let loaded_bytes = Arc::clone(&weight_bytes);
-    let engine = Engine::start("back", config.thread_count(), move || {
+    let options = EngineOptions {
+        threads: config.thread_count(),
+        step: config.engine.step.get(),
+        observe: observe_step,
+    };
+    let engine = Engine::start("back", options, move || {
         let back = loading.back(first_layer, &compute, back_budget, |_| {})?;
         loaded_bytes.store(back.weight_bytes(), Ordering::Relaxed);
         Ok::<_, ModelError>(back)

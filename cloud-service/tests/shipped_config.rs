@@ -59,6 +59,9 @@ const FLAGS: &[Flag] = &[
     ("--stall", "sessions.stall", "12s", |c| {
         c.sessions.stall.to_string()
     }),
+    ("--engine-step", "engine.step", "33ms", |c| {
+        c.engine.step.to_string()
+    }),
     ("--drain-deadline", "drain_deadline", "11s", |c| {
         c.drain_deadline.to_string()
     }),

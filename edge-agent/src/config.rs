@@ -83,6 +83,8 @@ pub struct EdgeConfig {
     pub prefill: PrefillConfig,
     /// What `split: auto` plans for.
     pub plan: PlanConfig,
+    /// The engine.
+    pub engine: EngineConfig,
     /// How long a drain may take.
     pub drain_deadline: HumanDuration,
     /// Logs.
@@ -235,6 +237,25 @@ pub struct PlanConfig {
     pub cache: PathBuf,
 }
 
+/// How sessions share the engine.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct EngineConfig {
+    /// How much longer a step may take for the rows of prompts in it.
+    pub step: HumanDuration,
+}
+
+impl Validate for EngineConfig {
+    fn validate(&self, at: &mut Violations) {
+        let bounds = Duration::from_millis(1)..=Duration::from_secs(10);
+        at.within(
+            "step",
+            self.step,
+            HumanDuration::from(*bounds.start())..=HumanDuration::from(*bounds.end()),
+        );
+    }
+}
+
 impl EdgeConfig {
     /// Where the cloud is, and how it is spoken to.
     pub fn link(&self) -> LinkConfig<'_> {
@@ -380,6 +401,7 @@ impl Validate for EdgeConfig {
         at.nested("sessions", &self.sessions);
         at.nested("prefill", &self.prefill);
         at.nested("plan", &self.plan);
+        at.nested("engine", &self.engine);
         at.nested("log", &self.log);
         at.nested("traces", &self.traces);
         at.nested("transport", &self.transport);

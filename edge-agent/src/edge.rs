@@ -3,7 +3,7 @@
 use crate::answer::{AnswerRequest, Answers};
 use crate::config::EdgeConfig;
 use crate::error::{AnswerError, RequestError};
-use crate::metrics::{DEPLOYMENT_INFO, WEIGHT_BYTES};
+use crate::metrics::{DEPLOYMENT_INFO, WEIGHT_BYTES, observe_step};
 use crate::prompts::Prompts;
 use crate::request::Terms;
 use crate::request_span::Served;
@@ -15,7 +15,7 @@ use std::time::Instant;
 use tandem_client::adaptation::Adaptation;
 use tandem_client::{CodecChoice, FrontHalf, Link, SessionLimits, SessionPool, SplitClient};
 use tandem_codec::Codec;
-use tandem_engine::{Engine, ModelFiles};
+use tandem_engine::{Engine, EngineOptions, ModelFiles};
 use tandem_model::{ModelError, Package};
 use tandem_model_source::{Part, ProgressTo, locate};
 use tandem_proto::v1;
@@ -126,7 +126,12 @@ impl Edge {
                     loaded_bytes.store(front.weight_bytes(), Ordering::Relaxed);
                     Ok::<_, ModelError>(front)
                 };
-                let started = Engine::start("front", config.thread_count(), load).await;
+                let options = EngineOptions {
+                    threads: config.thread_count(),
+                    step: config.engine.step.get(),
+                    observe: observe_step,
+                };
+                let started = Engine::start("front", options, load).await;
                 Some(started.context("cannot load the model")?)
             }
         };

@@ -5,13 +5,18 @@ use tandem_client::metrics::{
     BITS_PER_VALUE, CODEC_SWITCHES, ENCODE, FRONT_STEP, LINK, LINK_RATE, LINK_ROUND_TRIP, OUTLIERS,
     ROWS, SESSIONS, WIRE_BYTES,
 };
+use tandem_engine::EngineStep;
 use tandem_server::collector::TraceMetrics;
 use tandem_telemetry::metrics::{
-    E2E_LATENCY_SECONDS, INTER_TOKEN_SECONDS, Kind, Label, Metric, TIME_TO_FIRST_TOKEN_SECONDS,
-    Unit,
+    COUNTS, E2E_LATENCY_SECONDS, INTER_TOKEN_SECONDS, Kind, Label, Metric,
+    TIME_TO_FIRST_TOKEN_SECONDS, Unit,
 };
 use tandem_transport::data_port::DataPortMetrics;
 
+const PHASE: &[Label] = &[Label {
+    name: "phase",
+    values: &["prefill", "decode"],
+}];
 const FINISHED_REASON: &[Label] = &[Label {
     name: "finished_reason",
     values: &["stop", "length"],
@@ -217,11 +222,48 @@ pub const TRACES: TraceMetrics = TraceMetrics {
     reloads: RELOADS,
 };
 
+/// Steps of the engine.
+pub const ENGINE_STEP: Metric = Metric {
+    name: "tandem_edge_engine_step_seconds",
+    kind: Kind::Histogram(INTER_TOKEN_SECONDS),
+    unit: Unit::Seconds,
+    labels: &[Label {
+        name: "kind",
+        values: &["decode", "prefill", "mixed"],
+    }],
+    help: "One step of the engine, which has rows of all sessions that are ready.",
+};
+/// Rows of those.
+pub const ENGINE_ROWS: Metric = Metric {
+    name: "tandem_edge_engine_rows",
+    kind: Kind::Histogram(COUNTS),
+    unit: Unit::Count,
+    labels: PHASE,
+    help: "Rows of one step of the engine.",
+};
+
+/// Counts a step of the engine.
+pub fn observe_step(step: &EngineStep) {
+    let kind = match (step.decode_rows, step.prefill_rows) {
+        (_, 0) => "decode",
+        (0, _) => "prefill",
+        _ => "mixed",
+    };
+    ENGINE_STEP.histogram(&[kind]).record(step.took);
+    for (phase, rows) in [("decode", step.decode_rows), ("prefill", step.prefill_rows)] {
+        if rows > 0 {
+            ENGINE_ROWS.histogram(&[phase]).record(rows as f64);
+        }
+    }
+}
+
 /// All of them.
 pub const CATALOGUE: &[Metric] = &[
     BUILD_INFO,
     DEPLOYMENT_INFO,
     WEIGHT_BYTES,
+    ENGINE_STEP,
+    ENGINE_ROWS,
     TIME_TO_FIRST_TOKEN,
     INTER_TOKEN_LATENCY,
     E2E_LATENCY,

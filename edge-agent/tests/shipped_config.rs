@@ -74,6 +74,9 @@ const FLAGS: &[Flag] = &[
     ("--frame", "prefill.frame", "9KiB", |c| {
         c.prefill.frame.to_string()
     }),
+    ("--engine-step", "engine.step", "33ms", |c| {
+        c.engine.step.to_string()
+    }),
     ("--drain-deadline", "drain_deadline", "11s", |c| {
         c.drain_deadline.to_string()
     }),

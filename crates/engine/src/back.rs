@@ -1,21 +1,22 @@
 //! The back half: frames of hidden rows (or, with split 0, token ids) in, sampled ids out.
 
-use crate::engine::Half;
 use crate::error::EngineError;
 use crate::frames::FrameDecoders;
+use crate::half::{Half, Outcome, Turn, guarded};
 use crate::kv_budget::{KvBudget, Reservation};
 use crate::layers::Layers;
+use crate::parallel::{in_parts, threads_for};
 use crate::run::{Run, RunRequest, RunToken};
-use crate::sampler::{Sampler, TokenHistory};
+use crate::sampler::{Sampled, Sampler, SamplingParameters, TokenHistory};
 use bytes::Bytes;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tandem_codec::{Limits, Profile};
-use tandem_model::{KvCache, Segment};
+use tandem_model::{KvCache, Segment, SessionRows};
 use tandem_shape::{LayerRange, ModelConfig};
 
-/// The most rows of one step: enough for the matrix products to be efficient, few enough for a decode
-/// row of another session to wait for. Waiting prefills of one session are merged to as many, and
+/// The most rows of prompts in one step: enough for the matrix products to be efficient, few enough for a
+/// decode row of another session to wait for. Waiting prefills of one session are merged to as many, and
 /// longer ones run in parts.
 pub const MERGED_ROWS: usize = 128;
 
@@ -23,7 +24,8 @@ pub const MERGED_ROWS: usize = 128;
 #[derive(Debug)]
 pub struct Back {
     segment: Segment,
-    sampler: Sampler,
+    /// One for each thread that has been of use.
+    samplers: Vec<Sampler>,
     budget: KvBudget,
 }
 
@@ -104,7 +106,7 @@ impl Back {
     pub fn new(segment: Segment, budget: KvBudget) -> Self {
         Self {
             segment,
-            sampler: Sampler::new(),
+            samplers: Vec::new(),
             budget,
         }
     }
@@ -199,12 +201,35 @@ impl Back {
         Ok(values)
     }
 
-    /// Runs the next rows of a step, at most [`MERGED_ROWS`] of its input.
-    fn rows(
-        &mut self,
+    /// The rows of a turn that has any. Without rows it is bookkeeping, which is done here.
+    fn begin(&self, turn: &mut Turn<'_, Self>) -> Result<Option<Part>, EngineError> {
+        let session = &mut *turn.session;
+        match turn.step {
+            BackStep::Rows(rows) => guarded(|| self.take_rows(session, rows, turn.rows)).map(Some),
+            BackStep::Truncate { position } => {
+                session.cache.truncate(*position);
+                session.history.truncate(*position);
+                Ok(None)
+            }
+            BackStep::Run(request) => {
+                let known = session.history.len();
+                if request.history.len() > known && request.history.len() <= session.cache.len() {
+                    let missing = request.history[known..].iter().copied();
+                    session.history.extend(missing);
+                }
+                session.run = Some(Run::new(std::mem::take(request)));
+                Ok(None)
+            }
+        }
+    }
+
+    /// Takes the next rows of a step off its input: at most [`MERGED_ROWS`], and at most `most`.
+    fn take_rows(
+        &self,
         session: &mut BackSession,
         step: &mut RowsStep,
-    ) -> Result<Option<BackOutput>, EngineError> {
+        most: usize,
+    ) -> Result<Part, EngineError> {
         let start = session.cache.len();
         if step.start != start {
             return Err(EngineError::OutOfOrder {
@@ -213,7 +238,7 @@ impl Back {
             });
         }
         let input = step.skip + step.count;
-        let part = input.min(MERGED_ROWS);
+        let part = input.min(MERGED_ROWS).min(most.max(1));
         let skip = step.skip.min(part);
         let (hidden, ids) = match &mut step.input {
             RowsInput::Tokens(tokens) => {
@@ -226,49 +251,167 @@ impl Back {
                 (self.read_frames(session, frames, (part, skip))?, ids)
             }
         };
-        // All rows of a part may be known already.
-        let residual = if part > skip {
-            Some(self.segment.forward(hidden, &mut session.cache)?)
-        } else {
-            None
-        };
-        // Ids are only of use without a gap; a run with penalties says when one is missing.
-        if session.history.len() == start {
-            session.history.extend(ids.into_iter().skip(skip));
-        }
-        step.start += part - skip;
-        step.count -= part - skip;
-        step.skip -= skip;
-        if part < input {
-            return Ok(None);
-        }
-        let frames = std::mem::take(&mut session.frames);
-        let (true, Some(residual)) = (step.want, residual) else {
-            return Ok(Some(BackOutput {
-                token: None,
-                frames,
-            }));
-        };
-        let token = self.sample(session, &residual);
-        if token.is_err() {
-            session.cache.truncate(start);
-            session.history.truncate(start);
-        }
-        Ok(Some(BackOutput {
-            token: Some(token?),
-            frames,
-        }))
+        session.cache.check_room(part - skip)?;
+        Ok(Part {
+            start,
+            hidden,
+            ids,
+            input: part,
+            skip,
+            is_last: part == input,
+        })
     }
 
-    fn sample(
-        &mut self,
-        session: &mut BackSession,
-        residual: &[f32],
-    ) -> Result<RunToken, EngineError> {
+    /// Runs the rows of all parts together, those that fail alone. Afterwards each has its last row.
+    fn run_layers(&self, parts: &mut [Running<'_, '_>]) {
+        parts.sort_by_key(|part| part.turn.session.cache.range().start());
+        let Err(error) = self.layers_of(parts) else {
+            return;
+        };
+        if let [part] = &mut *parts {
+            part.failed = Some(error);
+            return;
+        }
+        // One of them fails, and the others must not.
+        for at in 0..parts.len() {
+            parts[at].failed = self.layers_of(&mut parts[at..=at]).err();
+        }
+    }
+
+    fn layers_of(&self, parts: &mut [Running<'_, '_>]) -> Result<(), EngineError> {
+        let hidden: Vec<f32> = match &*parts {
+            [part] => part.part.hidden.clone(),
+            parts => parts
+                .iter()
+                .flat_map(|part| &part.part.hidden)
+                .copied()
+                .collect(),
+        };
+        let mut sessions: Vec<SessionRows<'_>> = parts
+            .iter_mut()
+            .map(|part| SessionRows {
+                rows: part.part.rows(),
+                cache: &mut part.turn.session.cache,
+            })
+            .collect();
+        let residual = guarded(|| Ok(self.segment.forward_all(hidden, &mut sessions)?))?;
+        let width = self.config().hidden;
+        let mut end = 0;
+        for part in parts {
+            end += part.part.rows() * width;
+            part.last_row = match part.part.rows() {
+                0 => Vec::new(),
+                _ => residual[end - width..end].to_vec(),
+            };
+        }
+        Ok(())
+    }
+
+    /// Chooses the tokens that are wanted, all together.
+    fn sample(&mut self, parts: &mut [Running<'_, '_>]) {
+        let mut wanting: Vec<&mut Running<'_, '_>> = Vec::new();
+        for part in parts {
+            if part.wants_token() {
+                match part.check_run() {
+                    Ok(()) => wanting.push(part),
+                    Err(error) => part.failed = Some(error),
+                }
+            }
+        }
+        if wanting.is_empty() {
+            return;
+        }
+        let rows: Vec<f32> = wanting
+            .iter()
+            .flat_map(|part| &part.last_row)
+            .copied()
+            .collect();
+        let logits = guarded(|| Ok(self.segment.logits(&rows, wanting.len())?));
+        let logits = match logits {
+            Ok(logits) => logits,
+            Err(error) => {
+                for part in wanting {
+                    part.failed = Some(error.clone());
+                }
+                return;
+            }
+        };
+        let vocabulary = self.config().vocabulary.max(1);
+        let rows: Vec<Choice<'_>> = logits
+            .chunks_exact(vocabulary)
+            .zip(&wanting)
+            .filter_map(|(logits, part)| part.choice(logits))
+            .collect();
+        let threads = threads_for(rows.len(), rows.len(), 1);
+        while self.samplers.len() < threads {
+            self.samplers.push(Sampler::new());
+        }
+        let samplers = &mut self.samplers[..threads];
+        let sampled = in_parts(samplers, &rows, |sampler, choice| choice.make(sampler));
+        drop(rows);
+        for (part, sampled) in wanting.into_iter().zip(sampled) {
+            match sampled {
+                Ok(sampled) => part.accept(sampled),
+                Err(error) => part.failed = Some(error),
+            }
+        }
+    }
+}
+
+/// The next rows of a step.
+#[derive(Debug)]
+struct Part {
+    /// Position of the first.
+    start: usize,
+    /// `[rows, hidden]`.
+    hidden: Vec<f32>,
+    /// The tokens of its input, where known.
+    ids: Vec<u32>,
+    /// Rows of the step's input that it takes, those included that are skipped.
+    input: usize,
+    skip: usize,
+    /// Nothing of the step is left behind it.
+    is_last: bool,
+}
+
+impl Part {
+    fn rows(&self) -> usize {
+        self.input - self.skip
+    }
+}
+
+/// A part on its way through the layers.
+struct Running<'a, 't> {
+    turn: &'a mut Turn<'t, Back>,
+    part: Part,
+    /// The residual of its last row.
+    last_row: Vec<f32>,
+    token: Option<RunToken>,
+    failed: Option<EngineError>,
+}
+
+impl Running<'_, '_> {
+    fn wants_token(&self) -> bool {
+        let wanted = matches!(&*self.turn.step, BackStep::Rows(rows) if rows.want);
+        wanted && self.part.is_last && self.failed.is_none() && !self.last_row.is_empty()
+    }
+
+    /// Takes note of the tokens whose rows were run. Ids are only of use without a gap; a run with
+    /// penalties says when one is missing.
+    fn note_ids(&mut self) {
+        let history = &mut self.turn.session.history;
+        if self.failed.is_none() && history.len() == self.part.start {
+            let ids = std::mem::take(&mut self.part.ids);
+            history.extend(ids.into_iter().skip(self.part.skip));
+        }
+    }
+
+    /// Whether a token may be chosen after the last row.
+    fn check_run(&mut self) -> Result<(), EngineError> {
+        let session = &mut *self.turn.session;
         let position = session.cache.len();
         let run = session.run.as_mut().ok_or(EngineError::NoRun)?;
-        let parameters = &run.request.parameters;
-        if parameters.needs_token_ids() && session.history.len() != position {
+        if run.request.parameters.needs_token_ids() && session.history.len() != position {
             return Err(EngineError::IdsUnknown {
                 needed: position,
                 known: session.history.len(),
@@ -277,12 +420,70 @@ impl Back {
         if run.is_fresh() {
             session.history.begin_run(position);
         }
-        let logits = self.segment.logits(residual, 1)?;
-        let sampled = self
-            .sampler
-            .sample(&logits, parameters, &session.history, position as u64)
-            .map_err(|source| EngineError::Sample { position, source })?;
-        Ok(run.accept(sampled, position, session.cache.capacity()))
+        Ok(())
+    }
+
+    /// What its token is chosen by, where it has a run, as it has when that was checked.
+    fn choice<'c>(&'c self, logits: &'c [f32]) -> Option<Choice<'c>> {
+        let session = &*self.turn.session;
+        Some(Choice {
+            logits,
+            parameters: &session.run.as_ref()?.request.parameters,
+            history: &session.history,
+            position: session.cache.len(),
+        })
+    }
+
+    fn accept(&mut self, sampled: Sampled) {
+        let session = &mut *self.turn.session;
+        let (position, capacity) = (session.cache.len(), session.cache.capacity());
+        if let Some(run) = &mut session.run {
+            self.token = Some(run.accept(sampled, position, capacity));
+        }
+    }
+
+    /// What has come of the turn.
+    fn end(self) {
+        let session = &mut *self.turn.session;
+        if let Some(error) = self.failed {
+            session.cache.truncate(self.part.start);
+            session.history.truncate(self.part.start);
+            session.decoders.forget_frame();
+            self.turn.outcome = Outcome::Done(Err(error));
+            return;
+        }
+        if let BackStep::Rows(step) = &mut *self.turn.step {
+            step.start += self.part.rows();
+            step.count -= self.part.rows();
+            step.skip -= self.part.skip;
+        }
+        self.turn.outcome = if self.part.is_last {
+            Outcome::Done(Ok(BackOutput {
+                token: self.token,
+                frames: std::mem::take(&mut session.frames),
+            }))
+        } else {
+            Outcome::Unfinished
+        };
+    }
+}
+
+/// What a token is chosen by.
+struct Choice<'a> {
+    /// `[vocabulary]`.
+    logits: &'a [f32],
+    parameters: &'a SamplingParameters,
+    history: &'a TokenHistory,
+    /// That of the token.
+    position: usize,
+}
+
+impl Choice<'_> {
+    fn make(&self, sampler: &mut Sampler) -> Result<Sampled, EngineError> {
+        let position = self.position;
+        sampler
+            .sample(self.logits, self.parameters, self.history, position as u64)
+            .map_err(|source| EngineError::Sample { position, source })
     }
 }
 
@@ -296,34 +497,44 @@ impl Half for Back {
         self.session(open)
     }
 
-    fn advance(
-        &mut self,
-        session: &mut BackSession,
-        step: &mut BackStep,
-    ) -> Result<Option<BackOutput>, EngineError> {
+    fn rows(step: &BackStep, most: usize) -> usize {
         match step {
-            BackStep::Rows(rows) => {
-                let run = self.rows(session, rows);
-                if run.is_err() {
-                    session.decoders.forget_frame();
+            BackStep::Rows(rows) => (rows.skip + rows.count).min(most),
+            BackStep::Truncate { .. } | BackStep::Run(_) => 0,
+        }
+    }
+
+    fn run(&mut self, turns: &mut [Turn<'_, Self>]) {
+        let mut parts = Vec::with_capacity(turns.len());
+        for turn in turns {
+            match self.begin(turn) {
+                Ok(Some(part)) => parts.push(Running {
+                    turn,
+                    part,
+                    last_row: Vec::new(),
+                    token: None,
+                    failed: None,
+                }),
+                Ok(None) => turn.outcome = Outcome::Done(Ok(BackOutput::default())),
+                Err(error) => {
+                    turn.session.decoders.forget_frame();
+                    turn.outcome = Outcome::Done(Err(error));
                 }
-                run
-            }
-            BackStep::Truncate { position } => {
-                session.cache.truncate(*position);
-                session.history.truncate(*position);
-                Ok(Some(BackOutput::default()))
-            }
-            BackStep::Run(request) => {
-                let known = session.history.len();
-                if request.history.len() > known && request.history.len() <= session.cache.len() {
-                    let missing = request.history[known..].iter().copied();
-                    session.history.extend(missing);
-                }
-                session.run = Some(Run::new(std::mem::take(request)));
-                Ok(Some(BackOutput::default()))
             }
         }
+        if parts.is_empty() {
+            return;
+        }
+        self.run_layers(&mut parts);
+        parts.iter_mut().for_each(Running::note_ids);
+        self.sample(&mut parts);
+        parts.into_iter().for_each(Running::end);
+    }
+
+    /// Behind a token that is not the last.
+    fn goes_on(output: &BackOutput) -> bool {
+        let token = output.token.as_ref();
+        token.is_some_and(|token| token.finish.is_none())
     }
 
     fn merge(step: &mut BackStep, next: BackStep) -> Option<BackStep> {

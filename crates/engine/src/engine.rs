@@ -2,68 +2,69 @@
 //! channel.
 //!
 //! One thread, because libtorch's pool of workers and its gradient mode belong to the thread that
-//! calls it. Sessions take turns there; a step that panics loses its session and nothing else.
+//! calls it. A step there has rows of all sessions that are ready: those that wait for a token, and as many
+//! rows of prompts as do not keep these waiting for long. A step that panics loses its session and nothing
+//! else.
 
 use crate::error::EngineError;
+use crate::gather::Gather;
+use crate::half::{Half, Outcome, Turn, guarded};
 use crate::scheduler::{Priority, Scheduler, SessionNumber};
-use std::collections::HashMap;
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use crate::step_budget::StepBudget;
+use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use tandem_model::ComputeThread;
 use tokio::sync::{mpsc, oneshot};
 
-/// Requests that may wait in the channel; senders wait when it is full.
-const WAITING_REQUESTS: usize = 256;
+/// Rows of sessions that wait for a token in one step.
+const DECODE_ROWS: usize = 64;
 
-/// One half of a split model, as the engine thread drives it.
-pub trait Half: 'static {
-    /// What a session keeps between steps.
-    type Session;
-    /// What a session is opened with.
-    type Open: Send + 'static;
-    /// One step of a session.
-    type Step: Send + 'static;
-    /// What a step gives. Steps merged into a later one give the default.
-    type Output: Default + Send + 'static;
+/// How much longer a step may take for the rows of prompts in it, where nobody says.
+const STEP: Duration = Duration::from_millis(20);
 
-    /// Opens a session.
-    ///
-    /// # Errors
-    /// When there is no room for it.
-    fn open(&mut self, open: Self::Open) -> Result<Self::Session, EngineError>;
+/// How long a session counts as coming, behind a token of its answer.
+const SOON: Duration = Duration::from_millis(250);
 
-    /// Runs a step, or a part of a long one, which is taken off `step`: `None` when there is more to do.
-    /// Others have their turn before the next part.
-    ///
-    /// # Errors
-    /// As the step says. The session is then as it was before the part.
-    fn advance(
-        &mut self,
-        session: &mut Self::Session,
-        step: &mut Self::Step,
-    ) -> Result<Option<Self::Output>, EngineError>;
+/// Between two looks for sessions that are waited for.
+const LOOK: Duration = Duration::from_micros(50);
 
-    /// Runs a step to its end.
-    ///
-    /// # Errors
-    /// As the step says.
-    fn step(
-        &mut self,
-        session: &mut Self::Session,
-        mut step: Self::Step,
-    ) -> Result<Self::Output, EngineError> {
-        loop {
-            if let Some(output) = self.advance(session, &mut step)? {
-                return Ok(output);
-            }
+/// How an engine runs.
+#[derive(Debug, Clone, Copy)]
+pub struct EngineOptions {
+    /// Threads that compute, the engine's own included.
+    pub threads: usize,
+    /// How much longer a step in which somebody waits for a token may take for the rows of prompts in it.
+    pub step: Duration,
+    /// Is told of every step, on the engine's thread.
+    pub observe: fn(&EngineStep),
+}
+
+/// A step of an engine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct EngineStep {
+    /// Rows of sessions that wait for a token.
+    pub decode_rows: usize,
+    /// Rows of prompts.
+    pub prefill_rows: usize,
+    /// What it took.
+    pub took: Duration,
+}
+
+impl EngineOptions {
+    /// An engine that nobody observes.
+    pub fn new(threads: usize) -> Self {
+        Self {
+            threads,
+            step: STEP,
+            observe: |_| {},
         }
     }
-
-    /// Makes `next` part of `step`, both waiting prefills of one session, or gives it back.
-    fn merge(step: &mut Self::Step, next: Self::Step) -> Option<Self::Step>;
 }
+
+/// Requests that may wait in the channel; senders wait when it is full.
+const WAITING_REQUESTS: usize = 256;
 
 /// A finished step and where its time went.
 #[derive(Debug)]
@@ -74,8 +75,8 @@ pub struct Completed<T> {
     pub start: Instant,
     /// From submission to start.
     pub queue: Duration,
-    /// What its parts took, without what others did in between. Zero for a step that was merged into a
-    /// later one.
+    /// What the engine's steps took that its parts ran in, without those in between. Zero for a step that was
+    /// merged into a later one.
     pub compute: Duration,
 }
 
@@ -134,14 +135,13 @@ impl<H: Half> std::fmt::Debug for Engine<H> {
 }
 
 impl<H: Half> Engine<H> {
-    /// Starts a thread that computes on `threads` threads with itself, loads a half there, and waits
-    /// for it.
+    /// Starts a thread that computes, loads a half there, and waits for it.
     ///
     /// # Errors
     /// Those of `load`, and `Stopped` when the thread cannot be started.
     pub async fn start<E: Send + 'static>(
         name: &str,
-        threads: usize,
+        options: EngineOptions,
         load: impl FnOnce() -> Result<H, E> + Send + 'static,
     ) -> Result<Self, StartError<E>> {
         let (requests, receiver) = mpsc::channel(WAITING_REQUESTS);
@@ -155,11 +155,11 @@ impl<H: Half> Engine<H> {
         std::thread::Builder::new()
             .name(name.to_owned())
             .spawn(move || {
-                let _computing = ComputeThread::begin(threads);
+                let _computing = ComputeThread::begin(options.threads);
                 match load() {
                     Ok(half) => {
                         let _ = loaded.send(Ok(()));
-                        EngineLoop::new(half).run(receiver, &thread_shared);
+                        EngineLoop::new(half, options).run(receiver, &thread_shared);
                     }
                     Err(error) => {
                         let _ = loaded.send(Err(error));
@@ -278,14 +278,34 @@ struct EngineLoop<H: Half> {
     half: H,
     sessions: HashMap<SessionNumber, H::Session>,
     scheduler: Scheduler<Job<H>>,
+    budget: StepBudget,
+    observe: fn(&EngineStep),
+    gather: Gather,
+    /// Sessions that come soon with the next row of an answer, and the end of the step that they come from.
+    coming: Vec<(SessionNumber, Instant)>,
+    /// When the last step ended, and what it took.
+    last: (Instant, Duration),
+}
+
+/// A session whose turn it is, with its step.
+struct Taken<H: Half> {
+    key: SessionNumber,
+    session: H::Session,
+    job: Job<H>,
+    rows: usize,
 }
 
 impl<H: Half> EngineLoop<H> {
-    fn new(half: H) -> Self {
+    fn new(half: H, options: EngineOptions) -> Self {
         Self {
             half,
             sessions: HashMap::new(),
             scheduler: Scheduler::new(),
+            budget: StepBudget::new(options.step),
+            observe: options.observe,
+            gather: Gather::new(),
+            coming: Vec::new(),
+            last: (Instant::now(), Duration::ZERO),
         }
     }
 
@@ -301,8 +321,8 @@ impl<H: Half> EngineLoop<H> {
             if let Some(shared) = shared.upgrade() {
                 self.close(&shared);
             }
-            if let Some((key, job)) = self.scheduler.pop(absorb) {
-                self.step(key, job);
+            self.wait_for_others(&mut requests);
+            if self.step() {
                 continue;
             }
             match requests.blocking_recv() {
@@ -310,6 +330,53 @@ impl<H: Half> EngineLoop<H> {
                 None => return,
             }
         }
+    }
+
+    /// Waits a little for those that come from the last step, where others are ready: for as long as they
+    /// come one behind the other.
+    fn wait_for_others(&mut self, requests: &mut mpsc::Receiver<Request<H>>) {
+        if !self.scheduler.is_ready() || self.near() == 0 {
+            return;
+        }
+        let wait = self.gather.wait(self.last.1);
+        if wait.is_zero() {
+            return;
+        }
+        let (until, before) = (Instant::now() + wait, self.near());
+        let (mut left, mut came) = (before, Instant::now());
+        while left > 0 && Instant::now() < until && came.elapsed() < wait / 4 {
+            match requests.try_recv() {
+                Ok(request) => self.accept(request),
+                // What they come through may need this processor.
+                Err(_) => std::thread::sleep(LOOK.min(wait)),
+            }
+            let now_left = self.near();
+            if now_left < left {
+                (left, came) = (now_left, Instant::now());
+            }
+        }
+        self.gather.waited(left < before);
+    }
+
+    /// Sessions that come from the last step.
+    fn near(&self) -> usize {
+        let last = self.last.0;
+        self.coming
+            .iter()
+            .filter(|(key, from)| *from == last && self.is_coming(*key))
+            .count()
+    }
+
+    /// Whether a session is open and has no step that waits.
+    fn is_coming(&self, key: SessionNumber) -> bool {
+        self.sessions.contains_key(&key) && !self.scheduler.has_step(key)
+    }
+
+    /// Whether anybody comes soon with a row that a long step would hold up.
+    fn is_awaited(&self) -> bool {
+        let soon =
+            |(key, from): &(SessionNumber, Instant)| from.elapsed() < SOON && self.is_coming(*key);
+        self.coming.iter().any(soon)
     }
 
     fn accept(&mut self, request: Request<H>) {
@@ -336,26 +403,129 @@ impl<H: Half> EngineLoop<H> {
         }
     }
 
-    fn step(&mut self, key: SessionNumber, mut job: Job<H>) {
-        let part_begun = Instant::now();
-        let start = *job.begun.get_or_insert(part_begun);
-        let result = match self.sessions.get_mut(&key) {
-            None => Err(EngineError::SessionGone),
-            Some(session) => {
-                let half = &mut self.half;
-                guarded(|| half.advance(session, &mut job.step))
+    /// Runs what is ready, together; false where nothing is.
+    fn step(&mut self) -> bool {
+        let mut batch = Vec::new();
+        let mut idle = true;
+        let mut decoding = 0;
+        while decoding < DECODE_ROWS
+            && let Some((key, job)) = self.scheduler.take_decode()
+        {
+            idle = false;
+            let rows = H::rows(&job.step, usize::MAX);
+            let Some(taken) = self.take(key, job, rows) else {
+                continue;
+            };
+            if rows == 0 {
+                self.run_batch(vec![taken]);
+            } else {
+                decoding += rows;
+                batch.push(taken);
             }
-        };
-        job.compute += part_begun.elapsed();
-        if let Err(EngineError::Panicked(message)) = &result {
-            tracing::error!(message, "a step panicked; its session is lost");
-            self.sessions.remove(&key);
         }
-        match result {
-            Ok(None) => self.scheduler.resume(key, job),
-            Ok(Some(output)) => answer(job.replies, Ok(output), (start, job.compute)),
-            Err(error) => answer(job.replies, Err(error), (start, job.compute)),
+        let most = self.budget.prompt_rows(decoding > 0 || self.is_awaited());
+        let mut of_prompts = 0;
+        while of_prompts < most
+            && let Some((key, job)) = self.scheduler.take_prefill(absorb)
+        {
+            idle = false;
+            let rows = H::rows(&job.step, most - of_prompts);
+            if let Some(taken) = self.take(key, job, rows) {
+                of_prompts += rows;
+                batch.push(taken);
+            }
         }
+        if !batch.is_empty() {
+            let of_step: HashSet<SessionNumber> = batch.iter().map(|taken| taken.key).collect();
+            let began = Instant::now();
+            let coming = self.run_batch(batch);
+            let step = EngineStep {
+                decode_rows: decoding,
+                prefill_rows: of_prompts,
+                took: began.elapsed(),
+            };
+            let now = Instant::now();
+            self.last = (now, step.took);
+            self.coming
+                .retain(|(key, from)| from.elapsed() < SOON && !of_step.contains(key));
+            self.coming.extend(coming.into_iter().map(|key| (key, now)));
+            self.budget.learn(&step);
+            (self.observe)(&step);
+        }
+        !idle
+    }
+
+    /// The session of a step, for as long as that runs.
+    fn take(&mut self, key: SessionNumber, job: Job<H>, rows: usize) -> Option<Taken<H>> {
+        match self.sessions.remove(&key) {
+            Some(session) => Some(Taken {
+                key,
+                session,
+                job,
+                rows,
+            }),
+            None => {
+                self.scheduler.finish(key);
+                let now = Instant::now();
+                answer(
+                    job.replies,
+                    Err(EngineError::SessionGone),
+                    (now, Duration::ZERO),
+                );
+                None
+            }
+        }
+    }
+
+    /// Runs steps together, and returns the sessions that come soon with the next row of an answer.
+    fn run_batch(&mut self, mut batch: Vec<Taken<H>>) -> Vec<SessionNumber> {
+        let mut coming = Vec::new();
+        let began = Instant::now();
+        let mut turns: Vec<Turn<'_, H>> = batch
+            .iter_mut()
+            .map(|taken| Turn::new(&mut taken.session, &mut taken.job.step, taken.rows))
+            .collect();
+        let half = &mut self.half;
+        let ran = guarded(|| {
+            half.run(&mut turns);
+            Ok(())
+        });
+        let outcomes: Vec<Outcome<H::Output>> =
+            turns.into_iter().map(|turn| turn.outcome).collect();
+        let took = began.elapsed();
+        for (taken, outcome) in batch.into_iter().zip(outcomes) {
+            let Taken {
+                key,
+                session,
+                mut job,
+                ..
+            } = taken;
+            let start = *job.begun.get_or_insert(began);
+            job.compute += took;
+            let done = match outcome {
+                Outcome::Unfinished => {
+                    self.sessions.insert(key, session);
+                    self.scheduler.put_back(key, job);
+                    continue;
+                }
+                Outcome::Done(done) => done,
+                Outcome::NotRun => Err(match &ran {
+                    Err(error) => error.clone(),
+                    Ok(()) => EngineError::SessionGone,
+                }),
+            };
+            if done.as_ref().is_ok_and(H::goes_on) {
+                coming.push(key);
+            }
+            if let Err(EngineError::Panicked(message)) = &done {
+                tracing::error!(message, "a step panicked; its session is lost");
+            } else {
+                self.sessions.insert(key, session);
+            }
+            self.scheduler.finish(key);
+            answer(job.replies, done, (start, job.compute));
+        }
+        coming
     }
 }
 
@@ -396,17 +566,6 @@ fn answer<T: Default>(
             compute,
         }));
     }
-}
-
-fn guarded<T>(work: impl FnOnce() -> Result<T, EngineError>) -> Result<T, EngineError> {
-    catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|panic| {
-        let message = panic
-            .downcast_ref::<String>()
-            .cloned()
-            .or_else(|| panic.downcast_ref::<&str>().map(|s| (*s).to_owned()))
-            .unwrap_or_else(|| "panic without a message".to_owned());
-        Err(EngineError::Panicked(message))
-    })
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! Rows to frames and back, several frames at once where there is enough to do.
 
 use crate::error::EngineError;
+use crate::parallel::{in_parts, threads_for};
 use bytes::Bytes;
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -52,17 +53,18 @@ impl FrameEncoders {
         rows: usize,
     ) -> Result<Vec<(Bytes, Encoded)>, EngineError> {
         let chunks: Vec<&[f32]> = values.chunks(rows * hidden).collect();
-        let threads = threads(chunks.len(), values.len());
+        let threads = threads_for(chunks.len(), values.len(), WORTH_A_THREAD);
         let profile = self.profile.as_ref().filter(|_| codec.calibrated);
         let encoders = self.encoders.entry(codec).or_default();
         while encoders.len() < threads {
             encoders.push(Encoder::new(codec.codec, profile));
         }
-        in_parts(&mut encoders[..threads], &chunks, |encoder, chunk| {
+        let frames = in_parts(&mut encoders[..threads], &chunks, |encoder, chunk| {
             let mut bytes = Vec::new();
             let encoded = encoder.encode(chunk, hidden, &mut bytes)?;
             Ok((Bytes::from(bytes), encoded))
-        })
+        });
+        frames.into_iter().collect()
     }
 }
 
@@ -103,7 +105,7 @@ impl FrameDecoders {
     ) -> Result<Vec<f32>, EngineError> {
         let parts = self.parts(frames, rows, position, limits)?;
         let bytes: usize = parts.iter().map(|part| part.frame.len()).sum();
-        let threads = threads(parts.len(), bytes);
+        let threads = threads_for(parts.len(), bytes, WORTH_A_THREAD);
         while self.decoders.len() < threads {
             self.decoders.push(Decoder::new(self.profile.clone()));
         }
@@ -113,9 +115,7 @@ impl FrameDecoders {
                 .decode_rows(&part.frame, &mut at, part.rows, &mut values)
                 .map(|()| (values, at))
         };
-        let decoded = in_parts(&mut self.decoders[..threads], &parts, |decoder, part| {
-            Ok(decode(decoder, part))
-        })?;
+        let decoded = in_parts(&mut self.decoders[..threads], &parts, decode);
         let mut values = Vec::new();
         let mut last = None;
         for part in decoded {
@@ -173,39 +173,6 @@ impl FrameDecoders {
         }
         Ok(parts)
     }
-}
-
-fn threads(items: usize, work: usize) -> usize {
-    match (work / WORTH_A_THREAD).min(items) {
-        0 | 1 => 1,
-        several => several.min(tandem_model::threads()),
-    }
-}
-
-/// Does `work` with every item, each worker a run of them, and returns the results in order.
-fn in_parts<W: Send, I: Sync, T: Send>(
-    workers: &mut [W],
-    items: &[I],
-    work: impl Fn(&mut W, &I) -> Result<T, EngineError> + Sync,
-) -> Result<Vec<T>, EngineError> {
-    let part = items.len().div_ceil(workers.len().max(1)).max(1);
-    let run = |(worker, items): (&mut W, &[I])| -> Result<Vec<T>, EngineError> {
-        items.iter().map(|item| work(worker, item)).collect()
-    };
-    let mut parts = workers.iter_mut().zip(items.chunks(part));
-    let Some(first) = parts.next() else {
-        return Ok(Vec::new());
-    };
-    std::thread::scope(|scope| {
-        let run = &run;
-        let others: Vec<_> = parts.map(|part| scope.spawn(move || run(part))).collect();
-        let mut all = run(first)?;
-        for other in others {
-            let result = other.join();
-            all.extend(result.unwrap_or_else(|panic| std::panic::resume_unwind(panic))?);
-        }
-        Ok(all)
-    })
 }
 
 #[cfg(test)]

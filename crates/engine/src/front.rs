@@ -1,14 +1,14 @@
 //! The front half: token ids in, frames of hidden rows out.
 
-use crate::engine::Half;
 use crate::error::EngineError;
 use crate::frames::{FrameCodec, FrameEncoders};
+use crate::half::{Half, Outcome, Turn, guarded};
 use crate::layers::Layers;
 use bytes::Bytes;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tandem_codec::{Encoded, Profile};
-use tandem_model::{KvCache, Segment};
+use tandem_model::{KvCache, Segment, SessionRows};
 use tandem_shape::{LayerRange, ModelConfig};
 
 /// Embedding and layers `0..split`, and the encoder behind them.
@@ -142,35 +142,83 @@ impl Front {
         Ok(cuts)
     }
 
-    fn frames(
-        &mut self,
-        session: &mut FrontSession,
-        tokens: &[u32],
-        codec: FrameCodec,
-        frame_bytes: usize,
-    ) -> Result<FrontOutput, EngineError> {
-        let start = session.cache.len();
-        let values = self.rows(session, tokens)?;
-        let began = Instant::now();
-        let frames = self.encode(&values, codec, frame_bytes);
-        if frames.is_err() {
-            session.cache.truncate(start);
+    /// The rows of tokens that there is room for, embedded.
+    fn begin(&self, session: &FrontSession, tokens: &[u32]) -> Result<Vec<f32>, EngineError> {
+        session.cache.check_room(tokens.len())?;
+        Ok(self.segment.embed(tokens)?)
+    }
+
+    /// Runs the tokens of all of these together, or, where that fails, of each alone.
+    fn run_layers(&self, running: &mut [Running<'_, '_>]) {
+        let Err(error) = self.layers_of(running) else {
+            return;
+        };
+        if let [one] = &mut *running {
+            one.failed = Some(error);
+            return;
         }
-        let mut next = start;
-        let frames = frames?.into_iter().map(|(bytes, encoded)| {
-            let start = next;
-            next += encoded.header.rows;
-            Frame {
-                start,
-                rows: encoded.header.rows,
-                outliers: encoded.outliers,
-                bytes,
+        for one in running {
+            one.failed = self.layers_of(std::slice::from_mut(one)).err();
+        }
+    }
+
+    fn layers_of(&self, running: &mut [Running<'_, '_>]) -> Result<(), EngineError> {
+        let hidden: Vec<f32> = match &*running {
+            [one] => one.rows.clone(),
+            several => several.iter().flat_map(|one| &one.rows).copied().collect(),
+        };
+        let width = self.config().hidden.max(1);
+        let mut sessions: Vec<SessionRows<'_>> = running
+            .iter_mut()
+            .map(|one| SessionRows {
+                rows: one.rows.len() / width,
+                cache: &mut one.turn.session.cache,
+            })
+            .collect();
+        let residual = guarded(|| Ok(self.segment.forward_all(hidden, &mut sessions)?))?;
+        let mut rest = &residual[..];
+        for one in running {
+            let (own, behind) = rest.split_at(one.rows.len());
+            one.rows.copy_from_slice(own);
+            rest = behind;
+        }
+        Ok(())
+    }
+
+    /// Encodes the rows of all of these.
+    fn encode_all(&mut self, running: &mut [Running<'_, '_>]) {
+        for one in running {
+            let FrontStep::Tokens {
+                codec, frame_bytes, ..
+            } = &*one.turn.step
+            else {
+                continue;
+            };
+            if one.failed.is_some() {
+                continue;
             }
-        });
-        Ok(FrontOutput {
-            frames: frames.collect(),
-            encode: began.elapsed(),
-        })
+            let began = Instant::now();
+            match self.encode(&one.rows, *codec, *frame_bytes) {
+                Ok(frames) => {
+                    let mut next = one.start;
+                    let frames = frames.into_iter().map(|(bytes, encoded)| {
+                        let start = next;
+                        next += encoded.header.rows;
+                        Frame {
+                            start,
+                            rows: encoded.header.rows,
+                            outliers: encoded.outliers,
+                            bytes,
+                        }
+                    });
+                    one.output = FrontOutput {
+                        frames: frames.collect(),
+                        encode: began.elapsed(),
+                    };
+                }
+                Err(error) => one.failed = Some(error),
+            }
+        }
     }
 
     /// Encodes `values`, `[rows, hidden]`, in frames of about `frame_bytes`.
@@ -190,6 +238,30 @@ impl Front {
     }
 }
 
+/// Tokens on their way through the layers.
+struct Running<'a, 't> {
+    turn: &'a mut Turn<'t, Front>,
+    /// Position of the first.
+    start: usize,
+    /// Their rows, `[tokens, hidden]`: embedded, and later behind the last layer.
+    rows: Vec<f32>,
+    output: FrontOutput,
+    failed: Option<EngineError>,
+}
+
+impl Running<'_, '_> {
+    /// What has come of the turn.
+    fn end(self) {
+        self.turn.outcome = Outcome::Done(match self.failed {
+            None => Ok(self.output),
+            Some(error) => {
+                self.turn.session.cache.truncate(self.start);
+                Err(error)
+            }
+        });
+    }
+}
+
 impl Half for Front {
     type Session = FrontSession;
     type Open = usize;
@@ -200,22 +272,45 @@ impl Half for Front {
         self.session(context)
     }
 
-    fn advance(
-        &mut self,
-        session: &mut FrontSession,
-        step: &mut FrontStep,
-    ) -> Result<Option<FrontOutput>, EngineError> {
+    fn rows(step: &FrontStep, _: usize) -> usize {
         match step {
-            FrontStep::Tokens {
-                tokens,
-                codec,
-                frame_bytes,
-            } => self.frames(session, tokens, *codec, *frame_bytes).map(Some),
-            FrontStep::Truncate { position } => {
-                session.cache.truncate(*position);
-                Ok(Some(FrontOutput::default()))
+            FrontStep::Tokens { tokens, .. } => tokens.len(),
+            FrontStep::Truncate { .. } => 0,
+        }
+    }
+
+    /// Steps are chunks already, so none is cut.
+    fn run(&mut self, turns: &mut [Turn<'_, Self>]) {
+        let mut running = Vec::with_capacity(turns.len());
+        for turn in turns {
+            match &*turn.step {
+                FrontStep::Truncate { position } => {
+                    turn.session.cache.truncate(*position);
+                    turn.outcome = Outcome::Done(Ok(FrontOutput::default()));
+                }
+                FrontStep::Tokens { tokens, .. } => match self.begin(turn.session, tokens) {
+                    Ok(rows) => running.push(Running {
+                        start: turn.session.cache.len(),
+                        turn,
+                        rows,
+                        output: FrontOutput::default(),
+                        failed: None,
+                    }),
+                    Err(error) => turn.outcome = Outcome::Done(Err(error)),
+                },
             }
         }
+        if running.is_empty() {
+            return;
+        }
+        self.run_layers(&mut running);
+        self.encode_all(&mut running);
+        running.into_iter().for_each(Running::end);
+    }
+
+    /// Which answer ends the back knows.
+    fn goes_on(output: &FrontOutput) -> bool {
+        !output.frames.is_empty()
     }
 
     /// Chunks are cut where they are made, so that frames leave while the next chunk computes.

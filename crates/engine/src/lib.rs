@@ -14,23 +14,30 @@ mod engine;
 mod error;
 mod frames;
 mod front;
+mod gather;
+mod half;
 mod kv_budget;
 mod layers;
 mod ledger;
 mod model_files;
+mod parallel;
 mod profiles;
 mod run;
 pub mod sampler;
 mod scheduler;
+mod step_budget;
 mod step_timer;
 
 pub use back::{
     Back, BackOpen, BackOutput, BackSession, BackStep, MERGED_ROWS, RowsInput, RowsStep,
 };
-pub use engine::{Completed, Engine, EngineSession, Half, Pending, StartError};
+pub use engine::{
+    Completed, Engine, EngineOptions, EngineSession, EngineStep, Pending, StartError,
+};
 pub use error::EngineError;
 pub use frames::FrameCodec;
 pub use front::{Frame, Front, FrontOutput, FrontSession, FrontStep};
+pub use half::{Half, Outcome, Turn};
 pub use kv_budget::{KvBudget, Reservation};
 pub use layers::Layers;
 pub use ledger::{Ledger, LedgerError, RowsVerdict};

@@ -1,7 +1,7 @@
-//! Whose turn it is on the engine thread: decode before prefill, sessions in turn, each session's
-//! steps in order.
+//! Whose turn it is on the engine thread: sessions in turn, each session's steps in order and one at a time.
+//! A step of the engine takes all decode steps that are ready, and prefills behind them.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 
 /// Names a session on its engine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -16,26 +16,26 @@ pub enum Priority {
     Prefill,
 }
 
-/// Decode steps that go first in a row while a prefill waits: without a limit, enough decoding
-/// sessions would keep a new one out for ever.
-const DECODES_BEFORE_A_PREFILL: u32 = 16;
-
-/// Queues of steps by session.
+/// Queues of steps by session. A session of which a step was taken waits until that one is [finished] or
+/// [put back].
+///
+/// [finished]: Scheduler::finish
+/// [put back]: Scheduler::put_back
 #[derive(Debug)]
 pub(crate) struct Scheduler<J> {
     queues: HashMap<SessionNumber, VecDeque<(Priority, J)>>,
+    taken: HashSet<SessionNumber>,
     decode: VecDeque<SessionNumber>,
     prefill: VecDeque<SessionNumber>,
-    decodes_in_a_row: u32,
 }
 
 impl<J> Scheduler<J> {
     pub(crate) fn new() -> Self {
         Self {
             queues: HashMap::new(),
+            taken: HashSet::new(),
             decode: VecDeque::new(),
             prefill: VecDeque::new(),
-            decodes_in_a_row: 0,
         }
     }
 
@@ -43,55 +43,80 @@ impl<J> Scheduler<J> {
     pub(crate) fn push(&mut self, session: SessionNumber, priority: Priority, job: J) {
         let queue = self.queues.entry(session).or_default();
         queue.push_back((priority, job));
-        if queue.len() == 1 {
+        if queue.len() == 1 && !self.taken.contains(&session) {
             self.ready(session, priority);
         }
     }
 
-    /// The next step. `absorb` is offered the steps that follow it in its session, one by one,
+    /// Whether a step is ready.
+    pub(crate) fn is_ready(&self) -> bool {
+        !self.decode.is_empty() || !self.prefill.is_empty()
+    }
+
+    /// Whether a session has a step that waits.
+    pub(crate) fn has_step(&self, session: SessionNumber) -> bool {
+        self.queues
+            .get(&session)
+            .is_some_and(|steps| !steps.is_empty())
+    }
+
+    /// Takes the next decode step.
+    pub(crate) fn take_decode(&mut self) -> Option<(SessionNumber, J)> {
+        let session = self.decode.pop_front()?;
+        let (_, job) = self.take(session)?;
+        Some((session, job))
+    }
+
+    /// Takes the next prefill. `absorb` is offered the steps that follow it in its session, one by one,
     /// and gives back the first that does not fit into it.
-    pub(crate) fn pop(
+    pub(crate) fn take_prefill(
         &mut self,
         mut absorb: impl FnMut(&mut J, J) -> Option<J>,
     ) -> Option<(SessionNumber, J)> {
-        let session = self.next_session()?;
-        let queue = self.queues.get_mut(&session)?;
-        let (priority, mut job) = queue.pop_front()?;
-        while priority == Priority::Prefill
-            && let Some((next_priority, next)) = queue.pop_front()
-        {
+        let session = self.prefill.pop_front()?;
+        let (_, mut job) = self.take(session)?;
+        let queue = self.queues.entry(session).or_default();
+        while let Some((priority, next)) = queue.pop_front() {
             if let Some(refused) = absorb(&mut job, next) {
-                queue.push_front((next_priority, refused));
+                queue.push_front((priority, refused));
                 break;
-            }
-        }
-        match queue.front() {
-            Some(&(priority, _)) => self.ready(session, priority),
-            None => {
-                self.queues.remove(&session);
             }
         }
         Some((session, job))
     }
 
-    /// Puts what is left of a popped prefill before the session's other steps, behind what others wait for.
-    pub(crate) fn resume(&mut self, session: SessionNumber, job: J) {
-        self.unready(session);
+    /// The step that was taken of a session has ended.
+    pub(crate) fn finish(&mut self, session: SessionNumber) {
+        self.taken.remove(&session);
+        match self.queues.get(&session).and_then(VecDeque::front) {
+            Some(&(priority, _)) => self.ready(session, priority),
+            None => {
+                self.queues.remove(&session);
+            }
+        }
+    }
+
+    /// Puts what is left of a taken prefill before the session's other steps, behind what others wait for.
+    pub(crate) fn put_back(&mut self, session: SessionNumber, job: J) {
         let queue = self.queues.entry(session).or_default();
         queue.push_front((Priority::Prefill, job));
+        self.taken.remove(&session);
         self.ready(session, Priority::Prefill);
     }
 
     /// Forgets a session and its waiting steps.
     pub(crate) fn remove(&mut self, session: SessionNumber) {
+        self.taken.remove(&session);
         if self.queues.remove(&session).is_some() {
-            self.unready(session);
+            self.decode.retain(|&s| s != session);
+            self.prefill.retain(|&s| s != session);
         }
     }
 
-    fn unready(&mut self, session: SessionNumber) {
-        self.decode.retain(|&s| s != session);
-        self.prefill.retain(|&s| s != session);
+    fn take(&mut self, session: SessionNumber) -> Option<(Priority, J)> {
+        let step = self.queues.get_mut(&session)?.pop_front()?;
+        self.taken.insert(session);
+        Some(step)
     }
 
     fn ready(&mut self, session: SessionNumber, priority: Priority) {
@@ -99,18 +124,6 @@ impl<J> Scheduler<J> {
             Priority::Decode => self.decode.push_back(session),
             Priority::Prefill => self.prefill.push_back(session),
         }
-    }
-
-    fn next_session(&mut self) -> Option<SessionNumber> {
-        let turn_of_prefill = self.decodes_in_a_row >= DECODES_BEFORE_A_PREFILL;
-        if (!turn_of_prefill || self.prefill.is_empty())
-            && let Some(session) = self.decode.pop_front()
-        {
-            self.decodes_in_a_row = self.decodes_in_a_row.saturating_add(1);
-            return Some(session);
-        }
-        self.decodes_in_a_row = 0;
-        self.prefill.pop_front()
     }
 }
 
@@ -122,13 +135,23 @@ mod tests {
     const B: SessionNumber = SessionNumber(2);
     const C: SessionNumber = SessionNumber(3);
 
-    fn order(scheduler: &mut Scheduler<&'static str>) -> Vec<&'static str> {
-        std::iter::from_fn(|| scheduler.pop(|_, next| Some(next)).map(|(_, job)| job)).collect()
+    type Steps = Scheduler<&'static str>;
+
+    /// The next step, decode first, which ends at once.
+    fn next(steps: &mut Steps) -> Option<&'static str> {
+        let alone = |_: &mut _, next| Some(next);
+        let (session, job) = steps.take_decode().or_else(|| steps.take_prefill(alone))?;
+        steps.finish(session);
+        Some(job)
+    }
+
+    fn order(steps: &mut Steps) -> Vec<&'static str> {
+        std::iter::from_fn(|| next(steps)).collect()
     }
 
     #[test]
     fn decode_overtakes_prefill_of_others_but_not_of_its_own_session() {
-        let mut s = Scheduler::new();
+        let mut s = Steps::new();
         s.push(A, Priority::Prefill, "a1");
         s.push(A, Priority::Prefill, "a2");
         s.push(A, Priority::Decode, "a3");
@@ -138,7 +161,7 @@ mod tests {
 
     #[test]
     fn prefills_take_turns() {
-        let mut s = Scheduler::new();
+        let mut s = Steps::new();
         for job in ["a1", "a2", "a3"] {
             s.push(A, Priority::Prefill, job);
         }
@@ -149,34 +172,35 @@ mod tests {
     }
 
     #[test]
-    fn decoding_sessions_cannot_keep_a_prefill_out() {
-        let mut s = Scheduler::new();
-        s.push(C, Priority::Prefill, "prefill");
-        for step in 0.. {
-            s.push(A, Priority::Decode, "decode");
-            s.push(B, Priority::Decode, "decode");
-            assert!(step <= DECODES_BEFORE_A_PREFILL);
-            if s.pop(|_, next| Some(next)).unwrap().1 == "prefill" {
-                break;
-            }
-        }
+    fn a_session_has_one_step_at_a_time() {
+        let mut s = Steps::new();
+        s.push(A, Priority::Decode, "a1");
+        s.push(A, Priority::Decode, "a2");
+        s.push(B, Priority::Decode, "b1");
+        assert_eq!(s.take_decode(), Some((A, "a1")));
+        assert_eq!(s.take_decode(), Some((B, "b1")));
+        s.push(B, Priority::Decode, "b2");
+        assert_eq!(s.take_decode(), None);
+        s.finish(A);
+        s.finish(B);
+        assert_eq!(order(&mut s), ["a2", "b2"]);
     }
 
     #[test]
     fn the_rest_of_a_long_prefill_waits_for_its_turn() {
-        let mut s = Scheduler::new();
+        let mut s = Steps::new();
         s.push(A, Priority::Prefill, "long");
         s.push(A, Priority::Decode, "behind it");
         s.push(B, Priority::Prefill, "another's");
-        let (session, job) = s.pop(|_, next| Some(next)).unwrap();
+        let (session, job) = s.take_prefill(|_, next| Some(next)).unwrap();
         s.push(C, Priority::Decode, "a token");
-        s.resume(session, job);
+        s.put_back(session, job);
         assert_eq!(order(&mut s), ["a token", "another's", "long", "behind it"]);
     }
 
     #[test]
     fn a_closed_session_waits_for_nothing() {
-        let mut s = Scheduler::new();
+        let mut s = Steps::new();
         s.push(A, Priority::Decode, "a");
         s.push(B, Priority::Prefill, "b");
         s.remove(A);
@@ -197,8 +221,10 @@ mod tests {
             *into += next;
             None
         };
-        assert_eq!(s.pop(&mut merge), Some((A, 60)));
-        assert_eq!(s.pop(&mut merge), Some((A, 40)));
-        assert_eq!(s.pop(&mut merge), None);
+        assert_eq!(s.take_prefill(&mut merge), Some((A, 60)));
+        s.finish(A);
+        assert_eq!(s.take_prefill(&mut merge), Some((A, 40)));
+        s.finish(A);
+        assert_eq!(s.take_prefill(&mut merge), None);
     }
 }

@@ -12,7 +12,7 @@ use serde::Serialize;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
-use tandem_engine::{Back, Engine, FrameCodec, Front, KvBudget};
+use tandem_engine::{Back, Engine, EngineOptions, FrameCodec, Front, KvBudget};
 use tandem_program::progress::Progress;
 
 /// What `bench --json` prints.
@@ -136,7 +136,7 @@ async fn start_back(args: &BenchArgs, sides: &Arc<Sides>) -> Result<Engine<Back>
         let (files, compute) = sides.back();
         files.back(0, compute, KvBudget::new(u64::MAX), |_| {})
     };
-    Ok(Engine::start("back", threads, load).await?)
+    Ok(Engine::start("back", EngineOptions::new(threads), load).await?)
 }
 
 async fn start_front(args: &BenchArgs, sides: &Arc<Sides>, split: usize) -> Result<Engine<Front>> {
@@ -145,7 +145,7 @@ async fn start_front(args: &BenchArgs, sides: &Arc<Sides>, split: usize) -> Resu
         let (files, compute) = sides.front();
         files.front(split, compute, |_| {})
     };
-    Ok(Engine::start("front", threads, load).await?)
+    Ok(Engine::start("front", EngineOptions::new(threads), load).await?)
 }
 
 /// Tokens from all over the vocabulary: which they are does not matter to the time they take.

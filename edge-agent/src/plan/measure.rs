@@ -11,7 +11,8 @@ use anyhow::Context as _;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 use tandem_engine::{
-    Back, Compute, Engine, Front, KvBudget, ModelFiles, TimedSteps, time_front, time_head,
+    Back, Compute, Engine, EngineOptions, Front, KvBudget, ModelFiles, TimedSteps, time_front,
+    time_head,
 };
 use tandem_model::ComputeThread;
 use tandem_program::machine;
@@ -181,7 +182,12 @@ impl Measuring<'_> {
             });
             Ok::<_, tandem_model::ModelError>(front)
         };
-        let engine = Engine::start("measured", self.config.thread_count(), load).await?;
+        let engine = Engine::start(
+            "measured",
+            EngineOptions::new(self.config.thread_count()),
+            load,
+        )
+        .await?;
         let bytes = sizes.get().copied().context("the front has no size")?;
         Ok((engine, bytes))
     }
@@ -245,7 +251,8 @@ impl Measuring<'_> {
         let files = Arc::clone(&self.files);
         let load = move || files.back(layers - 1, &compute, KvBudget::new(u64::MAX), |_| {});
         let threads = self.config.thread_count();
-        let engine: Engine<Back> = Engine::start("measured head", threads, load).await?;
+        let engine: Engine<Back> =
+            Engine::start("measured head", EngineOptions::new(threads), load).await?;
         let timed = self.timed(Vec::new());
         let seconds = time_head(&engine, layers - 1, &self.files.config, &timed).await?;
         Ok(Some(seconds))

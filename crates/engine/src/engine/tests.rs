@@ -1,76 +1,199 @@
-//! Turns between the parts of long steps, with a half that does nothing but count.
+//! Steps, batches and turns, with a half that does nothing but count.
 
 use super::*;
+use std::sync::mpsc::{Receiver, Sender, channel};
 
-/// Counts rows; a step of several runs a row a part, each when the test lets it.
+/// Counts rows. Each step of the engine says that it has begun, waits until the test lets it, and tells which
+/// rows ran in it.
 struct Counting {
-    parts: std::sync::mpsc::Receiver<()>,
+    begun: Sender<()>,
+    allowed: Receiver<()>,
+    ran: Sender<Vec<usize>>,
+}
+
+/// A step of so many rows.
+enum Step {
+    Rows(usize),
+    Panic,
 }
 
 impl Half for Counting {
     type Session = usize;
     type Open = ();
-    type Step = usize;
+    type Step = Step;
     type Output = usize;
 
     fn open(&mut self, (): ()) -> Result<usize, EngineError> {
         Ok(0)
     }
 
-    fn advance(
-        &mut self,
-        done: &mut usize,
-        step: &mut usize,
-    ) -> Result<Option<usize>, EngineError> {
-        self.parts.recv().map_err(|_| EngineError::Stopped)?;
-        *done += 1;
-        *step -= 1;
-        Ok((*step == 0).then_some(*done))
+    fn rows(step: &Step, most: usize) -> usize {
+        match step {
+            Step::Rows(rows) => most.min(*rows),
+            Step::Panic => 1,
+        }
     }
 
-    fn merge(_: &mut usize, next: usize) -> Option<usize> {
+    fn run(&mut self, turns: &mut [Turn<'_, Self>]) {
+        let _ = self.begun.send(());
+        if self.allowed.recv().is_err() {
+            return;
+        }
+        let _ = self.ran.send(turns.iter().map(|turn| turn.rows).collect());
+        for turn in turns {
+            let Step::Rows(left) = turn.step else {
+                panic!("as the test asks");
+            };
+            *turn.session += turn.rows;
+            *left -= turn.rows;
+            turn.outcome = match left {
+                0 => Outcome::Done(Ok(*turn.session)),
+                _ => Outcome::Unfinished,
+            };
+        }
+    }
+
+    fn goes_on(_: &usize) -> bool {
+        true
+    }
+
+    fn merge(_: &mut Step, next: Step) -> Option<Step> {
         Some(next)
     }
 }
 
-async fn engine() -> (Engine<Counting>, std::sync::mpsc::Sender<()>) {
-    let (allow, parts) = std::sync::mpsc::channel();
-    let engine = Engine::start("test", 1, move || Ok::<_, EngineError>(Counting { parts }));
-    (engine.await.unwrap(), allow)
+struct Test {
+    engine: Engine<Counting>,
+    begun: Receiver<()>,
+    allow: Sender<()>,
+    ran: Receiver<Vec<usize>>,
+}
+
+impl Test {
+    async fn start() -> Self {
+        let (allow, allowed) = channel();
+        let (tell, ran) = channel();
+        let (begin, begun) = channel();
+        let half = Counting {
+            begun: begin,
+            allowed,
+            ran: tell,
+        };
+        let load = move || Ok::<_, EngineError>(half);
+        let engine = Engine::start("test", EngineOptions::new(1), load)
+            .await
+            .unwrap();
+        Self {
+            engine,
+            begun,
+            allow,
+            ran,
+        }
+    }
+
+    async fn session(&self) -> EngineSession<Counting> {
+        self.engine.open(()).await.unwrap()
+    }
+
+    /// Lets the engine run a step, and returns the rows of each turn in it.
+    fn step(&self) -> Vec<usize> {
+        self.allow.send(()).unwrap();
+        self.ran.recv().unwrap()
+    }
+
+    /// Holds the engine in a step of a session of its own, and returns when it is there.
+    async fn hold(&self) -> (EngineSession<Counting>, Pending<usize>) {
+        let session = self.session().await;
+        let pending = session
+            .submit(Priority::Decode, Step::Rows(1))
+            .await
+            .unwrap();
+        self.begun.recv().unwrap();
+        (session, pending)
+    }
+}
+
+async fn done(pending: Pending<usize>) -> usize {
+    pending.await.unwrap().unwrap().output
+}
+
+#[tokio::test]
+async fn sessions_that_are_ready_run_together_and_prompts_behind_them() {
+    let test = Test::start().await;
+    let (a, b, c) = (
+        test.session().await,
+        test.session().await,
+        test.session().await,
+    );
+    // The engine is in a step while these come.
+    let _held = test.hold().await;
+    let prompt = a.submit(Priority::Prefill, Step::Rows(50)).await.unwrap();
+    let first = b.submit(Priority::Decode, Step::Rows(1)).await.unwrap();
+    let second = c.submit(Priority::Decode, Step::Rows(2)).await.unwrap();
+    // The one that was held may have gone alone, or with the others.
+    let rows: Vec<usize> = std::iter::from_fn(|| Some(test.step()))
+        .find(|rows| rows.len() > 2)
+        .unwrap();
+    assert!(rows.ends_with(&[1, 2, 50]), "{rows:?}");
+    assert_eq!(
+        (done(prompt).await, done(first).await, done(second).await),
+        (50, 1, 2)
+    );
 }
 
 #[tokio::test]
 async fn a_long_step_lets_others_in_between_its_parts() {
-    let (engine, allow) = engine().await;
-    let (long, short) = (
-        engine.open(()).await.unwrap(),
-        engine.open(()).await.unwrap(),
+    let test = Test::start().await;
+    let (long, short) = (test.session().await, test.session().await);
+    let long = long
+        .submit(Priority::Prefill, Step::Rows(1000))
+        .await
+        .unwrap();
+    assert_eq!(test.step(), [128]);
+    let short = short.submit(Priority::Decode, Step::Rows(1)).await.unwrap();
+    let mut parts = vec![128];
+    while parts.iter().sum::<usize>() < 1001 {
+        parts.extend(test.step());
+    }
+    // The first part after it came was under way at most.
+    assert!(
+        parts.iter().position(|&rows| rows == 1).unwrap() <= 2,
+        "{parts:?}"
     );
-    let long = long.submit(Priority::Prefill, 100).await.unwrap();
-    allow.send(()).unwrap();
-    let short = short.submit(Priority::Decode, 1).await.unwrap();
-    // The first part of the long one was under way at most.
-    allow.send(()).unwrap();
-    allow.send(()).unwrap();
-    assert_eq!(short.await.unwrap().unwrap().output, 1);
-    (0..100).for_each(|_| allow.send(()).unwrap());
-    let long = long.await.unwrap().unwrap();
-    assert_eq!(long.output, 100);
+    assert_eq!((done(short).await, done(long).await), (1, 1000));
 }
 
 #[tokio::test]
 async fn a_closed_session_ends_between_the_parts_of_its_step() {
-    let (engine, allow) = engine().await;
-    let (long, other) = (
-        engine.open(()).await.unwrap(),
-        engine.open(()).await.unwrap(),
-    );
-    let pending = long.submit(Priority::Prefill, usize::MAX).await.unwrap();
-    allow.send(()).unwrap();
+    let test = Test::start().await;
+    let (long, other) = (test.session().await, test.session().await);
+    let pending = long
+        .submit(Priority::Prefill, Step::Rows(usize::MAX))
+        .await
+        .unwrap();
+    test.step();
     drop(long);
-    allow.send(()).unwrap();
-    allow.send(()).unwrap();
-    let other = other.run(Priority::Decode, 1);
-    assert_eq!(other.await.unwrap().output, 1);
+    let other = other.submit(Priority::Decode, Step::Rows(1)).await.unwrap();
+    let found = (0..3).any(|_| test.step() == [1]);
+    assert!(found, "the closed session is still running");
+    assert_eq!(done(other).await, 1);
     assert!(pending.await.is_err());
+}
+
+#[tokio::test]
+async fn a_panic_ends_a_session_and_not_the_engine() {
+    let test = Test::start().await;
+    let (bad, good) = (test.session().await, test.session().await);
+    let panics = bad.submit(Priority::Decode, Step::Panic).await.unwrap();
+    test.step();
+    let failed = panics.await.unwrap().unwrap_err();
+    assert!(matches!(failed, EngineError::Panicked(_)), "{failed}");
+    let again = bad.submit(Priority::Decode, Step::Rows(1)).await.unwrap();
+    assert!(matches!(
+        again.await.unwrap(),
+        Err(EngineError::SessionGone)
+    ));
+    let good = good.submit(Priority::Decode, Step::Rows(1)).await.unwrap();
+    test.step();
+    assert_eq!(done(good).await, 1);
 }

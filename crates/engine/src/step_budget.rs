@@ -1,0 +1,101 @@
+//! How many rows of prompts may join a step without making those who wait for a token wait too long.
+
+use crate::back::MERGED_ROWS;
+use crate::engine::EngineStep;
+use std::time::Duration;
+
+/// How much a new measurement counts.
+const WEIGHT: f64 = 0.2;
+/// Rows of prompts below which a step says little of what one takes.
+const ENOUGH_ROWS: usize = 8;
+/// Rows of prompts that always join: prompts go on, however slow the machine is.
+const LEAST_ROWS: usize = 4;
+
+/// Learns what rows take.
+#[derive(Debug)]
+pub(crate) struct StepBudget {
+    /// How much longer a step may take for the rows of prompts in it.
+    longer: Duration,
+    /// Seconds of a step of decode rows alone.
+    decode: Option<f64>,
+    /// Seconds of a row of a prompt in a step.
+    row: Option<f64>,
+}
+
+impl StepBudget {
+    /// Steps in which somebody waits for a token may take `longer` for the rows of prompts.
+    pub(crate) fn new(longer: Duration) -> Self {
+        Self {
+            longer,
+            decode: None,
+            row: None,
+        }
+    }
+
+    /// Rows of prompts that may be in a step, where somebody waits for a token or nobody does.
+    pub(crate) fn prompt_rows(&self, somebody_waits: bool) -> usize {
+        let Some(row) = self.row.filter(|_| somebody_waits) else {
+            return MERGED_ROWS;
+        };
+        let rows = self.longer.as_secs_f64() / row.max(1e-9);
+        (rows as usize).clamp(LEAST_ROWS, MERGED_ROWS)
+    }
+
+    /// A step has ended.
+    pub(crate) fn learn(&mut self, step: &EngineStep) {
+        let took = step.took.as_secs_f64();
+        let rows = step.prefill_rows;
+        if rows == 0 {
+            learn(&mut self.decode, took);
+        } else if rows >= ENOUGH_ROWS {
+            let decode = self.decode.filter(|_| step.decode_rows > 0).unwrap_or(0.0);
+            learn(&mut self.row, (took - decode).max(0.0) / rows as f64);
+        }
+    }
+}
+
+fn learn(known: &mut Option<f64>, found: f64) {
+    *known = Some(match *known {
+        Some(before) => before + WEIGHT * (found - before),
+        None => found,
+    });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MILLISECOND: Duration = Duration::from_millis(1);
+
+    fn step(decode_rows: usize, prefill_rows: usize, took: Duration) -> EngineStep {
+        EngineStep {
+            decode_rows,
+            prefill_rows,
+            took,
+        }
+    }
+
+    #[test]
+    fn prompts_have_a_step_to_themselves_where_nobody_waits() {
+        let mut budget = StepBudget::new(10 * MILLISECOND);
+        assert_eq!(budget.prompt_rows(false), MERGED_ROWS);
+        budget.learn(&step(0, 128, 256 * MILLISECOND));
+        assert_eq!(budget.prompt_rows(false), MERGED_ROWS);
+    }
+
+    #[test]
+    fn rows_join_as_far_as_the_step_may_take_longer() {
+        let mut budget = StepBudget::new(10 * MILLISECOND);
+        (0..50).for_each(|_| budget.learn(&step(4, 0, 20 * MILLISECOND)));
+        (0..50).for_each(|_| budget.learn(&step(4, 16, 52 * MILLISECOND)));
+        // Two milliseconds a row.
+        assert!((4..=6).contains(&budget.prompt_rows(true)));
+    }
+
+    #[test]
+    fn a_prompt_goes_on_however_slow_the_machine_is() {
+        let mut budget = StepBudget::new(MILLISECOND);
+        budget.learn(&step(0, 128, 10_000 * MILLISECOND));
+        assert_eq!(budget.prompt_rows(true), LEAST_ROWS);
+    }
+}
