@@ -244,12 +244,7 @@ pub const ENGINE_ROWS: Metric = Metric {
 
 /// Counts a step of the engine.
 pub fn observe_step(step: &EngineStep) {
-    let kind = match (step.decode_rows, step.prefill_rows) {
-        (_, 0) => "decode",
-        (0, _) => "prefill",
-        _ => "mixed",
-    };
-    ENGINE_STEP.histogram(&[kind]).record(step.took);
+    ENGINE_STEP.histogram(&[step.kind()]).record(step.took);
     for (phase, rows) in [("decode", step.decode_rows), ("prefill", step.prefill_rows)] {
         if rows > 0 {
             ENGINE_ROWS.histogram(&[phase]).record(rows as f64);

@@ -44,7 +44,7 @@ pub fn is_loopback(uri: &Uri) -> bool {
 /// `https://host:port`.
 ///
 /// # Errors
-/// It is none of these.
+/// The address has none of these forms.
 pub fn server_uri(address: &str) -> Result<Uri, EndpointError> {
     let refused = |reason: &str| EndpointError {
         address: address.to_owned(),

@@ -307,7 +307,7 @@ impl Back {
         Ok(())
     }
 
-    /// Chooses the tokens that are wanted, all together.
+    /// Runs the head over the last row of every part that wants a token, and samples one for each.
     fn sample(&mut self, parts: &mut [Running<'_, '_>]) {
         let mut wanting: Vec<&mut Running<'_, '_>> = Vec::new();
         for part in parts {

@@ -6,6 +6,7 @@
 //! rows of prompts as do not keep these waiting for long. A step that panics loses its session and nothing
 //! else.
 
+use crate::engine_step::EngineStep;
 use crate::error::EngineError;
 use crate::gather::Gather;
 use crate::half::{Half, Outcome, Turn, guarded};
@@ -39,17 +40,6 @@ pub struct EngineOptions {
     pub step: Duration,
     /// Is told of every step, on the engine's thread.
     pub observe: fn(&EngineStep),
-}
-
-/// A step of an engine.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct EngineStep {
-    /// Rows of sessions that wait for a token.
-    pub decode_rows: usize,
-    /// Rows of prompts.
-    pub prefill_rows: usize,
-    /// What it took.
-    pub took: Duration,
 }
 
 impl EngineOptions {

@@ -142,7 +142,7 @@ impl Front {
         Ok(cuts)
     }
 
-    /// The rows of tokens that there is room for, embedded.
+    /// Embeds tokens, after checking that the session has room for them.
     fn begin(&self, session: &FrontSession, tokens: &[u32]) -> Result<Vec<f32>, EngineError> {
         session.cache.check_room(tokens.len())?;
         Ok(self.segment.embed(tokens)?)

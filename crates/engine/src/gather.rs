@@ -10,7 +10,7 @@ use std::time::Duration;
 
 /// The longest wait, of what the last step took.
 const MOST: f64 = 0.125;
-/// A wait shorter than this is none.
+/// Shares below this are treated as zero: so short a wait catches nobody.
 const LEAST: f64 = MOST / 32.0;
 /// Steps without a wait after which one is tried again.
 const STEPS_BETWEEN: u32 = 64;

@@ -11,6 +11,7 @@
 
 mod back;
 mod engine;
+mod engine_step;
 mod error;
 mod frames;
 mod front;
@@ -31,9 +32,8 @@ mod step_timer;
 pub use back::{
     Back, BackOpen, BackOutput, BackSession, BackStep, MERGED_ROWS, RowsInput, RowsStep,
 };
-pub use engine::{
-    Completed, Engine, EngineOptions, EngineSession, EngineStep, Pending, StartError,
-};
+pub use engine::{Completed, Engine, EngineOptions, EngineSession, Pending, StartError};
+pub use engine_step::EngineStep;
 pub use error::EngineError;
 pub use frames::FrameCodec;
 pub use front::{Frame, Front, FrontOutput, FrontSession, FrontStep};

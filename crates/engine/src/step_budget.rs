@@ -1,7 +1,7 @@
 //! How many rows of prompts may join a step without making those who wait for a token wait too long.
 
 use crate::back::MERGED_ROWS;
-use crate::engine::EngineStep;
+use crate::engine_step::EngineStep;
 use std::time::Duration;
 
 /// How much a new measurement counts.

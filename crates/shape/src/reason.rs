@@ -49,13 +49,13 @@ pub enum Reason {
     OutOfOrder,
     /// An epoch that has not begun.
     Epoch,
-    /// A token is wanted after rows that ran without wanting one.
+    /// An edge asks for the token after rows that it had sent without asking for one.
     NotSampled,
     /// Sampling needs ids that the cloud does not have.
     TokenIdsUnknown,
     /// A `Run` that cannot be.
     Run,
-    /// A token is wanted before a `Run`.
+    /// An edge asks for a token before it has sent a `Run`.
     NoRun,
     /// A ping with too much padding.
     Ping,
