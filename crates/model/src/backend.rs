@@ -17,7 +17,7 @@ mod tests;
 
 use crate::checkpoint::Checkpoint;
 use crate::error::Result;
-use crate::kv_cache::AnyLayerKv;
+use crate::kv_cache::{AnyLayerKv, KvMemory};
 use crate::matrices::Stacked;
 use crate::quantise::coded_row::CodedRow;
 use std::fmt::Debug;
@@ -111,11 +111,8 @@ pub(crate) trait Backend: Debug + Sized {
     /// When there is no memory.
     fn norm(&self, gains: Vec<f32>, eps: f64) -> Result<Self::Norm>;
 
-    /// Room for `capacity` positions of a layer.
-    ///
-    /// # Errors
-    /// When there is no memory.
-    fn kv(&self, heads: Heads, kv: KvType, capacity: usize) -> Result<AnyLayerKv>;
+    /// A layer's keys and values, of no positions yet.
+    fn kv(&self, heads: Heads, kv: KvType, memory: &KvMemory) -> AnyLayerKv;
 
     /// A layer's keys and values, where they are this backend's.
     fn own_kv(kv: &mut AnyLayerKv) -> Option<&mut Self::Kv>;

@@ -228,6 +228,12 @@ pub enum ModelError {
         /// Why.
         source: std::io::Error,
     },
+    /// The system has no memory for keys and values.
+    #[error("no memory for {bytes} bytes of keys and values")]
+    NoMemory {
+        /// How much was asked for.
+        bytes: usize,
+    },
     /// A build without libtorch is asked for what takes it.
     #[error("{what} takes libtorch, which this program was built without")]
     WithoutTorch {

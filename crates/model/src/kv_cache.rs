@@ -3,14 +3,22 @@
 mod integers;
 mod layout;
 mod packed;
+mod pages;
 
 use crate::backend::torch::TensorKv;
 use crate::error::{ModelError, Result};
 pub(crate) use layout::{GROUP, PANEL};
-pub(crate) use packed::{HeadPanels, KvPanels, PackedKv, Panel};
+pub(crate) use packed::{PackedKv, Panel, PanelMut};
+#[cfg_attr(
+    not(feature = "torch"),
+    allow(unused_imports, reason = "tensors are counted by it")
+)]
+pub(crate) use pages::InUse;
+pub use pages::KvMemory;
 use tandem_shape::{KvType, LayerRange, ModelConfig};
 
-/// A session's keys and values. Allocated whole; a page becomes resident when it is written.
+/// A session's keys and values, in pages that are taken as positions are run and given back as they are
+/// forgotten.
 #[derive(Debug)]
 pub struct KvCache {
     range: LayerRange,
@@ -18,7 +26,9 @@ pub struct KvCache {
     kv: KvType,
     capacity: usize,
     length: usize,
-    bytes: u64,
+    /// Pages of every layer.
+    pages: usize,
+    memory: KvMemory,
 }
 
 /// One layer's keys and values.
@@ -31,15 +41,28 @@ pub(crate) enum AnyLayerKv {
     Tensors(TensorKv),
 }
 
+impl AnyLayerKv {
+    /// Takes pages, or gives them back, so that there are so many.
+    ///
+    /// # Errors
+    /// When there is no memory.
+    pub(crate) fn set_pages(&mut self, pages: usize) -> Result<()> {
+        match self {
+            Self::Packed(kv) => kv.set_pages(pages),
+            Self::Tensors(kv) => kv.set_pages(pages),
+        }
+    }
+}
+
 impl KvCache {
-    /// A cache for `capacity` positions of the layers in `range`. `layers` is the memory of each, made for as
-    /// many positions in the type `kv`.
+    /// A cache for up to `capacity` positions of the layers in `range`. `layers` holds each, in the type `kv` and
+    /// without pages.
     pub(crate) fn new(
-        config: &ModelConfig,
         range: LayerRange,
         capacity: usize,
         kv: KvType,
         layers: Vec<AnyLayerKv>,
+        memory: &KvMemory,
     ) -> Self {
         Self {
             range,
@@ -47,14 +70,15 @@ impl KvCache {
             kv,
             capacity,
             length: 0,
-            bytes: Self::bytes_for(config, range, capacity, kv),
+            pages: 0,
+            memory: memory.clone(),
         }
     }
 
-    /// Bytes that a cache of this size takes once it is full: room is made for 32 positions at a time.
-    pub fn bytes_for(config: &ModelConfig, range: LayerRange, capacity: usize, kv: KvType) -> u64 {
-        let rows = capacity.next_multiple_of(PANEL) as u64 * config.kv_heads as u64;
-        2 * range.len() as u64 * rows * kv.row_bytes(config.head_dim) as u64
+    /// Bytes that so many positions of these layers take: room is made for 32 positions at a time.
+    pub fn bytes_for(config: &ModelConfig, range: LayerRange, positions: usize, kv: KvType) -> u64 {
+        let pages = positions.div_ceil(PANEL) as u64 * range.len() as u64;
+        pages * page_bytes(config, kv) as u64
     }
 
     /// The layers this holds.
@@ -77,14 +101,36 @@ impl KvCache {
         self.capacity
     }
 
-    /// Bytes allocated.
+    /// Bytes of the pages that are held.
     pub fn bytes(&self) -> u64 {
-        self.bytes
+        (self.pages * self.layers.len()) as u64 * self.memory.page_bytes()
     }
 
-    /// Forgets all positions from `length` on. A longer length than there is changes nothing.
+    /// Forgets all positions from `length` on, and gives back their pages. A longer length than there is forgets
+    /// nothing.
     pub fn truncate(&mut self, length: usize) {
         self.length = self.length.min(length);
+        let pages = self.length.div_ceil(PANEL);
+        for layer in &mut self.layers {
+            // Giving back does not fail.
+            let _ = layer.set_pages(pages);
+        }
+        self.pages = pages;
+    }
+
+    /// Takes the pages that `count` more positions need.
+    ///
+    /// # Errors
+    /// When there is no memory. What was taken stays until [`KvCache::truncate`].
+    pub(crate) fn make_room(&mut self, count: usize) -> Result<()> {
+        let pages = (self.length + count).div_ceil(PANEL);
+        if pages > self.pages {
+            for layer in &mut self.layers {
+                layer.set_pages(pages)?;
+            }
+            self.pages = pages;
+        }
+        Ok(())
     }
 
     /// Refuses positions that there is no room for.
@@ -117,4 +163,9 @@ impl KvCache {
     pub(crate) fn advance(&mut self, count: usize) {
         self.length += count;
     }
+}
+
+/// Bytes of a page: 32 positions of a layer.
+pub(crate) fn page_bytes(config: &ModelConfig, kv: KvType) -> usize {
+    2 * PANEL * config.kv_heads * kv.row_bytes(config.head_dim)
 }

@@ -9,7 +9,7 @@ use crate::checkpoint::Checkpoint;
 use crate::decoder_layer::DecoderLayer;
 use crate::embedding::Embedding;
 use crate::error::{ModelError, Result};
-use crate::kv_cache::{AnyLayerKv, KvCache};
+use crate::kv_cache::{AnyLayerKv, KvCache, KvMemory, page_bytes};
 use crate::quantise::input_squares::SquaresOfLayers;
 use crate::stretch::{Head, SessionRows, Stretch};
 use tandem_shape::{KvType, LayerRange, ModelConfig, Place, Precision, ShapeError};
@@ -24,6 +24,7 @@ pub struct Segment {
     head: Option<AnyHead>,
     inverse_frequencies: Vec<f32>,
     precision: Precision,
+    kv_memory: KvMemory,
 }
 
 #[derive(Debug)]
@@ -116,6 +117,7 @@ impl Segment {
                 .then(|| head(scheme.of_head()))
                 .transpose()?,
             inverse_frequencies: config.rope.inverse_frequencies(config.head_dim),
+            kv_memory: KvMemory::new(page_bytes(config, precision.kv())),
             precision: precision.clone(),
         })
     }
@@ -165,23 +167,29 @@ impl Segment {
             });
         }
         let kv = self.precision.kv();
-        let layers = (range.start()..range.end()).map(|layer| self.layer_kv(layer, kv, capacity));
+        let layers = (range.start()..range.end()).map(|layer| self.layer_kv(layer, kv));
         let layers = layers.collect::<Result<_>>()?;
-        Ok(KvCache::new(&self.config, range, capacity, kv, layers))
+        Ok(KvCache::new(range, capacity, kv, layers, &self.kv_memory))
     }
 
-    fn layer_kv(&self, layer: usize, kv: KvType, capacity: usize) -> Result<AnyLayerKv> {
+    fn layer_kv(&self, layer: usize, kv: KvType) -> Result<AnyLayerKv> {
         let heads = Heads::of(&self.config);
+        let memory = &self.kv_memory;
         let found = self.stretches.iter().find_map(|stretch| match stretch {
-            AnyStretch::Plain(s) => s.has(layer).then(|| s.kv(heads, kv, capacity)),
-            AnyStretch::Torch(s) => s.has(layer).then(|| s.kv(heads, kv, capacity)),
+            AnyStretch::Plain(s) => s.has(layer).then(|| s.kv(heads, kv, memory)),
+            AnyStretch::Torch(s) => s.has(layer).then(|| s.kv(heads, kv, memory)),
         });
-        found.unwrap_or_else(|| Err(self.lacks("such layer")))
+        found.ok_or_else(|| self.lacks("such layer"))
     }
 
-    /// Bytes of a full cache, see [`Segment::kv_cache`].
-    pub fn kv_bytes(&self, range: LayerRange, capacity: usize) -> u64 {
-        KvCache::bytes_for(&self.config, range, capacity, self.precision.kv())
+    /// Bytes that a cache of these layers takes once it has so many positions.
+    pub fn kv_bytes(&self, range: LayerRange, positions: usize) -> u64 {
+        KvCache::bytes_for(&self.config, range, positions, self.precision.kv())
+    }
+
+    /// The memory that all caches take their pages from.
+    pub fn kv_memory(&self) -> &KvMemory {
+        &self.kv_memory
     }
 
     /// Embeds tokens: `[tokens, hidden]`.
@@ -244,15 +252,32 @@ impl Segment {
             }
             layer = range.start();
         }
-        let values = if layer == first.start() {
-            self.layers(first, hidden, sessions)?
-        } else {
-            self.layers_in_legs(first, &hidden, sessions)?
-        };
+        let values = self.layers_with_room(hidden, sessions);
         for session in sessions {
-            session.cache.advance(session.rows);
+            match values {
+                Ok(_) => session.cache.advance(session.rows),
+                Err(_) => session.cache.truncate(session.cache.len()),
+            }
         }
-        Ok(values)
+        values
+    }
+
+    /// Runs layers of sessions that are in the order of their first ones, in pages that are taken here.
+    fn layers_with_room(
+        &self,
+        hidden: Vec<f32>,
+        sessions: &mut [SessionRows<'_>],
+    ) -> Result<Vec<f32>> {
+        for session in sessions.iter_mut() {
+            session.cache.make_room(session.rows)?;
+        }
+        match sessions {
+            [] => Ok(hidden),
+            [first, .., last] if first.cache.range() != last.cache.range() => {
+                self.layers_in_legs(first.cache.range(), &hidden, sessions)
+            }
+            [first, ..] => self.layers(first.cache.range(), hidden, sessions),
+        }
     }
 
     /// Runs layers whose sessions begin at several of them: from one such layer to the next, with those that

@@ -4,7 +4,7 @@ use crate::backend::{Backend, Heads, Run};
 use crate::checkpoint::Checkpoint;
 use crate::decoder_layer::{DecoderLayer, Scratch, nobody};
 use crate::error::{ModelError, Result};
-use crate::kv_cache::{AnyLayerKv, KvCache};
+use crate::kv_cache::{AnyLayerKv, KvCache, KvMemory};
 use crate::matrices::Stacked;
 use tandem_shape::{KvType, LayerRange, ModelConfig, WeightType};
 
@@ -52,8 +52,8 @@ impl<B: Backend> Stretch<B> {
         self.layers.iter().map(DecoderLayer::bytes).sum()
     }
 
-    pub(crate) fn kv(&self, heads: Heads, kv: KvType, capacity: usize) -> Result<AnyLayerKv> {
-        self.backend.kv(heads, kv, capacity)
+    pub(crate) fn kv(&self, heads: Heads, kv: KvType, memory: &KvMemory) -> AnyLayerKv {
+        self.backend.kv(heads, kv, memory)
     }
 
     /// Runs those of its layers that are in `range` over `values`, `[rows, hidden]`.

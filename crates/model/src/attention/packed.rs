@@ -1,4 +1,4 @@
-//! Attention over [`KvPanels`] on the processor: one call for all that is between the projections.
+//! Attention over [`PackedKv`] on the processor: one call for all that is between the projections.
 //!
 //! New keys and values are rotated and coded where they will stay, then every row reads the codes
 //! of the positions up to its own. Nothing is made of the cache as a whole: a block of one head's
@@ -10,7 +10,7 @@
 
 use super::softmax::Sums;
 use super::tile::{BLOCK, Scratch, Tile};
-use crate::kv_cache::{HeadPanels, KvPanels, PANEL};
+use crate::kv_cache::{PANEL, PackedKv, PanelMut};
 use crate::rope::Angles;
 use crate::simd::Simd;
 use crate::workers::for_each;
@@ -39,9 +39,9 @@ pub(crate) struct Attending<'a> {
 
 /// Writes the keys and values of every session's rows, one in `kv` each, and puts what the rows attend to,
 /// `[rows, heads, dim]` of one session after the other, into `out`.
-pub(crate) fn attend<K: KvPanels + Sync>(
+pub(crate) fn attend(
     sessions: &[Attending<'_>],
-    kv: &mut [&mut K],
+    kv: &mut [&mut PackedKv],
     simd: Simd,
     out: &mut [f32],
 ) {
@@ -49,7 +49,7 @@ pub(crate) fn attend<K: KvPanels + Sync>(
         .iter()
         .zip(kv.iter())
         .map(|(session, kv)| {
-            let count = session.count(&**kv);
+            let count = session.count(kv);
             session.heads * kv.head_dim() * count * (session.past + count)
         })
         .sum();
@@ -58,10 +58,10 @@ pub(crate) fn attend<K: KvPanels + Sync>(
         _ => for_each(items, work),
     };
     write(sessions, kv, &each);
-    let kv: Vec<&K> = kv.iter().map(|kv| &**kv).collect();
+    let kv: Vec<&PackedKv> = kv.iter().map(|kv| &**kv).collect();
     match (sessions, &kv[..]) {
-        ([session], [kv]) if session.shares_out_blocks(*kv) => {
-            session.attend_in_blocks(*kv, simd, &each, out);
+        ([session], [kv]) if session.shares_out_blocks(kv) => {
+            session.attend_in_blocks(kv, simd, &each, out);
         }
         _ => attend_in_tiles(sessions, &kv, simd, &each, out),
     }
@@ -70,33 +70,37 @@ pub(crate) fn attend<K: KvPanels + Sync>(
 /// Calls its second argument once with each number below the first.
 type Each<'a> = dyn Fn(usize, &(dyn Fn(usize) + Sync)) + 'a;
 
-/// Writes all keys and values, those of each head of a session by one thread.
-fn write<K: KvPanels>(sessions: &[Attending<'_>], kv: &mut [&mut K], each: &Each<'_>) {
-    let mut heads = Vec::new();
+/// Writes all keys and values, those of each head in a page by one thread.
+fn write(sessions: &[Attending<'_>], kv: &mut [&mut PackedKv], each: &Each<'_>) {
+    let mut panels = Vec::new();
     let mut rows = 0;
     for (session, kv) in sessions.iter().zip(kv) {
         let (kv_heads, dim) = (kv.kv_heads(), kv.head_dim());
-        rows += session.count(&**kv);
-        let writers = kv.heads_mut().into_iter().enumerate();
-        heads.extend(
-            writers.map(|(head, writer)| (session, head, kv_heads, dim, Mutex::new(writer))),
-        );
+        let count = session.count(kv);
+        rows += count;
+        let pages = session.past / PANEL..(session.past + count).div_ceil(PANEL);
+        let first = pages.start;
+        let of_pages = kv.panels_mut(pages).enumerate();
+        panels.extend(of_pages.map(|(at, panel)| {
+            let (page, head) = (first + at / kv_heads, at % kv_heads);
+            (session, page, head, kv_heads, dim, Mutex::new(panel))
+        }));
     }
     let work = |item: usize| {
-        let (session, head, kv_heads, dim, writer) = &heads[item];
-        session.write(*head, *kv_heads, *dim, &mut *lock(writer));
+        let (session, page, head, kv_heads, dim, panel) = &panels[item];
+        session.write(*page, *head, *kv_heads, *dim, &mut lock(panel));
     };
     // A row is written before another thread is awake.
     match rows {
-        1 => (0..heads.len()).for_each(work),
-        _ => each(heads.len(), &work),
+        1 => (0..panels.len()).for_each(work),
+        _ => each(panels.len(), &work),
     }
 }
 
 /// Attends head by head, the rows of each cut into tiles.
-fn attend_in_tiles<K: KvPanels + Sync>(
+fn attend_in_tiles(
     sessions: &[Attending<'_>],
-    kv: &[&K],
+    kv: &[&PackedKv],
     simd: Simd,
     each: &Each<'_>,
     out: &mut [f32],
@@ -105,9 +109,9 @@ fn attend_in_tiles<K: KvPanels + Sync>(
     let mut items = Vec::new();
     let mut rest = out;
     for (session, kv) in sessions.iter().zip(kv) {
-        let tiling = session.tiling(*kv);
-        let (kv_heads, dim, group) = (kv.kv_heads(), kv.head_dim(), session.group(*kv));
-        let (own, behind) = rest.split_at_mut(session.count(*kv) * session.heads * dim);
+        let tiling = session.tiling(kv);
+        let (kv_heads, dim, group) = (kv.kv_heads(), kv.head_dim(), session.group(kv));
+        let (own, behind) = rest.split_at_mut(session.count(kv) * session.heads * dim);
         rest = behind;
         let first = items.len();
         for head in 0..kv_heads {
@@ -127,7 +131,7 @@ fn attend_in_tiles<K: KvPanels + Sync>(
     }
     each(items.len(), &|item| {
         let (session, kv, head, tile, tiling, places) = &items[item];
-        let tile = session.tile(*kv, *head, *tile, *tiling);
+        let tile = session.tile(kv, *head, *tile, *tiling);
         let mut scratch = Scratch::of(&tile);
         let mut all = Sums::nothing(tile.rows(), tile.width());
         for block in 0..tile.blocks() {
@@ -148,22 +152,22 @@ struct Tiling {
 
 impl Attending<'_> {
     /// Rows of the session.
-    fn count(&self, kv: &impl KvPanels) -> usize {
+    fn count(&self, kv: &PackedKv) -> usize {
         let heads = self.heads + 2 * kv.kv_heads();
         self.query_key_value.len() / (heads * kv.head_dim())
     }
 
     /// Query heads that share a head of keys.
-    fn group(&self, kv: &impl KvPanels) -> usize {
+    fn group(&self, kv: &PackedKv) -> usize {
         self.heads / kv.kv_heads()
     }
 
     /// Whether there are so few rows that threads should share out the positions instead.
-    fn is_few(&self, kv: &impl KvPanels) -> bool {
+    fn is_few(&self, kv: &PackedKv) -> bool {
         self.count(kv) * self.group(kv) <= SPLIT_ROWS
     }
 
-    fn tiling(&self, kv: &impl KvPanels) -> Tiling {
+    fn tiling(&self, kv: &PackedKv) -> Tiling {
         let count = self.count(kv);
         let least = if self.is_few(kv) {
             1
@@ -179,13 +183,13 @@ impl Attending<'_> {
         }
     }
 
-    fn tile<'a, K: KvPanels>(
+    fn tile<'a>(
         &'a self,
-        kv: &'a K,
+        kv: &'a PackedKv,
         head: usize,
         number: usize,
         tiling: Tiling,
-    ) -> Tile<'a, K> {
+    ) -> Tile<'a> {
         let (group, dim) = (self.group(kv), kv.head_dim());
         let first = number * tiling.rows;
         let last = self.count(kv).min(first + tiling.rows);
@@ -200,23 +204,17 @@ impl Attending<'_> {
     }
 
     /// Blocks of positions that the last row sees a part of.
-    fn blocks(&self, kv: &impl KvPanels) -> usize {
+    fn blocks(&self, kv: &PackedKv) -> usize {
         (self.past + self.count(kv)).div_ceil(BLOCK)
     }
 
-    fn shares_out_blocks(&self, kv: &impl KvPanels) -> bool {
+    fn shares_out_blocks(&self, kv: &PackedKv) -> bool {
         self.is_few(kv) && self.blocks(kv) > 1
     }
 
     /// Attends with the blocks of positions shared out among threads, whose sums are added in the order of
     /// positions.
-    fn attend_in_blocks<K: KvPanels + Sync>(
-        &self,
-        kv: &K,
-        simd: Simd,
-        each: &Each<'_>,
-        out: &mut [f32],
-    ) {
+    fn attend_in_blocks(&self, kv: &PackedKv, simd: Simd, each: &Each<'_>, out: &mut [f32]) {
         let (kv_heads, dim) = (kv.kv_heads(), kv.head_dim());
         let tile = |head: usize| self.tile(kv, head, 0, self.tiling(kv));
         let mut places: Vec<Vec<&mut [f32]>> = (0..kv_heads).map(|_| Vec::new()).collect();
@@ -248,17 +246,24 @@ impl Attending<'_> {
         &self.query_key_value[begin..][..dim]
     }
 
-    /// Writes all rows' keys and values of one head.
-    fn write(&self, head: usize, kv_heads: usize, dim: usize, kv: &mut impl HeadPanels) {
-        let count = self.angles.count();
+    /// Writes those rows' keys and values of one head that lie in a page.
+    fn write(
+        &self,
+        page: usize,
+        head: usize,
+        kv_heads: usize,
+        dim: usize,
+        panel: &mut PanelMut<'_>,
+    ) {
+        let first = (page * PANEL).max(self.past);
+        let last = ((page + 1) * PANEL).min(self.past + self.angles.count());
         let mut key = vec![0.0; dim];
-        for row in 0..count {
+        for position in first..last {
+            let row = position - self.past;
             let found = self.vector(row, self.heads + head, kv_heads, dim);
             self.angles.rotate(row, found, &mut key);
             let value = self.vector(row, self.heads + kv_heads + head, kv_heads, dim);
-            let position = self.past + row;
-            kv.panel_mut(position / PANEL)
-                .write(position % PANEL, &key, value);
+            panel.write(position % PANEL, &key, value);
         }
     }
 

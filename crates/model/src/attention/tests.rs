@@ -8,7 +8,7 @@ use super::softmax::Sums;
 use super::tile::{Scratch, Tile};
 use crate::backend::Heads;
 use crate::gemm::Kernel;
-use crate::kv_cache::{GROUP, KvPanels, PANEL, PackedKv, Panel};
+use crate::kv_cache::{GROUP, KvMemory, PANEL, PackedKv, Panel};
 use crate::rope::Angles;
 use crate::simd::Simd;
 use half::bf16;
@@ -60,7 +60,10 @@ impl Case {
 
     fn cache(&self, kv: KvType) -> PackedKv {
         let Heads { kv_heads, dim, .. } = self.heads;
-        PackedKv::new(kv, kv_heads, dim, self.positions()).unwrap()
+        let memory = KvMemory::new(2 * PANEL * kv_heads * kv.row_bytes(dim));
+        let mut packed = PackedKv::new(kv, self.heads, &memory);
+        packed.set_pages(self.positions().div_ceil(PANEL)).unwrap();
+        packed
     }
 
     /// One step behind `past` positions.
@@ -200,6 +203,16 @@ proptest! {
             let width = at_once.len() / case.positions();
             prop_assert!(case.run(&mut kv, past, 1) == at_once[past * width..], "{form}");
         }
+    }
+}
+
+/// Pages are full of numbers that are none before they are written.
+#[test]
+fn what_was_not_written_is_not_attended_to() {
+    let case = Case::new(2, 3, 32, 100);
+    for form in KvType::ALL {
+        let found = case.run(&mut case.cache(form), 0, 1);
+        assert!(found.iter().all(|number| number.is_finite()), "{form}");
     }
 }
 

@@ -8,7 +8,7 @@
 use super::number_formats::{KeyPanel, NumberFormat, ValueBlock, ValuePanel, WIDTH, Wide};
 use super::softmax::{LANES, Sums, soften};
 use crate::gemm::Kernel;
-use crate::kv_cache::{KvPanels, Panel};
+use crate::kv_cache::{PackedKv, Panel};
 
 /// Positions of a block: what a row gathers from them is added up apart from the other blocks'.
 pub(super) const BLOCK: usize = 128;
@@ -21,8 +21,8 @@ const FEW_ROWS: usize = 8;
 const AT_ONCE: usize = 3;
 
 /// Rows that attend to one head of keys and values.
-pub(super) struct Tile<'a, K> {
-    pub(super) kv: &'a K,
+pub(super) struct Tile<'a> {
+    pub(super) kv: &'a PackedKv,
     pub(super) head: usize,
     pub(super) dim: usize,
     /// `[rows, dim]`, rotated and scaled: those of a position's query heads, position after
@@ -44,7 +44,7 @@ pub(super) struct Scratch {
 }
 
 impl Scratch {
-    pub(super) fn of<K: KvPanels>(tile: &Tile<'_, K>) -> Self {
+    pub(super) fn of(tile: &Tile<'_>) -> Self {
         let rows = tile.rows();
         let panel = if rows > FEW_ROWS {
             WIDTH * tile.dim.max(BLOCK)
@@ -59,7 +59,7 @@ impl Scratch {
     }
 }
 
-impl<K: KvPanels> Tile<'_, K> {
+impl Tile<'_> {
     pub(super) fn rows(&self) -> usize {
         self.queries.len() / self.dim
     }

@@ -10,7 +10,6 @@ use super::number_formats::{BrainFloats, Bytes, Floats, Nibbles, NumberFormat};
 use super::softmax::Sums;
 use super::tile::{Scratch, Tile};
 use crate::gemm::Kernel;
-use crate::kv_cache::KvPanels;
 use crate::simd::{Level, Simd};
 use tandem_shape::KvType;
 
@@ -20,12 +19,7 @@ impl Simd {
         unused_unsafe,
         reason = "for other processors there is nothing to vouch for"
     )]
-    pub(super) fn gather<K: KvPanels>(
-        self,
-        tile: &Tile<'_, K>,
-        block: usize,
-        scratch: &mut Scratch,
-    ) {
+    pub(super) fn gather(self, tile: &Tile<'_>, block: usize, scratch: &mut Scratch) {
         let kernel = Kernel::of(self);
         if self.level() == Level::Portable {
             return match tile.kv.kv_type() {
@@ -38,10 +32,10 @@ impl Simd {
         // SAFETY: the processor has the instructions, or there would be no such `Simd`.
         unsafe {
             match tile.kv.kv_type() {
-                KvType::F32 => gather::<Floats, K>(tile, block, kernel, scratch),
-                KvType::Bf16 => gather::<BrainFloats, K>(tile, block, kernel, scratch),
-                KvType::Int8 => gather::<Bytes, K>(tile, block, kernel, scratch),
-                KvType::Int4 => gather::<Nibbles, K>(tile, block, kernel, scratch),
+                KvType::F32 => gather::<Floats>(tile, block, kernel, scratch),
+                KvType::Bf16 => gather::<BrainFloats>(tile, block, kernel, scratch),
+                KvType::Int8 => gather::<Bytes>(tile, block, kernel, scratch),
+                KvType::Int4 => gather::<Nibbles>(tile, block, kernel, scratch),
             }
         }
     }
@@ -61,12 +55,7 @@ impl Simd {
 }
 
 #[cfg_attr(target_arch = "x86_64", target_feature(enable = "avx2,fma"))]
-fn gather<F: NumberFormat, K: KvPanels>(
-    tile: &Tile<'_, K>,
-    block: usize,
-    kernel: Kernel,
-    scratch: &mut Scratch,
-) {
+fn gather<F: NumberFormat>(tile: &Tile<'_>, block: usize, kernel: Kernel, scratch: &mut Scratch) {
     tile.gather::<F>(block, kernel, scratch);
 }
 

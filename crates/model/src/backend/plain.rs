@@ -12,7 +12,7 @@ use crate::checkpoint::stored_matrix::StoredMatrix;
 use crate::elementwise::for_each_row;
 use crate::error::{ModelError, Result};
 use crate::gemm::{Kernel, Panels};
-use crate::kv_cache::{AnyLayerKv, PackedKv};
+use crate::kv_cache::{AnyLayerKv, KvMemory, PackedKv};
 use crate::matrices::Stacked;
 use crate::quantise::coded_row::{CodeFormat, CodedRow};
 use crate::rope::Angles;
@@ -156,9 +156,8 @@ impl Backend for Plain {
         })
     }
 
-    fn kv(&self, heads: Heads, kv: KvType, capacity: usize) -> Result<AnyLayerKv> {
-        let packed = PackedKv::new(kv, heads.kv_heads, heads.dim, capacity)?;
-        Ok(AnyLayerKv::Packed(packed))
+    fn kv(&self, heads: Heads, kv: KvType, memory: &KvMemory) -> AnyLayerKv {
+        AnyLayerKv::Packed(PackedKv::new(kv, heads, memory))
     }
 
     fn own_kv(kv: &mut AnyLayerKv) -> Option<&mut PackedKv> {

@@ -13,7 +13,7 @@ use crate::attention::{Attending, attend};
 use crate::checkpoint::stored_matrix::StoredMatrix;
 use crate::checkpoint::{Checkpoint, FloatType, StoredTensor};
 use crate::error::{ModelError, Result};
-use crate::kv_cache::{AnyLayerKv, PackedKv};
+use crate::kv_cache::{AnyLayerKv, KvMemory, PackedKv};
 use crate::matrices::{Stacked, Stored};
 use crate::quantise::coded_row::{CodeFormat, CodedRow};
 use crate::rope::Angles;
@@ -171,11 +171,11 @@ impl Backend for Torch {
         })
     }
 
-    fn kv(&self, heads: Heads, kv: KvType, capacity: usize) -> Result<AnyLayerKv> {
-        Ok(match self.loops {
-            Some(_) => AnyLayerKv::Packed(PackedKv::new(kv, heads.kv_heads, heads.dim, capacity)?),
-            None => AnyLayerKv::Tensors(TensorKv::new(kv, heads, capacity, self.device)?),
-        })
+    fn kv(&self, heads: Heads, kv: KvType, memory: &KvMemory) -> AnyLayerKv {
+        match self.loops {
+            Some(_) => AnyLayerKv::Packed(PackedKv::new(kv, heads, memory)),
+            None => AnyLayerKv::Tensors(TensorKv::new(kv, heads, self.device, memory)),
+        }
     }
 
     fn own_kv(kv: &mut AnyLayerKv) -> Option<&mut AnyLayerKv> {

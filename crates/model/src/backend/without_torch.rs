@@ -3,7 +3,7 @@
 use super::{Backend, Heads, Run};
 use crate::checkpoint::Checkpoint;
 use crate::error::{ModelError, Result};
-use crate::kv_cache::AnyLayerKv;
+use crate::kv_cache::{AnyLayerKv, KvMemory};
 use crate::matrices::Stacked;
 use crate::quantise::coded_row::CodedRow;
 use crate::simd::Simd;
@@ -16,6 +16,12 @@ pub(crate) enum Torch {}
 /// Keys and values that cannot be made.
 #[derive(Debug)]
 pub(crate) enum TensorKv {}
+
+impl TensorKv {
+    pub(crate) fn set_pages(&mut self, _: usize) -> Result<()> {
+        match *self {}
+    }
+}
 
 impl Torch {
     /// # Errors
@@ -53,7 +59,7 @@ impl Backend for Torch {
         match *self {}
     }
 
-    fn kv(&self, _: Heads, _: KvType, _: usize) -> Result<AnyLayerKv> {
+    fn kv(&self, _: Heads, _: KvType, _: &KvMemory) -> AnyLayerKv {
         match *self {}
     }
 

@@ -2,56 +2,26 @@
 
 use super::integers::{eight_bits, four_bits};
 use super::layout::{GROUP, PANEL};
-use crate::error::{ModelError, Result};
+use super::pages::{KvMemory, Page};
+use crate::backend::Heads;
+use crate::error::Result;
 use half::bf16;
-use memmap2::MmapMut;
-use std::fmt;
+use std::ops::Range;
 use tandem_shape::KvType;
 
-/// The memory is zeros at first; a page becomes resident when it is written.
+/// Pages of a layer, each with [`PANEL`] positions of every head: `[head][keys, values, their scales]`, see
+/// [`Panel`].
 ///
-/// A head's keys lie in panels of 32 positions, `[panel][dimension][position]`, so that a query's
-/// dimension meets whole vectors of keys; its values lie as `[position][dimension]`, so that a
-/// position's weight meets whole vectors of values. Neither needs a sum across a vector, and both
-/// take a new position without moving an old one.
+/// A head's keys lie as `[dimension][position]`, so that a query's dimension meets whole vectors of keys;
+/// its values lie as `[position][dimension]`, so that a position's weight meets whole vectors of values.
+/// Neither needs a sum across a vector, and both take a new position without moving an old one.
+#[derive(Debug)]
 pub(crate) struct PackedKv {
     kv: KvType,
     kv_heads: usize,
     head_dim: usize,
-    /// Whole panels.
-    capacity: usize,
-    /// `[head][keys, values, their scales]`, each panel after panel, see [`Panel`].
-    memory: MmapMut,
-}
-
-/// One layer's keys and values of one session, a head's in panels of [`PANEL`] positions. What attends reads
-/// panel after panel, so that these may lie anywhere.
-pub(crate) trait KvPanels: Sync {
-    /// One head's panels, to be written to.
-    type Head<'a>: HeadPanels + Send
-    where
-        Self: 'a;
-
-    /// In which type they are held.
-    fn kv_type(&self) -> KvType;
-
-    /// Key and value heads.
-    fn kv_heads(&self) -> usize;
-
-    /// Values of a head.
-    fn head_dim(&self) -> usize;
-
-    /// A panel of a head.
-    fn panel(&self, head: usize, panel: usize) -> Panel<'_>;
-
-    /// All heads, for threads to share.
-    fn heads_mut(&mut self) -> Vec<Self::Head<'_>>;
-}
-
-/// One head's panels, to be written to.
-pub(crate) trait HeadPanels {
-    /// One of them.
-    fn panel_mut(&mut self, panel: usize) -> PanelMut<'_>;
+    memory: KvMemory,
+    pages: Vec<Page>,
 }
 
 /// [`PANEL`] positions of one head.
@@ -77,111 +47,81 @@ pub(crate) struct PanelMut<'a> {
     value_scales: &'a mut [u8],
 }
 
-/// One head of a [`PackedKv`].
-#[derive(Debug)]
-pub(crate) struct PackedHead<'a> {
-    kv: KvType,
-    dim: usize,
-    /// Keys, values, and the scales of both, of all positions.
-    parts: [&'a mut [u8]; 4],
-}
-
-impl fmt::Debug for PackedKv {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (heads, dim, capacity) = (self.kv_heads, self.head_dim, self.capacity);
-        write!(f, "PackedKv({} in {capacity} x {heads} x {dim})", self.kv)
-    }
-}
-
 impl PackedKv {
-    /// Room for `capacity` positions, rounded up to whole panels.
+    /// No positions yet.
+    pub(crate) fn new(kv: KvType, heads: Heads, memory: &KvMemory) -> Self {
+        Self {
+            kv,
+            kv_heads: heads.kv_heads,
+            head_dim: heads.dim,
+            memory: memory.clone(),
+            pages: Vec::new(),
+        }
+    }
+
+    /// Takes pages, or gives them back, so that there are so many.
     ///
     /// # Errors
     /// When there is no memory.
-    pub(crate) fn new(
-        kv: KvType,
-        kv_heads: usize,
-        head_dim: usize,
-        capacity: usize,
-    ) -> Result<Self> {
-        let capacity = capacity.next_multiple_of(PANEL);
-        let bytes = kv_heads * capacity * 2 * kv.row_bytes(head_dim);
-        let memory = MmapMut::map_anon(bytes.max(1))
-            .map_err(|source| ModelError::Memory { bytes, source })?;
-        Ok(Self {
-            kv,
-            kv_heads,
-            head_dim,
-            capacity,
-            memory,
-        })
+    pub(crate) fn set_pages(&mut self, pages: usize) -> Result<()> {
+        self.pages.truncate(pages);
+        while self.pages.len() < pages {
+            self.pages.push(self.memory.take()?);
+        }
+        Ok(())
     }
 
-    /// Bytes of a head, and of its keys or values, and of their scales.
-    fn sizes(&self) -> (usize, usize, usize) {
-        let codes = self.capacity * self.kv.code_bytes(self.head_dim);
-        let scales = self.capacity * self.kv.scale_bytes(self.head_dim);
-        (2 * (codes + scales), codes, scales)
-    }
-}
-
-impl KvPanels for PackedKv {
-    type Head<'a> = PackedHead<'a>;
-
-    fn kv_type(&self) -> KvType {
+    /// In which type they are held.
+    pub(crate) fn kv_type(&self) -> KvType {
         self.kv
     }
 
-    fn kv_heads(&self) -> usize {
+    /// Key and value heads.
+    pub(crate) fn kv_heads(&self) -> usize {
         self.kv_heads
     }
 
-    fn head_dim(&self) -> usize {
+    /// Values of a head.
+    pub(crate) fn head_dim(&self) -> usize {
         self.head_dim
     }
 
-    fn panel(&self, head: usize, panel: usize) -> Panel<'_> {
-        let (all, codes, scales) = self.sizes();
-        let (of_codes, of_scales) = panel_bytes(self.kv, self.head_dim);
-        let first = head * all;
-        let keys = first + panel * of_codes;
-        let key_scales = first + 2 * codes + panel * of_scales;
+    /// The positions of a page of one head.
+    pub(crate) fn panel(&self, head: usize, page: usize) -> Panel<'_> {
+        let (codes, scales) = panel_bytes(self.kv, self.head_dim);
+        let of_head = 2 * (codes + scales);
+        let own = &self.pages[page].bytes()[head * of_head..][..of_head];
+        let (keys, rest) = own.split_at(codes);
+        let (values, rest) = rest.split_at(codes);
+        let (key_scales, value_scales) = rest.split_at(scales);
         Panel {
-            keys: &self.memory[keys..][..of_codes],
-            values: &self.memory[keys + codes..][..of_codes],
-            key_scales: &self.memory[key_scales..][..of_scales],
-            value_scales: &self.memory[key_scales + scales..][..of_scales],
+            keys,
+            values,
+            key_scales,
+            value_scales,
         }
     }
 
-    fn heads_mut(&mut self) -> Vec<PackedHead<'_>> {
-        let (all, codes, scales) = self.sizes();
-        let (kv, dim) = (self.kv, self.head_dim);
-        let head = |head| {
-            let (keys, rest) = <[u8]>::split_at_mut(head, codes);
-            let (values, rest) = rest.split_at_mut(codes);
-            let (key_scales, value_scales) = rest.split_at_mut(scales);
-            PackedHead {
-                kv,
-                dim,
-                parts: [keys, values, key_scales, value_scales],
-            }
-        };
-        self.memory.chunks_exact_mut(all.max(1)).map(head).collect()
-    }
-}
-
-impl HeadPanels for PackedHead<'_> {
-    fn panel_mut(&mut self, panel: usize) -> PanelMut<'_> {
-        let (codes, scales) = panel_bytes(self.kv, self.dim);
-        let [keys, values, key_scales, value_scales] = &mut self.parts;
-        PanelMut {
-            kv: self.kv,
-            keys: &mut keys[panel * codes..][..codes],
-            values: &mut values[panel * codes..][..codes],
-            key_scales: &mut key_scales[panel * scales..][..scales],
-            value_scales: &mut value_scales[panel * scales..][..scales],
-        }
+    /// All panels of some pages, page after page and in each head after head, for threads to share.
+    pub(crate) fn panels_mut(&mut self, pages: Range<usize>) -> impl Iterator<Item = PanelMut<'_>> {
+        let (kv, kv_heads) = (self.kv, self.kv_heads);
+        let (codes, scales) = panel_bytes(kv, self.head_dim);
+        let of_head = 2 * (codes + scales);
+        self.pages[pages].iter_mut().flat_map(move |page| {
+            let heads = page.bytes_mut().chunks_exact_mut(of_head).take(kv_heads);
+            heads.map(move |own| {
+                let (keys, rest) = own.split_at_mut(codes);
+                let (values, rest) = rest.split_at_mut(codes);
+                let (key_scales, value_scales) = rest.split_at_mut(scales);
+                PanelMut {
+                    kv,
+                    keys,
+                    values,
+                    key_scales,
+                    value_scales,
+                }
+            })
+        })
     }
 }
 

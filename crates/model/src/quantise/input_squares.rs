@@ -227,6 +227,7 @@ mod tests {
     use crate::backend::plain::{Plain, PlainRows};
     use crate::backend::{Backend, Heads, Run};
     use crate::decoder_layer::{DecoderLayer, Scratch};
+    use crate::kv_cache::{KvMemory, page_bytes};
     use crate::quantise::coded_row::CodedRow;
     use safetensors::Dtype;
     use safetensors::tensor::TensorView;
@@ -285,9 +286,11 @@ mod tests {
         let runs = vec![Run { rows: 1, past: 0 }; count];
         let frequencies = config.rope.inverse_frequencies(config.head_dim);
         let step = plain.step(heads, &frequencies, kv, &runs).unwrap();
-        let mut caches: Vec<_> = (0..count)
-            .map(|_| plain.kv(heads, kv, 1).unwrap())
-            .collect();
+        let memory = KvMemory::new(page_bytes(config, kv));
+        let mut caches: Vec<_> = (0..count).map(|_| plain.kv(heads, kv, &memory)).collect();
+        for cache in &mut caches {
+            cache.set_pages(1).unwrap();
+        }
         let mut own: Vec<_> = caches
             .iter_mut()
             .map(|kv| Plain::own_kv(kv).unwrap())

@@ -104,17 +104,28 @@ fn more_than_a_rounding_exceeds_the_bound() {
 #[test]
 fn a_cache_takes_what_its_type_says() {
     let fixture = Fixture::open("llama-bf16");
-    // 2 layers, keys and values, 128 positions (100 in whole panels), 3 heads of 8 numbers.
-    let rows = 2 * 2 * 128 * 3;
+    // 2 layers, keys and values, 64 positions (40 in whole pages), 3 heads of 8 numbers.
+    let rows = 2 * 2 * 64 * 3;
+    let tokens: Vec<u32> = fixture
+        .reference
+        .tokens
+        .iter()
+        .cycle()
+        .copied()
+        .take(40)
+        .collect();
     for (kv, row) in [
         (KvType::F32, 8 * 4),
         (KvType::Bf16, 8 * 2),
         (KvType::Int8, 8 + 4),
         (KvType::Int4, 4 + 4),
     ] {
+        let front = fixture.segment_with_kv(kv, 0, 1);
         let segment = fixture.segment_with_kv(kv, 1, 3);
-        let cache = segment.kv_cache(segment.range(), 100).unwrap();
+        let mut cache = segment.kv_cache(segment.range(), 100).unwrap();
+        let hidden = front.embed(&tokens).unwrap();
+        let _ = segment.forward(hidden, &mut cache).unwrap();
         assert_eq!(cache.bytes(), rows * row, "{kv}");
-        assert_eq!(segment.kv_bytes(segment.range(), 100), rows * row, "{kv}");
+        assert_eq!(segment.kv_bytes(segment.range(), 40), rows * row, "{kv}");
     }
 }

@@ -7,7 +7,7 @@ use crate::pipeline::Pipeline;
 use crate::rewritten::{Tensors, load_layers, says};
 use std::fs::OpenOptions;
 use std::path::Path;
-use tandem_model::{Checkpoint, Embedding};
+use tandem_model::{Checkpoint, Embedding, KvCache};
 
 /// The names of the tensors of all layers but `kept`, and those of norm and head.
 fn beyond(tensors: &Tensors, kept: usize) -> Vec<String> {
@@ -114,18 +114,42 @@ fn an_embedded_row_costs_pages_and_not_the_table() {
     assert!(grown < 128 << 20, "{grown} bytes more are resident");
 }
 
-/// A cache is allocated whole, so that a granted context cannot fail later, but costs what is in
-/// it.
+/// Whatever context was granted, a cache costs what is in it.
 #[test]
-fn a_cache_becomes_resident_as_it_is_written() {
+fn a_cache_takes_pages_as_it_is_written_and_gives_them_back() {
     let mut fixture = Fixture::open("qwen3-qknorm");
     fixture.config.max_positions = 1 << 20;
     let segment = fixture.whole();
-    let before = status("RssAnon");
+    let memory = segment.kv_memory();
+    let layers = segment.range().len();
     let mut cache = segment.kv_cache(segment.range(), 1 << 20).unwrap();
-    assert_eq!(cache.bytes(), 3 * 2 * (1 << 20) * 2 * 16 * 4);
-    let rows = segment.embed(&fixture.reference.tokens).unwrap();
-    let _ = segment.forward(rows, &mut cache).unwrap();
-    let grown = status("RssAnon").saturating_sub(before);
-    assert!(grown < 128 << 20, "{grown} bytes more are resident");
+    assert_eq!((cache.bytes(), memory.pages_in_use()), (0, 0));
+    let tokens = fixture.reference.tokens.iter().cycle().copied();
+    let tokens: Vec<u32> = tokens.take(70).collect();
+    let run = |cache: &mut KvCache, count| {
+        let rows = segment.embed(&tokens[..count]).unwrap();
+        let _ = segment.forward(rows, cache).unwrap();
+        let pages = cache.len().div_ceil(32) * layers;
+        assert_eq!(memory.pages_in_use(), pages);
+        assert_eq!(cache.bytes(), pages as u64 * memory.page_bytes());
+        assert_eq!(
+            cache.bytes(),
+            segment.kv_bytes(segment.range(), cache.len())
+        );
+    };
+    run(&mut cache, 32);
+    run(&mut cache, 1);
+    run(&mut cache, 66);
+    cache.truncate(33);
+    assert_eq!(memory.pages_in_use(), 2 * layers);
+    // A step that fails keeps none of the pages that it took.
+    let wrong = vec![f32::NAN; 10];
+    assert!(segment.forward(wrong, &mut cache).is_err());
+    assert_eq!(memory.pages_in_use(), 2 * layers);
+    let mut other = segment.kv_cache(segment.range(), 64).unwrap();
+    let rows = segment.embed(&tokens[..3]).unwrap();
+    let _ = segment.forward(rows, &mut other).unwrap();
+    assert_eq!(memory.pages_in_use(), 3 * layers);
+    drop((cache, other));
+    assert_eq!(memory.pages_in_use(), 0);
 }

@@ -3,58 +3,87 @@
 
 use super::kinds::ComputeKind;
 use crate::backend::Heads;
-use crate::error::Result;
-use crate::kv_cache::{GROUP, PANEL};
+use crate::error::{ModelError, Result};
+use crate::kv_cache::{GROUP, InUse, KvMemory, PANEL};
 use tandem_shape::KvType;
 use tch::{Device, Kind, Tensor};
 
-/// Keys and values, `[1, kv_heads, capacity, …]` each.
+/// Keys and values, `[1, kv_heads, positions, …]` each, with room for whole pages.
 #[derive(Debug)]
 pub(crate) struct TensorKv {
     form: KvType,
-    head_dim: i64,
-    keys: Stored,
-    values: Stored,
+    heads: Heads,
+    device: Device,
+    /// Keys and values, where there is a page.
+    stored: Option<[Stored; 2]>,
+    pages: usize,
+    in_use: InUse,
 }
 
 /// Numbers or their codes, and what makes numbers of codes.
 #[derive(Debug)]
 struct Stored {
-    /// `[1, kv_heads, capacity, head_dim]`; two 4-bit codes are one byte, the first in its lower half.
+    /// `[1, kv_heads, positions, head_dim]`; two 4-bit codes are one byte, the first in its lower half.
     codes: Tensor,
-    /// 8 bits: `[1, kv_heads, capacity, 1]` in f32. 4 bits: `[1, kv_heads, capacity, groups, 2]` in
+    /// 8 bits: `[1, kv_heads, positions, 1]` in f32. 4 bits: `[1, kv_heads, positions, groups, 2]` in
     /// bf16, scales and offsets.
     scales: Option<Tensor>,
 }
 
 impl TensorKv {
-    pub(crate) fn new(form: KvType, heads: Heads, capacity: usize, device: Device) -> Result<Self> {
-        let (kv_heads, head_dim) = (heads.kv_heads, heads.dim);
-        let at = [1, kv_heads as i64, capacity.next_multiple_of(PANEL) as i64];
-        let dim = head_dim as i64;
-        let groups = head_dim.div_ceil(GROUP) as i64;
-        let empty = |rest: &[i64], kind| Tensor::f_empty([&at, rest].concat(), (kind, device));
-        let stored = || -> Result<Stored> {
-            Ok(match form {
-                KvType::F32 | KvType::Bf16 => Stored {
-                    codes: empty(&[dim], form.kind())?,
-                    scales: None,
-                },
-                KvType::Int8 => Stored {
-                    codes: empty(&[dim], Kind::Int8)?,
-                    scales: Some(empty(&[1], Kind::Float)?),
-                },
-                KvType::Int4 => Stored {
-                    codes: empty(&[dim / 2], Kind::Uint8)?,
-                    scales: Some(empty(&[groups, 2], Kind::BFloat16)?),
-                },
-            })
-        };
-        Ok(Self {
+    /// No positions yet.
+    pub(crate) fn new(form: KvType, heads: Heads, device: Device, memory: &KvMemory) -> Self {
+        Self {
             form,
-            head_dim: dim,
-            keys: stored()?,
-            values: stored()?,
+            heads,
+            device,
+            stored: None,
+            pages: 0,
+            in_use: memory.count(0),
+        }
+    }
+
+    /// Makes room for so many pages, and copies what is kept: libtorch attends to tensors in one piece.
+    ///
+    /// # Errors
+    /// When there is no memory.
+    pub(crate) fn set_pages(&mut self, pages: usize) -> Result<()> {
+        if pages == self.pages {
+            return Ok(());
+        }
+        let kept = (self.pages.min(pages) * PANEL) as i64;
+        let old = self.stored.take();
+        if pages > 0 {
+            let new = [self.room(pages * PANEL)?, self.room(pages * PANEL)?];
+            for (old, new) in old.iter().flatten().zip(&new) {
+                new.copy(old, kept)?;
+            }
+            self.stored = Some(new);
+        }
+        self.pages = pages;
+        self.in_use.set(pages);
+        Ok(())
+    }
+
+    /// Room for so many positions' keys, or values.
+    fn room(&self, positions: usize) -> Result<Stored> {
+        let at = [1, self.heads.kv_heads as i64, positions as i64];
+        let dim = self.heads.dim as i64;
+        let groups = self.heads.dim.div_ceil(GROUP) as i64;
+        let zeros = |rest: &[i64], kind| Tensor::f_zeros([&at, rest].concat(), (kind, self.device));
+        Ok(match self.form {
+            KvType::F32 | KvType::Bf16 => Stored {
+                codes: zeros(&[dim], self.form.kind())?,
+                scales: None,
+            },
+            KvType::Int8 => Stored {
+                codes: zeros(&[dim], Kind::Int8)?,
+                scales: Some(zeros(&[1], Kind::Float)?),
+            },
+            KvType::Int4 => Stored {
+                codes: zeros(&[dim / 2], Kind::Uint8)?,
+                scales: Some(zeros(&[groups, 2], Kind::BFloat16)?),
+            },
         })
     }
 
@@ -67,9 +96,10 @@ impl TensorKv {
         keys: &Tensor,
         values: &Tensor,
     ) -> Result<(Tensor, Tensor)> {
+        let [own_keys, own_values] = self.stored.as_ref().ok_or(ModelError::OtherCache)?;
         Ok((
-            self.write(&self.keys, start as i64, keys)?,
-            self.write(&self.values, start as i64, values)?,
+            self.write(own_keys, start as i64, keys)?,
+            self.write(own_values, start as i64, values)?,
         ))
     }
 
@@ -101,8 +131,9 @@ impl TensorKv {
             return Ok((codes.f_to_kind(Kind::Int8)?, Some(scales)));
         }
         let (mut codes, mut grids) = (Vec::new(), Vec::new());
-        for first in (0..self.head_dim).step_by(GROUP) {
-            let group = rows.f_narrow(-1, first, (self.head_dim - first).min(GROUP as i64))?;
+        let dim = self.heads.dim as i64;
+        for first in (0..dim).step_by(GROUP) {
+            let group = rows.f_narrow(-1, first, (dim - first).min(GROUP as i64))?;
             let offset = group.f_amin([-1], true)?.f_to_kind(Kind::BFloat16)?;
             let range = group.f_amax([-1], true)?.f_sub(&offset)?;
             let scale = range.f_div_scalar(15.0)?.f_to_kind(Kind::BFloat16)?;
@@ -133,8 +164,26 @@ impl TensorKv {
         let each = |which: i64| -> Result<Tensor> {
             let grid = grids.f_narrow(-1, which, 1)?;
             let spread = grid.f_repeat_interleave_self_int(GROUP as i64, -1, None)?;
-            Ok(spread.f_flatten(-2, -1)?.f_narrow(-1, 0, self.head_dim)?)
+            Ok(spread
+                .f_flatten(-2, -1)?
+                .f_narrow(-1, 0, self.heads.dim as i64)?)
         };
         Ok(codes.f_mul(&each(0)?)?.f_add(&each(1)?)?)
+    }
+}
+
+impl Stored {
+    /// Copies the first positions of another.
+    fn copy(&self, other: &Self, positions: i64) -> Result<()> {
+        let both = |new: &Tensor, old: &Tensor| -> Result<()> {
+            let old = old.f_narrow(2, 0, positions)?;
+            new.f_narrow(2, 0, positions)?.f_copy_(&old)?;
+            Ok(())
+        };
+        both(&self.codes, &other.codes)?;
+        match (&self.scales, &other.scales) {
+            (Some(new), Some(old)) => both(new, old),
+            _ => Ok(()),
+        }
     }
 }
