@@ -214,12 +214,14 @@ ROWS: list[tuple[str, list[Panel]]] = [
                 rate(CLOUD + "sessions_opened_total", legend="opened")
                 + rate(CLOUD + "sessions_evicted_total", "cause", "evicted: {{cause}}"),
             ),
+            Panel("Refused", "cps", rate(CLOUD + "sessions_refused_total", "limit, of"), stacked=True),
             Panel(
                 "Keys and values",
                 "bytes",
                 now(CLOUD + "kv_bytes", "instance", "{{instance}}")
                 + now(CLOUD + "kv_budget_bytes", "instance", "{{instance}} budget"),
             ),
+            Panel("Pages of keys and values", "none", now(CLOUD + "kv_pages", "instance, state"), stacked=True),
             Panel("Answers", "reqps", rate(CLOUD + "request_success_total", "finished_reason"), stacked=True),
             Panel("Failures", "reqps", rate(CLOUD + "failures_total", "code"), stacked=True),
             Panel("Tokens", "cps", rate(CLOUD + "generation_tokens_total", "instance")),

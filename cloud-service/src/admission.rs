@@ -1,224 +1,434 @@
-//! Which sessions are open, and which one must go when another needs the room: kept ones first, then
-//! answers that have stalled, then sessions that have not begun. An answer that goes on stays.
+//! Which sessions are open, what memory is reserved for them, and which one gives way when another needs the
+//! room.
 
-use crate::activity::Activity;
+mod activity;
+mod giving_way;
+mod shares;
+mod turnover;
+
 use crate::config::SessionsConfig;
-use crate::metrics::{SESSIONS, SESSIONS_EVICTED, SESSIONS_OPENED};
+use crate::metrics::{SESSIONS, SESSIONS_EVICTED, SESSIONS_OPENED, SESSIONS_REFUSED};
+use activity::{Activity, Turn};
+use giving_way::{Holding, who};
+use shares::{Share, Shares};
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
-use tandem_engine::{Back, BackOpen, Engine, EngineError, EngineSession};
+use tandem_engine::{KvBudget, Reservation};
 use tandem_shape::Reason;
 use tandem_status::{failure, resource_exhausted};
-use tandem_transport::auth::Peer;
+use tandem_transport::auth::Owner;
 use tokio_util::sync::CancellationToken;
 use tonic::{Code, Status};
+use turnover::Turnover;
 
-/// How long a client refused for want of a session should wait.
-const RETRY_AFTER: Duration = Duration::from_secs(1);
-
-/// How long a new session waits for the memory of an evicted one: its running step, at most.
-const EVICTION_TAKES: Duration = Duration::from_secs(2);
+/// How long a session waits for the memory of those that give way: until the step under way has ended, at most.
+const GIVING_WAY_TAKES: Duration = Duration::from_secs(2);
 
 /// A session's id: 128 random bits.
 pub type SessionId = [u8; 16];
 
-/// A session among those of all peers: an id is its peer's own, whatever others call theirs.
+/// A session among those of all owners: an id is its owner's own, whatever others call theirs.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct SessionKey {
-    peer: Peer,
-    id: SessionId,
-}
-
-impl SessionKey {
-    /// A peer's session.
-    pub fn new(peer: &Peer, id: SessionId) -> Self {
-        Self {
-            peer: peer.clone(),
-            id,
-        }
-    }
+    /// Whose it is.
+    pub owner: Owner,
+    /// What its edge calls it.
+    pub id: SessionId,
 }
 
 /// The open sessions.
 #[derive(Debug, Clone)]
 pub struct Admission {
-    open: Arc<Mutex<HashMap<SessionKey, Entry>>>,
-    max: usize,
-    /// Silence after which an answer counts as stalled.
-    stall: Duration,
+    sessions: Arc<Mutex<Sessions>>,
+    limits: Arc<SessionsConfig>,
+    memory: KvBudget,
+}
+
+#[derive(Debug, Default)]
+struct Sessions {
+    open: HashMap<SessionKey, Entry>,
+    shares: Shares,
+    /// Sessions admitted so far.
+    admitted: u64,
+    turnover: Turnover,
 }
 
 #[derive(Debug)]
 struct Entry {
-    activity: Arc<Mutex<Activity>>,
+    activity: Activity,
+    /// Memory that is reserved for it.
+    bytes: u64,
+    /// Rows that the engine owes it.
+    rows: usize,
+    admitted: u64,
+    can_move: bool,
     evicted: CancellationToken,
     /// Cancelled when its memory is free.
     gone: CancellationToken,
 }
 
-/// A session's place among the open ones, given up on drop. Drop it after the engine's session.
+/// A stream that has not opened its session yet.
+#[derive(Debug)]
+pub struct Opening {
+    admission: Admission,
+    owner: Owner,
+}
+
+/// A session's place among the open ones, given up on drop. Drop it when the engine has closed the session.
 #[derive(Debug)]
 pub struct Place {
     admission: Admission,
     key: SessionKey,
-    activity: Arc<Mutex<Activity>>,
     evicted: CancellationToken,
     gone: CancellationToken,
 }
 
+/// What there is not enough of, and whose share of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Lack {
+    what: &'static str,
+    whose: &'static str,
+}
+
+impl Lack {
+    fn of_peer(what: &'static str) -> Self {
+        Self {
+            what,
+            whose: "peer",
+        }
+    }
+
+    fn of_all(what: &'static str) -> Self {
+        Self { what, whose: "all" }
+    }
+}
+
 impl Admission {
     /// No sessions yet.
-    pub fn new(config: &SessionsConfig) -> Self {
+    pub fn new(limits: &SessionsConfig, memory: KvBudget) -> Self {
         Self {
-            open: Arc::default(),
-            max: config.max,
-            stall: config.stall.get(),
+            sessions: Arc::default(),
+            limits: Arc::new(limits.clone()),
+            memory,
         }
     }
 
-    /// Opens a session, evicting others where it needs their room.
+    /// Counts a stream until its session is open.
     ///
     /// # Errors
-    /// ALREADY_EXISTS for an id in use; RESOURCE_EXHAUSTED when no room can be made.
-    pub async fn open(
-        &self,
-        key: SessionKey,
-        engine: &Engine<Back>,
-        open: BackOpen,
-    ) -> Result<(Place, EngineSession<Back>), Status> {
-        let place = self.take_place(key)?;
-        let started = Instant::now();
-        loop {
-            match engine.open(open.clone()).await {
-                Ok(session) => {
-                    SESSIONS_OPENED.counter(&[]).increment(1);
-                    return Ok((place, session));
-                }
-                Err(error @ EngineError::KvBudget { .. }) => {
-                    let Some(gone) = self
-                        .evict_for(&place.key)
-                        .filter(|_| started.elapsed() < EVICTION_TAKES)
-                    else {
-                        return Err(tandem_wire::engine_status(&error));
-                    };
-                    let _ = tokio::time::timeout(EVICTION_TAKES, gone.cancelled()).await;
-                }
-                Err(error) => return Err(tandem_wire::engine_status(&error)),
-            }
+    /// RESOURCE_EXHAUSTED when too many are opening, or too many rows wait for a session more.
+    pub fn opening(&self, owner: &Owner) -> Result<Opening, Status> {
+        let limits = &self.limits;
+        let per_peer = &limits.per_peer;
+        let mut sessions = self.lock();
+        let (own, all) = (sessions.shares.of(owner), sessions.shares.all());
+        let lack = if is_full(own.opening, per_peer.max_opening) {
+            Some(Lack::of_peer("opening"))
+        } else if all.opening >= limits.max_opening {
+            Some(Lack::of_all("opening"))
+        } else if is_full(own.rows, per_peer.queued_rows) {
+            Some(Lack::of_peer("queued_rows"))
+        } else if all.rows >= limits.queued_rows {
+            Some(Lack::of_all("queued_rows"))
+        } else {
+            None
+        };
+        if let Some(lack) = lack {
+            let message = match lack.what {
+                "opening" => "too many streams are about to open a session",
+                _ => "too many rows are waiting",
+            };
+            return Err(sessions.refuse(lack, Reason::Sessions, message.to_owned()));
         }
+        sessions.shares.change(owner, |share| share.opening += 1);
+        Ok(Opening {
+            admission: self.clone(),
+            owner: owner.clone(),
+        })
     }
 
-    /// Sessions that make an answer now, and the most there may be of all.
-    pub fn running(&self) -> (usize, usize) {
-        (Self::answering(&self.lock()), self.max)
-    }
-
-    fn take_place(&self, key: SessionKey) -> Result<Place, Status> {
-        let mut open = self.lock();
-        if open.contains_key(&key) {
+    /// Takes a place for a session, another's where it needs it. `can_move` says whether its answers may give way.
+    ///
+    /// # Errors
+    /// ALREADY_EXISTS for an id in use; RESOURCE_EXHAUSTED when all sessions answer.
+    pub fn enter(&self, key: SessionKey, can_move: bool) -> Result<Place, Status> {
+        let mut sessions = self.lock();
+        if sessions.open.contains_key(&key) {
             return Err(failure(
                 Code::AlreadyExists,
                 Reason::SessionId,
                 "the session id is in use",
             ));
         }
-        if open.len() >= self.max && self.evict(&mut open, None).is_none() {
-            return Err(resource_exhausted(
-                Reason::Sessions,
-                format!("all {} sessions are answering", self.max),
-                Some(RETRY_AFTER),
-            ));
+        let limit = self.limits.per_peer.max;
+        let own = sessions.shares.of(&key.owner).sessions;
+        if is_full(own, limit) && !self.evict_for_place(&mut sessions, Some(&key.owner)) {
+            let message = format!("all {limit} sessions of this peer are answering");
+            let lack = Lack::of_peer("sessions");
+            return Err(sessions.refuse(lack, Reason::Sessions, message));
         }
+        let limit = self.limits.max;
+        if sessions.open.len() >= limit && !self.evict_for_place(&mut sessions, None) {
+            let message = format!("all {limit} sessions are answering");
+            let lack = Lack::of_all("sessions");
+            return Err(sessions.refuse(lack, Reason::Sessions, message));
+        }
+        sessions.admitted += 1;
         let entry = Entry {
-            activity: Arc::new(Mutex::new(Activity::opened(Instant::now()))),
+            activity: Activity::opened(Instant::now()),
+            bytes: 0,
+            rows: 0,
+            admitted: sessions.admitted,
+            can_move,
             evicted: CancellationToken::new(),
             gone: CancellationToken::new(),
         };
         let place = Place {
             admission: self.clone(),
             key: key.clone(),
-            activity: Arc::clone(&entry.activity),
             evicted: entry.evicted.clone(),
             gone: entry.gone.clone(),
         };
-        open.insert(key, entry);
-        Self::publish(&open);
+        sessions
+            .shares
+            .change(&key.owner, |share| share.sessions += 1);
+        sessions.open.insert(key, entry);
+        sessions.publish();
+        SESSIONS_OPENED.counter(&[]).increment(1);
         Ok(place)
     }
 
-    /// Evicts a session for the memory that the one of `key` needs.
-    fn evict_for(&self, key: &SessionKey) -> Option<CancellationToken> {
-        self.evict(&mut self.lock(), Some(key))
+    /// Sessions that make an answer now, and the most there may be of all.
+    pub fn running(&self) -> (usize, usize) {
+        (self.lock().answering(), self.limits.max)
     }
 
-    /// Takes the place of the session that must go first, other than `keep`, and returns what says that
-    /// its memory is free. `None` when all are answering.
-    fn evict(
-        &self,
-        open: &mut HashMap<SessionKey, Entry>,
-        keep: Option<&SessionKey>,
-    ) -> Option<CancellationToken> {
-        let now = Instant::now();
-        let (turn, key) = open
+    /// Takes the place of the session that must go first, of this owner or of all. False when all are
+    /// answering.
+    fn evict_for_place(&self, sessions: &mut Sessions, owner: Option<&Owner>) -> bool {
+        let (now, stall) = (Instant::now(), self.limits.stall.get());
+        let first = sessions
+            .open
             .iter()
-            .filter(|(key, _)| keep != Some(key))
-            .filter_map(|(key, entry)| Some((lock(&entry.activity).turn(now, self.stall)?, key)))
-            .min_by_key(|(turn, _)| *turn)?;
-        let key = key.clone();
-        let entry = open.remove(&key)?;
+            .filter(|(key, _)| owner.is_none_or(|owner| key.owner == *owner))
+            .filter_map(|(key, entry)| Some((entry.activity.turn(now, stall)?, key)))
+            .min_by_key(|(turn, _)| *turn)
+            .map(|(_, key)| key.clone());
+        first.is_some_and(|key| sessions.evict(&key, now, stall).is_some())
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Sessions> {
+        self.sessions.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Sessions {
+    /// The session that gives way to the one of `asks`, which needs `bytes` more; of its owner's, where that
+    /// one has no more.
+    fn first_to_go(
+        &self,
+        asks: &SessionKey,
+        bytes: u64,
+        among_own: bool,
+        turn: impl Fn(&Entry) -> Option<Turn>,
+    ) -> Option<SessionKey> {
+        let counts = |key: &SessionKey| !among_own || key.owner == asks.owner;
+        let sessions: Vec<_> = self.open.iter().filter(|(key, _)| counts(key)).collect();
+        let holdings: Vec<_> = sessions
+            .iter()
+            .map(|(key, entry)| Holding {
+                owner: &key.owner,
+                bytes: entry.bytes,
+                admitted: entry.admitted,
+                turn: turn(entry),
+                can_move: entry.can_move,
+            })
+            .collect();
+        let asks = sessions.iter().position(|(key, _)| *key == asks)?;
+        who(&holdings, asks, bytes).map(|at| sessions[at].0.clone())
+    }
+
+    /// Forgets a session.
+    fn remove(&mut self, key: &SessionKey) -> Option<Entry> {
+        let entry = self.open.remove(key)?;
+        self.shares.change(&key.owner, |share| {
+            share.sessions -= 1;
+            share.bytes -= entry.bytes;
+            share.rows -= entry.rows;
+        });
+        self.publish();
+        Some(entry)
+    }
+
+    /// Ends a session, and returns what says that its memory is free.
+    fn evict(
+        &mut self,
+        key: &SessionKey,
+        now: Instant,
+        stall: Duration,
+    ) -> Option<CancellationToken> {
+        let entry = self.remove(key)?;
         entry.evicted.cancel();
-        SESSIONS_EVICTED.counter(&[turn.reason()]).increment(1);
-        Self::publish(open);
+        let cause = match entry.activity.turn(now, stall) {
+            Some(turn) => turn.reason(),
+            None => "answering",
+        };
+        SESSIONS_EVICTED.counter(&[cause]).increment(1);
         Some(entry.gone)
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<SessionKey, Entry>> {
-        lock(&self.open)
+    fn change(&mut self, key: &SessionKey, change: impl FnOnce(&mut Entry)) {
+        let Some(entry) = self.open.get_mut(key) else {
+            return;
+        };
+        let (bytes, rows) = (entry.bytes, entry.rows);
+        let was_answering = entry.activity.is_answering();
+        change(entry);
+        let is_answering = entry.activity.is_answering();
+        let (now_bytes, now_rows) = (entry.bytes, entry.rows);
+        if (bytes, rows) != (now_bytes, now_rows) {
+            self.shares.change(&key.owner, |share: &mut Share| {
+                share.bytes = share.bytes - bytes + now_bytes;
+                share.rows = share.rows - rows + now_rows;
+            });
+        }
+        if is_answering != was_answering {
+            self.publish();
+        }
     }
 
-    fn answering(open: &HashMap<SessionKey, Entry>) -> usize {
-        let answering = |entry: &&Entry| lock(&entry.activity).is_answering();
-        open.values().filter(answering).count()
+    fn refuse(&mut self, lack: Lack, reason: Reason, message: String) -> Status {
+        SESSIONS_REFUSED
+            .counter(&[lack.what, lack.whose])
+            .increment(1);
+        let wait = self.turnover.refuse(Instant::now());
+        resource_exhausted(reason, message, Some(wait))
     }
 
-    fn publish(open: &HashMap<SessionKey, Entry>) {
-        let running = Self::answering(open);
-        SESSIONS.gauge(&["idle"]).set((open.len() - running) as f64);
+    fn answering(&self) -> usize {
+        let answering = |entry: &&Entry| entry.activity.is_answering();
+        self.open.values().filter(answering).count()
+    }
+
+    fn publish(&self) {
+        let running = self.answering();
+        SESSIONS
+            .gauge(&["idle"])
+            .set((self.open.len() - running) as f64);
         SESSIONS.gauge(&["running"]).set(running as f64);
     }
 }
 
 impl Place {
+    /// Reserves memory. Where there is none left, a session gives way: it may be this one.
+    ///
+    /// # Errors
+    /// RESOURCE_EXHAUSTED for a session that has not begun and finds no room, ABORTED for one that gives way.
+    pub async fn reserve(&self, bytes: u64) -> Result<Reservation, Status> {
+        let began = Instant::now();
+        loop {
+            let gone = match self.try_reserve(bytes, began.elapsed() < GIVING_WAY_TAKES)? {
+                Ok(reservation) => return Ok(reservation),
+                Err(gone) => gone,
+            };
+            tokio::select! {
+                _ = tokio::time::timeout(GIVING_WAY_TAKES, gone.cancelled()) => {}
+                () = self.evicted() => return Err(gives_way()),
+            }
+        }
+    }
+
+    /// Reserves memory, or says whose end to wait for.
+    fn try_reserve(
+        &self,
+        bytes: u64,
+        others_may_go: bool,
+    ) -> Result<Result<Reservation, CancellationToken>, Status> {
+        let limits = &self.admission.limits;
+        let mut sessions = self.admission.lock();
+        let Some(own) = sessions.open.get(&self.key) else {
+            return Err(gives_way());
+        };
+        let has_begun = own.bytes > 0;
+        let owner = &self.key.owner;
+        let (held, limit) = (
+            sessions.shares.of(owner).bytes,
+            limits.per_peer.kv_memory.get(),
+        );
+        let peer_is_full = limit > 0 && held.saturating_add(bytes) > limit;
+        let (lack, message) = if peer_is_full {
+            let message = format!(
+                "{bytes} bytes for keys and values are needed, this peer has {held} of {limit}"
+            );
+            (Lack::of_peer("kv_memory"), message)
+        } else {
+            match self.admission.memory.reserve(bytes) {
+                Ok(reservation) => {
+                    sessions.change(&self.key, |entry| entry.bytes += bytes);
+                    return Ok(Ok(reservation));
+                }
+                Err(error) => (Lack::of_all("kv_memory"), error.to_string()),
+            }
+        };
+        let (now, stall) = (Instant::now(), limits.stall.get());
+        let turn = |entry: &Entry| entry.activity.turn(now, stall);
+        let first = others_may_go
+            .then(|| sessions.first_to_go(&self.key, bytes, peer_is_full, turn))
+            .flatten()
+            .filter(|key| *key != self.key);
+        match first.and_then(|key| sessions.evict(&key, now, stall)) {
+            Some(gone) => Ok(Err(gone)),
+            None if has_begun => {
+                sessions.evict(&self.key, now, stall);
+                Err(gives_way())
+            }
+            None => Err(sessions.refuse(lack, Reason::KvMemory, message)),
+        }
+    }
+
+    /// Says how much memory stays reserved behind a truncation.
+    pub fn keep(&self, bytes: u64) {
+        self.change(|entry| entry.bytes = bytes);
+    }
+
     /// Notes rows of an answer.
     pub fn answers(&self) {
-        self.change(|activity| activity.answers(Instant::now()));
+        self.change(|entry| entry.activity.answers(Instant::now()));
     }
 
     /// Notes rows that belong to no answer.
     pub fn heard(&self) {
-        self.change(|activity| activity.heard(Instant::now()));
+        self.change(|entry| entry.activity.heard(Instant::now()));
     }
 
     /// Notes that no answer is under way, and that the session is kept for the next one.
     pub fn kept(&self) {
-        self.change(|activity| activity.kept(Instant::now()));
+        self.change(|entry| entry.activity.kept(Instant::now()));
     }
 
-    /// Says how many steps the session waits for: while it does, it is not the one that is silent.
-    pub fn waits_for(&self, steps: usize) {
-        self.change(|activity| activity.waits_for(steps, Instant::now()));
+    /// Says how many steps, and rows in them, the session waits for: while it does, it is not the one that is
+    /// silent.
+    pub fn waits_for(&self, steps: usize, rows: usize) {
+        self.change(|entry| {
+            entry.activity.waits_for(steps, Instant::now());
+            entry.rows = rows;
+        });
     }
 
-    fn change(&self, change: impl FnOnce(&mut Activity)) {
-        let mut activity = lock(&self.activity);
-        let before = activity.is_answering();
-        change(&mut activity);
-        let changed = activity.is_answering() != before;
-        // The map's lock is taken before an activity's, never behind it.
-        drop(activity);
-        if changed && !self.evicted.is_cancelled() {
-            Admission::publish(&self.admission.lock());
+    /// Whether more of its rows may wait: always some of a session that waits for none.
+    pub fn may_queue(&self) -> bool {
+        let limits = &self.admission.limits;
+        let sessions = self.admission.lock();
+        let (own, all) = (sessions.shares.of(&self.key.owner), sessions.shares.all());
+        all.rows < limits.queued_rows && !is_full(own.rows, limits.per_peer.queued_rows)
+    }
+
+    fn change(&self, change: impl FnOnce(&mut Entry)) {
+        let mut sessions = self.admission.lock();
+        // Once evicted, the id may be another session's.
+        if !self.evicted.is_cancelled() {
+            sessions.change(&self.key, change);
         }
     }
 
@@ -231,15 +441,33 @@ impl Place {
 impl Drop for Place {
     fn drop(&mut self) {
         self.gone.cancel();
+        let mut sessions = self.admission.lock();
+        sessions.turnover.ended(Instant::now());
         // Once evicted, the id may be another session's.
         if !self.evicted.is_cancelled() {
-            let mut open = self.admission.lock();
-            open.remove(&self.key);
-            Admission::publish(&open);
+            sessions.remove(&self.key);
         }
     }
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+impl Drop for Opening {
+    fn drop(&mut self) {
+        let mut sessions = self.admission.lock();
+        sessions
+            .shares
+            .change(&self.owner, |share| share.opening -= 1);
+    }
 }
+
+/// Whether a limit is reached, where there is one.
+fn is_full(number: usize, limit: usize) -> bool {
+    limit > 0 && number >= limit
+}
+
+fn gives_way() -> Status {
+    let message = "another session needed the room";
+    failure(Code::Aborted, Reason::Evicted, message)
+}
+
+#[cfg(test)]
+mod tests;

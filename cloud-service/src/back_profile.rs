@@ -118,6 +118,9 @@ async fn measure(cloud: &Cloud) -> Result<Measured, EngineError> {
     let fits = |rows: &usize| *rows <= cloud.context;
     let rows: Vec<usize> = whole.rows.iter().copied().filter(fits).collect();
     let whole = TimedSteps { rows, ..whole };
+    // The longest of these sessions; they follow one another.
+    let needed = cloud.loaded.kv_sizes.bytes(first, whole.context());
+    let _memory = cloud.budget.reserve(needed)?;
     let engine = &cloud.engine;
     let mut steps = time_back(engine, first, &cloud.config, &whole).await?;
     let half = first + (layers - first) / 2;

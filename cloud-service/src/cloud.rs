@@ -3,15 +3,17 @@
 use crate::admission::Admission;
 use crate::back_profile::{BackTimes, RecentWaits};
 use crate::config::{AcceptProfiles, CloudConfig};
+use crate::open::SERVED_FEATURES;
+use std::hash::{BuildHasher as _, RandomState};
 use std::time::Duration;
 use tandem_codec::Codec;
-use tandem_engine::{Back, Engine, KvBudget, ModelFiles, Profiles};
-use tandem_model::ModelError;
+use tandem_engine::{Back, Engine, KvBudget, KvSizes, ModelFiles, OwnerNumber, Profiles};
+use tandem_model::{KvMemory, ModelError};
 use tandem_program::machine;
 use tandem_proto::v1;
 use tandem_server::drain::DrainSignal;
 use tandem_shape::{Fingerprint, Identity, ModelConfig};
-use tandem_transport::auth::Peer;
+use tandem_transport::auth::{Owner, Peer};
 use tandem_wire::PROTOCOL_VERSION;
 
 /// A loaded back and its terms.
@@ -23,6 +25,8 @@ pub struct Cloud {
     pub admission: Admission,
     /// Memory for keys and values.
     pub budget: KvBudget,
+    /// What is loaded.
+    pub loaded: Loaded,
     /// The end of it all.
     pub drain: DrainSignal,
     /// The model's shape.
@@ -57,10 +61,34 @@ pub struct Cloud {
     pub held: v1::HeldLayers,
     /// The model's name for people.
     pub name: String,
+    /// Makes numbers of owners: nobody can find two that are the same.
+    owners: RandomState,
+}
+
+/// What is known of a back once it is loaded.
+#[derive(Debug, Clone)]
+pub struct Loaded {
+    /// Bytes that its matrices take.
+    pub weight_bytes: u64,
+    /// What positions take.
+    pub kv_sizes: KvSizes,
+    /// The pages that its sessions hold.
+    pub kv_memory: KvMemory,
+}
+
+impl Loaded {
+    /// Of this one.
+    pub fn of(back: &Back) -> Self {
+        Self {
+            weight_bytes: back.weight_bytes(),
+            kv_sizes: back.kv_sizes(),
+            kv_memory: back.kv_memory().clone(),
+        }
+    }
 }
 
 impl Cloud {
-    /// Gathers what streams need: the engine comes with the memory that its matrices take.
+    /// Gathers what streams need.
     ///
     /// # Errors
     /// When the configured types cannot be those of the files.
@@ -69,7 +97,7 @@ impl Cloud {
         name: String,
         files: &ModelFiles,
         tokenizer: Fingerprint,
-        (engine, weight_bytes): (Engine<Back>, u64),
+        (engine, loaded): (Engine<Back>, Loaded),
         budget: KvBudget,
         drain: DrainSignal,
     ) -> Result<Self, ModelError> {
@@ -77,7 +105,7 @@ impl Cloud {
         let range = config.first_layer(files)..files.config.layers;
         Ok(Self {
             engine,
-            admission: Admission::new(&config.sessions),
+            admission: Admission::new(&config.sessions, budget.clone()),
             budget,
             drain,
             identity: files.identity,
@@ -100,14 +128,21 @@ impl Cloud {
                 libtorch: tandem_model::libtorch_version().to_owned(),
                 running_host: machine::running_host(),
             },
-            held: tandem_wire::held_layers(range, &precision, weight_bytes),
+            held: tandem_wire::held_layers(range, &precision, loaded.weight_bytes),
+            loaded,
             name,
+            owners: RandomState::new(),
         })
     }
 
     /// Names of the codecs decoded.
     pub fn codecs(&self) -> impl Iterator<Item = &'static str> {
         Codec::ALL.into_iter().map(Codec::name)
+    }
+
+    /// The number that an owner's sessions share the engine under.
+    pub fn owner_number(&self, owner: &Owner) -> OwnerNumber {
+        OwnerNumber(self.owners.hash_one(owner))
     }
 
     /// What an edge asks for once a connection.
@@ -128,7 +163,7 @@ impl Cloud {
             first_layer: number(self.first_layer),
             max_context: number(self.context),
             max_frame_bytes: number(self.max_frame),
-            features: Vec::new(),
+            features: SERVED_FEATURES.map(i32::from).to_vec(),
             profile_fingerprints: self
                 .profiles
                 .iter()

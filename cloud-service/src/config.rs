@@ -74,6 +74,10 @@ pub struct CloudConfig {
 pub struct SessionsConfig {
     /// Sessions open at once.
     pub max: usize,
+    /// Streams that have not opened their session yet.
+    pub max_opening: usize,
+    /// Rows that wait or run, of all sessions.
+    pub queued_rows: usize,
     /// Positions of one session; 0 for the model's.
     #[serde(deserialize_with = "token_count")]
     pub context: usize,
@@ -85,6 +89,22 @@ pub struct SessionsConfig {
     pub stall: HumanDuration,
     /// How long a stream may take to open its session.
     pub open_timeout: HumanDuration,
+    /// What one peer may have of it.
+    pub per_peer: PerPeerConfig,
+}
+
+/// What one peer may have; 0 is no limit of its own.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PerPeerConfig {
+    /// Sessions open at once.
+    pub max: usize,
+    /// Streams that have not opened their session yet.
+    pub max_opening: usize,
+    /// Rows that wait or run.
+    pub queued_rows: usize,
+    /// Memory for keys and values.
+    pub kv_memory: ByteSize,
 }
 
 /// What is accepted.
@@ -242,12 +262,23 @@ impl Validate for CloudConfig {
 impl Validate for SessionsConfig {
     fn validate(&self, at: &mut Violations) {
         at.within("max", self.max, 1..=65_536);
+        at.within("max_opening", self.max_opening, 1..=65_536);
+        at.within("queued_rows", self.queued_rows, 1..=1 << 30);
+        at.nested("per_peer", &self.per_peer);
         at.within("context", self.context, ..=1 << 24);
         let least = HumanDuration::from(Duration::from_millis(1));
         at.within("idle_ttl", self.idle_ttl, least..);
         at.within("stall", self.stall, least..);
         at.within("open_timeout", self.open_timeout, least..);
         at.within("kv_memory", self.kv_memory, ByteSize::mib(1)..);
+    }
+}
+
+impl Validate for PerPeerConfig {
+    fn validate(&self, at: &mut Violations) {
+        at.within("max", self.max, ..=65_536);
+        at.within("max_opening", self.max_opening, ..=65_536);
+        at.within("queued_rows", self.queued_rows, ..=1 << 30);
     }
 }
 

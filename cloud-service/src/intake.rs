@@ -71,6 +71,7 @@ impl CheckedRows {
                 input,
                 token_ids,
                 want,
+                room: None,
             },
         })
     }

@@ -6,7 +6,6 @@
 //! down the stream. [`answer_trace`] is what a trace says of it. [`cloud`] is what all streams share;
 //! [`serve`] starts and ends it all.
 
-mod activity;
 pub mod admission;
 pub mod answer_trace;
 pub mod back_profile;

@@ -161,9 +161,37 @@ pub const SESSIONS_EVICTED: Metric = Metric {
     unit: Unit::Count,
     labels: &[Label {
         name: "cause",
-        values: &["idle_ttl", "pressure", "stalled"],
+        values: &["answering", "idle_ttl", "pressure", "stalled"],
     }],
     help: "Sessions closed because their time was up or others needed the room.",
+};
+/// Sessions refused.
+pub const SESSIONS_REFUSED: Metric = Metric {
+    name: "tandem_cloud_sessions_refused_total",
+    kind: Kind::Counter,
+    unit: Unit::Count,
+    labels: &[
+        Label {
+            name: "limit",
+            values: &["kv_memory", "opening", "queued_rows", "sessions"],
+        },
+        Label {
+            name: "of",
+            values: &["all", "peer"],
+        },
+    ],
+    help: "Sessions refused, by the limit that was reached, and whether it is the peer's own.",
+};
+/// Pages.
+pub const KV_PAGES: Metric = Metric {
+    name: "tandem_cloud_kv_pages",
+    kind: Kind::Gauge,
+    unit: Unit::Count,
+    labels: &[Label {
+        name: "state",
+        values: &["free", "in_use", "reserved"],
+    }],
+    help: "Pages of keys and values, of 32 positions of a layer each.",
 };
 /// Memory in use.
 pub const KV_BYTES: Metric = Metric {

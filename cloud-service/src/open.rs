@@ -3,7 +3,7 @@
 use crate::cloud::Cloud;
 use std::sync::Arc;
 use tandem_codec::{Codec, Profile};
-use tandem_engine::BackOpen;
+use tandem_engine::{BackOpen, Room};
 use tandem_proto::v1;
 use tandem_shape::Reason;
 use tandem_status::{bad_request, failure, precondition_failure};
@@ -12,6 +12,9 @@ use tandem_wire::PROTOCOL_VERSION;
 use tonic::{Code, Status};
 
 use crate::admission::SessionId;
+
+/// The features that an Open may name.
+pub const SERVED_FEATURES: [v1::Feature; 1] = [v1::Feature::Replay];
 
 /// What an Open asks for, once it is known to fit.
 #[derive(Debug)]
@@ -26,6 +29,8 @@ pub struct Opening {
     pub context: usize,
     /// The profile of calibrated frames.
     pub profile: Option<Arc<Profile>>,
+    /// Whether the edge can go on elsewhere when an answer gives way: its memory is reserved as it grows.
+    pub can_move: bool,
 }
 
 impl Opening {
@@ -35,7 +40,7 @@ impl Opening {
     /// As docs/protocol.md lists them under `Open`.
     pub fn check(open: &v1::Open, peer: &Peer, cloud: &Cloud) -> Result<Self, Status> {
         check_version(open)?;
-        check_features(open)?;
+        let can_move = check_features(open)?;
         let codec = check_codecs(open, cloud)?;
         check_fingerprints(open, cloud)?;
         let id = <SessionId>::try_from(open.session_id.as_slice()).map_err(|_| {
@@ -55,15 +60,17 @@ impl Opening {
             codec,
             context,
             profile: check_profile(open, split, (peer, cloud))?,
+            can_move,
         })
     }
 
     /// What the engine's session is opened with.
-    pub fn back(&self) -> BackOpen {
+    pub fn back(&self, room: Room) -> BackOpen {
         BackOpen {
             split: self.split,
             context: self.context,
             profile: self.profile.clone(),
+            room,
         }
     }
 }
@@ -83,10 +90,12 @@ fn check_version(open: &v1::Open) -> Result<(), Status> {
     ))
 }
 
-/// Resuming and epochs in flight are specified and not served yet.
-fn check_features(open: &v1::Open) -> Result<(), Status> {
-    match open.features.first() {
-        None => Ok(()),
+/// Whether the edge names [`v1::Feature::Replay`]. Resuming and epochs in flight are specified and not served
+/// yet.
+fn check_features(open: &v1::Open) -> Result<bool, Status> {
+    let served = |&&feature: &&i32| SERVED_FEATURES.iter().any(|&f| f as i32 == feature);
+    match open.features.iter().find(|feature| !served(feature)) {
+        None => Ok(!open.features.is_empty()),
         Some(&feature) => {
             let name = match v1::Feature::try_from(feature) {
                 Ok(feature) => feature.as_str_name().to_owned(),

@@ -1,14 +1,13 @@
 //! Starts everything, in the order in which it depends on each other, and ends it.
 
-use crate::cloud::Cloud;
+use crate::cloud::{Cloud, Loaded};
 use crate::config::CloudConfig;
 use crate::metrics::{
     BUILD_INFO, CATALOGUE, DATA_PORT, DEPLOYMENT_INFO, TRACES, VERSION, WEIGHT_BYTES, observe_step,
 };
 use crate::service::{Split, publish_kv};
 use anyhow::Context as _;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 use tandem_engine::{Engine, EngineOptions, KvBudget, ModelFiles};
 use tandem_model::ModelError;
@@ -61,7 +60,7 @@ async fn serve_loaded(
         health,
         drain,
     } = started;
-    let gauges = publish_gauges(cloud.budget.clone());
+    let gauges = publish_gauges(Arc::clone(&cloud));
     let split = SplitServiceServer::new(Split(cloud))
         .max_decoding_message_size(config.transport.max_message.as_usize());
     let address = listener.local_addr()?;
@@ -112,21 +111,24 @@ async fn load(config: &CloudConfig, drain: DrainSignal) -> anyhow::Result<Cloud>
     let first_layer = config.first_layer(&files);
     let compute = config.compute();
     let precision = files.precision(&compute)?;
-    let (loading, back_budget) = (Arc::clone(&files), budget.clone());
-    let weight_bytes = Arc::new(AtomicU64::new(0));
-    let loaded_bytes = Arc::clone(&weight_bytes);
+    let loading = Arc::clone(&files);
+    let loaded = Arc::new(OnceLock::new());
+    let is_loaded = Arc::clone(&loaded);
     let options = EngineOptions {
         threads: config.thread_count(),
         step: config.engine.step.get(),
         observe: observe_step,
     };
     let engine = Engine::start("back", options, move || {
-        let back = loading.back(first_layer, &compute, back_budget, |_| {})?;
-        loaded_bytes.store(back.weight_bytes(), Ordering::Relaxed);
+        let back = loading.back(first_layer, &compute, |_| {})?;
+        let _ = is_loaded.set(Loaded::of(&back));
         Ok::<_, ModelError>(back)
     })
     .await
     .context("cannot load the model")?;
+    let loaded = loaded
+        .get()
+        .context("the engine has not said what it loaded")?;
     tracing::info!(
         model = %config.model.display(),
         layers = %format!("{first_layer}..{}", files.config.layers),
@@ -147,7 +149,7 @@ async fn load(config: &CloudConfig, drain: DrainSignal) -> anyhow::Result<Cloud>
         },
         &files,
         tokenizer,
-        (engine, weight_bytes.load(Ordering::Relaxed)),
+        (engine, loaded.clone()),
         budget,
         drain,
     )?;
@@ -158,10 +160,10 @@ async fn load(config: &CloudConfig, drain: DrainSignal) -> anyhow::Result<Cloud>
     Ok(cloud)
 }
 
-async fn publish_gauges(budget: KvBudget) {
+async fn publish_gauges(cloud: Arc<Cloud>) {
     let mut interval = tokio::time::interval(GAUGE_INTERVAL);
     loop {
         interval.tick().await;
-        publish_kv(&budget);
+        publish_kv(&cloud);
     }
 }

@@ -2,7 +2,7 @@
 
 use crate::back_profile;
 use crate::cloud::Cloud;
-use crate::metrics::{KV_BUDGET_BYTES, KV_BYTES};
+use crate::metrics::{KV_BUDGET_BYTES, KV_BYTES, KV_PAGES};
 use crate::session_metrics::SessionMetrics;
 use crate::stream;
 use std::sync::Arc;
@@ -65,7 +65,7 @@ impl SplitService for Split {
         let cut_off = out.clone();
         tokio::spawn(async move {
             let _work = work;
-            let budget = cloud.budget.clone();
+            let of_gauges = Arc::clone(&cloud);
             tokio::select! {
                 () = stream::serve(cloud, peer, inbound, out) => {}
                 () = closing => {
@@ -75,14 +75,22 @@ impl SplitService for Split {
                 }
             }
             drop(cut_off);
-            publish_kv(&budget);
+            publish_kv(&of_gauges);
         });
         Ok(Response::new(ReceiverStream::new(outbound)))
     }
 }
 
-/// Publishes how much memory is reserved.
-pub fn publish_kv(budget: &tandem_engine::KvBudget) {
+/// Publishes how much memory is reserved, and which pages of it are in use.
+pub fn publish_kv(cloud: &Cloud) {
+    let (budget, memory) = (&cloud.budget, &cloud.loaded.kv_memory);
     KV_BYTES.gauge(&[]).set(budget.used() as f64);
     KV_BUDGET_BYTES.gauge(&[]).set(budget.budget() as f64);
+    let pages = |bytes: u64| bytes / memory.page_bytes().max(1);
+    let in_use = memory.pages_in_use() as u64;
+    let reserved = pages(budget.used()).saturating_sub(in_use);
+    let free = pages(budget.budget()).saturating_sub(in_use + reserved);
+    for (state, pages) in [("in_use", in_use), ("reserved", reserved), ("free", free)] {
+        KV_PAGES.gauge(&[state]).set(pages as f64);
+    }
 }

@@ -17,8 +17,8 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 use tandem_engine::{
-    Back, BackOutput, BackStep, Completed, EngineError, EngineSession, Ledger, Priority,
-    RowsVerdict, RunRequest, RunToken,
+    Back, BackOutput, BackStep, Completed, EngineError, EngineSession, Ledger, OwnerNumber,
+    Priority, Reservation, Room, RowsVerdict, RunRequest, RunToken,
 };
 use tandem_proto::v1::{self, infer_request, infer_response};
 use tandem_shape::Reason;
@@ -74,6 +74,8 @@ async fn run(
     inbound: &mut Streaming<v1::InferRequest>,
     out: &Outbound,
 ) -> Result<(), Status> {
+    let owner = peer.owner();
+    let waiting = cloud.admission.opening(&owner)?;
     let first = tokio::select! {
         first = tokio::time::timeout(cloud.open_timeout, inbound.message()) => first,
         () = out.closed() => return Ok(()),
@@ -97,15 +99,17 @@ async fn run(
         ));
     };
     let opening = Opening::check(&open, peer, cloud)?;
-    let admitted = cloud.admission.open(
-        SessionKey::new(peer, opening.id),
-        &cloud.engine,
-        opening.back(),
-    );
-    let (place, engine) = tokio::select! {
-        admitted = admitted => admitted?,
+    let number = cloud.owner_number(&owner);
+    let key = SessionKey {
+        owner,
+        id: opening.id,
+    };
+    let place = cloud.admission.enter(key, opening.can_move)?;
+    let engine = tokio::select! {
+        engine = open_engine(cloud, number, &opening, &place) => engine?,
         () = out.closed() => return Ok(()),
     };
+    drop(waiting);
     let mut session = Session {
         cloud,
         out,
@@ -114,6 +118,9 @@ async fn run(
         ledger: Ledger::new(opening.context),
         pending: FuturesOrdered::new(),
         pending_bytes: 0,
+        pending_rows: 0,
+        grows: opening.can_move,
+        reserved: 0,
         metrics: SessionMetrics::default(),
         trace: AnswerTrace::default(),
         running: false,
@@ -123,7 +130,26 @@ async fn run(
     session.grant(&opening).await?;
     tracing::info!(%peer, split = opening.split, context = opening.context, "session opened");
     let ended = session.serve(inbound).await;
-    ended.inspect_err(|status| session.trace.fail(status))
+    let ended = ended.inspect_err(|status| session.trace.fail(status));
+    session.close().await;
+    ended
+}
+
+/// Reserves the memory that the session has from the beginning, and opens it on the engine.
+async fn open_engine(
+    cloud: &Cloud,
+    owner: OwnerNumber,
+    opening: &Opening,
+    place: &Place,
+) -> Result<EngineSession<Back>, Status> {
+    let whole = cloud.loaded.kv_sizes.bytes(opening.split, opening.context);
+    let room = if opening.can_move {
+        Room::Growing(place.reserve(0).await?)
+    } else {
+        Room::Whole(place.reserve(whole).await?)
+    };
+    let opened = cloud.engine.open_for(owner, opening.back(room)).await;
+    opened.map_err(|error| engine_status(&error))
 }
 
 struct Session<'a> {
@@ -135,6 +161,11 @@ struct Session<'a> {
     pending: FuturesOrdered<Pin<Box<dyn Future<Output = StepResult> + Send>>>,
     /// Of the frames of pending steps.
     pending_bytes: usize,
+    pending_rows: usize,
+    /// Memory is reserved as rows come.
+    grows: bool,
+    /// How much of it is.
+    reserved: u64,
     metrics: SessionMetrics,
     /// Of the running answer.
     trace: AnswerTrace,
@@ -199,10 +230,30 @@ impl Session<'_> {
         }
     }
 
-    /// Whether another message may be read.
+    /// Frees the memory, and then the place.
+    async fn close(self) {
+        let Self { engine, place, .. } = self;
+        engine.close().await;
+        drop(place);
+    }
+
+    /// Whether another message may be read: always where no step is pending.
     fn has_room(&self) -> bool {
-        self.pending.len() < PENDING_STEPS
-            && self.pending_bytes < PENDING_FRAMES * self.cloud.max_frame
+        self.pending.is_empty()
+            || (self.pending.len() < PENDING_STEPS
+                && self.pending_bytes < PENDING_FRAMES * self.cloud.max_frame
+                && self.place.may_queue())
+    }
+
+    /// Reserves what positions below `end` take and is not reserved yet.
+    async fn make_room(&mut self, end: usize) -> Result<Option<Reservation>, Status> {
+        let needed = self.cloud.loaded.kv_sizes.bytes(self.split, end);
+        if !self.grows || needed <= self.reserved {
+            return Ok(None);
+        }
+        let more = self.place.reserve(needed - self.reserved).await?;
+        self.reserved = needed;
+        Ok(Some(more))
     }
 
     async fn accept(&mut self, message: infer_request::Message) -> Result<(), Status> {
@@ -301,6 +352,7 @@ impl Session<'_> {
             RowsVerdict::Run { start, skip } => {
                 let mut step = rows.step;
                 (step.start, step.skip, step.count) = (start, skip, count - skip);
+                step.room = self.make_room(start + step.count).await?;
                 let priority = match count {
                     1 => Priority::Decode,
                     _ => Priority::Prefill,
@@ -311,6 +363,7 @@ impl Session<'_> {
                     bytes: rows.frame_bytes,
                 };
                 self.pending_bytes += rows.frame_bytes;
+                self.pending_rows += count;
                 self.submit(kind, priority, BackStep::Rows(step)).await?;
             }
         }
@@ -333,6 +386,11 @@ impl Session<'_> {
             .truncate(truncate.epoch, position)
             .map_err(|e| ledger_status(&e))?;
         self.answer_ended();
+        if self.grows {
+            let kept = self.cloud.loaded.kv_sizes.bytes(self.split, position);
+            self.reserved = self.reserved.min(kept);
+            self.place.keep(self.reserved);
+        }
         self.submit(
             StepKind::Control,
             Priority::Decode,
@@ -356,7 +414,7 @@ impl Session<'_> {
             let result = wait.await.unwrap_or(Err(EngineError::SessionGone));
             (kind, result)
         }));
-        self.place.waits_for(self.pending.len());
+        self.place.waits_for(self.pending.len(), self.pending_rows);
         Ok(())
     }
 
@@ -365,12 +423,15 @@ impl Session<'_> {
         kind: StepKind,
         result: Result<Completed<BackOutput>, EngineError>,
     ) -> Result<(), Status> {
-        self.place.waits_for(self.pending.len());
+        if let StepKind::Rows { rows, bytes, .. } = kind {
+            self.pending_bytes -= bytes;
+            self.pending_rows -= rows;
+        }
+        self.place.waits_for(self.pending.len(), self.pending_rows);
         let completed = result.map_err(|e| engine_status(&e))?;
-        let StepKind::Rows { epoch, rows, bytes } = kind else {
+        let StepKind::Rows { epoch, rows, .. } = kind else {
             return Ok(());
         };
-        self.pending_bytes -= bytes;
         let frames = completed.output.frames;
         // A prompt's rows wait for those before them, which is no sign of others.
         if rows == 1 {

@@ -102,6 +102,25 @@ const OUT_OF_RANGE: &[(&str, &str)] = &[
     ("sessions.max", "sessions: {max: 0}"),
     ("sessions.max", "sessions: {max: 65537}"),
     ("sessions.context", "sessions: {context: 16777217}"),
+    ("sessions.max_opening", "sessions: {max_opening: 0}"),
+    ("sessions.max_opening", "sessions: {max_opening: 65537}"),
+    ("sessions.queued_rows", "sessions: {queued_rows: 0}"),
+    (
+        "sessions.per_peer.max",
+        "sessions: {per_peer: {max: 65537}}",
+    ),
+    (
+        "sessions.per_peer.max_opening",
+        "sessions: {per_peer: {max_opening: 65537}}",
+    ),
+    (
+        "sessions.per_peer.queued_rows",
+        "sessions: {per_peer: {queued_rows: 1073741825}}",
+    ),
+    (
+        "sessions.per_peer.kv_memory",
+        "sessions: {per_peer: {kv_memory: 5}}",
+    ),
     ("sessions.kv_memory", "sessions: {kv_memory: 1023KiB}"),
     ("limits.max_frame", "limits: {max_frame: 4095B}"),
     ("limits.max_frame", "limits: {max_frame: 65MiB}"),
@@ -144,6 +163,7 @@ const UNKNOWN: &[(&str, &str)] = &[
     ("tls.ca", "tls: {ca: a}"),
     ("auth.token", "auth: {token: a}"),
     ("sessions.maximum", "sessions: {maximum: 3}"),
+    ("sessions.per_peer.rows", "sessions: {per_peer: {rows: 3}}"),
     ("limits.frame", "limits: {frame: 1MiB}"),
     ("log.file", "log: {file: /tmp/log}"),
     ("traces.url", "traces: {url: a}"),
@@ -194,7 +214,7 @@ fn the_shipped_defaults_load_once_a_model_is_named() {
         ("cpu", "auto", "auto")
     );
     assert_eq!((config.threads, config.first_layer.get()), (0, None));
-    assert_eq!((config.sessions.max, config.sessions.context), (64, 0));
+    assert_eq!((config.sessions.max, config.sessions.context), (1024, 0));
     assert_eq!(config.sessions.kv_memory.get(), 4 << 30);
     assert_eq!(config.sessions.idle_ttl.get(), Duration::from_secs(300));
     assert_eq!(config.limits.max_frame.get(), 256 << 10);

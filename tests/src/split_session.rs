@@ -107,3 +107,28 @@ pub async fn fitting_open(url: &str, split: u32) -> Result<v1::Open> {
         ..v1::Open::default()
     })
 }
+
+/// Begins an answer with the defaults.
+pub fn run(epoch: u32) -> infer_request::Message {
+    infer_request::Message::Run(v1::Run {
+        epoch,
+        ..v1::Run::default()
+    })
+}
+
+/// Rows of split 0: tokens.
+pub fn rows(epoch: u32, start: u32, ids: &[u32], want: bool) -> infer_request::Message {
+    infer_request::Message::Rows(v1::Rows {
+        epoch,
+        start,
+        count: ids.len() as u32,
+        token_ids: ids.to_vec(),
+        want: i32::from(want),
+        ..v1::Rows::default()
+    })
+}
+
+/// Cuts the tail off.
+pub fn truncate(epoch: u32, position: u32) -> infer_request::Message {
+    infer_request::Message::Truncate(v1::Truncate { epoch, position })
+}

@@ -6,7 +6,7 @@ use tandem_proto::v1::{self, infer_response};
 use tandem_tests::client::assert_refused;
 use tandem_tests::paths::fixtures;
 use tandem_tests::process::{Server, ServerOptions};
-use tandem_tests::split_session::{SplitSession, fitting_open};
+use tandem_tests::split_session::{SplitSession, fitting_open, rows, run, truncate};
 use tonic::{Code, Status};
 
 fn model() -> PathBuf {
@@ -17,28 +17,6 @@ async fn cloud() -> Server {
     Server::cloud(&model(), ServerOptions::default())
         .await
         .unwrap()
-}
-
-fn run(epoch: u32) -> Message {
-    Message::Run(v1::Run {
-        epoch,
-        ..v1::Run::default()
-    })
-}
-
-fn rows(epoch: u32, start: u32, ids: &[u32], want: bool) -> Message {
-    Message::Rows(v1::Rows {
-        epoch,
-        start,
-        count: ids.len() as u32,
-        token_ids: ids.to_vec(),
-        want: i32::from(want),
-        ..v1::Rows::default()
-    })
-}
-
-fn truncate(epoch: u32, position: u32) -> Message {
-    Message::Truncate(v1::Truncate { epoch, position })
 }
 
 #[tokio::test]

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 /// A session's phase and its last sign of life.
 #[derive(Debug)]
-pub(crate) struct Activity {
+pub(super) struct Activity {
     phase: Phase,
     last_sign: Instant,
     /// Steps that the engine owes it.
@@ -23,7 +23,7 @@ enum Phase {
 
 /// When a session must go: the least of all first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Turn {
+pub(super) struct Turn {
     rank: Rank,
     since: Instant,
 }
@@ -37,7 +37,7 @@ enum Rank {
 
 impl Activity {
     /// A session that was opened just now.
-    pub(crate) fn opened(now: Instant) -> Self {
+    pub(super) fn opened(now: Instant) -> Self {
         Self {
             phase: Phase::Opened,
             last_sign: now,
@@ -46,18 +46,18 @@ impl Activity {
     }
 
     /// Rows of an answer have come.
-    pub(crate) fn answers(&mut self, now: Instant) {
+    pub(super) fn answers(&mut self, now: Instant) {
         self.phase = Phase::Answering;
         self.last_sign = now;
     }
 
     /// Rows of no answer have come.
-    pub(crate) fn heard(&mut self, now: Instant) {
+    pub(super) fn heard(&mut self, now: Instant) {
         self.last_sign = now;
     }
 
     /// The answer has ended, or was truncated.
-    pub(crate) fn kept(&mut self, now: Instant) {
+    pub(super) fn kept(&mut self, now: Instant) {
         if self.phase == Phase::Answering {
             self.phase = Phase::Kept;
         }
@@ -65,17 +65,17 @@ impl Activity {
     }
 
     /// The engine owes it `steps`. Its silence counts from the last one's end.
-    pub(crate) fn waits_for(&mut self, steps: usize, now: Instant) {
+    pub(super) fn waits_for(&mut self, steps: usize, now: Instant) {
         self.waits_for = steps;
         self.last_sign = now;
     }
 
-    pub(crate) fn is_answering(&self) -> bool {
+    pub(super) fn is_answering(&self) -> bool {
         self.phase == Phase::Answering
     }
 
     /// When it must go; `None` while an answer goes on. One that has been silent for `stall` does not.
-    pub(crate) fn turn(&self, now: Instant, stall: Duration) -> Option<Turn> {
+    pub(super) fn turn(&self, now: Instant, stall: Duration) -> Option<Turn> {
         let silent = now.saturating_duration_since(self.last_sign);
         let rank = match self.phase {
             Phase::Kept => Rank::Kept,
@@ -92,7 +92,7 @@ impl Activity {
 
 impl Turn {
     /// The label of the metric that counts evictions.
-    pub(crate) fn reason(self) -> &'static str {
+    pub(super) fn reason(self) -> &'static str {
         match self.rank {
             Rank::Stalled => "stalled",
             Rank::Kept | Rank::Opened => "pressure",

@@ -3,7 +3,7 @@
 use crate::error::EngineError;
 use crate::frames::FrameDecoders;
 use crate::half::{Half, Outcome, Turn, guarded};
-use crate::kv_budget::{KvBudget, Reservation};
+use crate::kv_budget::{KvSizes, Reservation, Room};
 use crate::layers::Layers;
 use crate::parallel::{in_parts, threads_for};
 use crate::run::{Run, RunRequest, RunToken};
@@ -12,7 +12,7 @@ use bytes::Bytes;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tandem_codec::{Limits, Profile};
-use tandem_model::{KvCache, Segment, SessionRows};
+use tandem_model::{KvCache, KvMemory, Segment, SessionRows};
 use tandem_shape::{LayerRange, ModelConfig};
 
 /// The most rows of prompts in one step: enough for the matrix products to be efficient, few enough for a
@@ -26,7 +26,6 @@ pub struct Back {
     segment: Segment,
     /// One for each thread that has been of use.
     samplers: Vec<Sampler>,
-    budget: KvBudget,
 }
 
 /// One session's keys and values, and its answer.
@@ -38,11 +37,11 @@ pub struct BackSession {
     decoders: FrameDecoders,
     /// How long reading the frames of the step under way took.
     frames: Duration,
-    _reservation: Reservation,
+    room: Room,
 }
 
 /// What a back session is opened with.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Default)]
 pub struct BackOpen {
     /// Layers the front runs.
     pub split: usize,
@@ -50,6 +49,8 @@ pub struct BackOpen {
     pub context: usize,
     /// The profile of calibrated frames, where one was agreed on.
     pub profile: Option<Arc<Profile>>,
+    /// What its keys and values may take.
+    pub room: Room,
 }
 
 /// A step of a back session.
@@ -81,6 +82,8 @@ pub struct RowsStep {
     pub token_ids: Vec<u32>,
     /// Whether a token is sampled after the last row.
     pub want: bool,
+    /// What is reserved for them, where that grows with rows.
+    pub room: Option<Reservation>,
 }
 
 /// What rows are made of.
@@ -103,11 +106,10 @@ pub struct BackOutput {
 
 impl Back {
     /// A back of a segment that ends the model.
-    pub fn new(segment: Segment, budget: KvBudget) -> Self {
+    pub fn new(segment: Segment) -> Self {
         Self {
             segment,
             samplers: Vec::new(),
-            budget,
         }
     }
 
@@ -123,6 +125,19 @@ impl Back {
         self.segment.kv_bytes(self.segment.range(), POSITIONS) / POSITIONS as u64
     }
 
+    /// What positions take.
+    pub fn kv_sizes(&self) -> KvSizes {
+        KvSizes {
+            layers: self.config().layers,
+            page_bytes: self.kv_memory().page_bytes(),
+        }
+    }
+
+    /// The memory that its sessions' keys and values lie in.
+    pub fn kv_memory(&self) -> &KvMemory {
+        self.segment.kv_memory()
+    }
+
     /// The model's shape.
     pub fn config(&self) -> &ModelConfig {
         self.segment.config()
@@ -136,20 +151,17 @@ impl Back {
     /// A session of layers `split..`.
     ///
     /// # Errors
-    /// When the split is below the segment, the context too long, or the budget spent.
+    /// When the split is below the segment, or the context too long.
     pub fn session(&self, open: BackOpen) -> Result<BackSession, EngineError> {
         let layers = self.config().layers;
         let range = LayerRange::new(open.split, layers, layers)?;
-        let reservation = self
-            .budget
-            .reserve(self.segment.kv_bytes(range, open.context))?;
         Ok(BackSession {
             cache: self.segment.kv_cache(range, open.context)?,
             history: TokenHistory::new(),
             run: None,
             decoders: FrameDecoders::new(open.profile),
             frames: Duration::ZERO,
-            _reservation: reservation,
+            room: open.room,
         })
     }
 
@@ -209,6 +221,7 @@ impl Back {
             BackStep::Truncate { position } => {
                 session.cache.truncate(*position);
                 session.history.truncate(*position);
+                session.room.keep(session.cache.bytes());
                 Ok(None)
             }
             BackStep::Run(request) => {
@@ -230,6 +243,7 @@ impl Back {
         step: &mut RowsStep,
         most: usize,
     ) -> Result<Part, EngineError> {
+        session.room.add(step.room.take());
         let start = session.cache.len();
         if step.start != start {
             return Err(EngineError::OutOfOrder {
@@ -252,6 +266,9 @@ impl Back {
             }
         };
         session.cache.check_room(part - skip)?;
+        let end = start + part - skip;
+        let range = session.cache.range();
+        session.room.check(self.segment.kv_bytes(range, end))?;
         Ok(Part {
             start,
             hidden,
@@ -557,6 +574,10 @@ impl Half for Back {
         into.count += rows.count;
         into.token_ids.extend(rows.token_ids);
         into.want = rows.want;
+        match (&mut into.room, rows.room) {
+            (Some(room), Some(more)) => room.add(more),
+            (room, more) => *room = room.take().or(more),
+        }
         None
     }
 }

@@ -10,7 +10,7 @@ use crate::engine_step::EngineStep;
 use crate::error::EngineError;
 use crate::gather::Gather;
 use crate::half::{Half, Outcome, Turn, guarded};
-use crate::scheduler::{Priority, Scheduler, SessionNumber};
+use crate::scheduler::{OwnerNumber, Priority, Scheduler, SessionNumber};
 use crate::step_budget::StepBudget;
 use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -106,8 +106,14 @@ struct Shared<H: Half> {
     requests: mpsc::Sender<Request<H>>,
     /// Closing must not wait and must not fail, hence a list beside the channel. It holds at most
     /// one entry a session.
-    closed: Mutex<Vec<SessionNumber>>,
+    closed: Mutex<Vec<Closed>>,
     next_key: AtomicU64,
+}
+
+/// A session to be forgotten, and who waits for that.
+struct Closed {
+    key: SessionNumber,
+    told: Option<oneshot::Sender<()>>,
 }
 
 impl<H: Half> Clone for Engine<H> {
@@ -164,15 +170,29 @@ impl<H: Half> Engine<H> {
         }
     }
 
-    /// Opens a session.
+    /// Opens a session of nobody in particular.
     ///
     /// # Errors
     /// Those of [`Half::open`], and `Stopped`.
     pub async fn open(&self, open: H::Open) -> Result<EngineSession<H>, EngineError> {
-        let key = SessionNumber(self.shared.next_key.fetch_add(1, Ordering::Relaxed));
+        self.open_for(OwnerNumber::default(), open).await
+    }
+
+    /// Opens a session whose rows count among an owner's.
+    ///
+    /// # Errors
+    /// Those of [`Half::open`], and `Stopped`.
+    pub async fn open_for(
+        &self,
+        owner: OwnerNumber,
+        open: H::Open,
+    ) -> Result<EngineSession<H>, EngineError> {
+        let number = self.shared.next_key.fetch_add(1, Ordering::Relaxed);
+        let key = SessionNumber { number, owner };
         let session = EngineSession {
             engine: self.clone(),
             key,
+            told: None,
         };
         let (reply, wait) = oneshot::channel();
         self.send(Request::Open(open, key, reply)).await?;
@@ -208,6 +228,8 @@ pub enum StartError<E> {
 pub struct EngineSession<H: Half> {
     engine: Engine<H>,
     key: SessionNumber,
+    /// Who waits until it is closed.
+    told: Option<oneshot::Sender<()>>,
 }
 
 impl<H: Half> EngineSession<H> {
@@ -248,6 +270,15 @@ impl<H: Half> EngineSession<H> {
         let wait = self.submit(priority, step).await?;
         wait.await.map_err(|_| EngineError::SessionGone)?
     }
+
+    /// Closes it, and waits until its memory is free: for the end of the step under way.
+    pub async fn close(mut self) {
+        let (told, wait) = oneshot::channel();
+        self.told = Some(told);
+        drop(self);
+        // An engine that has stopped holds nothing either.
+        let _ = wait.await;
+    }
 }
 
 impl<H: Half> Drop for EngineSession<H> {
@@ -257,7 +288,10 @@ impl<H: Half> Drop for EngineSession<H> {
             .closed
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
-            .push(self.key);
+            .push(Closed {
+                key: self.key,
+                told: self.told.take(),
+            });
         // When the channel is full the thread is awake, and looks at the list after each step.
         let _ = shared.requests.try_send(Request::Wake);
     }
@@ -387,9 +421,12 @@ impl<H: Half> EngineLoop<H> {
     fn close(&mut self, shared: &Shared<H>) {
         let closed =
             std::mem::take(&mut *shared.closed.lock().unwrap_or_else(PoisonError::into_inner));
-        for key in closed {
+        for Closed { key, told } in closed {
             self.scheduler.remove(key);
             self.sessions.remove(&key);
+            if let Some(told) = told {
+                let _ = told.send(());
+            }
         }
     }
 
@@ -410,6 +447,7 @@ impl<H: Half> EngineLoop<H> {
                 self.run_batch(vec![taken]);
             } else {
                 decoding += rows;
+                self.scheduler.ran(key, Priority::Decode, rows);
                 batch.push(taken);
             }
         }
@@ -422,6 +460,7 @@ impl<H: Half> EngineLoop<H> {
             let rows = H::rows(&job.step, most - of_prompts);
             if let Some(taken) = self.take(key, job, rows) {
                 of_prompts += rows;
+                self.scheduler.ran(key, Priority::Prefill, rows);
                 batch.push(taken);
             }
         }

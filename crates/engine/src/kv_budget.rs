@@ -4,7 +4,7 @@ use crate::error::EngineError;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// A budget of bytes that sessions reserve from.
+/// A budget of bytes that is reserved from, before pages are taken.
 #[derive(Debug, Clone)]
 pub struct KvBudget {
     used: Arc<AtomicU64>,
@@ -14,8 +14,30 @@ pub struct KvBudget {
 /// Bytes reserved; given back on drop.
 #[derive(Debug)]
 pub struct Reservation {
-    used: Arc<AtomicU64>,
+    budget: KvBudget,
     bytes: u64,
+}
+
+/// The memory that a session's keys and values may take.
+#[derive(Debug, Default)]
+pub enum Room {
+    /// As much as its context takes; nobody counts it.
+    #[default]
+    Uncounted,
+    /// What is reserved for the whole context.
+    Whole(Reservation),
+    /// What is reserved for the rows that have come: more comes with more of them, and what is forgotten is
+    /// given back.
+    Growing(Reservation),
+}
+
+/// What the positions of a back's sessions take.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct KvSizes {
+    /// Layers of the model.
+    pub layers: usize,
+    /// Bytes of 32 positions of a layer.
+    pub page_bytes: u64,
 }
 
 impl KvBudget {
@@ -48,7 +70,7 @@ impl KvBudget {
             .fetch_update(Ordering::Relaxed, Ordering::Relaxed, take)
         {
             Ok(_) => Ok(Reservation {
-                used: Arc::clone(&self.used),
+                budget: self.clone(),
                 bytes,
             }),
             Err(used) => Err(EngineError::KvBudget {
@@ -60,9 +82,67 @@ impl KvBudget {
     }
 }
 
+impl Reservation {
+    /// How many.
+    pub fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// Adds another one of the same budget.
+    pub(crate) fn add(&mut self, mut other: Self) {
+        self.bytes += std::mem::take(&mut other.bytes);
+    }
+
+    /// Gives back what is above `bytes`.
+    fn shrink_to(&mut self, bytes: u64) {
+        let less = self.bytes.saturating_sub(bytes);
+        self.budget.used.fetch_sub(less, Ordering::Relaxed);
+        self.bytes -= less;
+    }
+}
+
 impl Drop for Reservation {
     fn drop(&mut self) {
-        self.used.fetch_sub(self.bytes, Ordering::Relaxed);
+        self.shrink_to(0);
+    }
+}
+
+impl Room {
+    /// Takes what came with rows.
+    pub(crate) fn add(&mut self, more: Option<Reservation>) {
+        if let (Self::Growing(room), Some(more)) = (self, more) {
+            room.add(more);
+        }
+    }
+
+    /// Checks that a cache of so many bytes has been reserved for.
+    pub(crate) fn check(&self, needed: u64) -> Result<(), EngineError> {
+        match self {
+            Self::Whole(room) | Self::Growing(room) if room.bytes < needed => {
+                Err(EngineError::KvBudget {
+                    needed,
+                    used: room.bytes,
+                    budget: room.budget.budget,
+                })
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// A cache takes so many bytes from now on.
+    pub(crate) fn keep(&mut self, bytes: u64) {
+        if let Self::Growing(room) = self {
+            room.shrink_to(bytes);
+        }
+    }
+}
+
+impl KvSizes {
+    /// Bytes that so many positions of a session take whose front runs `split` layers: room is made for 32
+    /// positions at a time.
+    pub fn bytes(&self, split: usize, positions: usize) -> u64 {
+        let layers = self.layers.saturating_sub(split) as u64;
+        (positions.div_ceil(32) as u64).saturating_mul(layers * self.page_bytes)
     }
 }
 
@@ -86,5 +166,34 @@ mod tests {
         drop(first);
         assert_eq!(budget.used(), 40);
         assert!(budget.reserve(u64::MAX).is_err());
+    }
+
+    #[test]
+    fn a_growing_room_is_what_was_added_less_what_is_not_kept() {
+        let budget = KvBudget::new(100);
+        let mut room = Room::Growing(budget.reserve(0).unwrap());
+        room.check(0).unwrap();
+        assert!(room.check(1).is_err());
+        room.add(budget.reserve(60).ok());
+        room.add(budget.reserve(30).ok());
+        room.check(90).unwrap();
+        room.keep(50);
+        assert_eq!(budget.used(), 50);
+        room.keep(70);
+        assert_eq!(budget.used(), 50);
+        assert!(room.check(51).is_err());
+        drop(room);
+        assert_eq!(budget.used(), 0);
+    }
+
+    #[test]
+    fn a_whole_room_stays() {
+        let budget = KvBudget::new(100);
+        let mut room = Room::Whole(budget.reserve(60).unwrap());
+        room.keep(10);
+        room.check(60).unwrap();
+        assert!(room.check(61).is_err());
+        assert_eq!(budget.used(), 60);
+        Room::Uncounted.check(u64::MAX).unwrap();
     }
 }

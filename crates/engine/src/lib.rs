@@ -28,6 +28,7 @@ pub mod sampler;
 mod scheduler;
 mod step_budget;
 mod step_timer;
+mod turns;
 
 pub use back::{
     Back, BackOpen, BackOutput, BackSession, BackStep, MERGED_ROWS, RowsInput, RowsStep,
@@ -38,11 +39,11 @@ pub use error::EngineError;
 pub use frames::FrameCodec;
 pub use front::{Frame, Front, FrontOutput, FrontSession, FrontStep};
 pub use half::{Half, Outcome, Turn};
-pub use kv_budget::{KvBudget, Reservation};
+pub use kv_budget::{KvBudget, KvSizes, Reservation, Room};
 pub use layers::Layers;
 pub use ledger::{Ledger, LedgerError, RowsVerdict};
 pub use model_files::{Compute, ModelFiles, OpenError, PackagePlan};
 pub use profiles::{Profiles, ProfilesError};
 pub use run::{FinishReason, RunRequest, RunToken};
-pub use scheduler::{Priority, SessionNumber};
+pub use scheduler::{OwnerNumber, Priority, SessionNumber};
 pub use step_timer::{StepTime, TimedSteps, time_back, time_front, time_head};

@@ -2,7 +2,6 @@
 
 use crate::back::Back;
 use crate::front::Front;
-use crate::kv_budget::KvBudget;
 use crate::profiles::{Profiles, ProfilesError};
 use std::fmt::Display;
 use std::path::{Path, PathBuf};
@@ -244,12 +243,11 @@ impl ModelFiles {
         &self,
         first_layer: usize,
         compute: &Compute,
-        budget: KvBudget,
         on_layer: impl FnMut(usize),
     ) -> Result<Back, ModelError> {
         let range = LayerRange::new(first_layer, self.config.layers, self.config.layers)?;
         let segment = self.segment(range, compute, on_layer)?;
-        Ok(Back::new(segment, budget))
+        Ok(Back::new(segment))
     }
 
     /// The fingerprint of the weights.

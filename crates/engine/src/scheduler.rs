@@ -1,11 +1,21 @@
-//! Whose turn it is on the engine thread: sessions in turn, each session's steps in order and one at a time.
-//! A step of the engine takes all decode steps that are ready, and prefills behind them.
+//! Whose turn it is on the engine thread: owners in turn, so that each gets as many rows as the others, an
+//! owner's sessions in turn, each session's steps in order and one at a time. A step of the engine takes all
+//! decode steps that are ready, and prefills behind them.
 
+use crate::turns::Turns;
 use std::collections::{HashMap, HashSet, VecDeque};
 
 /// Names a session on its engine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct SessionNumber(pub(crate) u64);
+pub struct SessionNumber {
+    pub(crate) number: u64,
+    /// Whose rows its rows count among.
+    pub(crate) owner: OwnerNumber,
+}
+
+/// Those whose sessions share an engine: each gets as many rows as the others.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct OwnerNumber(pub u64);
 
 /// What kind of step waits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -25,8 +35,8 @@ pub enum Priority {
 pub(crate) struct Scheduler<J> {
     queues: HashMap<SessionNumber, VecDeque<(Priority, J)>>,
     taken: HashSet<SessionNumber>,
-    decode: VecDeque<SessionNumber>,
-    prefill: VecDeque<SessionNumber>,
+    decode: Turns,
+    prefill: Turns,
 }
 
 impl<J> Scheduler<J> {
@@ -34,8 +44,8 @@ impl<J> Scheduler<J> {
         Self {
             queues: HashMap::new(),
             taken: HashSet::new(),
-            decode: VecDeque::new(),
-            prefill: VecDeque::new(),
+            decode: Turns::default(),
+            prefill: Turns::default(),
         }
     }
 
@@ -60,20 +70,20 @@ impl<J> Scheduler<J> {
             .is_some_and(|steps| !steps.is_empty())
     }
 
-    /// Takes the next decode step.
+    /// Takes the next decode step. Say by [`Scheduler::ran`] how many rows it has.
     pub(crate) fn take_decode(&mut self) -> Option<(SessionNumber, J)> {
-        let session = self.decode.pop_front()?;
+        let session = self.decode.next()?;
         let (_, job) = self.take(session)?;
         Some((session, job))
     }
 
-    /// Takes the next prefill. `absorb` is offered the steps that follow it in its session, one by one,
+    /// Takes the next prefill; say by [`Scheduler::ran`] how many rows of it run. `absorb` is offered the steps that follow it in its session, one by one,
     /// and gives back the first that does not fit into it.
     pub(crate) fn take_prefill(
         &mut self,
         mut absorb: impl FnMut(&mut J, J) -> Option<J>,
     ) -> Option<(SessionNumber, J)> {
-        let session = self.prefill.pop_front()?;
+        let session = self.prefill.next()?;
         let (_, mut job) = self.take(session)?;
         let queue = self.queues.entry(session).or_default();
         while let Some((priority, next)) = queue.pop_front() {
@@ -83,6 +93,14 @@ impl<J> Scheduler<J> {
             }
         }
         Some((session, job))
+    }
+
+    /// Rows of a session run, of a step of this kind.
+    pub(crate) fn ran(&mut self, session: SessionNumber, priority: Priority, rows: usize) {
+        match priority {
+            Priority::Decode => self.decode.ran(session.owner, rows),
+            Priority::Prefill => self.prefill.ran(session.owner, rows),
+        }
     }
 
     /// The step that was taken of a session has ended.
@@ -107,10 +125,9 @@ impl<J> Scheduler<J> {
     /// Forgets a session and its waiting steps.
     pub(crate) fn remove(&mut self, session: SessionNumber) {
         self.taken.remove(&session);
-        if self.queues.remove(&session).is_some() {
-            self.decode.retain(|&s| s != session);
-            self.prefill.retain(|&s| s != session);
-        }
+        self.queues.remove(&session);
+        self.decode.remove(session);
+        self.prefill.remove(session);
     }
 
     fn take(&mut self, session: SessionNumber) -> Option<(Priority, J)> {
@@ -121,8 +138,8 @@ impl<J> Scheduler<J> {
 
     fn ready(&mut self, session: SessionNumber, priority: Priority) {
         match priority {
-            Priority::Decode => self.decode.push_back(session),
-            Priority::Prefill => self.prefill.push_back(session),
+            Priority::Decode => self.decode.push(session),
+            Priority::Prefill => self.prefill.push(session),
         }
     }
 }
@@ -131,9 +148,16 @@ impl<J> Scheduler<J> {
 mod tests {
     use super::*;
 
-    const A: SessionNumber = SessionNumber(1);
-    const B: SessionNumber = SessionNumber(2);
-    const C: SessionNumber = SessionNumber(3);
+    const A: SessionNumber = session(1, 0);
+    const B: SessionNumber = session(2, 0);
+    const C: SessionNumber = session(3, 0);
+
+    const fn session(number: u64, owner: u64) -> SessionNumber {
+        SessionNumber {
+            number,
+            owner: OwnerNumber(owner),
+        }
+    }
 
     type Steps = Scheduler<&'static str>;
 
@@ -226,5 +250,37 @@ mod tests {
         assert_eq!(s.take_prefill(&mut merge), Some((A, 40)));
         s.finish(A);
         assert_eq!(s.take_prefill(&mut merge), None);
+    }
+
+    /// Of one owner with many sessions and one with one, which all have more rows than can run.
+    #[test]
+    fn owners_get_as_many_rows_as_each_other() {
+        for (priority, at_once) in [(Priority::Decode, 1), (Priority::Prefill, 12)] {
+            let mut s = Scheduler::new();
+            let many = (1..=50).map(|number| session(number, 1));
+            let all: Vec<_> = many.chain([session(51, 2)]).collect();
+            for &session in &all {
+                s.push(session, priority, ());
+            }
+            let mut ran = HashMap::new();
+            let mut sessions = HashMap::new();
+            for _ in 0..4000 {
+                let alone = |_: &mut (), next| Some(next);
+                let (session, ()) = match priority {
+                    Priority::Decode => s.take_decode().unwrap(),
+                    Priority::Prefill => s.take_prefill(alone).unwrap(),
+                };
+                s.ran(session, priority, at_once);
+                *ran.entry(session.owner).or_insert(0) += at_once;
+                *sessions.entry(session).or_insert(0) += at_once;
+                s.push(session, priority, ());
+                s.finish(session);
+            }
+            let [one, two] = [1, 2].map(|owner| ran[&OwnerNumber(owner)] as f64);
+            assert!((one / two - 1.0).abs() < 0.02, "{one} and {two} rows");
+            let of_many = all[..50].iter().map(|session| sessions[session]);
+            let (least, most) = (of_many.clone().min(), of_many.max());
+            assert!(most <= least.map(|least| least + 2 * at_once));
+        }
     }
 }

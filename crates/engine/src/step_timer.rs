@@ -75,7 +75,7 @@ pub async fn time_front(
 /// Times steps of a back from `split` on.
 ///
 /// # Errors
-/// When there is no room for keys and values, or a step fails.
+/// When a step fails.
 pub async fn time_back(
     engine: &Engine<Back>,
     split: usize,
@@ -89,7 +89,7 @@ pub async fn time_back(
 /// What a token adds to a back's step: norm, head and sampling, as steps with and without one differ.
 ///
 /// # Errors
-/// When there is no room for keys and values, or a step fails.
+/// When a step fails.
 pub async fn time_head(
     engine: &Engine<Back>,
     split: usize,
@@ -120,7 +120,7 @@ pub async fn time_head(
 
 impl TimedSteps {
     /// Positions that its session needs.
-    fn context(&self) -> usize {
+    pub fn context(&self) -> usize {
         let chunk = self.rows.iter().copied().max().unwrap_or(1);
         chunk + self.positions.last().copied().unwrap_or(0)
     }
@@ -253,7 +253,7 @@ impl<'a> BackSteps<'a> {
         let open = BackOpen {
             split,
             context,
-            profile: None,
+            ..BackOpen::default()
         };
         Ok(Self {
             session: engine.open(open).await?,
@@ -287,6 +287,7 @@ impl<'a> BackSteps<'a> {
             input,
             token_ids: Vec::new(),
             want,
+            room: None,
         });
         let done = self.session.run(Priority::Prefill, step).await?;
         Ok(done.compute.saturating_sub(done.output.frames))

@@ -16,7 +16,7 @@ use tandem_codec::Codec;
 use tandem_engine::sampler::SamplingParameters;
 use tandem_engine::{
     Back, BackOpen, BackSession, BackStep, Compute, FrameCodec, Front, FrontSession, FrontStep,
-    Half as _, KvBudget, ModelFiles, Outcome, RowsInput, RowsStep, RunRequest, RunToken, Turn,
+    Half as _, ModelFiles, Outcome, RowsInput, RowsStep, RunRequest, RunToken, Turn,
 };
 
 const CONTEXT: usize = 160;
@@ -37,10 +37,9 @@ impl Halves {
         let [in_front, behind] = [front, back]
             .map(|weights| Compute::configured(["plain", "cpu"], weights, kv).unwrap());
         let front = |split| files.front(split, &in_front, |_| {}).unwrap();
-        let budget = KvBudget::new(u64::MAX);
         Self {
             fronts: (1..=LAYERS).map(front).collect(),
-            back: files.back(0, &behind, budget, |_| {}).unwrap(),
+            back: files.back(0, &behind, |_| {}).unwrap(),
         }
     }
 
@@ -109,7 +108,7 @@ impl Client {
         let open = BackOpen {
             split: plan.split,
             context: CONTEXT,
-            profile: None,
+            ..BackOpen::default()
         };
         let front = plan.split.checked_sub(1);
         let mut client = Self {
@@ -162,6 +161,7 @@ impl Client {
                 input: halves.input(&self.plan, &mut self.front, ids),
                 token_ids: ids.to_vec(),
                 want: number + 1 == messages,
+                room: None,
             }));
             self.position += ids.len();
         }

@@ -12,7 +12,7 @@ use serde::Serialize;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
-use tandem_engine::{Back, Engine, EngineOptions, FrameCodec, Front, KvBudget};
+use tandem_engine::{Back, Engine, EngineOptions, FrameCodec, Front};
 use tandem_program::progress::Progress;
 
 /// What `bench --json` prints.
@@ -134,7 +134,7 @@ async fn start_back(args: &BenchArgs, sides: &Arc<Sides>) -> Result<Engine<Back>
     let (sides, threads) = (Arc::clone(sides), args.model.threads());
     let load = move || {
         let (files, compute) = sides.back();
-        files.back(0, compute, KvBudget::new(u64::MAX), |_| {})
+        files.back(0, compute, |_| {})
     };
     Ok(Engine::start("back", EngineOptions::new(threads), load).await?)
 }

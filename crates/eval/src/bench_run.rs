@@ -65,6 +65,7 @@ pub async fn run(load: Load<'_>, back: &Engine<Back>, front: Option<FrontOf<'_>>
         split,
         context,
         profile: front.and_then(|f| f.profile.cloned()),
+        ..BackOpen::default()
     };
     let mut sessions = Sessions {
         back: back.open(open).await?,
@@ -141,6 +142,7 @@ impl Sessions {
             input,
             token_ids: Vec::new(),
             want,
+            room: None,
         });
         let done = self.back.run(priority, step).await?;
         phase.back += done.compute;

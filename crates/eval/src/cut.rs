@@ -11,7 +11,7 @@ use std::sync::Arc;
 use tandem_codec::{Codec, Encoder, Profile};
 use tandem_engine::{
     Back, BackOpen, BackSession, BackStep, Compute, Front, FrontSession, FrontStep, Half as _,
-    KvBudget, MERGED_ROWS, ModelFiles, RowsInput,
+    MERGED_ROWS, ModelFiles, RowsInput,
 };
 use tandem_program::progress::Progress;
 
@@ -251,8 +251,7 @@ impl SplitModel {
     ) -> Result<Self> {
         let mut progress = Progress::new("loading layer", back_files.config.layers, 1);
         let front = front_files.front(split, front, |_| progress.advance(""))?;
-        let unlimited = KvBudget::new(u64::MAX);
-        let back = back_files.back(split, back, unlimited, |_| progress.advance(""))?;
+        let back = back_files.back(split, back, |_| progress.advance(""))?;
         Ok(Self {
             session: front.session(context)?,
             crossing: crossing(&back, Codec::F32, None, Framing::Prefill, (split, context))?,
@@ -282,6 +281,7 @@ fn crossing(
         split,
         context,
         profile: profile.cloned(),
+        ..BackOpen::default()
     };
     Ok(Crossing {
         calibrated: profile.is_some(),

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use std::ops::AddAssign;
 use tandem_engine::{
     Back, BackOpen, BackSession, BackStep, FrameCodec, Front, FrontSession, FrontStep, Half as _,
-    KvBudget, MERGED_ROWS, RowsInput,
+    MERGED_ROWS, RowsInput,
 };
 use tandem_program::progress::Progress;
 
@@ -119,15 +119,15 @@ impl Pipeline {
                 framing: cut.framing,
             });
         }
-        let unlimited = KvBudget::new(u64::MAX);
         let (files, compute) = sides.back();
-        let back = files.back(split, compute, unlimited, |_| progress.advance(""))?;
+        let back = files.back(split, compute, |_| progress.advance(""))?;
         Ok(Self {
             front,
             session: back.session(BackOpen {
                 split,
                 context,
                 profile: sides.profile(split),
+                ..BackOpen::default()
             })?,
             back,
             position: 0,

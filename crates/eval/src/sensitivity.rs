@@ -11,7 +11,7 @@ use crate::precision::Sides;
 use std::collections::BTreeMap;
 use std::fmt;
 use tandem_codec::{Codec, Profile};
-use tandem_engine::{Back, Compute, Front, KvBudget};
+use tandem_engine::{Back, Compute, Front};
 use tandem_planner::{
     CodecSensitivity, CutSensitivity, KvSensitivity, Sensitivity, TypeSensitivity,
 };
@@ -67,9 +67,8 @@ impl<'a> Costs<'a> {
                         kv: Some(kind),
                         ..self.compute(WeightScheme::default())
                     };
-                    let unlimited = KvBudget::new(u64::MAX);
                     let files = &self.sides.model;
-                    let back = files.back(at.cut, &compute, unlimited, |_| {})?;
+                    let back = files.back(at.cut, &compute, |_| {})?;
                     at.with_back(&back, at.cut, |rows| Ok(rows.to_vec()))?
                 }
             };
@@ -91,8 +90,7 @@ impl<'a> Costs<'a> {
                 (WeightType::F32, _) => 0.0,
                 (_, true) => {
                     let compute = self.compute(WeightScheme::default().with_head(weights));
-                    let unlimited = KvBudget::new(u64::MAX);
-                    let head: Back = files.back(at.cut, &compute, unlimited, |_| {})?;
+                    let head: Back = files.back(at.cut, &compute, |_| {})?;
                     at.with_back(&head, at.cut, |rows| Ok(rows.to_vec()))?
                 }
                 (_, false) => {

@@ -12,5 +12,5 @@ mod tokens;
 
 pub use authenticate::Authenticate;
 pub use bearer::{Bearer, BearerToken};
-pub use peer::Peer;
+pub use peer::{Owner, Peer};
 pub use tokens::{AuthSettings, Tokens};

@@ -11,8 +11,7 @@ use anyhow::Context as _;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 use tandem_engine::{
-    Back, Compute, Engine, EngineOptions, Front, KvBudget, ModelFiles, TimedSteps, time_front,
-    time_head,
+    Back, Compute, Engine, EngineOptions, Front, ModelFiles, TimedSteps, time_front, time_head,
 };
 use tandem_model::ComputeThread;
 use tandem_program::machine;
@@ -249,7 +248,7 @@ impl Measuring<'_> {
             kv: None,
         };
         let files = Arc::clone(&self.files);
-        let load = move || files.back(layers - 1, &compute, KvBudget::new(u64::MAX), |_| {});
+        let load = move || files.back(layers - 1, &compute, |_| {});
         let threads = self.config.thread_count();
         let engine: Engine<Back> =
             Engine::start("measured head", EngineOptions::new(threads), load).await?;

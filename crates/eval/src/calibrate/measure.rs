@@ -178,6 +178,7 @@ impl Measure {
             split,
             context: tokens,
             profile: crossing.profile.cloned(),
+            ..BackOpen::default()
         })?;
         let first = first_scored(tokens);
         let mut end = 0;

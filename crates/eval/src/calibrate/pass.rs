@@ -12,7 +12,7 @@ use crate::sensitivity::Costs;
 use std::collections::VecDeque;
 use std::thread::JoinHandle;
 use tandem_codec::Profile;
-use tandem_engine::{Back, Front, KvBudget, Layers, Profiles};
+use tandem_engine::{Back, Front, Layers, Profiles};
 use tandem_planner::Sensitivity;
 use tandem_program::progress::Progress;
 use tandem_shape::Fingerprint;
@@ -41,7 +41,7 @@ impl FrontAndBack {
         let (files, compute) = sides.back();
         Ok(Self {
             front: Some(front),
-            back: files.back(first, compute, KvBudget::new(u64::MAX), |_| {})?,
+            back: files.back(first, compute, |_| {})?,
         })
     }
 
@@ -50,7 +50,7 @@ impl FrontAndBack {
         let (files, compute) = sides.exact();
         Ok(Self {
             front: None,
-            back: files.back(0, &compute, KvBudget::new(u64::MAX), |_| {})?,
+            back: files.back(0, &compute, |_| {})?,
         })
     }
 

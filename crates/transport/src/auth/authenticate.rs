@@ -33,9 +33,9 @@ impl Interceptor for Authenticate {
         let mut peer = Peer {
             certificate: connection.and_then(|connection| connection.certificate.clone()),
             token: None,
-            local: connection
+            address: connection
                 .and_then(|connection| connection.address)
-                .is_some_and(|address| address.ip().to_canonical().is_loopback()),
+                .map(|address| address.ip().to_canonical()),
         };
         if let Some(tokens) = &self.tokens {
             let found = match bearer(request.metadata()) {

@@ -1,6 +1,7 @@
 //! The name of the other end.
 
 use std::fmt;
+use std::net::{IpAddr, Ipv6Addr};
 use std::sync::Arc;
 
 use tonic::Extensions;
@@ -13,14 +14,42 @@ pub struct Peer {
     pub certificate: Option<Arc<str>>,
     /// The name its token has in the file.
     pub token: Option<Arc<str>>,
-    /// Whether it is a process of this machine.
-    pub local: bool,
+    /// Where its connection comes from; an IPv4 address is one even on an IPv6 socket.
+    pub address: Option<IpAddr>,
+}
+
+/// Whom limits and shares are counted for: a name that was checked, or else an address.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum Owner {
+    /// The names of its certificate and of its token.
+    Named([Option<Arc<str>>; 2]),
+    /// The machine that its connections come from, or, of IPv6, the network of 64 bits: one machine may use
+    /// all addresses of it.
+    Address(IpAddr),
+    /// Nothing is known.
+    Unknown,
 }
 
 impl Peer {
     /// Whether it is known who it is: by name, or as a process of this machine.
     pub fn is_known(&self) -> bool {
-        self.local || self.certificate.is_some() || self.token.is_some()
+        let is_local = self.address.is_some_and(|address| address.is_loopback());
+        is_local || self.certificate.is_some() || self.token.is_some()
+    }
+
+    /// Whom its limits and shares are counted for.
+    pub fn owner(&self) -> Owner {
+        if self.certificate.is_some() || self.token.is_some() {
+            return Owner::Named([self.certificate.clone(), self.token.clone()]);
+        }
+        match self.address {
+            Some(IpAddr::V6(address)) => {
+                const NETWORK: u128 = !(u64::MAX as u128);
+                Owner::Address(Ipv6Addr::from_bits(address.to_bits() & NETWORK).into())
+            }
+            Some(address) => Owner::Address(address),
+            None => Owner::Unknown,
+        }
     }
 
     /// The peer of a request that [`super::Authenticate`] has let through.
@@ -39,5 +68,44 @@ impl fmt::Display for Peer {
                 write!(f, "certificate {certificate}, token {token}")
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(address: &str) -> Peer {
+        Peer {
+            address: Some(address.parse().unwrap()),
+            ..Peer::default()
+        }
+    }
+
+    #[test]
+    fn owners_are_names_machines_or_networks() {
+        let token = Peer {
+            token: Some("phone".into()),
+            ..at("10.0.0.1")
+        };
+        let elsewhere = Peer {
+            address: None,
+            ..token.clone()
+        };
+        assert_eq!(token.owner(), elsewhere.owner());
+        assert_ne!(token.owner(), at("10.0.0.1").owner());
+        assert_eq!(at("10.0.0.1").owner(), at("10.0.0.1").owner());
+        assert_ne!(at("10.0.0.1").owner(), at("10.0.0.2").owner());
+        assert_eq!(at("2001:db8::1").owner(), at("2001:db8::f:2").owner());
+        assert_ne!(at("2001:db8::1").owner(), at("2001:db8:0:1::1").owner());
+        assert_eq!(Peer::default().owner(), Owner::Unknown);
+    }
+
+    #[test]
+    fn a_process_of_this_machine_is_known() {
+        assert!(at("127.0.0.1").is_known());
+        assert!(at("::1").is_known());
+        assert!(!at("10.0.0.1").is_known());
+        assert!(!Peer::default().is_known());
     }
 }
