@@ -166,6 +166,8 @@ ROWS: list[tuple[str, list[Panel]]] = [
             Panel("Answers", "reqps", rate(EDGE + "request_success_total", "finished_reason"), stacked=True),
             Panel("Failures", "reqps", rate(EDGE + "failures_total", "code"), stacked=True),
             Panel("Sessions", "none", now(EDGE + "sessions", "state"), stacked=True),
+            Panel("Answers that went on elsewhere", "cps", rate(EDGE + "replays_total", "cause"), stacked=True),
+            Panel("Pauses until they did", "s", quantiles(EDGE + "replay_seconds")),
             Panel(
                 "Tokens",
                 "cps",

@@ -12,18 +12,26 @@ use activity::{Activity, Turn};
 use giving_way::{Holding, who};
 use shares::{Share, Shares};
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 use tandem_engine::{KvBudget, Reservation};
 use tandem_shape::Reason;
 use tandem_status::{failure, resource_exhausted};
 use tandem_transport::auth::Owner;
+use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use tonic::{Code, Status};
 use turnover::Turnover;
 
 /// How long a session waits for the memory of those that give way: until the step under way has ended, at most.
 const GIVING_WAY_TAKES: Duration = Duration::from_secs(2);
+
+/// How long an answer that gave way waits for room before it is told to come again.
+const IN_LINE: Duration = Duration::from_secs(10);
+
+/// Between two looks for memory that no session's end has freed.
+const LOOK: Duration = Duration::from_millis(100);
 
 /// A session's id: 128 random bits.
 pub type SessionId = [u8; 16];
@@ -43,6 +51,18 @@ pub struct Admission {
     sessions: Arc<Mutex<Sessions>>,
     limits: Arc<SessionsConfig>,
     memory: KvBudget,
+    line: Arc<Line>,
+}
+
+/// Answers that gave way and wait for room, one behind the other.
+#[derive(Debug, Default)]
+struct Line {
+    /// Whoever is first holds it.
+    first: tokio::sync::Mutex<()>,
+    /// How many there are. As long as there are any, sessions that begin an answer get no room.
+    waiting: AtomicUsize,
+    /// Told when a session has ended.
+    freed: Notify,
 }
 
 #[derive(Debug, Default)]
@@ -62,7 +82,7 @@ struct Entry {
     /// Rows that the engine owes it.
     rows: usize,
     admitted: u64,
-    can_move: bool,
+    moves: Moves,
     evicted: CancellationToken,
     /// Cancelled when its memory is free.
     gone: CancellationToken,
@@ -80,8 +100,18 @@ pub struct Opening {
 pub struct Place {
     admission: Admission,
     key: SessionKey,
+    moves: Moves,
     evicted: CancellationToken,
     gone: CancellationToken,
+}
+
+/// Whether the answers of a session may give way, because the edge goes on with them in another one.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Moves {
+    /// They may.
+    pub can_move: bool,
+    /// How many sessions the answer had before.
+    pub moved: u32,
 }
 
 /// What there is not enough of, and whose share of it.
@@ -111,6 +141,7 @@ impl Admission {
             sessions: Arc::default(),
             limits: Arc::new(limits.clone()),
             memory,
+            line: Arc::default(),
         }
     }
 
@@ -148,11 +179,11 @@ impl Admission {
         })
     }
 
-    /// Takes a place for a session, another's where it needs it. `can_move` says whether its answers may give way.
+    /// Takes a place for a session, another's where it needs it. `moves` says whether its answers may give way.
     ///
     /// # Errors
     /// ALREADY_EXISTS for an id in use; RESOURCE_EXHAUSTED when all sessions answer.
-    pub fn enter(&self, key: SessionKey, can_move: bool) -> Result<Place, Status> {
+    pub fn enter(&self, key: SessionKey, moves: Moves) -> Result<Place, Status> {
         let mut sessions = self.lock();
         if sessions.open.contains_key(&key) {
             return Err(failure(
@@ -180,13 +211,14 @@ impl Admission {
             bytes: 0,
             rows: 0,
             admitted: sessions.admitted,
-            can_move,
+            moves,
             evicted: CancellationToken::new(),
             gone: CancellationToken::new(),
         };
         let place = Place {
             admission: self.clone(),
             key: key.clone(),
+            moves,
             evicted: entry.evicted.clone(),
             gone: entry.gone.clone(),
         };
@@ -242,7 +274,8 @@ impl Sessions {
                 bytes: entry.bytes,
                 admitted: entry.admitted,
                 turn: turn(entry),
-                can_move: entry.can_move,
+                can_move: entry.moves.can_move,
+                moved: entry.moves.moved,
             })
             .collect();
         let asks = sessions.iter().position(|(key, _)| *key == asks)?;
@@ -321,14 +354,24 @@ impl Sessions {
 }
 
 impl Place {
-    /// Reserves memory. Where there is none left, a session gives way: it may be this one.
+    /// Reserves memory. Where there is none left, a session gives way: it may be this one. One whose answer gave
+    /// way before waits a while.
     ///
     /// # Errors
     /// RESOURCE_EXHAUSTED for a session that has not begun and finds no room, ABORTED for one that gives way.
     pub async fn reserve(&self, bytes: u64) -> Result<Reservation, Status> {
+        match self.make_room(bytes).await {
+            Err(status) if status.code() == Code::ResourceExhausted && self.moves.moved > 0 => {
+                self.wait_in_line(bytes).await.unwrap_or(Err(status))
+            }
+            made => made,
+        }
+    }
+
+    async fn make_room(&self, bytes: u64) -> Result<Reservation, Status> {
         let began = Instant::now();
         loop {
-            let gone = match self.try_reserve(bytes, began.elapsed() < GIVING_WAY_TAKES)? {
+            let gone = match self.reserve_or_evict(bytes, began.elapsed() < GIVING_WAY_TAKES)? {
                 Ok(reservation) => return Ok(reservation),
                 Err(gone) => gone,
             };
@@ -339,42 +382,58 @@ impl Place {
         }
     }
 
+    /// Waits until the answers before this one have room, and then until it has. `None` when that takes too long.
+    async fn wait_in_line(&self, bytes: u64) -> Option<Result<Reservation, Status>> {
+        let line = &self.admission.line;
+        line.waiting.fetch_add(1, Ordering::Relaxed);
+        let _left = OnDrop(|| line.waiting.fetch_sub(1, Ordering::Relaxed));
+        let waiting = async {
+            let _first = line.first.lock().await;
+            loop {
+                let freed = line.freed.notified();
+                if let Ok(reservation) = self.take(&mut self.admission.lock(), bytes) {
+                    return Ok(reservation);
+                }
+                tokio::select! {
+                    () = freed => {}
+                    () = tokio::time::sleep(LOOK) => {}
+                }
+            }
+        };
+        tokio::select! {
+            waited = tokio::time::timeout(IN_LINE, waiting) => waited.ok(),
+            () = self.evicted() => Some(Err(gives_way())),
+        }
+    }
+
     /// Reserves memory, or says whose end to wait for.
-    fn try_reserve(
+    fn reserve_or_evict(
         &self,
         bytes: u64,
         others_may_go: bool,
     ) -> Result<Result<Reservation, CancellationToken>, Status> {
-        let limits = &self.admission.limits;
         let mut sessions = self.admission.lock();
         let Some(own) = sessions.open.get(&self.key) else {
             return Err(gives_way());
         };
         let has_begun = own.bytes > 0;
-        let owner = &self.key.owner;
-        let (held, limit) = (
-            sessions.shares.of(owner).bytes,
-            limits.per_peer.kv_memory.get(),
-        );
-        let peer_is_full = limit > 0 && held.saturating_add(bytes) > limit;
-        let (lack, message) = if peer_is_full {
-            let message = format!(
-                "{bytes} bytes for keys and values are needed, this peer has {held} of {limit}"
-            );
-            (Lack::of_peer("kv_memory"), message)
+        let others_come_first =
+            !has_begun && self.admission.line.waiting.load(Ordering::Relaxed) > 0;
+        let taken = if others_come_first && bytes > 0 {
+            let message = "answers that gave way wait for memory for keys and values";
+            Err((Lack::of_all("kv_memory"), message.to_owned()))
         } else {
-            match self.admission.memory.reserve(bytes) {
-                Ok(reservation) => {
-                    sessions.change(&self.key, |entry| entry.bytes += bytes);
-                    return Ok(Ok(reservation));
-                }
-                Err(error) => (Lack::of_all("kv_memory"), error.to_string()),
-            }
+            self.take(&mut sessions, bytes)
         };
-        let (now, stall) = (Instant::now(), limits.stall.get());
+        let (lack, message) = match taken {
+            Ok(reservation) => return Ok(Ok(reservation)),
+            Err(lack) => lack,
+        };
+        let (now, stall) = (Instant::now(), self.admission.limits.stall.get());
         let turn = |entry: &Entry| entry.activity.turn(now, stall);
-        let first = others_may_go
-            .then(|| sessions.first_to_go(&self.key, bytes, peer_is_full, turn))
+        let among_own = lack == Lack::of_peer("kv_memory");
+        let first = (others_may_go && !others_come_first)
+            .then(|| sessions.first_to_go(&self.key, bytes, among_own, turn))
             .flatten()
             .filter(|key| *key != self.key);
         match first.and_then(|key| sessions.evict(&key, now, stall)) {
@@ -385,6 +444,22 @@ impl Place {
             }
             None => Err(sessions.refuse(lack, Reason::KvMemory, message)),
         }
+    }
+
+    /// Reserves memory, or says what there is not enough of.
+    fn take(&self, sessions: &mut Sessions, bytes: u64) -> Result<Reservation, (Lack, String)> {
+        let held = sessions.shares.of(&self.key.owner).bytes;
+        let limit = self.admission.limits.per_peer.kv_memory.get();
+        if limit > 0 && held.saturating_add(bytes) > limit {
+            let message = format!(
+                "{bytes} bytes for keys and values are needed, this peer has {held} of {limit}"
+            );
+            return Err((Lack::of_peer("kv_memory"), message));
+        }
+        let reserved = self.admission.memory.reserve(bytes);
+        let reserved = reserved.map_err(|error| (Lack::of_all("kv_memory"), error.to_string()))?;
+        sessions.change(&self.key, |entry| entry.bytes += bytes);
+        Ok(reserved)
     }
 
     /// Says how much memory stays reserved behind a truncation.
@@ -443,6 +518,7 @@ impl Drop for Place {
         self.gone.cancel();
         let mut sessions = self.admission.lock();
         sessions.turnover.ended(Instant::now());
+        self.admission.line.freed.notify_waiters();
         // Once evicted, the id may be another session's.
         if !self.evicted.is_cancelled() {
             sessions.remove(&self.key);
@@ -456,6 +532,15 @@ impl Drop for Opening {
         sessions
             .shares
             .change(&self.owner, |share| share.opening -= 1);
+    }
+}
+
+/// Calls what it holds when it is dropped.
+struct OnDrop<T, F: Fn() -> T>(F);
+
+impl<T, F: Fn() -> T> Drop for OnDrop<T, F> {
+    fn drop(&mut self) {
+        (self.0)();
     }
 }
 

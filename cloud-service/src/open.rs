@@ -11,7 +11,7 @@ use tandem_transport::auth::Peer;
 use tandem_wire::PROTOCOL_VERSION;
 use tonic::{Code, Status};
 
-use crate::admission::SessionId;
+use crate::admission::{Moves, SessionId};
 
 /// The features that an Open may name.
 pub const SERVED_FEATURES: [v1::Feature; 1] = [v1::Feature::Replay];
@@ -29,8 +29,8 @@ pub struct Opening {
     pub context: usize,
     /// The profile of calibrated frames.
     pub profile: Option<Arc<Profile>>,
-    /// Whether the edge can go on elsewhere when an answer gives way: its memory is reserved as it grows.
-    pub can_move: bool,
+    /// Whether the edge can go on elsewhere when an answer gives way, so that its memory is reserved as it grows.
+    pub moves: Moves,
 }
 
 impl Opening {
@@ -40,7 +40,10 @@ impl Opening {
     /// As docs/protocol.md lists them under `Open`.
     pub fn check(open: &v1::Open, peer: &Peer, cloud: &Cloud) -> Result<Self, Status> {
         check_version(open)?;
-        let can_move = check_features(open)?;
+        let moves = Moves {
+            can_move: check_features(open)?,
+            moved: open.replays,
+        };
         let codec = check_codecs(open, cloud)?;
         check_fingerprints(open, cloud)?;
         let id = <SessionId>::try_from(open.session_id.as_slice()).map_err(|_| {
@@ -60,7 +63,7 @@ impl Opening {
             codec,
             context,
             profile: check_profile(open, split, (peer, cloud))?,
-            can_move,
+            moves,
         })
     }
 

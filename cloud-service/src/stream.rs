@@ -16,6 +16,7 @@ use futures_util::stream::FuturesOrdered;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Duration;
 use tandem_engine::{
     Back, BackOutput, BackStep, Completed, EngineError, EngineSession, Ledger, OwnerNumber,
     Priority, Reservation, Room, RowsVerdict, RunRequest, RunToken,
@@ -26,6 +27,7 @@ use tandem_status::{bad_request, failure, unavailable};
 use tandem_transport::auth::Peer;
 use tandem_wire::{MAX_PING_PADDING, PROTOCOL_VERSION, engine_status, ledger_status};
 use tokio::sync::mpsc;
+use tokio::time::Instant;
 use tonic::{Code, Status, Streaming};
 
 /// Steps of a session that may wait for the engine. Beyond it nothing more is read, and HTTP/2's
@@ -104,7 +106,7 @@ async fn run(
         owner,
         id: opening.id,
     };
-    let place = cloud.admission.enter(key, opening.can_move)?;
+    let place = cloud.admission.enter(key, opening.moves)?;
     let engine = tokio::select! {
         engine = open_engine(cloud, number, &opening, &place) => engine?,
         () = out.closed() => return Ok(()),
@@ -119,11 +121,12 @@ async fn run(
         pending: FuturesOrdered::new(),
         pending_bytes: 0,
         pending_rows: 0,
-        grows: opening.can_move,
+        grows: opening.moves.can_move,
         reserved: 0,
         metrics: SessionMetrics::default(),
         trace: AnswerTrace::default(),
         running: false,
+        deadline: None,
         engine,
         place,
     };
@@ -143,7 +146,7 @@ async fn open_engine(
     place: &Place,
 ) -> Result<EngineSession<Back>, Status> {
     let whole = cloud.loaded.kv_sizes.bytes(opening.split, opening.context);
-    let room = if opening.can_move {
+    let room = if opening.moves.can_move {
         Room::Growing(place.reserve(0).await?)
     } else {
         Room::Whole(place.reserve(whole).await?)
@@ -171,6 +174,8 @@ struct Session<'a> {
     trace: AnswerTrace,
     /// An answer has been asked for, and has not ended.
     running: bool,
+    /// When nobody waits for it any more.
+    deadline: Option<Instant>,
     // In this order: the memory is free before the place is.
     engine: EngineSession<Back>,
     place: Place,
@@ -218,6 +223,9 @@ impl Session<'_> {
                     SESSIONS_EVICTED.counter(&["idle_ttl"]).increment(1);
                     return Err(failure(Code::Aborted, Reason::Idle, "nothing was heard for idle_ttl"));
                 }
+                () = passed(self.deadline) => {
+                    return Err(too_late());
+                }
                 () = self.place.evicted() => {
                     return Err(failure(Code::Aborted, Reason::Evicted, "another session needed the room"));
                 }
@@ -251,7 +259,11 @@ impl Session<'_> {
         if !self.grows || needed <= self.reserved {
             return Ok(None);
         }
-        let more = self.place.reserve(needed - self.reserved).await?;
+        let more = tokio::select! {
+            more = self.place.reserve(needed - self.reserved) => more?,
+            () = self.out.closed() => return Err(Status::cancelled("the edge went away")),
+            () = passed(self.deadline) => return Err(too_late()),
+        };
         self.reserved = needed;
         Ok(Some(more))
     }
@@ -310,12 +322,21 @@ impl Session<'_> {
             let problem = format!("has {eos} ids, may have {MAX_EOS_IDS}");
             return Err(bad_request(Reason::Run, [("run.eos_token_ids", problem)]));
         }
+        let answered = run.answered as usize;
+        if answered >= self.context || (run.max_tokens > 0 && run.answered >= run.max_tokens) {
+            let problem = format!("is {answered}, which leaves no token of the answer");
+            return Err(bad_request(Reason::Run, [("run.answered", problem)]));
+        }
         let ids = run.history_token_ids.iter().chain(&run.eos_token_ids);
         if let Some(id) = ids.into_iter().find(|&&id| id as usize >= vocabulary) {
             let problem = format!("token {id} is outside the vocabulary of {vocabulary}");
             return Err(bad_request(Reason::Run, [("run", problem)]));
         }
         self.running = true;
+        let timeout = Duration::from_millis(run.timeout_millis);
+        self.deadline = Some(timeout)
+            .filter(|timeout| !timeout.is_zero())
+            .and_then(|timeout| Instant::now().checked_add(timeout));
         self.metrics.begin_run();
         self.trace = AnswerTrace::begin(&run, self.split);
         let request = RunRequest {
@@ -323,6 +344,7 @@ impl Session<'_> {
             max_tokens: (run.max_tokens > 0).then_some(run.max_tokens as usize),
             eos: run.eos_token_ids,
             history: run.history_token_ids,
+            answered,
         };
         self.submit(
             StepKind::Control,
@@ -476,6 +498,7 @@ impl Session<'_> {
 
     fn answer_ended(&mut self) {
         self.running = false;
+        self.deadline = None;
         self.place.kept();
         self.trace = AnswerTrace::default();
     }
@@ -489,6 +512,19 @@ impl Session<'_> {
             .send(Ok(response))
             .await
             .map_err(|_| Status::cancelled("the edge went away"))
+    }
+}
+
+fn too_late() -> Status {
+    let message = "nobody waits for the answer any more";
+    failure(Code::DeadlineExceeded, Reason::Deadline, message)
+}
+
+/// Resolves when a deadline has passed, where there is one.
+async fn passed(deadline: Option<Instant>) {
+    match deadline {
+        Some(deadline) => tokio::time::sleep_until(deadline).await,
+        None => std::future::pending().await,
     }
 }
 

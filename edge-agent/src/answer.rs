@@ -14,9 +14,7 @@ use crate::metrics::{
 };
 use crate::request_span::{Served, say_answer, say_request};
 use std::time::{Duration, Instant};
-use tandem_client::{
-    PromptTrace, Retry, Session, SessionError, SessionPool, SplitClient, Turn, Usage,
-};
+use tandem_client::{Asked, Generation, Kept, SessionPool, SplitClient, Usage};
 use tandem_codec::Codec;
 use tandem_proto::v1;
 use tandem_telemetry::traces::Span;
@@ -50,6 +48,8 @@ pub struct AnswerRequest {
     pub stop: StopStrings,
     /// When the request came.
     pub began: Instant,
+    /// When the client stops waiting.
+    pub deadline: Option<Instant>,
 }
 
 /// One event of an answer.
@@ -80,12 +80,19 @@ impl Answers {
         let cloud = self.client.link().describe().await?;
         let context = self.client.context(&cloud);
         check_length(request.prompt.len(), context)?;
-        let started = self.start(&request, context, &cloud, &turn, span).await;
-        let (session, first, reused) = started.inspect_err(|error| {
+        let kept = turn.take(&request.prompt);
+        if kept.is_none() {
+            turn.make_room();
+        }
+        let kept = kept.map(|(session, shared)| Kept { session, shared });
+        let (asked, with) = (self.asked(&request), (context, &*cloud));
+        let begun = Generation::begin(&self.client, asked, kept, with, span).await;
+        let (generation, first) = begun.inspect_err(|error| {
             if error.cloud_may_have_changed() {
                 self.client.link().forget();
             }
         })?;
+        let reused = generation.reused();
         PROMPT_TOKENS
             .counter(&[])
             .increment(request.prompt.len() as u64);
@@ -96,82 +103,32 @@ impl Answers {
             context: count(context),
         };
         events.send(AnswerEvent::Started(started)).await?;
-        let mut run = Running::new(&self.tokenizer, &request, session)?;
+        let mut run = Running::new(&self.tokenizer, &request, generation)?;
         let streamed = run.stream(first, events, span).await;
         run.end_decode();
         let hidden = self.client.front().config.hidden;
         let finished = run.finished(&request, streamed?, hidden);
         say_answer(span, reused, &finished);
-        turn.keep(run.session);
+        if let Some(session) = run.generation.into_session() {
+            turn.keep(session);
+        }
         E2E_LATENCY.histogram(&[]).record(request.began.elapsed());
         events.send(AnswerEvent::Finished(finished)).await
     }
 
-    /// Takes or opens a session and runs the prompt. A kept session may have been given up by the
-    /// cloud meanwhile; nothing was seen of this answer yet, so another session can begin it again.
-    async fn start(
-        &self,
-        request: &AnswerRequest,
-        context: usize,
-        cloud: &v1::DescribeBackResponse,
-        turn: &Turn<'_>,
-        span: &Span,
-    ) -> Result<(Session, v1::Tokens, usize), SessionError> {
-        if let Some((mut session, shared)) = turn.take(&request.prompt) {
-            // The last token's row must run again: its logits are not kept.
-            let kept = shared.min(request.prompt.len() - 1);
-            match self.run_prompt(request, &mut session, kept, span).await {
-                Ok(first) => return Ok((session, first, kept)),
-                Err(error) if error.retry() != Retry::Never => {
-                    tracing::debug!(%error, "a kept session was given up");
-                }
-                Err(error) => return Err(error),
-            }
+    /// What a generation is asked for.
+    fn asked(&self, request: &AnswerRequest) -> Asked {
+        Asked {
+            prompt: request.prompt.clone(),
+            run: v1::Run {
+                sampling: Some(request.sampling.clone()),
+                max_tokens: request.max_tokens.unwrap_or(0),
+                eos_token_ids: self.tokenizer.eos_token_ids().to_vec(),
+                ..v1::Run::default()
+            },
+            needs_token_ids: request.needs_token_ids,
+            deadline: request.deadline,
         }
-        turn.make_room();
-        match self.begin(request, context, cloud, span).await {
-            Err(error) if error.retry() == Retry::AtOnce => {
-                tracing::debug!(%error, "beginning on a new connection");
-                self.begin(request, context, cloud, span).await
-            }
-            begun => begun,
-        }
-    }
-
-    async fn begin(
-        &self,
-        request: &AnswerRequest,
-        context: usize,
-        cloud: &v1::DescribeBackResponse,
-        span: &Span,
-    ) -> Result<(Session, v1::Tokens, usize), SessionError> {
-        let mut session = self.client.open(context, cloud).await?;
-        let first = self.run_prompt(request, &mut session, 0, span).await?;
-        Ok((session, first, 0))
-    }
-
-    async fn run_prompt(
-        &self,
-        request: &AnswerRequest,
-        session: &mut Session,
-        kept: usize,
-        span: &Span,
-    ) -> Result<v1::Tokens, SessionError> {
-        let (traceparent, tracestate) = span.carried().unwrap_or_default();
-        let run = v1::Run {
-            sampling: Some(request.sampling.clone()),
-            max_tokens: request.max_tokens.unwrap_or(0),
-            eos_token_ids: self.tokenizer.eos_token_ids().to_vec(),
-            traceparent,
-            tracestate,
-            ..v1::Run::default()
-        };
-        let trace = PromptTrace::begin(span);
-        session
-            .begin(kept, run, request.needs_token_ids, trace)
-            .await?;
-        session.prompt(&request.prompt[kept..]).await?;
-        session.token().await
     }
 }
 
@@ -187,7 +144,7 @@ fn check_length(prompt: usize, context: usize) -> Result<(), RequestError> {
 
 /// An answer that has its first token.
 struct Running {
-    session: Session,
+    generation: Generation,
     detokenizer: Detokenizer,
     stop: StopStrings,
     stops: StopMatcher,
@@ -211,16 +168,16 @@ impl Running {
     fn new(
         tokenizer: &Tokenizer,
         request: &AnswerRequest,
-        session: Session,
+        generation: Generation,
     ) -> Result<Self, AnswerError> {
         let now = Instant::now();
         TIME_TO_FIRST_TOKEN
             .histogram(&[])
             .record(now.duration_since(request.began));
         Ok(Self {
-            prompt: session.usage(),
+            prompt: generation.usage(),
             decode: Span::default(),
-            session,
+            generation,
             detokenizer: Detokenizer::after_prompt(tokenizer, &request.prompt)?,
             stop: request.stop.clone(),
             stops: request.stop.matcher(),
@@ -249,7 +206,7 @@ impl Running {
             let row = if ended {
                 None
             } else {
-                Some(self.session.begin_row(id).await?)
+                Some(self.generation.begin_row().await)
             };
             let (text, stop) = self.text(id, ended)?;
             let delta = v1::Delta {
@@ -260,7 +217,7 @@ impl Running {
             events.send(AnswerEvent::Delta(delta)).await?;
             if let Some(stop) = stop {
                 if !ended {
-                    self.session.end_early().await?;
+                    self.generation.end_early().await;
                 }
                 return Ok(Finish {
                     reason: v1::FinishReason::Stop,
@@ -276,8 +233,7 @@ impl Running {
             if self.tokens == 1 {
                 self.decode = span.child("decode", self.first_token);
             }
-            self.session.send_row(row).await?;
-            message = self.session.token().await?;
+            message = self.generation.next(row, span).await?;
             let now = Instant::now();
             INTER_TOKEN_LATENCY
                 .histogram(&[])
@@ -293,7 +249,7 @@ impl Running {
             return;
         }
         decode.set("tandem.tokens", u64::from(self.tokens.saturating_sub(1)));
-        for (key, time) in self.session.usage().times_since(&self.prompt) {
+        for (key, time) in self.generation.usage().times_since(&self.prompt) {
             decode.set(key, time);
         }
         decode.end(self.last_token);
@@ -322,7 +278,7 @@ impl Running {
     fn finished(&self, request: &AnswerRequest, finish: Finish, hidden: usize) -> v1::Finished {
         let reason = tandem_wire::finish_name(finish.reason);
         REQUEST_SUCCESS.counter(&[reason]).increment(1);
-        let usage = self.session.usage();
+        let usage = self.generation.usage();
         v1::Finished {
             finish_reason: finish.reason.into(),
             stop: finish.stop,
@@ -331,7 +287,7 @@ impl Running {
             seed: request.sampling.seed.unwrap_or(0),
             timings: Some(self.timings(&usage)),
             wire: Some(wire_usage(&usage, hidden)),
-            replays: 0,
+            replays: self.generation.replays(),
         }
     }
 

@@ -75,7 +75,8 @@ impl AnswerService {
         let checked = async {
             let work = self.drain.work().map_err(|_| AnswerError::Draining)?;
             let read = reading.await?;
-            let request = self.edge.check(read.terms, read.prompt, began)?;
+            let mut request = self.edge.check(read.terms, read.prompt, began)?;
+            request.deadline = read.deadline.map(Instant::into_std);
             Ok((work, read.peer, read.deadline, request))
         };
         let (work, peer, deadline, request) =

@@ -119,6 +119,9 @@ pub struct EdgeArgs {
     /// How long a finished conversation is kept, such as 5m.
     #[arg(long)]
     pub idle_ttl: Option<HumanDuration>,
+    /// For how long an answer whose session was lost tries to go on, such as 1m; 0s: not at all.
+    #[arg(long)]
+    pub replay_within: Option<HumanDuration>,
     /// How much longer a step may take for the rows of prompts in it, such as 20ms.
     #[arg(long)]
     pub engine_step: Option<HumanDuration>,
@@ -353,6 +356,7 @@ impl EdgeArgs {
             .flag("--max-sessions", "sessions.max", self.max_sessions)
             .flag("--context", "sessions.context", self.context)
             .flag("--idle-ttl", "sessions.idle_ttl", self.idle_ttl)
+            .flag("--replay-within", "replay.within", self.replay_within)
             .flag("--engine-step", "engine.step", self.engine_step)
             .flag("--chunk-rows", "prefill.chunk_rows", self.chunk_rows)
             .flag("--frame", "prefill.frame", self.frame)

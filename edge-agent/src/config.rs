@@ -6,8 +6,8 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
-use tandem_client::LinkConfig;
 use tandem_client::adaptation::Target;
+use tandem_client::{LinkConfig, ReplayTerms};
 use tandem_codec::Codec;
 use tandem_config::address::{is_loopback, is_tls};
 use tandem_config::{AutoCount, ByteSize, HumanDuration, Validate, Violations, token_count};
@@ -79,6 +79,8 @@ pub struct EdgeConfig {
     pub threads: usize,
     /// Sessions.
     pub sessions: SessionsConfig,
+    /// What happens when an answer's session is lost.
+    pub replay: ReplayConfig,
     /// How prompts go up.
     pub prefill: PrefillConfig,
     /// What `split: auto` plans for.
@@ -192,6 +194,26 @@ pub struct SessionsConfig {
     pub context: usize,
     /// How long a finished conversation is kept.
     pub idle_ttl: HumanDuration,
+}
+
+/// For how long an answer tries to go on when its session is lost.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ReplayConfig {
+    /// How long; zero for not at all.
+    pub within: HumanDuration,
+    /// The most attempts in that time.
+    pub attempts: u32,
+}
+
+impl ReplayConfig {
+    /// The same for the client of the split API.
+    pub fn terms(&self) -> ReplayTerms {
+        ReplayTerms {
+            within: self.within.get(),
+            attempts: self.attempts,
+        }
+    }
 }
 
 /// How prompts go up.
@@ -399,6 +421,7 @@ impl Validate for EdgeConfig {
             });
         }
         at.nested("sessions", &self.sessions);
+        at.nested("replay", &self.replay);
         at.nested("prefill", &self.prefill);
         at.nested("plan", &self.plan);
         at.nested("engine", &self.engine);
@@ -436,6 +459,17 @@ impl Validate for SessionsConfig {
     fn validate(&self, at: &mut Violations) {
         at.within("max", self.max, 1..=65_536);
         at.within("context", self.context, ..=1 << 24);
+    }
+}
+
+impl Validate for ReplayConfig {
+    fn validate(&self, at: &mut Violations) {
+        at.within("attempts", self.attempts, 1..=10_000);
+        at.within(
+            "within",
+            self.within,
+            ..=HumanDuration::from(Duration::from_secs(86_400)),
+        );
     }
 }
 

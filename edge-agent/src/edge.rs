@@ -182,6 +182,7 @@ impl Edge {
             chunk_rows: config.prefill.chunk_rows,
             frame_bytes: config.prefill.frame.as_usize(),
             context: config.sessions.context,
+            replay: config.replay.terms(),
         };
         Ok(Self {
             prompts: Prompts::new(tokenizer.clone(), ChatTemplate::load(&config.model)),

@@ -3,7 +3,7 @@
 
 use tandem_client::metrics::{
     BITS_PER_VALUE, CODEC_SWITCHES, ENCODE, FRONT_STEP, LINK, LINK_RATE, LINK_ROUND_TRIP, OUTLIERS,
-    ROWS, SESSIONS, WIRE_BYTES,
+    REPLAY, REPLAYS, ROWS, SESSIONS, WIRE_BYTES,
 };
 use tandem_engine::EngineStep;
 use tandem_server::collector::TraceMetrics;
@@ -276,6 +276,8 @@ pub const CATALOGUE: &[Metric] = &[
     FAILURES,
     SESSIONS,
     UPLINK_BYTES,
+    REPLAYS,
+    REPLAY,
     CODEC_SWITCHES,
     LINK_ROUND_TRIP,
     LINK_RATE,

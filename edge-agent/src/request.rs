@@ -52,6 +52,7 @@ impl Terms {
             max_tokens: self.max_tokens,
             stop,
             began,
+            deadline: None,
         })
     }
 }

@@ -74,6 +74,9 @@ const FLAGS: &[Flag] = &[
     ("--frame", "prefill.frame", "9KiB", |c| {
         c.prefill.frame.to_string()
     }),
+    ("--replay-within", "replay.within", "7s", |c| {
+        c.replay.within.to_string()
+    }),
     ("--engine-step", "engine.step", "33ms", |c| {
         c.engine.step.to_string()
     }),
@@ -142,6 +145,8 @@ const OUT_OF_RANGE: &[(&str, &str)] = &[
     ("openai.listen", "openai: {listen: '8000'}"),
     ("sessions.max", "sessions: {max: 0}"),
     ("sessions.max", "sessions: {max: 65537}"),
+    ("replay.attempts", "replay: {attempts: 0}"),
+    ("replay.within", "replay: {within: 25h}"),
     ("sessions.context", "sessions: {context: 16777217}"),
     ("prefill.chunk_rows", "prefill: {chunk_rows: 0}"),
     ("prefill.chunk_rows", "prefill: {chunk_rows: 1025}"),
@@ -198,6 +203,7 @@ const UNKNOWN: &[(&str, &str)] = &[
     ("openai.port", "openai: {port: 3}"),
     ("tls.ca", "tls: {ca: a}"),
     ("auth.token", "auth: {token: a}"),
+    ("replay.for", "replay: {for: 3s}"),
     ("sessions.maximum", "sessions: {maximum: 3}"),
     ("prefill.rows", "prefill: {rows: 3}"),
     ("log.file", "log: {file: /tmp/log}"),

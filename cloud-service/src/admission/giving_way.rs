@@ -1,8 +1,10 @@
 //! Who gives way when there is no room: conversations that are kept, longest ago first, then answers that
 //! have stalled, then sessions that have not begun. Then answers of edges that can go on elsewhere: of the
-//! owner that holds most, the one that was admitted last. Other answers stay.
+//! owner that holds most, the one that gave way least often, and of those the one that was admitted last. Other answers
+//! stay.
 
 use super::activity::Turn;
+use std::cmp::Reverse;
 use std::collections::HashMap;
 use std::hash::Hash;
 
@@ -17,8 +19,9 @@ pub(super) struct Holding<'a, O> {
     pub(super) admitted: u64,
     /// Its turn, where no answer goes on.
     pub(super) turn: Option<Turn>,
-    /// Whether it may give way in the middle of an answer.
+    /// Whether it may give way in the middle of an answer, and how often the answer has.
     pub(super) can_move: bool,
+    pub(super) moved: u32,
 }
 
 /// Finds the session that gives way to the one at `asks`, which needs `bytes` more: itself, where it is the
@@ -47,7 +50,10 @@ pub(super) fn who<O: Eq + Hash>(
     let candidates = sessions.iter().enumerate();
     candidates
         .filter(|&(at, session)| moves(at, session))
-        .max_by_key(|(_, session)| (held[session.owner], session.admitted))
+        .max_by_key(|(_, session)| {
+            let moved = Reverse(session.moved);
+            (held[session.owner], moved, session.admitted)
+        })
         .map(|(at, _)| at)
 }
 
@@ -64,6 +70,7 @@ mod tests {
             admitted,
             turn: None,
             can_move: true,
+            moved: 0,
         }
     }
 
@@ -85,6 +92,22 @@ mod tests {
         assert_eq!(who(&sessions, 4, 11), Some(4));
         // Which has no other session than 3 that holds any.
         assert_eq!(who(&sessions, 3, 11), Some(3));
+    }
+
+    #[test]
+    fn who_gave_way_before_does_not_go_before_the_others() {
+        let mut sessions = [
+            answering(&1, 10, 0),
+            answering(&1, 10, 1),
+            answering(&1, 10, 2),
+        ];
+        sessions[2].moved = 2;
+        sessions[1].moved = 1;
+        assert_eq!(who(&sessions, 2, 1), Some(0));
+        sessions[0].moved = 2;
+        assert_eq!(who(&sessions, 2, 1), Some(1));
+        sessions[1].moved = 2;
+        assert_eq!(who(&sessions, 0, 1), Some(2));
     }
 
     #[test]

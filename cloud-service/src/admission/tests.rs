@@ -44,12 +44,16 @@ impl Cloud {
     }
 
     fn enter(&mut self, number: u8, can_move: bool) -> Result<Place, Status> {
+        self.enter_again(number, Moves { can_move, moved: 0 })
+    }
+
+    fn enter_again(&mut self, number: u8, moves: Moves) -> Result<Place, Status> {
         self.next += 1;
         let key = SessionKey {
             owner: owner(number),
             id: [self.next; 16],
         };
-        self.admission.enter(key, can_move)
+        self.admission.enter(key, moves)
     }
 
     /// A session that answers, in so many bytes.
@@ -185,6 +189,59 @@ async fn nobody_waits_forever_for_one_that_does_not_go() {
     drop(stuck);
 }
 
+const MOVED: Moves = Moves {
+    can_move: true,
+    moved: 1,
+};
+
+#[tokio::test(start_paused = true)]
+async fn answers_that_gave_way_come_before_new_ones_in_their_order() {
+    let mut cloud = Cloud::new(100, |_| {});
+    let running = cloud.answering(1, 100, false).await;
+    let mut waiting = Vec::new();
+    for _ in 0..2 {
+        let place = cloud.enter_again(1, MOVED).unwrap();
+        place.answers();
+        waiting.push(tokio::spawn(async move {
+            let reserved = place.reserve(60).await;
+            reserved.map(|reserved| (reserved, place))
+        }));
+        tokio::task::yield_now().await;
+    }
+    drop((running.reserved, running.place));
+    // There is room for one of them, and none for a new one.
+    let first = waiting.remove(0).await.unwrap().unwrap();
+    let new = cloud.enter(2, true).unwrap();
+    let status = new.reserve(10).await.unwrap_err();
+    assert!(
+        is(&status, Code::ResourceExhausted, Reason::KvMemory),
+        "{status}"
+    );
+    drop(first);
+    let second = waiting.remove(0).await.unwrap().unwrap();
+    let _reserved = new.reserve(10).await.unwrap();
+    assert_eq!(cloud.all().bytes, 70);
+    drop(second);
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_waits_in_line_is_told_to_come_again() {
+    let mut cloud = Cloud::new(100, |_| {});
+    let running = cloud.answering(1, 100, false).await;
+    let place = cloud.enter_again(2, MOVED).unwrap();
+    let began = tokio::time::Instant::now();
+    let status = place.reserve(60).await.unwrap_err();
+    assert!(
+        is(&status, Code::ResourceExhausted, Reason::KvMemory),
+        "{status}"
+    );
+    assert!(began.elapsed() >= IN_LINE && began.elapsed() < 2 * IN_LINE);
+    drop((running.reserved, running.place));
+    // Nobody is in line any more.
+    let new = cloud.enter(2, true).unwrap();
+    let _reserved = new.reserve(10).await.unwrap();
+}
+
 #[tokio::test]
 async fn a_peer_has_limits_of_its_own() {
     let mut cloud = Cloud::new(10_000, |limits| {
@@ -263,8 +320,8 @@ async fn an_id_is_its_owners_own() {
         owner: owner(number),
         id: [7; 16],
     };
-    let _first = cloud.admission.enter(key(1), true).unwrap();
-    let status = cloud.admission.enter(key(1), true).unwrap_err();
+    let _first = cloud.admission.enter(key(1), Moves::default()).unwrap();
+    let status = cloud.admission.enter(key(1), Moves::default()).unwrap_err();
     assert_eq!(status.code(), Code::AlreadyExists);
-    let _other = cloud.admission.enter(key(2), true).unwrap();
+    let _other = cloud.admission.enter(key(2), Moves::default()).unwrap();
 }

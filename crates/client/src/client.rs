@@ -2,6 +2,7 @@
 
 use crate::codec_choice::CodecChoice;
 use crate::error::SessionError;
+use crate::generation::ReplayTerms;
 use crate::link::Link;
 use crate::session::Session;
 use crate::session_codecs::SessionCodecs;
@@ -50,6 +51,8 @@ pub struct SessionLimits {
     pub frame_bytes: usize,
     /// The most positions of a session; 0 for what the cloud grants.
     pub context: usize,
+    /// For how long answers try to go on.
+    pub replay: ReplayTerms,
 }
 
 impl SplitClient {
@@ -104,8 +107,14 @@ impl SplitClient {
         }
     }
 
-    /// Opens a session of at most `context` positions with a cloud that has described itself.
-    /// Does not wait for it.
+    /// Whether an answer whose session is lost goes on in another one.
+    pub fn can_replay(&self, cloud: &v1::DescribeBackResponse) -> bool {
+        let feature = v1::Feature::Replay.into();
+        !self.limits().replay.within.is_zero() && cloud.features.contains(&feature)
+    }
+
+    /// Opens a session of at most `context` positions with a cloud that has described itself, for an answer
+    /// that has lost `replays` others. Does not wait for it.
     ///
     /// # Errors
     /// When the front has no room.
@@ -113,12 +122,13 @@ impl SplitClient {
         &self,
         context: usize,
         cloud: &v1::DescribeBackResponse,
+        replays: u32,
     ) -> Result<Session, SessionError> {
         let front: Option<EngineSession<Front>> = match &self.front().engine {
             Some(engine) => Some(engine.open(context).await?),
             None => None,
         };
-        Ok(Session::open(self.clone(), front, context, cloud))
+        Ok(Session::open(self.clone(), front, context, cloud, replays))
     }
 
     /// How rows may be written for a cloud. What takes the profile to read is written by it only
@@ -137,6 +147,7 @@ impl SplitClient {
         context: usize,
         cloud: &v1::DescribeBackResponse,
         codecs: &SessionCodecs,
+        replays: u32,
     ) -> v1::Open {
         let front = self.front();
         let profile = front.profile.as_ref().filter(|_| codecs.by_profile());
@@ -149,7 +160,10 @@ impl SplitClient {
                 min: PROTOCOL_VERSION,
                 max: PROTOCOL_VERSION,
             }),
-            features: Vec::new(),
+            features: match self.can_replay(cloud) {
+                true => vec![v1::Feature::Replay.into()],
+                false => Vec::new(),
+            },
             weights_fingerprint: tandem_wire::bytes(front.identity.weights()),
             files_fingerprint: tandem_wire::bytes(front.identity.files()),
             tokenizer_fingerprint: front.tokenizer.0.to_vec(),
@@ -162,6 +176,7 @@ impl SplitClient {
                 Some(profile) if !known => profile.to_bytes(),
                 _ => Vec::new(),
             },
+            replays,
         }
     }
 }

@@ -96,6 +96,53 @@ impl SessionError {
         }
     }
 
+    /// Whether a session that was open is lost, and nothing is wrong with what was asked of it.
+    pub fn is_loss(&self) -> bool {
+        match self {
+            Self::Cloud(CloudError::Lost { .. } | CloudError::Gone) => true,
+            Self::Cloud(CloudError::Status(status)) => {
+                matches!(status.code, Code::Aborted | Code::DataLoss)
+            }
+            _ => false,
+        }
+    }
+
+    /// Whether an answer that has begun may go on in another session.
+    pub fn may_go_on_elsewhere(&self) -> bool {
+        match self {
+            Self::Cloud(CloudError::Unreachable { .. }) => true,
+            Self::Cloud(CloudError::Status(status)) => matches!(
+                status.code,
+                Code::Aborted | Code::DataLoss | Code::Unavailable | Code::ResourceExhausted
+            ),
+            _ => self.is_loss(),
+        }
+    }
+
+    /// When the cloud says to come again.
+    pub fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::Cloud(CloudError::Status(status)) => status.retry_after,
+            _ => None,
+        }
+    }
+
+    /// What lost a session, by the label of the metric.
+    pub(crate) fn loss_label(&self) -> &'static str {
+        match self {
+            Self::Cloud(CloudError::Status(status)) => match status.code {
+                Code::Aborted => "given_up",
+                Code::Unavailable => "unavailable",
+                Code::ResourceExhausted => "no_room",
+                _ => "other",
+            },
+            Self::Cloud(
+                CloudError::Lost { .. } | CloudError::Gone | CloudError::Unreachable { .. },
+            ) => "connection",
+            _ => "other",
+        }
+    }
+
     /// Whether what the cloud said of itself may be outdated.
     pub fn cloud_may_have_changed(&self) -> bool {
         match self {

@@ -6,13 +6,14 @@
 //! frame may go, and the codec of each step is what [`adaptation`] makes of what [`link_estimate`] learns.
 //! The [`SessionPool`] keeps sessions between the turns of a conversation, and [`fit`] says whether a cloud
 //! fits this edge. What goes wrong is a [`SessionError`], which says itself whether it may be [tried
-//! again](Retry).
+//! again](Retry). A [`Generation`] makes an answer of as many sessions as it takes.
 
 pub mod adaptation;
 mod client;
 mod codec_choice;
 mod error;
 pub mod fit;
+mod generation;
 mod link;
 pub mod link_estimate;
 pub mod metrics;
@@ -27,6 +28,7 @@ mod usage;
 pub use client::{FrontHalf, SessionLimits, SplitClient};
 pub use codec_choice::CodecChoice;
 pub use error::{CloudError, CloudStatus, Retry, SessionError};
+pub use generation::{Asked, Generation, Kept, NextRow, ReplayTerms};
 pub use link::{CloudClient, FIRST_RETRY, LAST_RETRY, Link, LinkConfig, LinkError};
 pub use pool::{AllRunning, SessionPool, Turn};
 pub use prompt_trace::PromptTrace;

@@ -16,6 +16,8 @@ const PHASE: &[Label] = &[Label {
     name: "phase",
     values: &["prefill", "decode"],
 }];
+/// From a round trip and a short prompt to a minute of attempts.
+const REPLAY_SECONDS: &[f64] = &[0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 60.0, 120.0];
 const CODECS: &[&str] = &["f32", "bf16", "int8", "high", "tabq", "balanced", "economy"];
 
 /// Front layers.
@@ -88,6 +90,25 @@ pub const SESSIONS: Metric = Metric {
         values: &["running", "idle"],
     }],
     help: "Answers being made, and conversations kept for their next turn.",
+};
+/// Sessions lost.
+pub const REPLAYS: Metric = Metric {
+    name: "tandem_edge_replays_total",
+    kind: Kind::Counter,
+    unit: Unit::Count,
+    labels: &[Label {
+        name: "cause",
+        values: &["connection", "given_up", "no_room", "other", "unavailable"],
+    }],
+    help: "Answers that went on in another session, by what they lost the one before to.",
+};
+/// Time lost with them.
+pub const REPLAY: Metric = Metric {
+    name: "tandem_edge_replay_seconds",
+    kind: Kind::Histogram(REPLAY_SECONDS),
+    unit: Unit::Seconds,
+    labels: &[],
+    help: "From the loss of an answer's session to its next token.",
 };
 /// Changes of codec.
 pub const CODEC_SWITCHES: Metric = Metric {

@@ -5,7 +5,7 @@ use crate::client::SplitClient;
 use crate::error::{CloudError, SessionError};
 use crate::metrics::{BITS_PER_VALUE, ENCODE, FRONT_STEP, LINK, OUTLIERS, ROWS};
 use crate::prompt_trace::PromptTrace;
-use crate::session_codecs::SessionCodecs;
+use crate::session_codecs::{SessionCodecs, WrittenRows};
 use crate::stream::{SentBytes, SplitStream};
 use crate::usage::Usage;
 use std::time::{Duration, Instant};
@@ -34,6 +34,12 @@ pub struct Session {
     epoch: u32,
     context: usize,
     codecs: SessionCodecs,
+    /// Rows computed so far.
+    computed: usize,
+    /// How they were written.
+    written: WrittenRows,
+    /// How rows are to be written that were written before.
+    again: WrittenRows,
     /// About how large a frame may get.
     frame_bytes: usize,
     /// Whether ids go up beside the rows of the running answer.
@@ -82,9 +88,10 @@ impl Session {
         front: Option<EngineSession<Front>>,
         context: usize,
         cloud: &v1::DescribeBackResponse,
+        replays: u32,
     ) -> Self {
         let codecs = client.session_codecs(cloud);
-        let opening = client.open_message(context, cloud, &codecs);
+        let opening = client.open_message(context, cloud, &codecs, replays);
         let (stream, opening) = SplitStream::open(client.link(), client.choice(), opening);
         let frame_bytes = client.limits().frame_bytes;
         Self {
@@ -95,6 +102,9 @@ impl Session {
             epoch: 0,
             context,
             codecs,
+            computed: 0,
+            written: WrittenRows::default(),
+            again: WrittenRows::default(),
             frame_bytes: frame_bytes.min(cloud.max_frame_bytes as usize),
             send_ids: false,
             draining: false,
@@ -137,6 +147,25 @@ impl Session {
         false
     }
 
+    /// Writes rows as they were written in another session, as far as that went.
+    pub(crate) fn write_as(&mut self, written: WrittenRows) {
+        if !written.codecs().all(|codec| self.codecs.can_write(codec)) {
+            tracing::warn!(
+                "the cloud does not read rows as they were written before; the answer may go on otherwise"
+            );
+        }
+        self.again = written;
+    }
+
+    /// How its rows were written, or are to be.
+    pub(crate) fn into_written(self) -> WrittenRows {
+        if self.written.len() < self.again.len() {
+            self.again
+        } else {
+            self.written
+        }
+    }
+
     /// Begins an answer that keeps the first `kept` tokens of what the session holds, and says in
     /// `trace` what happens until its first token.
     ///
@@ -169,6 +198,8 @@ impl Session {
             self.tokens.truncate(kept);
             self.ids_known = self.ids_known.min(kept);
         }
+        self.computed = kept;
+        self.written.truncate(kept);
         // The front may be a token ahead of what was sent: an answer that a stop string ended.
         if let Some(front) = &self.front {
             let step = FrontStep::Truncate { position: kept };
@@ -191,19 +222,13 @@ impl Session {
         if self.front.is_none() {
             return self.prompt_ids(prompt).await;
         }
-        let chunk_rows = self.client.limits().chunk_rows;
-        let mut chunks = prompt.chunks(chunk_rows).peekable();
-        let mut computing = match chunks.next() {
-            Some(chunk) => Some((chunk, self.compute(chunk).await?)),
-            None => None,
-        };
+        let mut behind = prompt;
+        let mut computing = self.compute_chunk(&mut behind).await?;
         while let Some((chunk, pending)) = computing.take() {
             let codec = pending.codec;
             let output = self.computed(pending, chunk.len()).await?.output;
-            let last = chunks.peek().is_none();
-            if let Some(next) = chunks.next() {
-                computing = Some((next, self.compute(next).await?));
-            }
+            let last = behind.is_empty();
+            computing = self.compute_chunk(&mut behind).await?;
             let mut rest = chunk;
             let mut frames = output.frames.into_iter().peekable();
             while let Some(frame) = frames.next() {
@@ -215,6 +240,23 @@ impl Session {
             }
         }
         Ok(())
+    }
+
+    /// Begins to compute the next tokens of a prompt, where there are any: as many as one codec is for.
+    async fn compute_chunk<'p>(
+        &mut self,
+        prompt: &mut &'p [u32],
+    ) -> Result<Option<(&'p [u32], Computing)>, SessionError> {
+        let mut rows = self.client.limits().chunk_rows.min(prompt.len());
+        if let Some((_, end)) = self.again.at(self.computed) {
+            rows = rows.min(end - self.computed);
+        }
+        let (chunk, behind) = prompt.split_at(rows);
+        *prompt = behind;
+        if chunk.is_empty() {
+            return Ok(None);
+        }
+        Ok(Some((chunk, self.compute(chunk).await?)))
     }
 
     async fn prompt_ids(&mut self, prompt: &[u32]) -> Result<(), SessionError> {
@@ -321,7 +363,14 @@ impl Session {
         }
     }
 
-    async fn compute(&self, tokens: &[u32]) -> Result<Computing, SessionError> {
+    async fn compute(&mut self, tokens: &[u32]) -> Result<Computing, SessionError> {
+        let start = self.computed;
+        let frame_codec = match self.again.at(start) {
+            Some((codec, _)) if self.codecs.can_write(codec) => codec,
+            _ => self.codecs.written(self.client.choice().step()),
+        };
+        self.written.note(start, tokens.len(), frame_codec);
+        self.computed += tokens.len();
         let Some(front) = &self.front else {
             return Err(EngineError::SessionGone.into());
         };
@@ -329,7 +378,6 @@ impl Session {
             1 => Priority::Decode,
             _ => Priority::Prefill,
         };
-        let frame_codec = self.codecs.written(self.client.choice().step());
         let step = FrontStep::Tokens {
             tokens: tokens.to_vec(),
             codec: frame_codec,

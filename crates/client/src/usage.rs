@@ -40,6 +40,24 @@ pub struct CodecUsage {
 }
 
 impl Usage {
+    /// Adds what another session has cost.
+    pub fn add(&mut self, other: &Self) {
+        self.up += other.up;
+        self.down += other.down;
+        self.frame += other.frame;
+        self.token_ids += other.token_ids;
+        self.rows += other.rows;
+        for (own, other) in self.codecs.iter_mut().zip(&other.codecs) {
+            own.rows += other.rows;
+            own.frame += other.frame;
+        }
+        self.edge_compute += other.edge_compute;
+        self.encode += other.encode;
+        self.link += other.link;
+        self.cloud_compute += other.cloud_compute;
+        self.cloud_queue += other.cloud_queue;
+    }
+
     /// Rows went up in a frame.
     pub fn add_rows(&mut self, codec: Codec, rows: usize, frame_bytes: usize) {
         self.rows += rows as u64;

@@ -100,6 +100,26 @@ proptest! {
         prop_assert_eq!(joined, whole);
     }
 
+    /// A row is what it is in whatever frame it goes: an answer that is sent again in other frames is the same.
+    #[test]
+    fn a_row_does_not_depend_on_its_frame(
+        values in rows(), codec in codecs(), calibrated in any::<bool>(), size in 1usize..4,
+    ) {
+        let profile = Some(profile()).filter(|_| calibrated);
+        let mut encoder = Encoder::new(codec, profile.as_ref());
+        let mut decoder = Decoder::new(profile.clone());
+        let mut read = |rows: &[f32]| {
+            let (mut frame, mut out) = (Vec::new(), Vec::new());
+            encoder.encode(rows, HIDDEN, &mut frame).unwrap();
+            decoder.decode(&frame, limits(HIDDEN), &mut out).unwrap();
+            out
+        };
+        let together = read(&values);
+        let apart: Vec<f32> = values.chunks(size * HIDDEN).flat_map(&mut read).collect();
+        let bits = |values: &[f32]| -> Vec<u32> { values.iter().map(|v| v.to_bits()).collect() };
+        prop_assert_eq!(bits(&together), bits(&apart));
+    }
+
     /// A row that costs its sender next to nothing costs its receiver next to nothing.
     #[test]
     fn a_frame_has_no_more_rows_than_its_bytes_can_hold(

@@ -435,7 +435,8 @@ impl Running<'_, '_> {
             });
         }
         if run.is_fresh() {
-            session.history.begin_run(position);
+            let answered = run.request.answered;
+            session.history.begin_run(position.saturating_sub(answered));
         }
         Ok(())
     }

@@ -13,6 +13,8 @@ pub struct RunRequest {
     pub eos: Vec<u32>,
     /// Ids of the positions from 0 on, where the session does not know them and penalties are on.
     pub history: Vec<u32>,
+    /// Tokens of the answer that were sampled in other sessions: the last before the first of this one.
+    pub answered: usize,
 }
 
 /// Why an answer ended.
@@ -41,20 +43,21 @@ pub struct RunToken {
 #[derive(Debug)]
 pub(crate) struct Run {
     pub(crate) request: RunRequest,
+    /// Tokens of the answer so far, those of other sessions included.
     sampled: usize,
 }
 
 impl Run {
     pub(crate) fn new(request: RunRequest) -> Self {
         Self {
+            sampled: request.answered,
             request,
-            sampled: 0,
         }
     }
 
-    /// True before the first token.
+    /// True before the first token of this session.
     pub(crate) fn is_fresh(&self) -> bool {
-        self.sampled == 0
+        self.sampled == self.request.answered
     }
 
     /// Counts a token at `position` of a context of `capacity`.

@@ -1,0 +1,359 @@
+//! An answer's tokens, through as many sessions as it takes.
+//!
+//! When a session is lost, another one runs the prompt and the tokens so far, and samples the token that the lost one
+//! would have: rows have the same bits wherever they run, each is written in the codec that it was written in, and draws
+//! are keyed by position.
+
+use crate::client::SplitClient;
+use crate::error::{CloudError, Retry, SessionError};
+use crate::metrics::{REPLAY, REPLAYS};
+use crate::prompt_trace::PromptTrace;
+use crate::session::{PendingRow, Session};
+use crate::session_codecs::WrittenRows;
+use crate::usage::Usage;
+use backon::{BackoffBuilder as _, ExponentialBackoff, ExponentialBuilder};
+use std::time::{Duration, Instant};
+use tandem_proto::v1;
+use tandem_telemetry::traces::Span;
+
+/// The first pause before another session is tried, and the longest; each is about twice as long as the one before.
+const PAUSES: [Duration; 2] = [Duration::from_millis(50), Duration::from_secs(2)];
+
+/// For how long an answer whose session was lost tries to go on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ReplayTerms {
+    /// How long; zero for not at all. A client's deadline counts instead, where there is one.
+    pub within: Duration,
+    /// The most attempts in that time, without a deadline.
+    pub attempts: u32,
+}
+
+/// What is asked for.
+#[derive(Debug, Clone, Default)]
+pub struct Asked {
+    /// The token ids to go on from, at least one.
+    pub prompt: Vec<u32>,
+    /// How the answer is made. Its epoch, time and trace, and how much of it there is, are filled in for each session.
+    pub run: v1::Run,
+    /// Whether sampling needs the ids of prompt and answer.
+    pub needs_token_ids: bool,
+    /// When nobody waits for it any more.
+    pub deadline: Option<Instant>,
+}
+
+/// A kept session, and how many tokens of the prompt it may begin with.
+#[derive(Debug)]
+pub struct Kept {
+    /// The session.
+    pub session: Session,
+    /// How many tokens it has in common with the prompt.
+    pub shared: usize,
+}
+
+/// An answer being made.
+#[derive(Debug)]
+pub struct Generation {
+    client: SplitClient,
+    asked: Asked,
+    context: usize,
+    /// Whether the cloud that it began with lets it go on in another session.
+    can_replay: bool,
+    /// `None` while a lost one is replaced.
+    session: Option<Session>,
+    /// Positions of the prompt that a kept session had.
+    reused: usize,
+    tokens: Vec<u32>,
+    /// What sessions have cost that were lost.
+    lost: Usage,
+    /// How their rows were written.
+    written: WrittenRows,
+    replays: u32,
+}
+
+/// The row of the last token, being computed; or why there is none.
+#[derive(Debug)]
+pub struct NextRow(Result<PendingRow, SessionError>);
+
+impl Generation {
+    /// Runs a prompt, in a kept session where there is one, and returns its first token. A kept session may have been
+    /// given up by the cloud meanwhile: then it is another one.
+    ///
+    /// # Errors
+    /// Why there is no session, or why it failed.
+    pub async fn begin(
+        client: &SplitClient,
+        asked: Asked,
+        kept: Option<Kept>,
+        (context, cloud): (usize, &v1::DescribeBackResponse),
+        span: &Span,
+    ) -> Result<(Self, v1::Tokens), SessionError> {
+        let mut generation = Self {
+            can_replay: client.can_replay(cloud),
+            client: client.clone(),
+            asked,
+            context,
+            session: None,
+            reused: 0,
+            tokens: Vec::new(),
+            lost: Usage::default(),
+            written: WrittenRows::default(),
+            replays: 0,
+        };
+        if let Some(Kept { session, shared }) = kept {
+            // The last token's row must run again: its logits are not kept.
+            let reused = shared.min(generation.asked.prompt.len() - 1);
+            match generation.run(session, reused, span).await {
+                Ok(first) => {
+                    generation.reused = reused;
+                    return Ok((generation, first));
+                }
+                Err(error) if error.retry() != Retry::Never => {
+                    tracing::debug!(%error, "a kept session was given up");
+                    generation.session = None;
+                    generation.written = WrittenRows::default();
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        let first = match generation.open(cloud, span).await {
+            Err(error) if error.retry() == Retry::AtOnce => {
+                tracing::debug!(%error, "beginning on a new connection");
+                generation.open(cloud, span).await
+            }
+            begun => begun,
+        };
+        let first = match first {
+            Err(error) if error.is_loss() => generation.replay(error, span).await,
+            first => first,
+        };
+        Ok((generation, first?))
+    }
+
+    /// Positions of the prompt that a kept session had.
+    pub fn reused(&self) -> usize {
+        self.reused
+    }
+
+    /// How many sessions it has lost.
+    pub fn replays(&self) -> u32 {
+        self.replays
+    }
+
+    /// What it has cost.
+    pub fn usage(&self) -> Usage {
+        let mut usage = self.lost;
+        if let Some(session) = &self.session {
+            usage.add(&session.usage());
+        }
+        usage
+    }
+
+    /// The session, to be kept for the next turn.
+    pub fn into_session(self) -> Option<Session> {
+        self.session
+    }
+
+    /// Begins to compute the row of the last token, where another one is to follow.
+    pub async fn begin_row(&mut self) -> NextRow {
+        let last = self.tokens.last().copied().unwrap_or_default();
+        NextRow(match &mut self.session {
+            Some(session) => session.begin_row(last).await,
+            None => Err(CloudError::Gone.into()),
+        })
+    }
+
+    /// The next token.
+    ///
+    /// # Errors
+    /// Why the answer cannot go on.
+    pub async fn next(&mut self, row: NextRow, span: &Span) -> Result<v1::Tokens, SessionError> {
+        match self.next_here(row).await {
+            Err(error) => self.replay(error, span).await,
+            next => next,
+        }
+    }
+
+    /// Ends the answer before the cloud knows of it, as at a stop string. A session that is lost thereby is lost for
+    /// the next turn only.
+    pub async fn end_early(&mut self) {
+        if let Some(session) = &mut self.session
+            && let Err(error) = session.end_early().await
+        {
+            tracing::debug!(%error, "the session is lost behind its answer");
+            self.lose_session();
+        }
+    }
+
+    async fn next_here(&mut self, NextRow(row): NextRow) -> Result<v1::Tokens, SessionError> {
+        let row = row?;
+        let session = self.session.as_mut().ok_or(CloudError::Gone)?;
+        session.send_row(row).await?;
+        let tokens = session.token().await?;
+        self.tokens.extend(&tokens.ids);
+        Ok(tokens)
+    }
+
+    async fn open(
+        &mut self,
+        cloud: &v1::DescribeBackResponse,
+        span: &Span,
+    ) -> Result<v1::Tokens, SessionError> {
+        let session = self.client.open(self.context, cloud, self.replays).await?;
+        self.run(session, 0, span).await
+    }
+
+    /// Runs the prompt and the tokens so far but for what the session has, and waits for the next token.
+    async fn run(
+        &mut self,
+        session: Session,
+        kept: usize,
+        span: &Span,
+    ) -> Result<v1::Tokens, SessionError> {
+        let session = self.session.insert(session);
+        let (traceparent, tracestate) = span.carried().unwrap_or_default();
+        let left = |deadline: Instant| deadline.saturating_duration_since(Instant::now());
+        // Not 0, which is for as long as it takes.
+        let millis = |left: Duration| u64::try_from(left.as_millis()).unwrap_or(u64::MAX).max(1);
+        let run = v1::Run {
+            traceparent,
+            tracestate,
+            timeout_millis: self.asked.deadline.map_or(0, |at| millis(left(at))),
+            answered: u32::try_from(self.tokens.len()).unwrap_or(u32::MAX),
+            ..self.asked.run.clone()
+        };
+        session.write_as(std::mem::take(&mut self.written));
+        session
+            .begin(
+                kept,
+                run,
+                self.asked.needs_token_ids,
+                PromptTrace::begin(span),
+            )
+            .await?;
+        let rows = [&self.asked.prompt[kept..], &self.tokens].concat();
+        session.prompt(&rows).await?;
+        let tokens = session.token().await?;
+        self.tokens.extend(&tokens.ids);
+        Ok(tokens)
+    }
+
+    /// Goes on in another session, and returns the next token.
+    async fn replay(
+        &mut self,
+        error: SessionError,
+        span: &Span,
+    ) -> Result<v1::Tokens, SessionError> {
+        let began = Instant::now();
+        let mut child = span.child("replay", began);
+        let cause = error.loss_label();
+        let replayed = self.try_sessions(error, began, &child).await;
+        child.set("tandem.replay.cause", cause);
+        child.set("tandem.replay.tokens", self.tokens.len() as u64);
+        if let Err(error) = &replayed {
+            child.fail(cause, Some(&error.to_string()));
+        } else {
+            REPLAYS.counter(&[cause]).increment(1);
+            REPLAY.histogram(&[]).record(began.elapsed());
+        }
+        child.end(Instant::now());
+        replayed
+    }
+
+    async fn try_sessions(
+        &mut self,
+        mut error: SessionError,
+        began: Instant,
+        span: &Span,
+    ) -> Result<v1::Tokens, SessionError> {
+        let terms = self.client.limits().replay;
+        let give_up = match self.asked.deadline {
+            _ if !self.can_replay => return Err(error),
+            Some(deadline) => deadline,
+            None => began + terms.within,
+        };
+        let mut pauses = pauses();
+        let mut attempts = 0;
+        loop {
+            self.lose_session();
+            if !error.may_go_on_elsewhere() {
+                return Err(error);
+            }
+            let pause = pauses.next().unwrap_or(PAUSES[1]);
+            let pause = error.retry_after().unwrap_or_default().max(pause);
+            attempts += 1;
+            let is_spent = self.asked.deadline.is_none() && attempts > terms.attempts;
+            if is_spent || Instant::now() + pause >= give_up {
+                return Err(error);
+            }
+            tracing::info!(
+                %error,
+                tokens = self.tokens.len(),
+                pause = pause.as_secs_f64(),
+                "a session was lost in the middle of an answer; going on in another"
+            );
+            if error.cloud_may_have_changed() {
+                self.client.link().forget();
+            }
+            tokio::time::sleep(pause).await;
+            match self.again(span).await {
+                Ok(tokens) => return Ok(tokens),
+                Err(next) => error = next,
+            }
+        }
+    }
+
+    /// Tries another session.
+    async fn again(&mut self, span: &Span) -> Result<v1::Tokens, SessionError> {
+        self.replays += 1;
+        let cloud = self.client.link().describe().await?;
+        let granted = self.client.context(&cloud);
+        if granted < self.context {
+            let context = self.context;
+            return Err(CloudError::GrantedLess { granted, context }.into());
+        }
+        if !self.client.can_replay(&cloud) {
+            return Err(CloudError::Gone.into());
+        }
+        self.open(&cloud, span).await
+    }
+
+    /// Takes note of what a lost session has cost, and of how it wrote its rows.
+    fn lose_session(&mut self) {
+        if let Some(session) = self.session.take() {
+            self.lost.add(&session.usage());
+            self.written = session.into_written();
+        }
+    }
+}
+
+/// Pauses with jitter, each about twice as long as the one before.
+fn pauses() -> ExponentialBackoff {
+    ExponentialBuilder::new()
+        .with_min_delay(PAUSES[0])
+        .with_max_delay(PAUSES[1])
+        .with_jitter()
+        .without_max_times()
+        .build()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pauses_grow_to_seconds_and_differ() {
+        let firsts: Vec<Duration> = (0..20).filter_map(|_| pauses().next()).collect();
+        assert!(
+            firsts
+                .iter()
+                .all(|pause| (PAUSES[0]..3 * PAUSES[0]).contains(pause))
+        );
+        assert!(firsts.iter().any(|pause| *pause != firsts[0]));
+        let later: Vec<Duration> = pauses().skip(20).take(20).collect();
+        assert!(
+            later
+                .iter()
+                .all(|pause| (PAUSES[1]..=3 * PAUSES[1]).contains(pause))
+        );
+    }
+}
