@@ -160,9 +160,10 @@ impl SplitClient {
                 min: PROTOCOL_VERSION,
                 max: PROTOCOL_VERSION,
             }),
-            features: match self.can_replay(cloud) {
-                true => vec![v1::Feature::Replay.into()],
-                false => Vec::new(),
+            features: if self.can_replay(cloud) {
+                vec![v1::Feature::Replay.into()]
+            } else {
+                Vec::new()
             },
             weights_fingerprint: tandem_wire::bytes(front.identity.weights()),
             files_fingerprint: tandem_wire::bytes(front.identity.files()),
