@@ -14,7 +14,7 @@ use crate::metrics::{
 };
 use crate::request_span::{Served, say_answer, say_request};
 use std::time::{Duration, Instant};
-use tandem_client::{Asked, Generation, Kept, SessionPool, SplitClient, Usage};
+use tandem_client::{Asked, Asker, Generation, Kept, SessionPool, SplitClient, Usage};
 use tandem_codec::Codec;
 use tandem_proto::v1;
 use tandem_telemetry::traces::Span;
@@ -36,6 +36,8 @@ pub struct Answers {
 /// What is asked for, checked but for the prompt's length.
 #[derive(Debug, Clone)]
 pub struct AnswerRequest {
+    /// For whom it is.
+    pub asker: Asker,
     /// Token ids, at least one, each within the vocabulary.
     pub prompt: Vec<u32>,
     /// How tokens are chosen, with a seed.
@@ -80,7 +82,7 @@ impl Answers {
         let cloud = self.client.link().describe().await?;
         let context = self.client.context(&cloud);
         check_length(request.prompt.len(), context)?;
-        let kept = turn.take(&request.prompt);
+        let kept = turn.take(&request.asker, &request.prompt);
         if kept.is_none() {
             turn.make_room();
         }
@@ -110,7 +112,7 @@ impl Answers {
         let finished = run.finished(&request, streamed?, hidden);
         say_answer(span, reused, &finished);
         if let Some(session) = run.generation.into_session() {
-            turn.keep(session);
+            turn.keep(request.asker, session);
         }
         E2E_LATENCY.histogram(&[]).record(request.began.elapsed());
         events.send(AnswerEvent::Finished(finished)).await
@@ -119,6 +121,7 @@ impl Answers {
     /// What a generation is asked for.
     fn asked(&self, request: &AnswerRequest) -> Asked {
         Asked {
+            owner: request.asker.owner.clone(),
             prompt: request.prompt.clone(),
             run: v1::Run {
                 sampling: Some(request.sampling.clone()),

@@ -38,6 +38,7 @@ pub async fn ask(args: AskArgs) -> anyhow::Result<()> {
         sampling: Some(args.sampling.message()),
         max_tokens: args.sampling.max_tokens,
         stop: args.sampling.stop,
+        ..v1::ChatRequest::default()
     };
     let edge = &args.edge;
     let answer = match client.chat(request).await {

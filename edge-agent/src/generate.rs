@@ -172,6 +172,7 @@ pub fn terms(sampling: &SamplingArgs) -> Terms {
         sampling: Some(sampling.message()),
         max_tokens: sampling.max_tokens,
         stop: sampling.stop.clone(),
+        ..Terms::default()
     }
 }
 

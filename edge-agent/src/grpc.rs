@@ -79,6 +79,7 @@ impl GenerationService for Generation {
             sampling: request.sampling,
             max_tokens: request.max_tokens,
             stop: request.stop,
+            cache_salt: request.cache_salt,
         };
         let input = request.input;
         let call = Call {
@@ -122,6 +123,7 @@ impl GenerationService for Generation {
             sampling: request.sampling,
             max_tokens: request.max_tokens,
             stop: request.stop,
+            cache_salt: request.cache_salt,
         };
         let messages = request.messages;
         let call = Call {

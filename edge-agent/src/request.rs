@@ -4,8 +4,10 @@ use crate::answer::AnswerRequest;
 use crate::error::RequestError;
 use crate::sampling_defaults::SamplingDefaults;
 use std::time::Instant;
+use tandem_client::Asker;
 use tandem_proto::v1;
 use tandem_text::StopStrings;
+use tandem_transport::auth::Owner;
 
 /// The terms of an answer, as both doors have them.
 #[derive(Debug, Clone, Default)]
@@ -16,7 +18,12 @@ pub struct Terms {
     pub max_tokens: Option<u32>,
     /// What ends the answer.
     pub stop: Vec<String>,
+    /// What keeps conversations apart of those whom the client asks for.
+    pub cache_salt: String,
 }
+
+/// The longest salt, in bytes.
+const MAX_SALT: usize = 256;
 
 impl Terms {
     /// Checks the terms and completes them: parameters that are absent are the model's `defaults`, and an
@@ -38,6 +45,12 @@ impl Terms {
         if self.max_tokens == Some(0) {
             return Err(RequestError::MaxTokens);
         }
+        if self.cache_salt.len() > MAX_SALT {
+            return Err(RequestError::Field {
+                path: "cache_salt".to_owned(),
+                problem: format!("has {} bytes, may have {MAX_SALT}", self.cache_salt.len()),
+            });
+        }
         let stop = StopStrings::new(self.stop).map_err(RequestError::Stop)?;
         if prompt.is_empty() {
             return Err(RequestError::Prompt("has no tokens"));
@@ -46,6 +59,10 @@ impl Terms {
             return Err(RequestError::TokenId { id, vocabulary });
         }
         Ok(AnswerRequest {
+            asker: Asker {
+                owner: Owner::Unknown,
+                salt: self.cache_salt,
+            },
             prompt,
             needs_token_ids: parameters.needs_token_ids(),
             sampling,

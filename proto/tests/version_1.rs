@@ -142,6 +142,17 @@ fn messages() -> Vec<(&'static str, Vec<u8>)> {
         tracestate: "a=1".into(),
         ..v1::Run::default()
     };
+    // An answer that has lost a session.
+    let open_again = v1::Open {
+        features: vec![v1::Feature::Replay.into()],
+        replays: 1,
+        ..v1::Open::default()
+    };
+    let run_again = v1::Run {
+        timeout_millis: 1500,
+        answered: 300,
+        ..v1::Run::default()
+    };
     let machine_with_host = v1::Machine {
         running_host: "a1".into(),
         ..v1::Machine::default()
@@ -244,6 +255,7 @@ fn messages() -> Vec<(&'static str, Vec<u8>)> {
         sampling: Some(sampling()),
         max_tokens: Some(0),
         stop: vec!["END".into()],
+        ..v1::GenerateRequest::default()
     };
     let chat = v1::ChatRequest {
         messages: vec![v1::ChatMessage {
@@ -253,6 +265,16 @@ fn messages() -> Vec<(&'static str, Vec<u8>)> {
         sampling: None,
         max_tokens: Some(8),
         stop: vec!["END".into()],
+        ..v1::ChatRequest::default()
+    };
+    // Fields that came later.
+    let generate_salted = v1::GenerateRequest {
+        cache_salt: "u7".into(),
+        ..v1::GenerateRequest::default()
+    };
+    let chat_salted = v1::ChatRequest {
+        cache_salt: "u7".into(),
+        ..v1::ChatRequest::default()
     };
     let chat_event = |event| v1::ChatResponse { event: Some(event) }.encode_to_vec();
     let started = v1::Started {
@@ -338,6 +360,10 @@ fn messages() -> Vec<(&'static str, Vec<u8>)> {
         ("described_layers", described_layers.encode_to_vec()),
         ("open_in_part", request(up::Message::Open(open_in_part))),
         ("described_in_part", described_in_part.encode_to_vec()),
+        ("open_again", request(up::Message::Open(open_again))),
+        ("run_again", request(up::Message::Run(run_again))),
+        ("generate_salted", generate_salted.encode_to_vec()),
+        ("chat_salted", chat_salted.encode_to_vec()),
     ]
 }
 

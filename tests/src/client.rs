@@ -97,7 +97,7 @@ pub fn ids_request(prompt: &[u32], max_tokens: u32) -> v1::GenerateRequest {
             ..greedy_parameters()
         }),
         max_tokens: Some(max_tokens),
-        stop: Vec::new(),
+        ..v1::GenerateRequest::default()
     }
 }
 

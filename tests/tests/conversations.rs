@@ -1,7 +1,8 @@
 //! What an answer leaves behind is not computed or sent again.
 
 use tandem_proto::v1;
-use tandem_tests::client::{Client, greedy_parameters, message};
+use tandem_proto::v1::generate_response::Event;
+use tandem_tests::client::{Client, assert_refused, greedy_parameters, ids_request, message};
 use tandem_tests::paths::{default_model, fixtures};
 use tandem_tests::process::{Pair, PairOptions, ServerOptions};
 
@@ -97,4 +98,49 @@ async fn a_session_that_the_cloud_gave_up_is_opened_again_unseen() {
         .unwrap();
     let second = client.greedy(&prompt, 8).await.unwrap();
     assert_eq!(second.ids, first.ids);
+}
+
+/// Nobody finds out what somebody else has asked.
+#[tokio::test]
+async fn a_conversation_is_found_again_by_who_had_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let tokens = folder.path().join("tokens");
+    let [one, two] = [
+        "one-0123456789abcdef0123456789",
+        "two-0123456789abcdef0123456789",
+    ];
+    std::fs::write(&tokens, format!("one: {one}\ntwo: {two}\n")).unwrap();
+    let edge = ServerOptions::default().arg("--auth-tokens").arg(&tokens);
+    let model = fixtures().join("models/llama-mha-untied-bias");
+    let pair = Pair::start(&model, 1, PairOptions::default().edge(edge))
+        .await
+        .unwrap();
+    let client = Client::connect(&pair.edge.url()).await.unwrap();
+    let ask = async |token: &str, salt: &str, length: u32| {
+        let prompt: Vec<u32> = (5..5 + length).collect();
+        let mut request = tonic::Request::new(v1::GenerateRequest {
+            cache_salt: salt.to_owned(),
+            ..ids_request(&prompt, 1)
+        });
+        let bearer = format!("Bearer {token}").parse().unwrap();
+        request.metadata_mut().insert("authorization", bearer);
+        let mut client = client.clone();
+        let mut stream = client.raw().generate(request).await?.into_inner();
+        let mut reused = None;
+        while let Some(response) = stream.message().await? {
+            if let Some(Event::Started(started)) = response.event {
+                reused = Some(started.reused_tokens);
+            }
+        }
+        Ok::<_, tonic::Status>(reused.unwrap())
+    };
+    assert_eq!(ask(one, "", 40).await.unwrap(), 0);
+    assert_eq!(ask(two, "", 50).await.unwrap(), 0);
+    assert_eq!(ask(one, "user 7", 50).await.unwrap(), 0);
+    assert_eq!(ask(one, "", 50).await.unwrap(), 40);
+    assert_eq!(ask(one, "user 7", 60).await.unwrap(), 50);
+    assert_eq!(ask(two, "", 60).await.unwrap(), 50);
+    let long = "x".repeat(257);
+    let refused = ask(one, &long, 60).await;
+    assert_refused(refused, tonic::Code::InvalidArgument, "FIELD");
 }

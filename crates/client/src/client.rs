@@ -6,11 +6,13 @@ use crate::generation::ReplayTerms;
 use crate::link::Link;
 use crate::session::Session;
 use crate::session_codecs::SessionCodecs;
+use std::hash::{BuildHasher as _, RandomState};
 use std::sync::Arc;
 use tandem_codec::Profile;
-use tandem_engine::{Engine, EngineSession, Front};
+use tandem_engine::{Engine, EngineSession, Front, OwnerNumber};
 use tandem_proto::v1;
 use tandem_shape::{Fingerprint, Identity, ModelConfig};
+use tandem_transport::auth::Owner;
 use tandem_wire::PROTOCOL_VERSION;
 
 /// A client of the split API; clones share everything.
@@ -23,6 +25,8 @@ struct Shared {
     link: Link,
     choice: CodecChoice,
     limits: SessionLimits,
+    /// Makes numbers of those who ask: nobody can find two that are the same.
+    owners: RandomState,
 }
 
 /// The half of the model that runs here.
@@ -64,6 +68,7 @@ impl SplitClient {
             link,
             choice,
             limits,
+            owners: RandomState::new(),
         }))
     }
 
@@ -114,7 +119,7 @@ impl SplitClient {
     }
 
     /// Opens a session of at most `context` positions with a cloud that has described itself, for an answer
-    /// that has lost `replays` others. Does not wait for it.
+    /// that has lost `replays` others. Does not wait for it. Its rows count among the owner's in the front.
     ///
     /// # Errors
     /// When the front has no room.
@@ -123,9 +128,11 @@ impl SplitClient {
         context: usize,
         cloud: &v1::DescribeBackResponse,
         replays: u32,
+        owner: &Owner,
     ) -> Result<Session, SessionError> {
+        let number = OwnerNumber(self.0.owners.hash_one(owner));
         let front: Option<EngineSession<Front>> = match &self.front().engine {
-            Some(engine) => Some(engine.open(context).await?),
+            Some(engine) => Some(engine.open_for(number, context).await?),
             None => None,
         };
         Ok(Session::open(self.clone(), front, context, cloud, replays))

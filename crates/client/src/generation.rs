@@ -15,6 +15,7 @@ use backon::{BackoffBuilder as _, ExponentialBackoff, ExponentialBuilder};
 use std::time::{Duration, Instant};
 use tandem_proto::v1;
 use tandem_telemetry::traces::Span;
+use tandem_transport::auth::Owner;
 
 /// The first pause before another session is tried, and the longest; each is about twice as long as the one before.
 const PAUSES: [Duration; 2] = [Duration::from_millis(50), Duration::from_secs(2)];
@@ -29,8 +30,10 @@ pub struct ReplayTerms {
 }
 
 /// What is asked for.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct Asked {
+    /// By whom: those who ask share the front.
+    pub owner: Owner,
     /// The token ids to go on from, at least one.
     pub prompt: Vec<u32>,
     /// How the answer is made. Its epoch, time and trace, and how much of it there is, are filled in for each session.
@@ -198,7 +201,9 @@ impl Generation {
         cloud: &v1::DescribeBackResponse,
         span: &Span,
     ) -> Result<v1::Tokens, SessionError> {
-        let session = self.client.open(self.context, cloud, self.replays).await?;
+        let owner = &self.asked.owner;
+        let opened = self.client.open(self.context, cloud, self.replays, owner);
+        let session = opened.await?;
         self.run(session, 0, span).await
     }
 

@@ -30,7 +30,7 @@ pub use codec_choice::CodecChoice;
 pub use error::{CloudError, CloudStatus, Retry, SessionError};
 pub use generation::{Asked, Generation, Kept, NextRow, ReplayTerms};
 pub use link::{CloudClient, FIRST_RETRY, LAST_RETRY, Link, LinkConfig, LinkError};
-pub use pool::{AllRunning, SessionPool, Turn};
+pub use pool::{AllRunning, Asker, SessionPool, Turn};
 pub use prompt_trace::PromptTrace;
 pub use session::{PendingRow, Session};
 pub use session_codecs::SessionCodecs;

@@ -4,6 +4,7 @@ use crate::metrics::SESSIONS;
 use crate::session::Session;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
+use tandem_transport::auth::Owner;
 
 /// The sessions of an edge.
 #[derive(Debug)]
@@ -16,8 +17,26 @@ pub struct SessionPool {
 #[derive(Debug, Default)]
 struct State {
     running: usize,
-    idle: Vec<(Instant, Session)>,
+    idle: Vec<Idle>,
     closed: bool,
+}
+
+/// A finished conversation.
+#[derive(Debug)]
+struct Idle {
+    asker: Asker,
+    since: Instant,
+    session: Session,
+}
+
+/// Whose conversations are kept apart from everybody else's: how soon an answer begins, and how much of it was
+/// reused, would tell what others have asked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Asker {
+    /// Who asks.
+    pub owner: Owner,
+    /// What keeps several users apart of somebody who asks for them.
+    pub salt: String,
 }
 
 /// The right to run an answer, given back on drop.
@@ -64,10 +83,10 @@ impl SessionPool {
         let now = Instant::now();
         let mut state = self.lock();
         let mut lost = false;
-        state.idle.retain_mut(|(since, session)| {
-            let reusable = session.is_reusable();
+        state.idle.retain_mut(|idle| {
+            let reusable = idle.session.is_reusable();
             lost |= !reusable;
-            reusable && now.duration_since(*since) < self.idle_ttl
+            reusable && now.duration_since(idle.since) < self.idle_ttl
         });
         publish(&state);
         lost
@@ -87,29 +106,32 @@ impl SessionPool {
 }
 
 impl Turn<'_> {
-    /// The idle session that `prompt` goes on with, and how many of its tokens it shares: the
+    /// The asker's idle session that `prompt` goes on with, and how many of its tokens it shares: the
     /// longest common prefix, if that is at least half of what the session holds. Less is another
     /// conversation that begins alike, and the first one's rest would be lost.
-    pub fn take(&self, prompt: &[u32]) -> Option<(Session, usize)> {
+    pub fn take(&self, asker: &Asker, prompt: &[u32]) -> Option<(Session, usize)> {
         self.pool.prune();
         let mut state = self.pool.lock();
         let (at, shared) = state
             .idle
             .iter()
             .enumerate()
-            .map(|(at, (_, session))| (at, shared_prefix(session.tokens(), prompt)))
-            .filter(|&(at, shared)| shared > 0 && 2 * shared >= state.idle[at].1.tokens().len())
+            .filter(|(_, idle)| idle.asker == *asker)
+            .map(|(at, idle)| (at, shared_prefix(idle.session.tokens(), prompt)))
+            .filter(|&(at, shared)| {
+                shared > 0 && 2 * shared >= state.idle[at].session.tokens().len()
+            })
             .max_by_key(|&(_, shared)| shared)?;
-        let (_, session) = state.idle.swap_remove(at);
+        let idle = state.idle.swap_remove(at);
         publish(&state);
-        Some((session, shared))
+        Some((idle.session, shared))
     }
 
     /// Makes room for a new session: the idle one that has waited longest goes.
     pub fn make_room(&self) {
         let mut state = self.pool.lock();
         while state.running + state.idle.len() > self.pool.max {
-            let oldest = (0..state.idle.len()).min_by_key(|&at| state.idle[at].0);
+            let oldest = (0..state.idle.len()).min_by_key(|&at| state.idle[at].since);
             match oldest {
                 Some(at) => drop(state.idle.swap_remove(at)),
                 None => break,
@@ -118,11 +140,15 @@ impl Turn<'_> {
         publish(&state);
     }
 
-    /// Keeps a session whose answer has ended.
-    pub fn keep(&self, mut session: Session) {
+    /// Keeps a session whose answer has ended, for whom it was.
+    pub fn keep(&self, asker: Asker, mut session: Session) {
         let mut state = self.pool.lock();
         if !state.closed && session.is_reusable() {
-            state.idle.push((Instant::now(), session));
+            state.idle.push(Idle {
+                asker,
+                since: Instant::now(),
+                session,
+            });
         }
         publish(&state);
     }

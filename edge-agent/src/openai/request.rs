@@ -77,6 +77,7 @@ pub(super) fn read(endpoint: Endpoint, body: &[u8]) -> Result<Request, RequestEr
     let terms = Terms {
         max_tokens: max_tokens(endpoint, &mut fields)?,
         stop: stop(&mut fields)?,
+        cache_salt: fields.take("cache_salt")?.unwrap_or_default(),
         sampling: Some(sampling(endpoint, &mut fields)?),
     };
     let options = reply_options(&mut fields)?;
