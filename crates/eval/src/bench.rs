@@ -3,6 +3,7 @@
 //! Every step goes through an engine thread's channel to the half that serves it, so what is timed
 //! is what a session of a server waits for, but for text and network.
 
+use crate::bench_rows::{self, RowsReport};
 use crate::bench_run::{FrontOf, Load, Phase, Timed, run};
 use crate::cli::BenchArgs;
 use crate::error::{EvalError, Result};
@@ -70,10 +71,20 @@ pub struct SplitSpeed {
 /// # Errors
 /// When the model cannot be loaded or a step fails.
 pub fn bench(args: &BenchArgs) -> Result<Report> {
-    tokio::runtime::Builder::new_current_thread()
-        .build()
-        .map_err(EvalError::Runtime)?
-        .block_on(measure(args))
+    runtime()?.block_on(measure(args))
+}
+
+/// Measures decode steps of several numbers of rows.
+///
+/// # Errors
+/// When the model cannot be loaded or a step fails.
+pub fn bench_rows(args: &BenchArgs) -> Result<RowsReport> {
+    runtime()?.block_on(bench_rows::measure(args))
+}
+
+fn runtime() -> Result<tokio::runtime::Runtime> {
+    let runtime = tokio::runtime::Builder::new_current_thread().build();
+    runtime.map_err(EvalError::Runtime)
 }
 
 async fn measure(args: &BenchArgs) -> Result<Report> {

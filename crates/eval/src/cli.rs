@@ -353,6 +353,9 @@ pub struct BenchArgs {
     /// Rows of the chunks that the prompt is sent in.
     #[arg(long, value_name = "N", default_value = "128")]
     pub chunk: NonZeroUsize,
+    /// Measure decode steps of so many rows instead, one a session: by themselves, and by the engine.
+    #[arg(long, value_name = "N,…", value_delimiter = ',', conflicts_with = "split", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub rows: Vec<u16>,
     /// How often to measure, unsplit and split in turn, after one run unmeasured.
     #[arg(long, value_name = "N", default_value = "5")]
     pub repeats: NonZeroUsize,

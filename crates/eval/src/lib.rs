@@ -6,6 +6,7 @@
 //! perplexity.
 
 pub mod bench;
+pub mod bench_rows;
 pub mod bench_run;
 pub mod calibrate;
 pub mod cli;

@@ -24,6 +24,9 @@ fn main() -> anyhow::Result<()> {
         Command::Generations(args) => print(&generations::generations(&args)?, args.json),
         Command::Task(args) => print(&task::task(&args)?, args.json),
         Command::Calibrate(args) => print(&calibrate::calibrate(&args)?, args.json),
+        Command::Bench(args) if !args.rows.is_empty() => {
+            print(&bench::bench_rows(&args)?, args.json)
+        }
         Command::Bench(args) => print(&bench::bench(&args)?, args.json),
     }
 }
