@@ -75,16 +75,12 @@ struct Row {
     prefill_ms: f64,
     up_bytes_per_token: f64,
     down_bytes_per_token: f64,
-    /// What the target allows, where there is one.
-    decode_bound_ms: Option<f64>,
-    prefill_bound_ms: Option<f64>,
 }
 
 /// A session that decodes while another uploads a long prompt on a slow link.
 #[derive(Debug, Serialize)]
 struct Bystander {
     worst_inter_token_ms: f64,
-    bound_ms: f64,
     tokens_meanwhile: usize,
 }
 
@@ -93,7 +89,6 @@ struct Bystander {
 struct EdgeMemory {
     peak_mib: f64,
     layers_and_kv_mib: f64,
-    bound_mib: f64,
 }
 
 struct Sample {
@@ -101,7 +96,6 @@ struct Sample {
     prefill_ms: f64,
     up: f64,
     down: f64,
-    frame_bytes: f64,
 }
 
 #[tokio::main]
@@ -134,18 +128,18 @@ async fn main() -> Result<()> {
             samples.push(measure(&far_client, &arguments, &mut prompts).await?);
         }
     }
-    let near = row("loopback", None, &loopback, None);
+    let near = row("loopback", None, &loopback);
     let mut links = Vec::new();
     for ((round_trip, rate), samples) in LINKS.into_iter().zip(&far_samples) {
         let name = format!("{round_trip} ms, {rate} Mbit/s");
-        links.push(row(&name, Some((round_trip, rate)), samples, Some(&near)));
+        links.push(row(&name, Some((round_trip, rate)), samples));
     }
     links.insert(0, near);
-    let unsplit = row("unsplit", None, &unsplit, None);
+    let unsplit = row("unsplit", None, &unsplit);
 
     eprintln!("a bystander on 1 Mbit/s");
     drop((far_client, far, link));
-    let bystander = bystander(&model, &cloud, &arguments, &links[0], &mut prompts).await?;
+    let bystander = bystander(&model, &cloud, &arguments, &mut prompts).await?;
     eprintln!("memory of an edge");
     let edge_memory = edge_memory(&model, &cloud).await?;
     let document = Document {
@@ -202,7 +196,6 @@ async fn measure(client: &Client, arguments: &Arguments, prompts: &mut Prompts) 
         prefill_ms: 1e3 * timings.ttft_seconds,
         up: share(|w| w.up_bytes),
         down: share(|w| w.down_bytes),
-        frame_bytes: one.wire().up_bytes as f64,
     })
 }
 
@@ -238,16 +231,12 @@ fn measure_unsplit(arguments: &Arguments, model: &std::path::Path) -> Result<Sam
         prefill_ms: median("prefill_ms")?,
         up: 0.0,
         down: 0.0,
-        frame_bytes: 0.0,
     })
 }
 
-fn row(name: &str, link: Option<(u64, u64)>, samples: &[Sample], near: Option<&Row>) -> Row {
+fn row(name: &str, link: Option<(u64, u64)>, samples: &[Sample]) -> Row {
     let of = |value: fn(&Sample) -> f64| median(samples.iter().map(value));
     let round_trip = link.map_or(0.0, |(ms, _)| ms as f64);
-    let upload = link.map_or(0.0, |(_, mbit)| {
-        8.0 * of(|s| s.frame_bytes) / (mbit as f64 * 1e3)
-    });
     Row {
         name: name.to_owned(),
         round_trip_ms: round_trip,
@@ -256,8 +245,6 @@ fn row(name: &str, link: Option<(u64, u64)>, samples: &[Sample], near: Option<&R
         prefill_ms: of(|s| s.prefill_ms),
         up_bytes_per_token: of(|s| s.up),
         down_bytes_per_token: of(|s| s.down),
-        decode_bound_ms: near.map(|near| round_trip + near.decode_ms_per_token + 3.0),
-        prefill_bound_ms: near.map(|near| round_trip + near.prefill_ms + upload + 10.0),
     }
 }
 
@@ -266,7 +253,6 @@ async fn bystander(
     model: &std::path::Path,
     cloud: &Server,
     arguments: &Arguments,
-    near: &Row,
     prompts: &mut Prompts,
 ) -> Result<Bystander> {
     let profile = LinkProfile::new(Duration::from_millis(20), Some(Rate::mbit(1)));
@@ -294,11 +280,8 @@ async fn bystander(
         tokens += 1;
     }
     upload.await??;
-    let row_bytes = near.up_bytes_per_token;
-    let chunk_ms = 64.0 * row_bytes * 8.0 / 1e3;
     Ok(Bystander {
         worst_inter_token_ms: 1e3 * worst.as_secs_f64(),
-        bound_ms: 20.0 + near.decode_ms_per_token + chunk_ms,
         tokens_meanwhile: tokens,
     })
 }
@@ -320,7 +303,6 @@ async fn edge_memory(model: &std::path::Path, cloud: &Server) -> Result<EdgeMemo
     Ok(EdgeMemory {
         peak_mib: edge.memory()?.peak as f64 / MIB,
         layers_and_kv_mib: layers_and_kv,
-        bound_mib: layers_and_kv + 200e6 / MIB,
     })
 }
 
@@ -334,35 +316,32 @@ fn print(document: &Document) {
         document.decode_tokens,
         document.repeats
     );
-    println!("| | ms a token | allowed | first token, ms | allowed | bytes up a token | down |");
-    println!("| --- | --- | --- | --- | --- | --- | --- |");
+    println!("| | ms a token | first token, ms | bytes up a token | down |");
+    println!("| --- | --- | --- | --- | --- |");
     for row in std::iter::once(&document.unsplit).chain(&document.links) {
-        let bound = |bound: Option<f64>| bound.map_or(String::new(), |b| format!("{b:.1}"));
         println!(
-            "| {} | {:.1} | {} | {:.0} | {} | {:.0} | {:.0} |",
+            "| {} | {:.1} | {:.0} | {:.0} | {:.0} |",
             row.name,
             row.decode_ms_per_token,
-            bound(row.decode_bound_ms),
             row.prefill_ms,
-            bound(row.prefill_bound_ms),
             row.up_bytes_per_token,
             row.down_bytes_per_token
         );
     }
     println!(
-        "\nSplit on loopback ÷ unsplit, time a token: {:.2} (allowed 1.10)",
+        "\nSplit on loopback ÷ unsplit, time a token: {:.2}",
         document.split_to_unsplit_decode
     );
     let b = &document.bystander;
     println!(
         "While another session uploads 1,000 tokens through 1 Mbit/s: {:.0} ms between tokens at \
-         worst (allowed {:.0}), {} tokens",
-        b.worst_inter_token_ms, b.bound_ms, b.tokens_meanwhile
+         worst, {} tokens",
+        b.worst_inter_token_ms, b.tokens_meanwhile
     );
     let m = &document.edge_memory;
     println!(
         "Peak memory of an edge with 10 layers and a prompt of 1,024: {:.0} MiB (layers and KV \
-         {:.0}, allowed {:.0})",
-        m.peak_mib, m.layers_and_kv_mib, m.bound_mib
+         {:.0})",
+        m.peak_mib, m.layers_and_kv_mib
     );
 }
