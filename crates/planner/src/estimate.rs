@@ -147,6 +147,20 @@ impl<'a> Parts<'a> {
         fixed + layers + attention + decode + head
     }
 
+    /// Seconds of a cloud step with one row of each of several sessions behind `position` positions, a token sampled
+    /// for each.
+    pub(crate) fn shared_step(&self, sessions: usize, position: usize) -> f64 {
+        let (fixed, layers, _, decode) = self.cloud_terms(sessions, position);
+        let (_, layer, attention, _) = self.cloud_terms(1, position);
+        // All time of a cloud without layers is the head's.
+        let growth = if layer > 0.0 { layers / layer } else { 1.0 };
+        fixed
+            + layers
+            + sessions as f64 * attention
+            + decode
+            + growth * self.problem.cloud.head_seconds
+    }
+
     /// What is fixed of it, layers, attention, and decoding.
     fn cloud_terms(&self, rows: usize, position: usize) -> (f64, f64, f64, f64) {
         let cloud = &self.problem.cloud;

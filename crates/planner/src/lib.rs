@@ -24,6 +24,7 @@ mod profiles;
 mod ranking;
 mod search;
 mod sensitivity;
+mod sharing;
 mod step_times;
 
 pub use breakdown::{Breakdown, LossTerms, MemoryTerms, TokenTerms, breakdown};
@@ -40,4 +41,5 @@ pub use search::{Binding, Constraint, Outcome, Plan, Shortfall, search};
 pub use sensitivity::{
     CodecSensitivity, CutSensitivity, KvSensitivity, Sensitivity, TypeSensitivity,
 };
+pub use sharing::{Sharing, sharing};
 pub use step_times::{AttentionTimes, FitError, LayerTimes, StepSample};

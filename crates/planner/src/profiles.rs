@@ -69,6 +69,9 @@ pub struct CloudProfile {
     pub head_seconds: f64,
     /// Seconds that a step waits for those of other sessions.
     pub queue_seconds: f64,
+    /// Sessions that make an answer at present.
+    #[serde(default)]
+    pub running: usize,
     /// Rows of one session that it runs at once, at most.
     pub merged_rows: usize,
 }

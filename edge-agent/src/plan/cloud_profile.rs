@@ -71,6 +71,10 @@ pub fn profile(
         attention,
         head_seconds: profile.head_seconds,
         queue_seconds: queue,
+        running: profile
+            .load
+            .as_ref()
+            .map_or(0, |load| load.running_sessions as usize),
         merged_rows: profile.merged_rows.max(1) as usize,
     })
 }

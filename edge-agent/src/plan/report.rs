@@ -5,7 +5,7 @@ use super::advice::advice;
 use serde::Serialize;
 use tandem_planner::{
     Breakdown, Constraint, Constraints, EdgeOnly, Link, Objective, Plan, Problem, Shortfall,
-    Workload, breakdown,
+    Workload, breakdown, sharing,
 };
 
 /// The document of `plan --json`. Times are seconds, memory bytes, rates bytes a second, `kl` nats.
@@ -85,6 +85,15 @@ pub struct Row {
     pub request_seconds: f64,
     /// Compute of the cloud for each token of the answer, the prompt's included.
     pub cloud_seconds_per_token: f64,
+    /// The same beside the sessions that the cloud has at present, whose steps it shares.
+    pub cloud_seconds_per_token_now: f64,
+    /// Devices that the cloud carries at this split when they ask without a pause, while a token takes at most
+    /// `shared_token_seconds`.
+    pub devices: usize,
+    /// Compute of the cloud for each token then.
+    pub cloud_seconds_per_token_shared: f64,
+    /// The deadline of a token, or else twice what one takes alone.
+    pub shared_token_seconds: f64,
     /// Bytes up a token.
     pub up_bytes_per_token: f64,
     /// Divergence from the model in f32.
@@ -163,6 +172,7 @@ impl Row {
     fn new(problem: &Problem, plan: &Plan) -> Self {
         let (candidate, e) = (&plan.candidate, &plan.estimate);
         let split = candidate.split > 0;
+        let shared = sharing(problem, candidate);
         let some = |name: Option<String>| name.filter(|_| split);
         Self {
             split: candidate.split,
@@ -177,6 +187,10 @@ impl Row {
             late_token_seconds: e.late_token,
             request_seconds: e.request,
             cloud_seconds_per_token: e.cloud,
+            cloud_seconds_per_token_now: shared.cloud_now,
+            devices: shared.devices,
+            cloud_seconds_per_token_shared: shared.cloud_shared,
+            shared_token_seconds: shared.token_limit,
             up_bytes_per_token: e.up_bytes,
             kl: e.kl,
             kl_is_bound: e.kl_is_bound,

@@ -117,6 +117,14 @@ impl Report {
             time(chosen.token_seconds),
             time(chosen.cloud_seconds_per_token),
             bytes(chosen.memory_bytes as f64)
+        )?;
+        writeln!(
+            f,
+            "At this split the cloud carries {} such devices at once, with a token in {} or less, which costs it {} of \
+             compute where they share its steps.",
+            chosen.devices,
+            time(chosen.shared_token_seconds),
+            time(chosen.cloud_seconds_per_token_shared)
         )
     }
 

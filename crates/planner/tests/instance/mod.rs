@@ -67,6 +67,7 @@ pub(crate) fn hand_made() -> Problem {
             attention: attention(0.0),
             head_seconds: 3.0,
             queue_seconds: 0.0,
+            running: 0,
             merged_rows: 128,
         },
         link: LinkProfile::known(Link {
@@ -204,6 +205,7 @@ pub(crate) fn problem(knobs: &Knobs) -> Problem {
             attention: attention(draw() * 0.01),
             head_seconds: draw(),
             queue_seconds: draw() * 0.2,
+            running: 0,
             merged_rows: 8,
         },
         link: LinkProfile {
