@@ -7,7 +7,7 @@ mod shares;
 mod turnover;
 
 use crate::config::SessionsConfig;
-use crate::metrics::{SESSIONS, SESSIONS_EVICTED, SESSIONS_OPENED, SESSIONS_REFUSED};
+use crate::metrics::{SESSIONS, SESSIONS_EVICTED, SESSIONS_REFUSED};
 use activity::{Activity, Turn};
 use giving_way::{Holding, who};
 use shares::{Share, Shares};
@@ -227,7 +227,6 @@ impl Admission {
             .change(&key.owner, |share| share.sessions += 1);
         sessions.open.insert(key, entry);
         sessions.publish();
-        SESSIONS_OPENED.counter(&[]).increment(1);
         Ok(place)
     }
 

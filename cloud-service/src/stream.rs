@@ -8,7 +8,7 @@ use crate::admission::{Place, SessionKey};
 use crate::answer_trace::AnswerTrace;
 use crate::cloud::Cloud;
 use crate::intake::CheckedRows;
-use crate::metrics::SESSIONS_EVICTED;
+use crate::metrics::{SESSIONS_EVICTED, SESSIONS_OPENED};
 use crate::open::Opening;
 use crate::session_metrics::SessionMetrics;
 use futures_util::StreamExt as _;
@@ -130,6 +130,7 @@ async fn run(
         engine,
         place,
     };
+    SESSIONS_OPENED.counter(&[]).increment(1);
     session.grant(&opening).await?;
     tracing::info!(%peer, split = opening.split, context = opening.context, "session opened");
     let ended = session.serve(inbound).await;

@@ -6,12 +6,23 @@ use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 
+mod gate;
+#[cfg(test)]
+#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+mod modelled;
 mod pool;
 #[cfg(target_os = "linux")]
 mod processors;
 #[cfg(not(target_os = "linux"))]
 #[path = "workers/no_processors.rs"]
 mod processors;
+
+/// What the gate is made of.
+mod sync {
+    pub(super) use std::hint::spin_loop;
+    pub(super) use std::sync::atomic::{AtomicBool, AtomicU64, Ordering, fence};
+    pub(super) use std::thread::{Thread, park, yield_now};
+}
 
 use pool::Pool;
 

@@ -11,11 +11,12 @@
 
 #![allow(unsafe_code)]
 
+use super::gate::{Gate, Look, MOST, Seen};
 use super::processors::Processors;
 use std::hint::spin_loop;
 use std::ptr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicPtr, Ordering};
 use std::thread::{self, Thread};
 use std::time::{Duration, Instant};
 
@@ -23,15 +24,6 @@ use std::time::{Duration, Instant};
 const IDLE: Duration = Duration::from_micros(200);
 /// Looks between two at the clock.
 const LOOKS: u32 = 64;
-
-/// How many workers are in the loop, in the gate's lowest bits.
-const INSIDE: u64 = (1 << 16) - 1;
-/// There is a loop that workers may begin with.
-const OPEN: u64 = 1 << 16;
-/// There will be no more loops.
-const STOP: u64 = 1 << 17;
-/// One loop more, above all flags.
-const LOOP: u64 = 1 << 18;
 
 type Job<'a> = &'a (dyn Fn() + Sync);
 
@@ -44,14 +36,10 @@ pub(super) struct Pool {
 }
 
 #[derive(Debug)]
-#[repr(align(128))]
 struct Shared {
-    /// Which loop it is, whether workers may begin with it, and how many are in it.
-    gate: AtomicU64,
+    gate: Gate,
     /// A [`Job`]: where there is one for as long as the gate is open or anyone is inside.
     job: AtomicPtr<()>,
-    /// Of each worker, whether it must be woken.
-    asleep: Vec<AtomicBool>,
     processors: Processors,
 }
 
@@ -59,11 +47,10 @@ impl Pool {
     /// `threads` with the one that calls, which is the one that may call [`Pool::run`]. Fewer where
     /// the system gives no more.
     pub(super) fn new(threads: usize) -> Self {
-        let count = threads.saturating_sub(1).min(INSIDE as usize);
+        let count = threads.saturating_sub(1).min(MOST);
         let shared = Arc::new(Shared {
-            gate: AtomicU64::new(0),
+            gate: Gate::new(count),
             job: AtomicPtr::new(ptr::null_mut()),
-            asleep: (0..count).map(|_| AtomicBool::new(false)).collect(),
             processors: Processors::of_caller(count),
         });
         let caller = thread::current();
@@ -92,17 +79,10 @@ impl Pool {
         self.shared.processors.caller_runs();
         let place = ptr::from_ref(&job).cast_mut().cast();
         self.shared.job.store(place, Ordering::Relaxed);
-        // No one is inside, and no one changes a closed gate.
-        let gate = self.shared.gate.load(Ordering::Relaxed);
-        let open = ((gate & !(INSIDE | OPEN)) + LOOP) | OPEN;
-        self.shared.gate.store(open, Ordering::SeqCst);
-        let _closing = Closing(&self.shared);
-        // Who goes to sleep says so first and looks at the gate then: one sees the other.
-        let workers = self.workers.iter().zip(&self.shared.asleep);
-        let asleep = workers.filter(|(_, asleep)| asleep.load(Ordering::SeqCst));
-        asleep
-            .take(most.saturating_sub(1))
-            .for_each(|(worker, _)| worker.unpark());
+        let _opened = self
+            .shared
+            .gate
+            .open(self.workers.iter(), most.saturating_sub(1));
         job();
     }
 }
@@ -110,38 +90,8 @@ impl Pool {
 impl Drop for Pool {
     /// The workers end by themselves.
     fn drop(&mut self) {
-        self.shared.gate.fetch_or(STOP, Ordering::SeqCst);
+        self.shared.gate.stop();
         self.workers.iter().for_each(Thread::unpark);
-    }
-}
-
-/// Closes the gate and waits until no one is inside.
-struct Closing<'a>(&'a Shared);
-
-impl Drop for Closing<'_> {
-    fn drop(&mut self) {
-        let mut gate = self.0.gate.fetch_and(!OPEN, Ordering::AcqRel);
-        let mut looks = 16 * LOOKS;
-        while gate & INSIDE > 0 {
-            match looks {
-                // Who is inside may need this thread's processor.
-                0 => thread::yield_now(),
-                _ => {
-                    spin_loop();
-                    looks -= 1;
-                }
-            }
-            gate = self.0.gate.load(Ordering::Acquire);
-        }
-    }
-}
-
-/// A worker in a loop.
-struct Inside<'a>(&'a Shared);
-
-impl Drop for Inside<'_> {
-    fn drop(&mut self) {
-        self.0.gate.fetch_sub(1, Ordering::Release);
     }
 }
 
@@ -149,58 +99,36 @@ impl Shared {
     /// What a worker does all its life.
     fn work(&self, worker: usize) {
         super::set_threads(1);
-        let mut last = 0;
-        while let Some(gate) = self.next(worker, last) {
+        let mut last = None;
+        while let Some(seen) = self.next(worker, last) {
             self.processors.worker_runs(worker);
-            last = gate & !(INSIDE | OPEN);
-            let Some(_inside) = self.enter(gate) else {
+            last = Some(seen);
+            let Some(_inside) = self.gate.enter(seen) else {
                 continue;
             };
             let job = self.job.load(Ordering::Relaxed).cast_const();
-            // SAFETY: `run` puts a job there before it opens the gate, and returns, or unwinds, after
-            // `Closing` has closed the gate and found no one inside. `_inside` went through the gate
-            // while it was open for this job.
+            // SAFETY: `run` puts a job there before it opens the gate, and returns, or unwinds, after it
+            // has closed the gate and found no one inside. `_inside` went through the gate while it was
+            // open for this job.
             unsafe { (*job.cast::<Job<'_>>())() };
         }
     }
 
-    /// Waits for a gate that is open for another loop than the last; none when there will be none.
-    fn next(&self, worker: usize, last: u64) -> Option<u64> {
-        let is_next = |gate: u64| gate & OPEN != 0 && gate & !(INSIDE | OPEN) != last;
+    /// Waits for a loop other than the last; none when there will be none.
+    fn next(&self, worker: usize, last: Option<Seen>) -> Option<Seen> {
         loop {
             let since = Instant::now();
             while since.elapsed() < IDLE {
                 for _ in 0..LOOKS {
-                    let gate = self.gate.load(Ordering::Acquire);
-                    if gate & STOP != 0 {
-                        return None;
+                    match self.gate.look(last) {
+                        Look::Loop(seen) => return Some(seen),
+                        Look::Stop => return None,
+                        Look::Nothing => spin_loop(),
                     }
-                    if is_next(gate) {
-                        return Some(gate);
-                    }
-                    spin_loop();
                 }
             }
             self.processors.worker_sleeps(worker);
-            self.asleep[worker].store(true, Ordering::SeqCst);
-            let gate = self.gate.load(Ordering::SeqCst);
-            if gate & STOP == 0 && !is_next(gate) {
-                thread::park();
-            }
-            self.asleep[worker].store(false, Ordering::Relaxed);
+            self.gate.sleep(worker, last);
         }
-    }
-
-    /// Goes inside if the gate is still open for the same loop.
-    fn enter(&self, mut gate: u64) -> Option<Inside<'_>> {
-        let at = gate & !INSIDE;
-        while gate & !INSIDE == at {
-            let (success, failure) = (Ordering::AcqRel, Ordering::Relaxed);
-            match (self.gate).compare_exchange_weak(gate, gate + 1, success, failure) {
-                Ok(_) => return Some(Inside(self)),
-                Err(found) => gate = found,
-            }
-        }
-        None
     }
 }
