@@ -42,8 +42,9 @@ async fn begin(
     can_move: bool,
     positions: u32,
 ) -> Result<(SplitSession, u32), Status> {
+    // Sessions whose numbers end alike have the same prompt.
     let ids: Vec<u32> = (0..positions)
-        .map(|p| (p * 7 + u32::from(number)) % 90)
+        .map(|p| (p * 7 + u32::from(number % 10)) % 90)
         .collect();
     let messages = vec![
         open(cloud, number, can_move).await,
@@ -141,7 +142,7 @@ async fn the_answer_that_came_last_gives_way_and_the_others_are_what_they_are_al
     assert_all_is_free(&cloud).await;
 
     let mut sessions = Vec::new();
-    for number in 1..=4 {
+    for number in 11..=14 {
         sessions.push(begin(&cloud, number, true, 20).await.unwrap());
     }
     // Four times 8 are more than 28.
