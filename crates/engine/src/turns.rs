@@ -1,92 +1,87 @@
-//! Turns by deficit round robin (Shreedhar and Varghese, 1995): an owner whose turn it is may run rows until
-//! it has had its share of the round, and what it runs beyond that it owes the others.
+//! Turns by start-time fair queueing (Goyal, Vin and Cheng, 1996): of those that wait, the owner whose rows began
+//! earliest is next, where each of its rows takes one unit of a time of their own. Who comes back, or comes first,
+//! begins at the present: nobody saves up turns, and what somebody ran too much is not forgotten while others wait.
 
 use crate::scheduler::{OwnerNumber, SessionNumber};
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeSet, HashMap, VecDeque};
 
-/// Rows that an owner may run more in each round.
-const ROUND: i64 = 32;
+/// Owners that may be remembered beyond twice as many as wait.
+const REMEMBERED: usize = 64;
 
 /// Sessions that wait for their turn.
 #[derive(Debug, Default)]
 pub(crate) struct Turns {
-    /// Those of whose sessions any wait, in their order.
-    owners: VecDeque<OwnerNumber>,
-    waiting: HashMap<OwnerNumber, Waiting>,
+    /// The beginning of the rows whose turn it was last.
+    now: u64,
+    /// Those of whose sessions any wait, by the beginning of their next rows.
+    order: BTreeSet<(u64, OwnerNumber)>,
+    owners: HashMap<OwnerNumber, Owner>,
 }
 
-#[derive(Debug)]
-struct Waiting {
+#[derive(Debug, Default)]
+struct Owner {
+    /// When its next rows begin.
+    begins: u64,
+    /// Its sessions that wait.
     sessions: VecDeque<SessionNumber>,
-    /// Rows that may run before it is the next owner's turn.
-    rows: i64,
 }
 
 impl Turns {
-    /// Puts a session behind the others of its owner. An owner that had none goes on with its turn, where it has
-    /// rows left, and else waits for the next.
+    /// Puts a session behind the others of its owner.
     pub(crate) fn push(&mut self, session: SessionNumber) {
-        let owner = session.owner;
-        let waiting = self.waiting.entry(owner).or_insert_with(|| Waiting {
-            sessions: VecDeque::new(),
-            rows: ROUND,
-        });
-        match (waiting.sessions.is_empty(), waiting.rows > 0) {
-            (true, true) => self.owners.push_front(owner),
-            (true, false) => {
-                waiting.rows += ROUND;
-                self.owners.push_back(owner);
-            }
-            (false, _) => {}
+        let owner = self.owners.entry(session.owner).or_default();
+        if owner.sessions.is_empty() {
+            owner.begins = owner.begins.max(self.now);
+            self.order.insert((owner.begins, session.owner));
         }
-        waiting.sessions.push_back(session);
+        owner.sessions.push_back(session);
     }
 
     /// Takes the session whose turn it is.
     pub(crate) fn next(&mut self) -> Option<SessionNumber> {
-        loop {
-            let owner = *self.owners.front()?;
-            let waiting = self.waiting.get_mut(&owner)?;
-            if waiting.rows <= 0 && self.owners.len() > 1 {
-                waiting.rows += ROUND;
-                self.owners.rotate_left(1);
-                continue;
-            }
-            // Nobody is owed anything by one that is alone.
-            if waiting.rows <= 0 {
-                waiting.rows = ROUND;
-            }
-            let session = waiting.sessions.pop_front();
-            if waiting.sessions.is_empty() {
-                self.owners.pop_front();
-            }
-            return session;
+        let &(begins, number) = self.order.first()?;
+        self.now = begins;
+        let owner = self.owners.get_mut(&number)?;
+        let session = owner.sessions.pop_front();
+        if owner.sessions.is_empty() {
+            self.order.pop_first();
         }
+        session
     }
 
     /// Rows of an owner run.
-    pub(crate) fn ran(&mut self, owner: OwnerNumber, rows: usize) {
-        if let Some(waiting) = self.waiting.get_mut(&owner) {
-            waiting.rows -= i64::try_from(rows).unwrap_or(i64::MAX);
+    pub(crate) fn ran(&mut self, number: OwnerNumber, rows: usize) {
+        let Some(owner) = self.owners.get_mut(&number) else {
+            return;
+        };
+        let waits = self.order.remove(&(owner.begins, number));
+        owner.begins = owner.begins.saturating_add(rows as u64);
+        if waits {
+            self.order.insert((owner.begins, number));
         }
     }
 
     /// Forgets a session that is closed.
     pub(crate) fn remove(&mut self, session: SessionNumber) {
-        let owner = session.owner;
-        let Some(waiting) = self.waiting.get_mut(&owner) else {
-            return;
-        };
-        waiting.sessions.retain(|&waits| waits != session);
-        if waiting.sessions.is_empty() {
-            self.waiting.remove(&owner);
-            self.owners.retain(|&waits| waits != owner);
+        if let Some(owner) = self.owners.get_mut(&session.owner) {
+            owner.sessions.retain(|&waits| waits != session);
+            if owner.sessions.is_empty() {
+                self.order.remove(&(owner.begins, session.owner));
+            }
+        }
+        // Who does not wait and is not ahead of the others is as good as new.
+        if self.owners.len() > 2 * self.order.len() + REMEMBERED || self.order.is_empty() {
+            let now = self.now;
+            let nobody_waits = self.order.is_empty();
+            self.owners.retain(|_, owner| {
+                !owner.sessions.is_empty() || (owner.begins > now && !nobody_waits)
+            });
         }
     }
 
     /// Whether nobody waits.
     pub(crate) fn is_empty(&self) -> bool {
-        self.owners.is_empty()
+        self.order.is_empty()
     }
 }
 
@@ -138,6 +133,37 @@ mod tests {
         assert!(first_of_one <= 5, "{first_of_one} turns of the other");
     }
 
+    /// One session after the other, each with more rows than a turn has, beside somebody who always waits.
+    #[test]
+    fn what_a_closed_session_ran_counts_for_the_next() {
+        let mut turns = Turns::default();
+        let other = session(1, 1);
+        turns.push(other);
+        let mut ran = [0, 0];
+        for number in 2..500 {
+            let new = session(number, 2);
+            turns.push(new);
+            let mut left = 256;
+            while left > 0 {
+                let next = turns.next().unwrap();
+                turns.ran(next.owner, 128);
+                if next == new {
+                    left -= 128;
+                    ran[1] += 128;
+                    if left > 0 {
+                        turns.push(new);
+                    }
+                } else {
+                    ran[0] += 128;
+                    turns.push(other);
+                }
+            }
+            turns.remove(new);
+        }
+        let [one, two] = ran.map(f64::from);
+        assert!((one / two - 1.0).abs() < 0.02, "{one} and {two} rows");
+    }
+
     #[test]
     fn nothing_is_kept_of_sessions_that_are_closed() {
         let mut turns = Turns::default();
@@ -148,7 +174,7 @@ mod tests {
             turns.remove(session(number, number % 3));
         }
         assert!(turns.is_empty());
-        assert!(turns.waiting.is_empty());
+        assert!(turns.owners.is_empty());
         assert_eq!(turns.next(), None);
     }
 }
