@@ -12,7 +12,6 @@ use activity::{Activity, Turn};
 use giving_way::{Holding, who};
 use shares::{Share, Shares};
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 use tandem_engine::{KvBudget, Reservation};
@@ -51,24 +50,21 @@ pub struct Admission {
     sessions: Arc<Mutex<Sessions>>,
     limits: Arc<SessionsConfig>,
     memory: KvBudget,
-    line: Arc<Line>,
+    /// Told when a session has ended.
+    freed: Arc<Notify>,
 }
 
-/// Answers that gave way and wait for room, one behind the other.
-#[derive(Debug, Default)]
-struct Line {
-    /// Whoever is first holds it.
-    first: tokio::sync::Mutex<()>,
-    /// How many there are. As long as there are any, sessions that begin an answer get no room.
-    waiting: AtomicUsize,
-    /// Told when a session has ended.
-    freed: Notify,
-}
+/// Where a peer's answers that gave way wait for room, one behind the other; whoever is first holds it. As long as any
+/// of them wait, its sessions that begin an answer get none. Peers do not wait for each other: how much each holds is
+/// what decides between them.
+type Line = Arc<tokio::sync::Mutex<()>>;
 
 #[derive(Debug, Default)]
 struct Sessions {
     open: HashMap<SessionKey, Entry>,
     shares: Shares,
+    /// Of those who have any answers there.
+    lines: HashMap<Owner, Line>,
     /// Sessions admitted so far.
     admitted: u64,
     turnover: Turnover,
@@ -141,7 +137,7 @@ impl Admission {
             sessions: Arc::default(),
             limits: Arc::new(limits.clone()),
             memory,
-            line: Arc::default(),
+            freed: Arc::default(),
         }
     }
 
@@ -383,13 +379,11 @@ impl Place {
 
     /// Waits until the answers before this one have room, and then until it has. `None` when that takes too long.
     async fn wait_in_line(&self, bytes: u64) -> Option<Result<Reservation, Status>> {
-        let line = &self.admission.line;
-        line.waiting.fetch_add(1, Ordering::Relaxed);
-        let _left = OnDrop(|| line.waiting.fetch_sub(1, Ordering::Relaxed));
+        let in_line = InLine::behind_others(self);
         let waiting = async {
-            let _first = line.first.lock().await;
+            let _first = in_line.line.lock().await;
             loop {
-                let freed = line.freed.notified();
+                let freed = self.admission.freed.notified();
                 if let Ok(reservation) = self.take(&mut self.admission.lock(), bytes) {
                     return Ok(reservation);
                 }
@@ -416,8 +410,8 @@ impl Place {
             return Err(gives_way());
         };
         let has_begun = own.bytes > 0;
-        let others_come_first =
-            !has_begun && self.admission.line.waiting.load(Ordering::Relaxed) > 0;
+        let in_line = sessions.shares.of(&self.key.owner).in_line;
+        let others_come_first = !has_begun && in_line > 0;
         let taken = if others_come_first && bytes > 0 {
             let message = "answers that gave way wait for memory for keys and values";
             Err((Lack::of_all("kv_memory"), message.to_owned()))
@@ -517,7 +511,7 @@ impl Drop for Place {
         self.gone.cancel();
         let mut sessions = self.admission.lock();
         sessions.turnover.ended(Instant::now());
-        self.admission.line.freed.notify_waiters();
+        self.admission.freed.notify_waiters();
         // Once evicted, the id may be another session's.
         if !self.evicted.is_cancelled() {
             sessions.remove(&self.key);
@@ -534,12 +528,33 @@ impl Drop for Opening {
     }
 }
 
-/// Calls what it holds when it is dropped.
-struct OnDrop<T, F: Fn() -> T>(F);
+/// A place in a peer's line, until it is dropped.
+struct InLine<'a> {
+    place: &'a Place,
+    line: Line,
+}
 
-impl<T, F: Fn() -> T> Drop for OnDrop<T, F> {
+impl<'a> InLine<'a> {
+    fn behind_others(place: &'a Place) -> Self {
+        let mut sessions = place.admission.lock();
+        let owner = &place.key.owner;
+        sessions.shares.change(owner, |share| share.in_line += 1);
+        let line = sessions.lines.entry(owner.clone()).or_default();
+        Self {
+            place,
+            line: Arc::clone(line),
+        }
+    }
+}
+
+impl Drop for InLine<'_> {
     fn drop(&mut self) {
-        (self.0)();
+        let mut sessions = self.place.admission.lock();
+        let owner = &self.place.key.owner;
+        sessions.shares.change(owner, |share| share.in_line -= 1);
+        if sessions.shares.of(owner).in_line == 0 {
+            sessions.lines.remove(owner);
+        }
     }
 }
 

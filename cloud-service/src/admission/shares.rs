@@ -14,6 +14,8 @@ pub(super) struct Share {
     pub(super) bytes: u64,
     /// Rows that the engine owes them.
     pub(super) rows: usize,
+    /// Answers that gave way and wait for room.
+    pub(super) in_line: usize,
 }
 
 /// Everybody's.

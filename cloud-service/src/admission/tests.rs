@@ -209,9 +209,9 @@ async fn answers_that_gave_way_come_before_new_ones_in_their_order() {
         tokio::task::yield_now().await;
     }
     drop((running.reserved, running.place));
-    // There is room for one of them, and none for a new one.
+    // There is room for one of them, and none for a new one of the same peer.
     let first = waiting.remove(0).await.unwrap().unwrap();
-    let new = cloud.enter(2, true).unwrap();
+    let new = cloud.enter(1, true).unwrap();
     let status = new.reserve(10).await.unwrap_err();
     assert!(
         is(&status, Code::ResourceExhausted, Reason::KvMemory),
@@ -222,6 +222,25 @@ async fn answers_that_gave_way_come_before_new_ones_in_their_order() {
     let _reserved = new.reserve(10).await.unwrap();
     assert_eq!(cloud.all().bytes, 70);
     drop(second);
+}
+
+/// Whoever says that its answers gave way keeps nobody else out.
+#[tokio::test(start_paused = true)]
+async fn peers_do_not_wait_in_each_others_lines() {
+    let mut cloud = Cloud::new(100, |_| {});
+    let running = cloud.answering(1, 90, false).await;
+    let place = cloud.enter_again(2, MOVED).unwrap();
+    let greedy = tokio::spawn(async move { place.reserve(60).await.map(drop) });
+    tokio::task::yield_now().await;
+    assert_eq!(cloud.share(2).in_line, 1);
+    let other = cloud.enter(3, true).unwrap();
+    let _reserved = other.reserve(5).await.unwrap();
+    let again = cloud.enter_again(4, MOVED).unwrap();
+    let _reserved = again.reserve(5).await.unwrap();
+    assert!(greedy.await.unwrap().is_err());
+    assert_eq!(cloud.share(2), Share::default());
+    assert!(cloud.admission.lock().lines.is_empty());
+    drop(running);
 }
 
 #[tokio::test(start_paused = true)]

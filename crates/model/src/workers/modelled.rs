@@ -3,6 +3,10 @@
 
 #[path = "gate.rs"]
 #[allow(dead_code, reason = "the pool has more workers than one")]
+#[allow(
+    clippy::duplicate_mod,
+    reason = "there it is made of the standard library, here of the checker"
+)]
 mod gate;
 
 mod sync {

@@ -212,7 +212,7 @@ async fn from_cloud(
         let ended = tokens.finish_reason != i32::from(v1::FinishReason::Unspecified);
         if answered.took(&tokens.ids, question) && !ended {
             // Half of them end the answer, the others their session.
-            if answered.ids.len() % 2 == 0 {
+            if answered.ids.len().is_multiple_of(2) {
                 generation.end_early().await;
                 break;
             }
