@@ -11,6 +11,7 @@ use crate::metrics::{SESSIONS, SESSIONS_EVICTED, SESSIONS_REFUSED};
 use activity::{Activity, Turn};
 use giving_way::{Holding, who};
 use shares::{Share, Shares};
+use std::cmp::Reverse;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -28,6 +29,9 @@ const GIVING_WAY_TAKES: Duration = Duration::from_secs(2);
 
 /// How long an answer that gave way waits for room before it is told to come again.
 const IN_LINE: Duration = Duration::from_secs(10);
+
+/// When a peer that has reached a limit of its own should come again.
+const OWN_LIMIT: Duration = Duration::from_secs(1);
 
 /// Between two looks for memory that no session's end has freed.
 const LOOK: Duration = Duration::from_millis(100);
@@ -156,7 +160,10 @@ impl Admission {
             Some(Lack::of_all("opening"))
         } else if is_full(own.rows, per_peer.queued_rows) {
             Some(Lack::of_peer("queued_rows"))
-        } else if all.rows >= limits.queued_rows {
+        } else if sessions
+            .shares
+            .is_full(owner, |share| share.rows, limits.queued_rows)
+        {
             Some(Lack::of_all("queued_rows"))
         } else {
             None
@@ -196,7 +203,10 @@ impl Admission {
             return Err(sessions.refuse(lack, Reason::Sessions, message));
         }
         let limit = self.limits.max;
-        if sessions.open.len() >= limit && !self.evict_for_place(&mut sessions, None) {
+        if sessions.open.len() >= limit
+            && !self.evict_for_place(&mut sessions, None)
+            && !self.evict_for_share(&mut sessions, &key.owner)
+        {
             let message = format!("all {limit} sessions are answering");
             let lack = Lack::of_all("sessions");
             return Err(sessions.refuse(lack, Reason::Sessions, message));
@@ -243,6 +253,25 @@ impl Admission {
             .min_by_key(|(turn, _)| *turn)
             .map(|(_, key)| key.clone());
         first.is_some_and(|key| sessions.evict(&key, now, stall).is_some())
+    }
+
+    /// Takes the place of an answer that can move, of a peer that has more sessions than this one will. False where
+    /// there is none.
+    fn evict_for_share(&self, sessions: &mut Sessions, owner: &Owner) -> bool {
+        let own = sessions.shares.of(owner).sessions;
+        let last = sessions
+            .open
+            .iter()
+            .filter(|(_, entry)| entry.moves.can_move)
+            .map(|(key, entry)| {
+                let theirs = sessions.shares.of(&key.owner).sessions;
+                (theirs, Reverse(entry.moves.moved), entry.admitted, key)
+            })
+            .filter(|&(theirs, ..)| theirs > own + 1)
+            .max_by_key(|&(theirs, moved, admitted, _)| (theirs, moved, admitted))
+            .map(|(.., key)| key.clone());
+        let (now, stall) = (Instant::now(), self.limits.stall.get());
+        last.is_some_and(|key| sessions.evict(&key, now, stall).is_some())
     }
 
     fn lock(&self) -> MutexGuard<'_, Sessions> {
@@ -330,7 +359,11 @@ impl Sessions {
         SESSIONS_REFUSED
             .counter(&[lack.what, lack.whose])
             .increment(1);
-        let wait = self.turnover.refuse(Instant::now());
+        // A peer's own limits say nothing of the room that there is for others.
+        let wait = match lack.whose {
+            "all" => self.turnover.refuse(Instant::now()),
+            _ => OWN_LIMIT,
+        };
         resource_exhausted(reason, message, Some(wait))
     }
 
@@ -355,12 +388,21 @@ impl Place {
     /// # Errors
     /// RESOURCE_EXHAUSTED for a session that has not begun and finds no room, ABORTED for one that gives way.
     pub async fn reserve(&self, bytes: u64) -> Result<Reservation, Status> {
-        match self.make_room(bytes).await {
-            Err(status) if status.code() == Code::ResourceExhausted && self.moves.moved > 0 => {
-                self.wait_in_line(bytes).await.unwrap_or(Err(status))
-            }
-            made => made,
+        if bytes > 0
+            && self.moves.moved > 0
+            && !self.has_begun()
+            && let Some(made) = self.wait_in_line(bytes).await
+        {
+            return made;
         }
+        self.make_room(bytes).await
+    }
+
+    /// Whether it holds memory.
+    fn has_begun(&self) -> bool {
+        let sessions = self.admission.lock();
+        let own = sessions.open.get(&self.key);
+        own.is_some_and(|entry| entry.bytes > 0)
     }
 
     async fn make_room(&self, bytes: u64) -> Result<Reservation, Status> {
@@ -382,13 +424,23 @@ impl Place {
         let in_line = InLine::behind_others(self);
         let waiting = async {
             let _first = in_line.line.lock().await;
+            let mut asked: Option<CancellationToken> = None;
             loop {
                 let freed = self.admission.freed.notified();
-                if let Ok(reservation) = self.take(&mut self.admission.lock(), bytes) {
-                    return Ok(reservation);
+                match self.find_room(&mut self.admission.lock(), bytes, true) {
+                    Found::Reserved(reservation) => return Ok(reservation),
+                    Found::Evicted(gone) => asked = Some(gone),
+                    Found::Nothing(..) => {}
                 }
+                let gone = async {
+                    match &asked {
+                        Some(gone) => gone.cancelled().await,
+                        None => std::future::pending().await,
+                    }
+                };
                 tokio::select! {
                     () = freed => {}
+                    () = gone => asked = None,
                     () = tokio::time::sleep(LOOK) => {}
                 }
             }
@@ -412,30 +464,40 @@ impl Place {
         let has_begun = own.bytes > 0;
         let in_line = sessions.shares.of(&self.key.owner).in_line;
         let others_come_first = !has_begun && in_line > 0;
-        let taken = if others_come_first && bytes > 0 {
-            let message = "answers that gave way wait for memory for keys and values";
-            Err((Lack::of_all("kv_memory"), message.to_owned()))
+        let found = if others_come_first && bytes > 0 {
+            let message = "answers of this peer that gave way wait for memory for keys and values";
+            Found::Nothing(Lack::of_peer("kv_memory"), message.to_owned())
         } else {
-            self.take(&mut sessions, bytes)
+            self.find_room(&mut sessions, bytes, others_may_go)
         };
-        let (lack, message) = match taken {
-            Ok(reservation) => return Ok(Ok(reservation)),
+        match found {
+            Found::Reserved(reservation) => Ok(Ok(reservation)),
+            Found::Evicted(gone) => Ok(Err(gone)),
+            Found::Nothing(..) if has_begun => {
+                let now = Instant::now();
+                sessions.evict(&self.key, now, self.admission.limits.stall.get());
+                Err(gives_way())
+            }
+            Found::Nothing(lack, message) => Err(sessions.refuse(lack, Reason::KvMemory, message)),
+        }
+    }
+
+    /// Reserves memory, or evicts the one that gives way, where it is another one.
+    fn find_room(&self, sessions: &mut Sessions, bytes: u64, others_may_go: bool) -> Found {
+        let (lack, message) = match self.take(sessions, bytes) {
+            Ok(reservation) => return Found::Reserved(reservation),
             Err(lack) => lack,
         };
         let (now, stall) = (Instant::now(), self.admission.limits.stall.get());
         let turn = |entry: &Entry| entry.activity.turn(now, stall);
         let among_own = lack == Lack::of_peer("kv_memory");
-        let first = (others_may_go && !others_come_first)
+        let first = others_may_go
             .then(|| sessions.first_to_go(&self.key, bytes, among_own, turn))
             .flatten()
             .filter(|key| *key != self.key);
         match first.and_then(|key| sessions.evict(&key, now, stall)) {
-            Some(gone) => Ok(Err(gone)),
-            None if has_begun => {
-                sessions.evict(&self.key, now, stall);
-                Err(gives_way())
-            }
-            None => Err(sessions.refuse(lack, Reason::KvMemory, message)),
+            Some(gone) => Found::Evicted(gone),
+            None => Found::Nothing(lack, message),
         }
     }
 
@@ -455,9 +517,9 @@ impl Place {
         Ok(reserved)
     }
 
-    /// Says how much memory stays reserved behind a truncation.
-    pub fn keep(&self, bytes: u64) {
-        self.change(|entry| entry.bytes = bytes);
+    /// Says how much memory a truncation has given back.
+    pub fn frees(&self, bytes: u64) {
+        self.change(|entry| entry.bytes = entry.bytes.saturating_sub(bytes));
     }
 
     /// Notes rows of an answer.
@@ -488,8 +550,11 @@ impl Place {
     pub fn may_queue(&self) -> bool {
         let limits = &self.admission.limits;
         let sessions = self.admission.lock();
-        let (own, all) = (sessions.shares.of(&self.key.owner), sessions.shares.all());
-        all.rows < limits.queued_rows && !is_full(own.rows, limits.per_peer.queued_rows)
+        let owner = &self.key.owner;
+        let own = sessions.shares.of(owner);
+        let shares = &sessions.shares;
+        !shares.is_full(owner, |share| share.rows, limits.queued_rows)
+            && !is_full(own.rows, limits.per_peer.queued_rows)
     }
 
     fn change(&self, change: impl FnOnce(&mut Entry)) {
@@ -510,12 +575,18 @@ impl Drop for Place {
     fn drop(&mut self) {
         self.gone.cancel();
         let mut sessions = self.admission.lock();
-        sessions.turnover.ended(Instant::now());
-        self.admission.freed.notify_waiters();
         // Once evicted, the id may be another session's.
-        if !self.evicted.is_cancelled() {
-            sessions.remove(&self.key);
+        let is_evicted = self.evicted.is_cancelled();
+        let own = if is_evicted {
+            None
+        } else {
+            sessions.remove(&self.key)
+        };
+        // Who held nothing has made no room.
+        if is_evicted || own.is_some_and(|entry| entry.bytes > 0) {
+            sessions.turnover.ended(Instant::now());
         }
+        self.admission.freed.notify_waiters();
     }
 }
 
@@ -526,6 +597,14 @@ impl Drop for Opening {
             .shares
             .change(&self.owner, |share| share.opening -= 1);
     }
+}
+
+/// What a look for memory has found.
+enum Found {
+    Reserved(Reservation),
+    /// What says that the memory of one that gives way is free.
+    Evicted(CancellationToken),
+    Nothing(Lack, String),
 }
 
 /// A place in a peer's line, until it is dropped.
@@ -563,7 +642,8 @@ fn is_full(number: usize, limit: usize) -> bool {
     limit > 0 && number >= limit
 }
 
-fn gives_way() -> Status {
+/// The status of a session that gives way.
+pub fn gives_way() -> Status {
     let message = "another session needed the room";
     failure(Code::Aborted, Reason::Evicted, message)
 }

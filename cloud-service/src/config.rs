@@ -18,8 +18,8 @@ use tandem_transport::tls::{TlsSettings, check_listener};
 /// Every default, commented.
 pub const DEFAULTS: &str = include_str!("../cloud.yaml");
 
-/// The longest context granted where the configuration leaves it open: memory for it is reserved
-/// when a session opens, and few conversations need more.
+/// The longest context granted where the configuration leaves it open: edges that cannot go on elsewhere have memory
+/// for all of it reserved when they open a session, and few conversations need more.
 const OPEN_CONTEXT: usize = 8192;
 
 /// The configuration.

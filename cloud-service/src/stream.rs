@@ -4,7 +4,7 @@
 //! The task owns the session: whichever way it ends, by Close, by an error, by the edge going
 //! away, its memory is freed at once.
 
-use crate::admission::{Place, SessionKey};
+use crate::admission::{Place, SessionKey, gives_way};
 use crate::answer_trace::AnswerTrace;
 use crate::cloud::Cloud;
 use crate::intake::CheckedRows;
@@ -37,6 +37,9 @@ const PENDING_STEPS: usize = 64;
 /// The same for the frames of these steps: as many bytes as so many of the largest have.
 const PENDING_FRAMES: usize = 4;
 
+/// How long a stream's status may wait for its edge to read.
+const STATUS_TAKES: Duration = Duration::from_secs(10);
+
 /// The most ids that end an answer.
 const MAX_EOS_IDS: usize = 64;
 
@@ -48,6 +51,10 @@ type StepResult = (StepKind, Result<Completed<BackOutput>, EngineError>);
 #[derive(Debug, Clone, Copy)]
 enum StepKind {
     Control,
+    /// It gives back so much memory.
+    Truncate {
+        freed: u64,
+    },
     Rows {
         epoch: u32,
         rows: usize,
@@ -66,7 +73,8 @@ pub async fn serve(
     if let Err(status) = ended {
         SessionMetrics::failure(&status);
         tracing::debug!(%peer, code = ?status.code(), message = status.message(), "stream ended");
-        let _ = out.send(Err(status)).await;
+        // A peer that does not read may not hold this task.
+        let _ = tokio::time::timeout(STATUS_TAKES, out.send(Err(status))).await;
     }
 }
 
@@ -123,6 +131,7 @@ async fn run(
         pending_rows: 0,
         grows: opening.moves.can_move,
         reserved: 0,
+        freeing: 0,
         metrics: SessionMetrics::default(),
         trace: AnswerTrace::default(),
         running: false,
@@ -131,9 +140,11 @@ async fn run(
         place,
     };
     SESSIONS_OPENED.counter(&[]).increment(1);
-    session.grant(&opening).await?;
     tracing::info!(%peer, split = opening.split, context = opening.context, "session opened");
-    let ended = session.serve(inbound).await;
+    let ended = match session.grant(&opening).await {
+        Ok(()) => session.serve(inbound).await,
+        Err(status) => Err(status),
+    };
     let ended = ended.inspect_err(|status| session.trace.fail(status));
     session.close().await;
     ended
@@ -168,8 +179,10 @@ struct Session<'a> {
     pending_rows: usize,
     /// Memory is reserved as rows come.
     grows: bool,
-    /// How much of it is.
+    /// How much of it is, once pending truncations have given theirs back.
     reserved: u64,
+    /// What these give back.
+    freeing: u64,
     metrics: SessionMetrics,
     /// Of the running answer.
     trace: AnswerTrace,
@@ -228,7 +241,7 @@ impl Session<'_> {
                     return Err(too_late());
                 }
                 () = self.place.evicted() => {
-                    return Err(failure(Code::Aborted, Reason::Evicted, "another session needed the room"));
+                    return Err(gives_way());
                 }
                 () = self.cloud.drain.draining(), if !told_of_drain => {
                     told_of_drain = true;
@@ -259,6 +272,14 @@ impl Session<'_> {
         let needed = self.cloud.loaded.kv_sizes.bytes(self.split, end);
         if !self.grows || needed <= self.reserved {
             return Ok(None);
+        }
+        // Its own memory that is on its way back comes before that of others.
+        let budget = &self.cloud.budget;
+        while self.freeing > 0
+            && budget.used().saturating_add(needed - self.reserved) > budget.budget()
+            && let Some((kind, result)) = self.pending.next().await
+        {
+            self.finished(kind, result).await?;
         }
         let more = tokio::select! {
             more = self.place.reserve(needed - self.reserved) => more?,
@@ -409,13 +430,15 @@ impl Session<'_> {
             .truncate(truncate.epoch, position)
             .map_err(|e| ledger_status(&e))?;
         self.answer_ended();
+        let mut freed = 0;
         if self.grows {
             let kept = self.cloud.loaded.kv_sizes.bytes(self.split, position);
-            self.reserved = self.reserved.min(kept);
-            self.place.keep(self.reserved);
+            freed = self.reserved.saturating_sub(kept);
+            self.reserved -= freed;
+            self.freeing += freed;
         }
         self.submit(
-            StepKind::Control,
+            StepKind::Truncate { freed },
             Priority::Decode,
             BackStep::Truncate { position },
         )
@@ -446,9 +469,16 @@ impl Session<'_> {
         kind: StepKind,
         result: Result<Completed<BackOutput>, EngineError>,
     ) -> Result<(), Status> {
-        if let StepKind::Rows { rows, bytes, .. } = kind {
-            self.pending_bytes -= bytes;
-            self.pending_rows -= rows;
+        match kind {
+            StepKind::Control => {}
+            StepKind::Rows { rows, bytes, .. } => {
+                self.pending_bytes -= bytes;
+                self.pending_rows -= rows;
+            }
+            StepKind::Truncate { freed } => {
+                self.freeing -= freed;
+                self.place.frees(freed);
+            }
         }
         self.place.waits_for(self.pending.len(), self.pending_rows);
         let completed = result.map_err(|e| engine_status(&e))?;
@@ -509,10 +539,14 @@ impl Session<'_> {
             message: Some(message),
         };
         SessionMetrics::sent(&response);
-        self.out
-            .send(Ok(response))
-            .await
-            .map_err(|_| Status::cancelled("the edge went away"))
+        // A peer that does not read must not keep what others need.
+        tokio::select! {
+            sent = self.out.send(Ok(response)) => {
+                sent.map_err(|_| Status::cancelled("the edge went away"))
+            }
+            () = self.place.evicted() => Err(gives_way()),
+            () = passed(self.deadline) => Err(too_late()),
+        }
     }
 }
 

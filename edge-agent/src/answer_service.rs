@@ -77,7 +77,7 @@ impl AnswerService {
             let read = reading.await?;
             let mut request = self.edge.check(read.terms, read.prompt, began)?;
             request.deadline = read.deadline.map(Instant::into_std);
-            request.asker.owner = read.peer.owner();
+            request.asker.owner = read.peer.person();
             Ok((work, read.peer, read.deadline, request))
         };
         let (work, peer, deadline, request) =

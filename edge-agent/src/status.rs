@@ -94,6 +94,9 @@ fn cloud_status(error: &CloudError) -> Status {
         }
         CloudError::Refused { .. } => unavailable(Reason::CloudRefused, message, Some(SOON)),
         CloudError::Gone => unavailable(Reason::CloudGone, message, None),
+        CloudError::HeldOtherwise { .. } => {
+            unavailable(Reason::CloudChanged, message, Some(Duration::ZERO))
+        }
         CloudError::GrantedLess { .. } => {
             unavailable(Reason::GrantedLess, message, Some(Duration::ZERO))
         }

@@ -144,23 +144,22 @@ async fn stop_strings_and_prompts_go_on_too() {
     let (asking, mut tokens) = ask(&client, request);
     reach(&mut tokens, 5).await;
     pair.link().drop_connections(Cut::Reset);
-    assert_same(&asking.await.unwrap().unwrap(), &alone);
+    let again = asking.await.unwrap().unwrap();
+    assert_same(&again, &alone);
+    assert!(again.finished.replays > 0);
 
     let long: Vec<u32> = (0..1500).map(|i| 20 + i * 7 % 900).collect();
-    let alone = client.greedy(&long, 8).await.unwrap();
-    let mut different = long.clone();
-    different[0] += 1;
-    let (asking, _) = ask(&client, ids_request(&different, 8));
-    let (again, _) = ask(&client, ids_request(&different, 8));
+    let mut request = ids_request(&long, 8);
+    request.cache_salt = "alone".to_owned();
+    let alone = client.generate(request.clone()).await.unwrap();
+    request.cache_salt = "again".to_owned();
+    let (asking, _) = ask(&client, request);
+    // Its rows are on their way.
     tokio::time::sleep(Duration::from_millis(300)).await;
     pair.link().drop_connections(Cut::Reset);
-    let (first, second) = (
-        asking.await.unwrap().unwrap(),
-        again.await.unwrap().unwrap(),
-    );
-    assert_same(&first, &second);
-    assert_ne!(first.ids, Vec::<u32>::new());
-    assert_eq!(alone.ids.len(), 8);
+    let again = asking.await.unwrap().unwrap();
+    assert_same(&again, &alone);
+    assert!(again.finished.replays > 0);
 }
 
 #[tokio::test]
@@ -224,7 +223,7 @@ async fn the_cloud_gives_up_an_answer_that_nobody_waits_for() {
     let client = Client::connect(&pair.edge.url()).await.unwrap();
     client.greedy(&[5, 6], 1).await.unwrap();
     let mut request = tonic::Request::new(demanding());
-    request.set_timeout(Duration::from_secs(2));
+    request.set_timeout(Duration::from_secs(4));
     let mut stream = client
         .clone()
         .raw()
@@ -241,7 +240,7 @@ async fn the_cloud_gives_up_an_answer_that_nobody_waits_for() {
         metrics.sum_with("tandem_cloud_failures_total", &code) == 1.0
     };
     pair.cloud
-        .wait_metrics(Duration::from_secs(5), given_up)
+        .wait_metrics(Duration::from_secs(8), given_up)
         .await
         .unwrap();
     let ended = loop {

@@ -24,8 +24,8 @@ pub(super) struct Holding<'a, O> {
     pub(super) moved: u32,
 }
 
-/// Finds the session that gives way to the one at `asks`, which needs `bytes` more: itself, where it is the
-/// one. `None` where nobody does.
+/// Finds the session that gives way to the one at `asks`, which needs `bytes` more. It may be that one itself. `None`
+/// where nobody gives way.
 pub(super) fn who<O: Eq + Hash>(
     sessions: &[Holding<'_, O>],
     asks: usize,

@@ -37,6 +37,11 @@ impl Shares {
         self.owners.get(owner).copied().unwrap_or_default()
     }
 
+    /// Whether all hold as much as they may, and an owner at least its part of it: as much as each other's.
+    pub(super) fn is_full(&self, owner: &Owner, of: impl Fn(Share) -> usize, limit: usize) -> bool {
+        of(self.all) >= limit && of(self.of(owner)) >= limit / self.owners.len().max(1)
+    }
+
     /// Changes an owner's share, and that of all by as much.
     pub(super) fn change(&mut self, owner: &Owner, change: impl Fn(&mut Share)) {
         change(&mut self.all);

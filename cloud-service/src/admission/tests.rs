@@ -302,6 +302,37 @@ async fn streams_that_only_open_are_counted() {
 }
 
 #[tokio::test]
+async fn a_peer_with_many_answers_makes_room_for_one_with_few() {
+    let mut cloud = Cloud::new(100, |limits| limits.max = 3);
+    let first = cloud.answering(1, 1, true).await;
+    let second = cloud.answering(1, 1, true).await;
+    let last = cloud.answering(1, 1, true).await;
+    let same = cloud.enter(1, true).unwrap_err();
+    assert!(
+        is(&same, Code::ResourceExhausted, Reason::Sessions),
+        "{same}"
+    );
+    let _other = cloud.answering(2, 1, true).await;
+    assert!(last.place.evicted.is_cancelled());
+    // Two to one is as even as it gets.
+    assert!(cloud.enter(2, true).is_err());
+    drop((first, second));
+}
+
+/// The line's own kept conversations go for it.
+#[tokio::test]
+async fn who_is_first_in_line_has_kept_conversations_go() {
+    let mut cloud = Cloud::new(100, |_| {});
+    let answering = cloud.answering(1, 100, true).await;
+    let place = cloud.enter_again(1, MOVED).unwrap();
+    let waiting = tokio::spawn(async move { place.reserve(60).await.map(drop) });
+    tokio::task::yield_now().await;
+    answering.place.kept();
+    answering.end_when_evicted().await.unwrap();
+    waiting.await.unwrap().unwrap();
+}
+
+#[tokio::test]
 async fn rows_that_wait_are_limited() {
     let mut cloud = Cloud::new(100, |limits| {
         limits.queued_rows = 100;
@@ -315,9 +346,12 @@ async fn rows_that_wait_are_limited() {
     assert!(other.place.may_queue());
     assert!(cloud.admission.opening(&owner(1)).is_err());
     let opening = cloud.admission.opening(&owner(2)).unwrap();
-    other.place.waits_for(1, 40);
+    other.place.waits_for(1, 50);
     assert!(!other.place.may_queue());
-    assert!(cloud.admission.opening(&owner(3)).is_err());
+    assert!(cloud.admission.opening(&owner(2)).is_err());
+    // Who has less than the others is not kept out by them.
+    let third = cloud.admission.opening(&owner(3)).unwrap();
+    drop(third);
     busy.place.waits_for(0, 0);
     assert!(same.place.may_queue());
     drop((busy, same, other, opening));
@@ -328,7 +362,7 @@ async fn rows_that_wait_are_limited() {
 async fn what_is_truncated_is_not_held() {
     let mut cloud = Cloud::new(100, |_| {});
     let session = cloud.answering(1, 80, true).await;
-    session.place.keep(30);
+    session.place.frees(50);
     assert_eq!(cloud.share(1).bytes, 30);
 }
 

@@ -54,6 +54,14 @@ pub enum CloudError {
         /// Positions asked for.
         context: usize,
     },
+    /// The cloud that answers now holds the model in other types: an answer that has begun would go on otherwise.
+    #[error("the cloud holds its layers in {found} now, and an answer began with {began}")]
+    HeldOtherwise {
+        /// How it holds them now.
+        found: String,
+        /// How it did.
+        began: String,
+    },
     /// A status of the cloud's own, as docs/protocol.md lists them.
     #[error("{0}")]
     Status(CloudStatus),
@@ -164,6 +172,7 @@ impl CloudError {
             | Self::Lost { .. }
             | Self::Refused { .. }
             | Self::Gone
+            | Self::HeldOtherwise { .. }
             | Self::GrantedLess { .. } => Retry::InAnotherSession,
             // What these codes mean is part of the protocol, whatever the reason.
             Self::Status(status) => match status.code {

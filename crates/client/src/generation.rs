@@ -61,6 +61,8 @@ pub struct Generation {
     context: usize,
     /// Whether the cloud that it began with lets it go on in another session.
     can_replay: bool,
+    /// The types of that cloud's weights, and of its keys and values.
+    held: String,
     /// `None` while a lost one is replaced.
     session: Option<Session>,
     /// Positions of the prompt that a kept session had.
@@ -92,6 +94,7 @@ impl Generation {
     ) -> Result<(Self, v1::Tokens), SessionError> {
         let mut generation = Self {
             can_replay: client.can_replay(cloud),
+            held: held(cloud),
             client: client.clone(),
             asked,
             context,
@@ -110,7 +113,7 @@ impl Generation {
                     generation.reused = reused;
                     return Ok((generation, first));
                 }
-                Err(error) if error.retry() != Retry::Never => {
+                Err(error) if error.retry() != Retry::Never || error.may_go_on_elsewhere() => {
                     tracing::debug!(%error, "a kept session was given up");
                     generation.session = None;
                     generation.written = WrittenRows::default();
@@ -316,6 +319,11 @@ impl Generation {
             let context = self.context;
             return Err(CloudError::GrantedLess { granted, context }.into());
         }
+        let found = held(&cloud);
+        if found != self.held {
+            let began = self.held.clone();
+            return Err(CloudError::HeldOtherwise { found, began }.into());
+        }
         if !self.client.can_replay(&cloud) {
             return Err(CloudError::Gone.into());
         }
@@ -329,6 +337,14 @@ impl Generation {
             self.written = session.into_written();
         }
     }
+}
+
+/// The types that a cloud holds its layers in, and keys and values.
+fn held(cloud: &v1::DescribeBackResponse) -> String {
+    let held = cloud.held.as_ref();
+    held.map_or(String::new(), |held| {
+        format!("{}, {}", held.weights, held.kv)
+    })
 }
 
 /// Pauses with jitter, each about twice as long as the one before.

@@ -35,7 +35,7 @@ struct Idle {
 pub struct Asker {
     /// Who asks.
     pub owner: Owner,
-    /// What keeps several users apart of somebody who asks for them.
+    /// Which of their users, where somebody asks for several.
     pub salt: String,
 }
 

@@ -110,6 +110,12 @@ struct Shared<H: Half> {
     next_key: AtomicU64,
 }
 
+impl<H: Half> Shared<H> {
+    fn take_closed(&self) -> Vec<Closed> {
+        std::mem::take(&mut *self.closed.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
 /// A session to be forgotten, and who waits for that.
 struct Closed {
     key: SessionNumber,
@@ -339,12 +345,12 @@ impl<H: Half> EngineLoop<H> {
         shared: &std::sync::Weak<Shared<H>>,
     ) {
         loop {
+            // What was closed by now was opened before, so its opening is among the requests.
+            let closed = shared.upgrade().map(|shared| shared.take_closed());
             while let Ok(request) = requests.try_recv() {
                 self.accept(request);
             }
-            if let Some(shared) = shared.upgrade() {
-                self.close(&shared);
-            }
+            self.close(closed.unwrap_or_default());
             self.wait_for_others(&mut requests);
             if self.step() {
                 continue;
@@ -418,9 +424,7 @@ impl<H: Half> EngineLoop<H> {
         }
     }
 
-    fn close(&mut self, shared: &Shared<H>) {
-        let closed =
-            std::mem::take(&mut *shared.closed.lock().unwrap_or_else(PoisonError::into_inner));
+    fn close(&mut self, closed: Vec<Closed>) {
         for Closed { key, told } in closed {
             self.scheduler.remove(key);
             self.sessions.remove(&key);

@@ -69,7 +69,7 @@ impl Turns {
                 self.order.remove(&(owner.begins, session.owner));
             }
         }
-        // Who does not wait and is not ahead of the others is as good as new.
+        // An owner that does not wait and owes nothing begins at the present, as one that is not known does.
         if self.owners.len() > 2 * self.order.len() + REMEMBERED || self.order.is_empty() {
             let now = self.now;
             let nobody_waits = self.order.is_empty();

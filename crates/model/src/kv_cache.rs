@@ -106,13 +106,13 @@ impl KvCache {
         (self.pages * self.layers.len()) as u64 * self.memory.page_bytes()
     }
 
-    /// Forgets all positions from `length` on, and gives back their pages. A longer length than there is forgets
-    /// nothing.
+    /// Forgets all positions from `length` on, and gives back their pages; where that takes memory that a device has
+    /// not, they stay until there is. A longer length than there is forgets nothing.
     pub fn truncate(&mut self, length: usize) {
         self.length = self.length.min(length);
         let pages = self.length.div_ceil(PANEL);
         for layer in &mut self.layers {
-            // Giving back does not fail.
+            // What cannot be given back now is used again, or given back next time.
             let _ = layer.set_pages(pages);
         }
         self.pages = pages;

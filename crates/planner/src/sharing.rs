@@ -5,7 +5,8 @@
 //! the head's matrix is read once for all of them, as a layer's are. A token of theirs takes what it does alone but
 //! for the step, `S(n)`, and half a step of waiting for the one under way. An answer with `m` tokens behind the
 //! first takes the cloud `P + m · S(n)/n`, where `P` is its prompt's time, and a device that asks again at once
-//! `first token + m · token`; the second over the first are the devices that keep the cloud busy.
+//! `first token + m · token`; the latter divided by the former is how
+//! many devices keep the cloud busy.
 
 use crate::candidate::Candidate;
 use crate::estimate::Parts;

@@ -89,6 +89,8 @@ pub enum Reason {
     CloudGone,
     /// The cloud granted less than it had described.
     GrantedLess,
+    /// The cloud holds its layers in other types than when an answer began.
+    CloudChanged,
     /// The cloud sent no token where it had to.
     NoToken,
 

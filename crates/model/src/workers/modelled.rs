@@ -1,5 +1,5 @@
-//! The gate under a model checker, which tries every order in which two threads can meet there, and every value that
-//! an atomic may show to each of them.
+//! The gate under a model checker, which tries the orders in which two threads can meet there, as far as three times
+//! one of them is interrupted, and every value that an atomic may show to each of them.
 
 #[path = "gate.rs"]
 #[allow(dead_code, reason = "the pool has more workers than one")]

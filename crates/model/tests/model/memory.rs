@@ -142,10 +142,6 @@ fn a_cache_takes_pages_as_it_is_written_and_gives_them_back() {
     run(&mut cache, 66);
     cache.truncate(33);
     assert_eq!(memory.pages_in_use(), 2 * layers);
-    // A step that fails keeps none of the pages that it took.
-    let wrong = vec![f32::NAN; 10];
-    assert!(segment.forward(wrong, &mut cache).is_err());
-    assert_eq!(memory.pages_in_use(), 2 * layers);
     let mut other = segment.kv_cache(segment.range(), 64).unwrap();
     let rows = segment.embed(&tokens[..3]).unwrap();
     let _ = segment.forward(rows, &mut other).unwrap();

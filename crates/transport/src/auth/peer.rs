@@ -39,17 +39,22 @@ impl Peer {
 
     /// Whom its limits and shares are counted for.
     pub fn owner(&self) -> Owner {
+        const NETWORK: u128 = !(u64::MAX as u128);
+        match self.person() {
+            Owner::Address(IpAddr::V6(address)) => {
+                Owner::Address(Ipv6Addr::from_bits(address.to_bits() & NETWORK).into())
+            }
+            other => other,
+        }
+    }
+
+    /// Whose what it leaves behind is: the same, but each address by itself. Machines of one network are not one
+    /// person.
+    pub fn person(&self) -> Owner {
         if self.certificate.is_some() || self.token.is_some() {
             return Owner::Named([self.certificate.clone(), self.token.clone()]);
         }
-        match self.address {
-            Some(IpAddr::V6(address)) => {
-                const NETWORK: u128 = !(u64::MAX as u128);
-                Owner::Address(Ipv6Addr::from_bits(address.to_bits() & NETWORK).into())
-            }
-            Some(address) => Owner::Address(address),
-            None => Owner::Unknown,
-        }
+        self.address.map_or(Owner::Unknown, Owner::Address)
     }
 
     /// The peer of a request that [`super::Authenticate`] has let through.
@@ -97,6 +102,8 @@ mod tests {
         assert_eq!(at("10.0.0.1").owner(), at("10.0.0.1").owner());
         assert_ne!(at("10.0.0.1").owner(), at("10.0.0.2").owner());
         assert_eq!(at("2001:db8::1").owner(), at("2001:db8::f:2").owner());
+        assert_ne!(at("2001:db8::1").person(), at("2001:db8::f:2").person());
+        assert_eq!(token.person(), elsewhere.person());
         assert_ne!(at("2001:db8::1").owner(), at("2001:db8:0:1::1").owner());
         assert_eq!(Peer::default().owner(), Owner::Unknown);
     }

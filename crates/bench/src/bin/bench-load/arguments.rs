@@ -39,8 +39,8 @@ pub(crate) struct Arguments {
     /// Clients of each peer instead: one level, each peer with a token of its own, the cloud alone
     #[arg(long, value_delimiter = ',', conflicts_with_all = ["clients", "edge", "cloud"])]
     pub(crate) clients_of: Vec<usize>,
-    /// New answers a second, at random moments (a Poisson process), instead of clients that ask again
-    #[arg(long)]
+    /// New answers a second of each peer, at random moments (a Poisson process), instead of clients that ask again
+    #[arg(long, conflicts_with = "clients", value_parser = rate)]
     pub(crate) rate: Option<f64>,
     /// Tokens of a prompt, such as 64 or 16-512
     #[arg(long, default_value = "64")]
@@ -71,6 +71,12 @@ pub(crate) struct Arguments {
     pub(crate) json: bool,
 }
 
+fn rate(text: &str) -> Result<f64> {
+    let rate: f64 = text.parse()?;
+    ensure!(rate.is_finite() && rate > 0.0, "{text} is not above 0");
+    Ok(rate)
+}
+
 /// From a number to another.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Span(pub(crate) RangeInclusive<u32>);
@@ -96,7 +102,9 @@ impl FromStr for Span {
 impl Arguments {
     /// Clients of each peer, one level after the other.
     pub(crate) fn levels(&self) -> Vec<Vec<usize>> {
-        if self.clients_of.is_empty() {
+        if self.rate.is_some() && self.clients_of.is_empty() {
+            vec![vec![1]]
+        } else if self.clients_of.is_empty() {
             self.clients.iter().map(|&clients| vec![clients]).collect()
         } else {
             vec![self.clients_of.clone()]

@@ -28,6 +28,9 @@ const WARM_UP: Duration = Duration::from_secs(2);
 /// Between two lines of progress.
 const PROGRESS: Duration = Duration::from_secs(5);
 
+/// Before somebody who was refused asks again.
+const REFUSED: Duration = Duration::from_millis(100);
+
 /// Ids of prompts that nobody wrote.
 const COMMON: std::ops::Range<u32> = 1000..21_000;
 
@@ -295,6 +298,7 @@ impl ClientOf {
             self.count.fetch_add(answered.ids.len(), Ordering::Relaxed);
             seen.note(asked, &question, &answered);
             if answered.failure.is_some() {
+                tokio::time::sleep(REFUSED).await;
                 return;
             }
             said.extend(&answered.ids);

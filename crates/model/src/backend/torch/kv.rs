@@ -52,14 +52,15 @@ impl TensorKv {
             return Ok(());
         }
         let kept = (self.pages.min(pages) * PANEL) as i64;
-        let old = self.stored.take();
+        let mut stored = None;
         if pages > 0 {
             let new = [self.room(pages * PANEL)?, self.room(pages * PANEL)?];
-            for (old, new) in old.iter().flatten().zip(&new) {
+            for (old, new) in self.stored.iter().flatten().zip(&new) {
                 new.copy(old, kept)?;
             }
-            self.stored = Some(new);
+            stored = Some(new);
         }
+        self.stored = stored;
         self.pages = pages;
         self.in_use.set(pages);
         Ok(())
