@@ -1,8 +1,10 @@
 //! Rooms and limits, without an engine: what it holds is a reservation.
 
+use super::place::{GIVING_WAY_TAKES, IN_LINE};
 use super::*;
 use crate::config::PerPeerConfig;
 use tandem_config::ByteSize;
+use tandem_engine::Reservation;
 
 /// An owner by number.
 fn owner(number: u8) -> Owner {

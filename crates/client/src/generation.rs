@@ -75,7 +75,7 @@ pub struct Generation {
     replays: u32,
 }
 
-/// The row of the last token, being computed; or why there is none.
+/// The row of the last token, being computed; or the error for which no row is being computed.
 #[derive(Debug)]
 pub struct NextRow(Result<PendingRow, SessionError>);
 

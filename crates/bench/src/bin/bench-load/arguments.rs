@@ -21,7 +21,7 @@ pub(crate) struct Arguments {
     /// Load the cloud alone: edges of split 0 in this process, which compute nothing
     #[arg(long, conflicts_with = "edge")]
     pub(crate) cloud_alone: bool,
-    /// The model of what is started; the default one unless given
+    /// The model that the started servers load; the default model unless given
     #[arg(long)]
     pub(crate) model: Option<PathBuf>,
     /// Layers on the edge

@@ -128,7 +128,7 @@ impl Source {
 }
 
 impl Answered {
-    /// Takes note of tokens, and says whether no more of them are wanted.
+    /// Takes note of tokens. Returns true when the question wants no more tokens.
     fn took(&mut self, ids: &[u32], question: &Question) -> bool {
         let now = Instant::now();
         self.tokens.extend(ids.iter().map(|_| now));
