@@ -171,11 +171,11 @@ mod tests {
         fn a_row_is_read_as_it_is_written(
             weights in prop::collection::vec(-2f32..2.0, 1..200), format in 0usize..4,
         ) {
-            let format = [
-                CodeFormat::Eight,
-                CodeFormat::Four(Group::G32),
-                CodeFormat::Four(Group::G64),
-                CodeFormat::Four(Group::G128),
+            let (format, group) = [
+                (CodeFormat::Eight, 200),
+                (CodeFormat::Four(Group::G32), 32),
+                (CodeFormat::Four(Group::G64), 64),
+                (CodeFormat::Four(Group::G128), 128),
             ][format];
             let coded = CodedRow::new(format, &weights, &[]);
             let (mut codes, mut scales) = (Vec::new(), Vec::new());
@@ -187,8 +187,12 @@ mod tests {
             let mut made = Vec::new();
             read.append_weights(format, &mut made);
             prop_assert_eq!(made.len(), weights.len());
-            for (made, weight) in made.iter().zip(&weights) {
-                prop_assert!((made - weight).abs() < 0.3);
+            // Few weights of a group may be clipped, but never at a greater squared error than the
+            // steps of the whole range have: half of 4 / 15, and what rounding to 16 bits costs.
+            for (made, weights) in made.chunks(group).zip(weights.chunks(group)) {
+                let squares = made.iter().zip(weights).map(|(m, w)| (m - w).powi(2));
+                let mean = squares.sum::<f32>() / weights.len() as f32;
+                prop_assert!(mean.sqrt() < 0.14, "{}", mean.sqrt());
             }
         }
     }
