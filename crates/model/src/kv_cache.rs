@@ -5,7 +5,7 @@ mod layout;
 mod packed;
 mod pages;
 
-use crate::backend::torch::TensorKv;
+use crate::backend::torch::{TensorKv, TensorPage};
 use crate::error::{ModelError, Result};
 pub(crate) use layout::{GROUP, PANEL};
 pub(crate) use packed::{PackedKv, Panel, PanelMut};
@@ -15,7 +15,12 @@ pub(crate) use packed::{PackedKv, Panel, PanelMut};
 )]
 pub(crate) use pages::InUse;
 pub use pages::KvMemory;
+use pages::Page;
+use std::sync::{Arc, Mutex, PoisonError};
 use tandem_shape::{KvType, LayerRange, ModelConfig};
+
+/// Positions that memory is taken for at a time, and that caches may have in common.
+pub const PAGE_POSITIONS: usize = PANEL;
 
 /// A session's keys and values, in pages that are taken as positions are run and given back as they are
 /// forgotten.
@@ -41,7 +46,62 @@ pub(crate) enum AnyLayerKv {
     Tensors(TensorKv),
 }
 
+/// Keys and values of [`PAGE_POSITIONS`] positions of all layers of a cache, for others to begin with. Clones share
+/// them.
+#[derive(Debug, Clone)]
+pub struct KvPage {
+    range: LayerRange,
+    layers: Vec<AnyPage>,
+}
+
+/// One layer's.
+#[derive(Debug, Clone)]
+pub(crate) enum AnyPage {
+    /// The page itself.
+    Packed(Arc<Page>),
+    /// A copy: tensors that are attended to lie in one piece.
+    #[cfg_attr(not(feature = "torch"), allow(dead_code, reason = "nothing makes one"))]
+    Tensors(Arc<Mutex<TensorPage>>),
+}
+
 impl AnyLayerKv {
+    /// A page whose positions are all written.
+    ///
+    /// # Errors
+    /// When there is no memory.
+    fn page(&self, page: usize) -> Result<AnyPage> {
+        Ok(match self {
+            Self::Packed(kv) => AnyPage::Packed(kv.page(page).ok_or(ModelError::OtherCache)?),
+            Self::Tensors(kv) => AnyPage::Tensors(Arc::new(Mutex::new(kv.page(page)?))),
+        })
+    }
+
+    /// Begins with a page that another cache has written, as the page of that number: behind those before it.
+    ///
+    /// # Errors
+    /// When it is of another kind, or there is no memory.
+    fn take_over(&mut self, number: usize, page: &AnyPage) -> Result<()> {
+        match (self, page) {
+            (Self::Packed(kv), AnyPage::Packed(page)) => kv.push(Arc::clone(page)),
+            (Self::Tensors(kv), AnyPage::Tensors(page)) => {
+                kv.put(number, &page.lock().unwrap_or_else(PoisonError::into_inner))?;
+            }
+            _ => return Err(ModelError::OtherCache),
+        }
+        Ok(())
+    }
+
+    /// Makes a page its own, to be written to.
+    ///
+    /// # Errors
+    /// When there is no memory.
+    fn own(&mut self, page: usize) -> Result<()> {
+        match self {
+            Self::Packed(kv) => kv.own(page),
+            Self::Tensors(_) => Ok(()),
+        }
+    }
+
     /// Takes pages, or gives them back, so that there are so many.
     ///
     /// # Errors
@@ -118,11 +178,69 @@ impl KvCache {
         self.pages = pages;
     }
 
-    /// Takes the pages that `count` more positions need.
+    /// A page whose positions are all written.
+    ///
+    /// # Errors
+    /// When they are not, or there is no memory: pages of tensors are copies.
+    pub fn page(&self, number: usize) -> Result<KvPage> {
+        if (number + 1) * PANEL > self.length {
+            return Err(ModelError::OtherCache);
+        }
+        let layers = self.layers.iter().map(|layer| layer.page(number));
+        Ok(KvPage {
+            range: self.range,
+            layers: layers.collect::<Result<_>>()?,
+        })
+    }
+
+    /// Begins, empty as it is, with pages that other caches have written: one behind the other, from position 0 on. They
+    /// stay as they are, whatever this one does. It fails whole.
+    ///
+    /// # Errors
+    /// When there are positions, or no room for these; when the pages are of other layers, or there is no memory.
+    pub fn begin_with<'a>(&mut self, pages: impl ExactSizeIterator<Item = &'a KvPage>) -> Result<()> {
+        self.check_room(pages.len() * PANEL)?;
+        if !self.is_empty() {
+            return Err(ModelError::OtherCache);
+        }
+        self.truncate(0);
+        let begun = self.take_over(pages);
+        if begun.is_err() {
+            self.truncate(0);
+        }
+        begun
+    }
+
+    fn take_over<'a>(&mut self, pages: impl Iterator<Item = &'a KvPage>) -> Result<()> {
+        for (number, page) in pages.enumerate() {
+            if page.range != self.range {
+                return Err(ModelError::OtherCache);
+            }
+            self.pages = number + 1;
+            for (layer, page) in self.layers.iter_mut().zip(&page.layers) {
+                layer.take_over(number, page)?;
+            }
+            self.length += PANEL;
+        }
+        Ok(())
+    }
+
+    /// Whether pages that caches have in common take memory once.
+    pub fn shares_pages(&self) -> bool {
+        let is_packed = |layer: &AnyLayerKv| matches!(layer, AnyLayerKv::Packed(_));
+        self.layers.iter().all(is_packed)
+    }
+
+    /// Takes the pages that `count` more positions need, and makes the one its own that they begin in.
     ///
     /// # Errors
     /// When there is no memory. What was taken stays until [`KvCache::truncate`].
     pub(crate) fn make_room(&mut self, count: usize) -> Result<()> {
+        if count > 0 && !self.length.is_multiple_of(PANEL) {
+            for layer in &mut self.layers {
+                layer.own(self.length / PANEL)?;
+            }
+        }
         let pages = (self.length + count).div_ceil(PANEL);
         if pages > self.pages {
             for layer in &mut self.layers {

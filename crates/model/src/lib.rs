@@ -39,7 +39,7 @@ pub use checkpoint::{Checkpoint, FloatType, StoredTensor};
 pub use embedding::Embedding;
 pub use error::{ModelError, Result};
 pub use fingerprint::{identity, weights_fingerprint};
-pub use kv_cache::{KvCache, KvMemory};
+pub use kv_cache::{KvCache, KvMemory, KvPage, PAGE_POSITIONS};
 pub use package::prepare::{EmbeddingType, Preparation};
 pub use package::{FileEntry, Layers, Manifest, Package, Source};
 pub use segment::Segment;

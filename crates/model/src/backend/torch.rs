@@ -20,7 +20,7 @@ use crate::rope::Angles;
 use crate::simd::Simd;
 use attention::TorchRun;
 use kinds::ComputeKind;
-pub(crate) use kv::TensorKv;
+pub(crate) use kv::{TensorKv, TensorPage};
 use tandem_shape::{DeviceName, KvType, WeightType};
 use tch::{Device, Kind, Tensor};
 

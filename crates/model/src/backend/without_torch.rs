@@ -17,8 +17,20 @@ pub(crate) enum Torch {}
 #[derive(Debug)]
 pub(crate) enum TensorKv {}
 
+/// Pages of them.
+#[derive(Debug)]
+pub(crate) enum TensorPage {}
+
 impl TensorKv {
     pub(crate) fn set_pages(&mut self, _: usize) -> Result<()> {
+        match *self {}
+    }
+
+    pub(crate) fn page(&self, _: usize) -> Result<TensorPage> {
+        match *self {}
+    }
+
+    pub(crate) fn put(&mut self, _: usize, _: &TensorPage) -> Result<()> {
         match *self {}
     }
 }

@@ -7,6 +7,7 @@ use crate::backend::Heads;
 use crate::error::Result;
 use half::bf16;
 use std::ops::Range;
+use std::sync::Arc;
 use tandem_shape::KvType;
 
 /// Pages of a layer, each with [`PANEL`] positions of every head: `[head][keys, values, their scales]`, see
@@ -21,7 +22,8 @@ pub(crate) struct PackedKv {
     kv_heads: usize,
     head_dim: usize,
     memory: KvMemory,
-    pages: Vec<Page>,
+    /// Those that other caches begin with too are not written to.
+    pages: Vec<Arc<Page>>,
 }
 
 /// [`PANEL`] positions of one head.
@@ -66,7 +68,33 @@ impl PackedKv {
     pub(crate) fn set_pages(&mut self, pages: usize) -> Result<()> {
         self.pages.truncate(pages);
         while self.pages.len() < pages {
-            self.pages.push(self.memory.take()?);
+            self.pages.push(Arc::new(self.memory.take()?));
+        }
+        Ok(())
+    }
+
+    /// A page, for other caches to begin with.
+    pub(crate) fn page(&self, page: usize) -> Option<Arc<Page>> {
+        self.pages.get(page).cloned()
+    }
+
+    /// Has another cache's page behind its own.
+    pub(crate) fn push(&mut self, page: Arc<Page>) {
+        self.pages.push(page);
+    }
+
+    /// Makes a page its own, to be written to: a copy, where it is another's too.
+    ///
+    /// # Errors
+    /// When there is no memory.
+    pub(crate) fn own(&mut self, page: usize) -> Result<()> {
+        let Some(page) = self.pages.get_mut(page) else {
+            return Ok(());
+        };
+        if Arc::get_mut(page).is_none() {
+            let mut own = self.memory.take()?;
+            own.bytes_mut().copy_from_slice(page.bytes());
+            *page = Arc::new(own);
         }
         Ok(())
     }
@@ -102,13 +130,17 @@ impl PackedKv {
         }
     }
 
-    /// All panels of some pages, page after page and in each head after head, for threads to share.
+    /// All panels of some pages, page after page and in each head after head, for threads to share. The pages are its
+    /// own: [`PackedKv::set_pages`] took them, or [`PackedKv::own`] made them so.
     pub(crate) fn panels_mut(&mut self, pages: Range<usize>) -> impl Iterator<Item = PanelMut<'_>> {
         let (kv, kv_heads) = (self.kv, self.kv_heads);
         let (codes, scales) = panel_bytes(kv, self.head_dim);
         let of_head = 2 * (codes + scales);
         self.pages[pages].iter_mut().flat_map(move |page| {
-            let heads = page.bytes_mut().chunks_exact_mut(of_head).take(kv_heads);
+            let own = Arc::get_mut(page).map(Page::bytes_mut);
+            debug_assert!(own.is_some(), "a page that is shared is not written to");
+            let heads = own.unwrap_or_default();
+            let heads = heads.chunks_exact_mut(of_head).take(kv_heads);
             heads.map(move |own| {
                 let (keys, rest) = own.split_at_mut(codes);
                 let (values, rest) = rest.split_at_mut(codes);

@@ -23,5 +23,6 @@ mod packages;
 mod prefill_and_decode;
 mod refusals;
 mod sharded_checkpoints;
+mod shared_pages;
 mod splits;
 mod truncation;

@@ -18,6 +18,15 @@ pub(crate) struct TensorKv {
     stored: Option<[Stored; 2]>,
     pages: usize,
     in_use: InUse,
+    memory: KvMemory,
+}
+
+/// A copy of one page's keys and values.
+#[derive(Debug)]
+pub(crate) struct TensorPage {
+    stored: [Stored; 2],
+    /// Counts it as long as it lives.
+    _in_use: InUse,
 }
 
 /// Numbers or their codes, and what makes numbers of codes.
@@ -40,6 +49,7 @@ impl TensorKv {
             stored: None,
             pages: 0,
             in_use: memory.count(0),
+            memory: memory.clone(),
         }
     }
 
@@ -56,13 +66,42 @@ impl TensorKv {
         if pages > 0 {
             let new = [self.room(pages * PANEL)?, self.room(pages * PANEL)?];
             for (old, new) in self.stored.iter().flatten().zip(&new) {
-                new.copy(old, kept)?;
+                new.copy(0, old, 0, kept)?;
             }
             stored = Some(new);
         }
         self.stored = stored;
         self.pages = pages;
         self.in_use.set(pages);
+        Ok(())
+    }
+
+    /// A copy of a page.
+    ///
+    /// # Errors
+    /// When there is no such page, or no memory.
+    pub(crate) fn page(&self, page: usize) -> Result<TensorPage> {
+        let own = self.stored.as_ref().filter(|_| page < self.pages);
+        let own = own.ok_or(ModelError::OtherCache)?;
+        let stored = [self.room(PANEL)?, self.room(PANEL)?];
+        for (copy, own) in stored.iter().zip(own) {
+            copy.copy(0, own, (page * PANEL) as i64, PANEL as i64)?;
+        }
+        Ok(TensorPage {
+            stored,
+            _in_use: self.memory.count(1),
+        })
+    }
+
+    /// Has a copy of another cache's page as its page of that number, the last.
+    ///
+    /// # Errors
+    /// When there is no memory.
+    pub(crate) fn put(&mut self, number: usize, page: &TensorPage) -> Result<()> {
+        self.set_pages(number + 1)?;
+        for (own, copy) in self.stored.iter().flatten().zip(&page.stored) {
+            own.copy((number * PANEL) as i64, copy, 0, PANEL as i64)?;
+        }
         Ok(())
     }
 
@@ -174,11 +213,11 @@ impl TensorKv {
 }
 
 impl Stored {
-    /// Copies the first positions of another.
-    fn copy(&self, other: &Self, positions: i64) -> Result<()> {
+    /// Copies some positions of another, from `from` on, to those from `to` on.
+    fn copy(&self, to: i64, other: &Self, from: i64, positions: i64) -> Result<()> {
         let both = |new: &Tensor, old: &Tensor| -> Result<()> {
-            let old = old.f_narrow(2, 0, positions)?;
-            new.f_narrow(2, 0, positions)?.f_copy_(&old)?;
+            let old = old.f_narrow(2, from, positions)?;
+            new.f_narrow(2, to, positions)?.f_copy_(&old)?;
             Ok(())
         };
         both(&self.codes, &other.codes)?;
