@@ -5,6 +5,7 @@ use crate::frames::FrameDecoders;
 use crate::half::{Half, Outcome, Turn, guarded};
 use crate::kv_budget::{KvSizes, Reservation, Room};
 use crate::layers::Layers;
+use crate::named_page::{KeptPage, NamedPage, PageKey, PageNames};
 use crate::parallel::{in_parts, threads_for};
 use crate::run::{Run, RunRequest, RunToken};
 use crate::sampler::{Sampled, Sampler, SamplingParameters, TokenHistory};
@@ -12,7 +13,7 @@ use bytes::Bytes;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tandem_codec::{Limits, Profile};
-use tandem_model::{KvCache, KvMemory, Segment, SessionRows};
+use tandem_model::{KvCache, KvMemory, PAGE_POSITIONS, Segment, SessionRows};
 use tandem_shape::{LayerRange, ModelConfig};
 
 /// The most rows of prompts in one step: enough for the matrix products to be efficient, few enough for a
@@ -38,6 +39,12 @@ pub struct BackSession {
     /// How long reading the frames of the step under way took.
     frames: Duration,
     room: Room,
+    /// The pages of others that it began with, as long as it has all of them.
+    begun_with: Vec<Arc<KeptPage>>,
+    /// The names of its pages, where they are named.
+    names: Option<PageNames>,
+    /// Pages that the step under way has filled.
+    filled: Vec<NamedPage>,
 }
 
 /// What a back session is opened with.
@@ -49,8 +56,12 @@ pub struct BackOpen {
     pub context: usize,
     /// The profile of calibrated frames, where one was agreed on.
     pub profile: Option<Arc<Profile>>,
-    /// What its keys and values may take.
+    /// What its keys and values may take, but for those of `pages`.
     pub room: Room,
+    /// What it begins with, from position 0 on.
+    pub pages: Vec<Arc<KeptPage>>,
+    /// What its pages are named with. Without it they have no names, and no other session begins with them.
+    pub page_key: Option<PageKey>,
 }
 
 /// A step of a back session.
@@ -102,6 +113,8 @@ pub struct BackOutput {
     pub token: Option<RunToken>,
     /// How long reading its frames took.
     pub frames: Duration,
+    /// The pages that it filled, in their order, where pages are named.
+    pub pages: Vec<NamedPage>,
 }
 
 impl Back {
@@ -130,6 +143,10 @@ impl Back {
         KvSizes {
             layers: self.config().layers,
             page_bytes: self.kv_memory().page_bytes(),
+            shared_once: self
+                .segment
+                .kv_cache(self.segment.range(), 0)
+                .is_ok_and(|cache| cache.shares_pages()),
         }
     }
 
@@ -155,14 +172,22 @@ impl Back {
     pub fn session(&self, open: BackOpen) -> Result<BackSession, EngineError> {
         let layers = self.config().layers;
         let range = LayerRange::new(open.split, layers, layers)?;
-        Ok(BackSession {
-            cache: self.segment.kv_cache(range, open.context)?,
+        let mut cache = self.segment.kv_cache(range, open.context)?;
+        cache.begin_with(open.pages.iter().map(|kept| &kept.page.kv))?;
+        let pages = open.pages.iter().map(|kept| &kept.page);
+        let session = BackSession {
+            cache,
             history: TokenHistory::new(),
             run: None,
             decoders: FrameDecoders::new(open.profile),
             frames: Duration::ZERO,
             room: open.room,
-        })
+            names: open.page_key.map(|key| PageNames::new(key, pages)),
+            begun_with: open.pages,
+            filled: Vec::new(),
+        };
+        session.room.check(session.own_bytes())?;
+        Ok(session)
     }
 
     /// Runs rows behind the session's but for the first `skip`, and returns the residual after
@@ -219,9 +244,8 @@ impl Back {
         match turn.step {
             BackStep::Rows(rows) => guarded(|| self.take_rows(session, rows, turn.rows)).map(Some),
             BackStep::Truncate { position } => {
-                session.cache.truncate(*position);
-                session.history.truncate(*position);
-                session.room.keep(session.cache.bytes());
+                session.truncate(*position);
+                session.room.keep(session.own_bytes());
                 Ok(None)
             }
             BackStep::Run(request) => {
@@ -268,7 +292,10 @@ impl Back {
         session.cache.check_room(part - skip)?;
         let end = start + part - skip;
         let range = session.cache.range();
-        session.room.check(self.segment.kv_bytes(range, end))?;
+        let needed = self.segment.kv_bytes(range, end);
+        session
+            .room
+            .check(needed.saturating_sub(session.others_bytes()))?;
         Ok(Part {
             start,
             hidden,
@@ -375,6 +402,55 @@ impl Back {
     }
 }
 
+impl BackSession {
+    /// Forgets all positions from here on.
+    fn truncate(&mut self, position: usize) {
+        self.cache.truncate(position);
+        self.history.truncate(position);
+        if let Some(names) = &mut self.names {
+            names.truncate(position);
+        }
+        // One that is kept in part is another's until rows are written to it.
+        self.begun_with.truncate(position.div_ceil(PAGE_POSITIONS));
+    }
+
+    /// Bytes of the pages that it has from others whole, where these take no memory of its own.
+    fn others_bytes(&self) -> u64 {
+        if !self.cache.shares_pages() {
+            return 0;
+        }
+        let whole = self.cache.len() / PAGE_POSITIONS;
+        self.begun_with.len().min(whole) as u64 * self.cache.bytes_of_positions()
+    }
+
+    /// Bytes of its other pages.
+    fn own_bytes(&self) -> u64 {
+        self.cache.bytes().saturating_sub(self.others_bytes())
+    }
+
+    /// Takes note of rows that were run from position `start` on, and of the pages that they have filled.
+    fn name_pages(&mut self, start: usize, hidden: &[f32], width: usize) {
+        self.begun_with.truncate(start / PAGE_POSITIONS);
+        let Some(names) = &mut self.names else {
+            return;
+        };
+        let before = names.pages();
+        names.note(hidden, width);
+        for number in before..names.pages() {
+            match self.cache.page(number) {
+                Ok(kv) => self.filled.push(names.page(number, kv)),
+                // Of tensors a page is a copy, for which there may be no memory: then it is this session's alone, and
+                // so are those behind it.
+                Err(error) => {
+                    tracing::debug!(%error, "the pages of a session are named no more");
+                    self.names = None;
+                    return;
+                }
+            }
+        }
+    }
+}
+
 /// The next rows of a step.
 #[derive(Debug)]
 struct Part {
@@ -461,11 +537,10 @@ impl Running<'_, '_> {
     }
 
     /// What has come of the turn.
-    fn end(self) {
+    fn end(self, width: usize) {
         let session = &mut *self.turn.session;
         if let Some(error) = self.failed {
-            session.cache.truncate(self.part.start);
-            session.history.truncate(self.part.start);
+            session.truncate(self.part.start);
             session.decoders.forget_frame();
             self.turn.outcome = Outcome::Done(Err(error));
             return;
@@ -475,10 +550,12 @@ impl Running<'_, '_> {
             step.count -= self.part.rows();
             step.skip -= self.part.skip;
         }
+        session.name_pages(self.part.start, &self.part.hidden, width);
         self.turn.outcome = if self.part.is_last {
             Outcome::Done(Ok(BackOutput {
                 token: self.token,
                 frames: std::mem::take(&mut session.frames),
+                pages: std::mem::take(&mut session.filled),
             }))
         } else {
             Outcome::Unfinished
@@ -546,7 +623,8 @@ impl Half for Back {
         self.run_layers(&mut parts);
         parts.iter_mut().for_each(Running::note_ids);
         self.sample(&mut parts);
-        parts.into_iter().for_each(Running::end);
+        let width = self.config().hidden;
+        parts.into_iter().for_each(|part| part.end(width));
     }
 
     /// Behind a token that is not the last.

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tandem_codec::{Encoded, Profile};
-use tandem_model::{KvCache, Segment, SessionRows};
+use tandem_model::{KvCache, KvMemory, KvPage, PAGE_POSITIONS, Segment, SessionRows};
 use tandem_shape::{LayerRange, ModelConfig};
 
 /// Embedding and layers `0..split`, and the encoder behind them.
@@ -22,6 +22,18 @@ pub struct Front {
 #[derive(Debug)]
 pub struct FrontSession {
     cache: KvCache,
+    gives_pages: bool,
+}
+
+/// What a front session is opened with.
+#[derive(Debug, Default)]
+pub struct FrontOpen {
+    /// The most positions.
+    pub context: usize,
+    /// What it begins with, from position 0 on.
+    pub pages: Vec<KvPage>,
+    /// Whether its steps give the pages that they fill.
+    pub gives_pages: bool,
 }
 
 /// A step of a front session.
@@ -50,6 +62,8 @@ pub struct FrontOutput {
     pub frames: Vec<Frame>,
     /// How long encoding them took.
     pub encode: Duration,
+    /// The pages that the step filled, in their order, where the session gives them.
+    pub pages: Vec<KvPage>,
 }
 
 /// An encoded frame.
@@ -63,6 +77,16 @@ pub struct Frame {
     pub outliers: usize,
     /// The bytes, as tandem-codec writes them.
     pub bytes: Bytes,
+}
+
+impl FrontOpen {
+    /// An empty session of at most `context` positions.
+    pub fn new(context: usize) -> Self {
+        Self {
+            context,
+            ..Self::default()
+        }
+    }
 }
 
 impl Front {
@@ -108,7 +132,18 @@ impl Front {
     pub fn session(&self, context: usize) -> Result<FrontSession, EngineError> {
         Ok(FrontSession {
             cache: self.segment.kv_cache(self.segment.range(), context)?,
+            gives_pages: false,
         })
+    }
+
+    /// The memory that its sessions' keys and values lie in.
+    pub fn kv_memory(&self) -> &KvMemory {
+        self.segment.kv_memory()
+    }
+
+    /// Bytes of 32 positions of a session's keys and values.
+    pub fn page_bytes(&self) -> u64 {
+        self.segment.kv_bytes(self.segment.range(), PAGE_POSITIONS)
     }
 
     /// Runs tokens behind the session's and returns their hidden rows, `[tokens, hidden]`
@@ -214,6 +249,7 @@ impl Front {
                     one.output = FrontOutput {
                         frames: frames.collect(),
                         encode: began.elapsed(),
+                        pages: Vec::new(),
                     };
                 }
                 Err(error) => one.failed = Some(error),
@@ -251,11 +287,19 @@ struct Running<'a, 't> {
 
 impl Running<'_, '_> {
     /// What has come of the turn.
-    fn end(self) {
+    fn end(mut self) {
+        let FrontSession { cache, gives_pages } = &mut *self.turn.session;
+        if self.failed.is_none() && *gives_pages {
+            let filled = self.start / PAGE_POSITIONS..cache.len() / PAGE_POSITIONS;
+            match filled.map(|number| cache.page(number)).collect() {
+                Ok(pages) => self.output.pages = pages,
+                Err(error) => self.failed = Some(error.into()),
+            }
+        }
         self.turn.outcome = Outcome::Done(match self.failed {
             None => Ok(self.output),
             Some(error) => {
-                self.turn.session.cache.truncate(self.start);
+                cache.truncate(self.start);
                 Err(error)
             }
         });
@@ -264,12 +308,15 @@ impl Running<'_, '_> {
 
 impl Half for Front {
     type Session = FrontSession;
-    type Open = usize;
+    type Open = FrontOpen;
     type Step = FrontStep;
     type Output = FrontOutput;
 
-    fn open(&mut self, context: usize) -> Result<FrontSession, EngineError> {
-        self.session(context)
+    fn open(&mut self, open: FrontOpen) -> Result<FrontSession, EngineError> {
+        let mut session = self.session(open.context)?;
+        session.cache.begin_with(open.pages.iter())?;
+        session.gives_pages = open.gives_pages;
+        Ok(session)
     }
 
     fn rows(step: &FrontStep, _: usize) -> usize {

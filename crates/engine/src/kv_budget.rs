@@ -38,6 +38,8 @@ pub struct KvSizes {
     pub layers: usize,
     /// Bytes of 32 positions of a layer.
     pub page_bytes: u64,
+    /// Whether pages that sessions have in common take memory once.
+    pub shared_once: bool,
 }
 
 impl KvBudget {
@@ -143,6 +145,16 @@ impl KvSizes {
     pub fn bytes(&self, split: usize, positions: usize) -> u64 {
         let layers = self.layers.saturating_sub(split) as u64;
         (positions.div_ceil(32) as u64).saturating_mul(layers * self.page_bytes)
+    }
+
+    /// Bytes of these that a session does not take that has the first `others` positions, whole pages, from other
+    /// sessions.
+    pub fn shared_bytes(&self, split: usize, others: usize) -> u64 {
+        if self.shared_once {
+            self.bytes(split, others)
+        } else {
+            0
+        }
     }
 }
 

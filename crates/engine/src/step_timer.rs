@@ -11,7 +11,7 @@ use crate::back::{Back, BackOpen, BackStep, RowsInput, RowsStep};
 use crate::engine::{Engine, EngineSession};
 use crate::error::EngineError;
 use crate::frames::FrameCodec;
-use crate::front::{Front, FrontStep};
+use crate::front::{Front, FrontOpen, FrontStep};
 use crate::scheduler::Priority;
 use bytes::Bytes;
 use std::time::{Duration, Instant};
@@ -65,7 +65,7 @@ pub async fn time_front(
     timed: &TimedSteps,
 ) -> Result<Vec<StepTime>, EngineError> {
     let steps = FrontSteps {
-        session: engine.open(timed.context()).await?,
+        session: engine.open(FrontOpen::new(timed.context())).await?,
         layers,
         vocabulary: config.vocabulary,
     };

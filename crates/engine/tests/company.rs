@@ -1,5 +1,6 @@
 //! A session's tokens and log-probabilities have the same bits whatever runs beside it: other sessions, cut
-//! at other layers, in any batches and parts, through truncations.
+//! at other layers, in any batches and parts, through truncations. And they are the same when it begins with pages
+//! that another one has filled.
 
 #![allow(
     clippy::panic,
@@ -11,13 +12,18 @@ use bytes::Bytes;
 use proptest::prelude::*;
 use proptest::strategy::ValueTree as _;
 use proptest::test_runner::{Config, TestRunner};
+use rand_chacha::ChaCha8Rng;
+use rand_chacha::rand_core::SeedableRng as _;
 use std::path::Path;
+use std::sync::Arc;
 use tandem_codec::Codec;
 use tandem_engine::sampler::SamplingParameters;
 use tandem_engine::{
-    Back, BackOpen, BackSession, BackStep, Compute, FrameCodec, Front, FrontSession, FrontStep,
-    Half as _, ModelFiles, Outcome, RowsInput, RowsStep, RunRequest, RunToken, Turn,
+    Back, BackOpen, BackOutput, BackSession, BackStep, Compute, FrameCodec, Front, FrontOpen,
+    FrontSession, FrontStep, Half as _, KeptPage, KvBudget, ModelFiles, NamedPage, Outcome,
+    PageKey, RowsInput, RowsStep, RunRequest, Turn,
 };
+use tandem_model::{KvPage, PAGE_POSITIONS};
 
 const CONTEXT: usize = 160;
 const LAYERS: usize = 3;
@@ -43,10 +49,22 @@ impl Halves {
         }
     }
 
-    /// Rows as the back of a split takes them.
-    fn input(&mut self, plan: &Plan, front: &mut Option<FrontSession>, ids: &[u32]) -> RowsInput {
+    /// Pages that the sessions hold, and those that are kept.
+    fn pages_in_use(&self) -> usize {
+        let memory = |front: &Front| front.kv_memory().pages_in_use();
+        let back = self.back.kv_memory().pages_in_use();
+        back + self.fronts.iter().map(memory).sum::<usize>()
+    }
+
+    /// Rows as the back of a split takes them, and the pages that the front has filled.
+    fn input(
+        &mut self,
+        plan: &Plan,
+        front: &mut Option<FrontSession>,
+        ids: &[u32],
+    ) -> (RowsInput, Vec<KvPage>) {
         let Some(session) = front else {
-            return RowsInput::Tokens(ids.to_vec());
+            return (RowsInput::Tokens(ids.to_vec()), Vec::new());
         };
         let step = FrontStep::Tokens {
             tokens: ids.to_vec(),
@@ -54,8 +72,12 @@ impl Halves {
             frame_bytes: 4096,
         };
         let front = &mut self.fronts[plan.split - 1];
-        let frames = front.step(session, step).unwrap().frames;
-        RowsInput::Frames(frames.into_iter().map(|f| f.bytes).collect::<Vec<Bytes>>())
+        let output = front.step(session, step).unwrap();
+        let frames = output.frames.into_iter().map(|frame| frame.bytes);
+        (
+            RowsInput::Frames(frames.collect::<Vec<Bytes>>()),
+            output.pages,
+        )
     }
 }
 
@@ -74,7 +96,7 @@ struct Plan {
 }
 
 fn plan() -> impl Strategy<Value = Plan> {
-    let prompt = prop::collection::vec(0u32..300, 2..50);
+    let prompt = prop::collection::vec(0u32..300, 2..100);
     (0..=LAYERS, prompt, 1usize..30, 1usize..8, any::<u64>()).prop_flat_map(
         |(split, prompt, message, tokens, seed)| {
             (0..prompt.len()).prop_map(move |kept| Plan {
@@ -101,19 +123,45 @@ struct Client {
     answers: usize,
     /// Every token and its log-probabilities, to the bit.
     seen: Vec<String>,
+    /// What it has filled until its first token.
+    filled: Pages,
+}
+
+/// The pages of a prompt, in both halves.
+#[derive(Default)]
+struct Pages {
+    front: Vec<KvPage>,
+    back: Vec<NamedPage>,
 }
 
 impl Client {
-    fn new(halves: &mut Halves, plan: Plan) -> Self {
+    /// A client whose session begins with some of these pages of its prompt.
+    fn new(halves: &mut Halves, plan: Plan, pages: &Pages, count: usize) -> Self {
+        let unlimited = KvBudget::new(u64::MAX);
+        let kept = pages.back.iter().take(count).map(|page| {
+            let nothing = unlimited.reserve(0).unwrap();
+            Arc::new(KeptPage::new(page.clone(), nothing))
+        });
         let open = BackOpen {
             split: plan.split,
             context: CONTEXT,
+            pages: kept.collect(),
+            page_key: Some(PageKey::derive(&[7; 32], b"these tests")),
             ..BackOpen::default()
         };
-        let front = plan.split.checked_sub(1);
+        let begun = open.pages.len() * PAGE_POSITIONS;
+        let front = plan.split.checked_sub(1).map(|at| {
+            let open = FrontOpen {
+                context: CONTEXT,
+                pages: pages.front[..open.pages.len()].to_vec(),
+                gives_pages: true,
+            };
+            halves.fronts[at].open(open).unwrap()
+        });
         let mut client = Self {
-            front: front.map(|at| halves.fronts[at].session(CONTEXT).unwrap()),
+            front,
             back: halves.back.session(open).unwrap(),
+            filled: Pages::default(),
             waiting: Vec::new(),
             position: 0,
             sampled: 0,
@@ -121,7 +169,7 @@ impl Client {
             seen: Vec::new(),
             plan,
         };
-        client.begin(halves, 0);
+        client.begin(halves, begun);
         client
     }
 
@@ -145,6 +193,7 @@ impl Client {
         };
         self.waiting.push(BackStep::Run(Box::new(RunRequest {
             parameters,
+            history: self.plan.prompt[..kept].to_vec(),
             ..RunRequest::default()
         })));
         let prompt = self.plan.prompt[kept..].to_vec();
@@ -154,11 +203,15 @@ impl Client {
     fn send(&mut self, halves: &mut Halves, ids: &[u32]) {
         let messages = ids.chunks(self.plan.message).count();
         for (number, ids) in ids.chunks(self.plan.message).enumerate() {
+            let (input, pages) = halves.input(&self.plan, &mut self.front, ids);
+            if self.seen.is_empty() {
+                self.filled.front.extend(pages);
+            }
             self.waiting.push(BackStep::Rows(RowsStep {
                 start: self.position,
                 count: ids.len(),
                 skip: 0,
-                input: halves.input(&self.plan, &mut self.front, ids),
+                input,
                 token_ids: ids.to_vec(),
                 want: number + 1 == messages,
                 room: None,
@@ -168,9 +221,12 @@ impl Client {
     }
 
     /// A step has ended.
-    fn ended(&mut self, halves: &mut Halves, token: Option<RunToken>) {
+    fn ended(&mut self, halves: &mut Halves, output: BackOutput) {
         self.waiting.remove(0);
-        let Some(token) = token else { return };
+        if self.seen.is_empty() {
+            self.filled.back.extend(output.pages);
+        }
+        let Some(token) = output.token else { return };
         self.seen.push(format!("{} {:?}", token.id, token.logprobs));
         self.sampled += 1;
         if self.sampled < self.plan.tokens {
@@ -182,31 +238,41 @@ impl Client {
     }
 
     /// What it sees when nothing runs beside it.
-    fn alone(halves: &mut Halves, plan: Plan) -> Vec<String> {
-        let mut client = Self::new(halves, plan);
+    fn alone(halves: &mut Halves, plan: Plan) -> (Vec<String>, Pages) {
+        let mut client = Self::new(halves, plan, &Pages::default(), 0);
         while !client.waiting.is_empty() {
             let step = client.waiting.remove(0);
             let done = halves.back.step(&mut client.back, step).unwrap();
             client.waiting.insert(0, BackStep::Truncate { position: 0 });
-            client.ended(halves, done.token);
+            client.ended(halves, done);
         }
-        client.seen
+        (client.seen, client.filled)
     }
 }
 
-/// Runs all of them, each time some together, each with some rows, as `choices` have it.
-fn together(halves: &mut Halves, plans: &[Plan], choices: &[u8]) -> Vec<Vec<String>> {
-    let mut clients: Vec<Client> = plans
-        .iter()
-        .map(|plan| Client::new(halves, plan.clone()))
-        .collect();
-    let mut choices = choices.iter().copied().cycle();
+/// Runs all of them, each time some together, each with some rows, as `choices` have it; some begin with pages.
+fn together(
+    halves: &mut Halves,
+    plans: &[Plan],
+    pages: &[Pages],
+    choices: u64,
+) -> Vec<Vec<String>> {
+    let mut choices = ChaCha8Rng::seed_from_u64(choices);
+    let mut clients: Vec<Client> = Vec::new();
+    for (plan, pages) in plans.iter().zip(pages) {
+        let most = pages
+            .back
+            .len()
+            .min((plan.prompt.len() - 1) / PAGE_POSITIONS);
+        let count = choices.next_u32() as usize % (most + 1);
+        clients.push(Client::new(halves, plan.clone(), pages, count));
+    }
     while clients.iter().any(|client| !client.waiting.is_empty()) {
         let mut chosen = Vec::new();
         for (at, client) in clients.iter_mut().enumerate() {
-            let choice = choices.next().unwrap_or(1);
+            let choice = choices.next_u32();
             if !client.waiting.is_empty() && choice % 3 != 0 {
-                chosen.push((at, 1 + usize::from(choice) % 20, client));
+                chosen.push((at, 1 + choice as usize % 20, client));
             }
         }
         let mut turns: Vec<Turn<'_, Back>> = Vec::new();
@@ -219,7 +285,7 @@ fn together(halves: &mut Halves, plans: &[Plan], choices: &[u8]) -> Vec<Vec<Stri
         let outcomes: Vec<_> = turns.into_iter().map(|turn| turn.outcome).collect();
         for (at, outcome) in order.into_iter().zip(outcomes) {
             match outcome {
-                Outcome::Done(done) => clients[at].ended(halves, done.unwrap().token),
+                Outcome::Done(done) => clients[at].ended(halves, done.unwrap()),
                 Outcome::Unfinished => {}
                 Outcome::NotRun => panic!("it was left out"),
             }
@@ -231,20 +297,31 @@ fn together(halves: &mut Halves, plans: &[Plan], choices: &[u8]) -> Vec<Vec<Stri
 fn holds_for(model: &str, weights: [&str; 2], kv: &str) {
     let mut halves = Halves::load(model, weights, kv);
     let plans = prop::collection::vec(plan(), 2..6);
-    let choices = prop::collection::vec(any::<u8>(), 16..40);
     let mut runner = TestRunner::new(Config::with_cases(24));
-    let mut run = |(plans, choices): (Vec<Plan>, Vec<u8>)| {
-        let found = together(&mut halves, &plans, &choices);
-        for (plan, found) in plans.into_iter().zip(found) {
-            let tokens = 2 * plan.tokens;
-            let alone = Client::alone(&mut halves, plan);
-            assert_eq!(alone.len(), tokens);
-            assert_eq!(found, alone);
+    let mut run = |(plans, choices): (Vec<Plan>, u64)| {
+        let alone: Vec<_> = plans
+            .iter()
+            .map(|plan| Client::alone(&mut halves, plan.clone()))
+            .collect();
+        let (alone, pages): (Vec<_>, Vec<_>) = alone.into_iter().unzip();
+        for (plan, (alone, pages)) in plans.iter().zip(alone.iter().zip(&pages)) {
+            assert_eq!(alone.len(), 2 * plan.tokens);
+            assert_eq!(pages.back.len(), plan.prompt.len() / PAGE_POSITIONS);
         }
+        let kept = halves.pages_in_use();
+        assert_eq!(together(&mut halves, &plans, &pages, choices), alone);
+        // Again: whatever those did with the pages, they are as they were.
+        assert_eq!(together(&mut halves, &plans, &pages, choices), alone);
+        assert_eq!(halves.pages_in_use(), kept);
+        drop(pages);
+        assert_eq!(halves.pages_in_use(), 0);
     };
     // The runner's own closures cannot change what they borrow.
     for _ in 0..24 {
-        let values = (&plans, &choices).new_tree(&mut runner).unwrap().current();
+        let values = (&plans, any::<u64>())
+            .new_tree(&mut runner)
+            .unwrap()
+            .current();
         run(values);
     }
 }

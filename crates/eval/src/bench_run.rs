@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 use tandem_codec::Profile;
 use tandem_engine::sampler::SamplingParameters;
 use tandem_engine::{
-    Back, BackOpen, BackStep, Engine, EngineSession, FrameCodec, Front, FrontStep, Priority,
-    RowsInput, RowsStep, RunRequest,
+    Back, BackOpen, BackStep, Engine, EngineSession, FrameCodec, Front, FrontOpen, FrontStep,
+    Priority, RowsInput, RowsStep, RunRequest,
 };
 
 /// What is run.
@@ -70,7 +70,10 @@ pub async fn run(load: Load<'_>, back: &Engine<Back>, front: Option<FrontOf<'_>>
     let mut sessions = Sessions {
         back: back.open(open).await?,
         front: match front {
-            Some(front) => Some((front.engine.open(context).await?, front.codec)),
+            Some(front) => Some((
+                front.engine.open(FrontOpen::new(context)).await?,
+                front.codec,
+            )),
             None => None,
         },
         position: 0,

@@ -166,6 +166,11 @@ impl KvCache {
         (self.pages * self.layers.len()) as u64 * self.memory.page_bytes()
     }
 
+    /// Bytes of [`PAGE_POSITIONS`] positions of all layers.
+    pub fn bytes_of_positions(&self) -> u64 {
+        self.layers.len() as u64 * self.memory.page_bytes()
+    }
+
     /// Forgets all positions from `length` on, and gives back their pages; where that takes memory that a device has
     /// not, they stay until there is. A longer length than there is forgets nothing.
     pub fn truncate(&mut self, length: usize) {
@@ -198,7 +203,10 @@ impl KvCache {
     ///
     /// # Errors
     /// When there are positions, or no room for these; when the pages are of other layers, or there is no memory.
-    pub fn begin_with<'a>(&mut self, pages: impl ExactSizeIterator<Item = &'a KvPage>) -> Result<()> {
+    pub fn begin_with<'a>(
+        &mut self,
+        pages: impl ExactSizeIterator<Item = &'a KvPage>,
+    ) -> Result<()> {
         self.check_room(pages.len() * PANEL)?;
         if !self.is_empty() {
             return Err(ModelError::OtherCache);
