@@ -176,6 +176,14 @@ ROWS: list[tuple[str, list[Panel]]] = [
                 + rate(EDGE + "reused_tokens_total", legend="of them, reused"),
             ),
             Panel(
+                "Positions that answers began with",
+                "cps",
+                rate(EDGE + "prefix_positions_total", "result"),
+                stacked=True,
+            ),
+            Panel("Rows that were not sent again", "Bps", rate(EDGE + "prefix_saved_bytes_total", legend="saved")),
+            Panel("Beginnings that are kept", "bytes", now(EDGE + "prefix_bytes", "instance")),
+            Panel(
                 "Handshakes and refused requests",
                 "cps",
                 rate(EDGE + "tls_handshakes_total", "outcome", "TLS: {{outcome}}")
@@ -223,6 +231,13 @@ ROWS: list[tuple[str, list[Panel]]] = [
                 now(CLOUD + "kv_bytes", "instance", "{{instance}}")
                 + now(CLOUD + "kv_budget_bytes", "instance", "{{instance}} budget"),
             ),
+            Panel(
+                "Positions that sessions were to begin with",
+                "cps",
+                rate(CLOUD + "prefix_positions_total", "result"),
+                stacked=True,
+            ),
+            Panel("Pages that are kept for others", "bytes", now(CLOUD + "prefix_bytes", "instance")),
             Panel("Pages of keys and values", "none", now(CLOUD + "kv_pages", "instance, state"), stacked=True),
             Panel("Answers", "reqps", rate(CLOUD + "request_success_total", "finished_reason"), stacked=True),
             Panel("Failures", "reqps", rate(CLOUD + "failures_total", "code"), stacked=True),

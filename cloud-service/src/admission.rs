@@ -9,6 +9,7 @@ mod turnover;
 
 use crate::config::SessionsConfig;
 use crate::metrics::{SESSIONS, SESSIONS_EVICTED, SESSIONS_REFUSED};
+use crate::prefixes::Prefixes;
 use activity::{Activity, Turn};
 use giving_way::{Holding, who};
 pub use place::Place;
@@ -47,6 +48,8 @@ pub struct Admission {
     sessions: Arc<Mutex<Sessions>>,
     limits: Arc<SessionsConfig>,
     memory: KvBudget,
+    /// Pages that no session has, which make room for all that sessions need.
+    prefixes: Prefixes,
     /// Told when a session has ended.
     freed: Arc<Notify>,
 }
@@ -119,11 +122,12 @@ impl Lack {
 
 impl Admission {
     /// No sessions yet.
-    pub fn new(limits: &SessionsConfig, memory: KvBudget) -> Self {
+    pub fn new(limits: &SessionsConfig, memory: KvBudget, prefixes: Prefixes) -> Self {
         Self {
             sessions: Arc::default(),
             limits: Arc::new(limits.clone()),
             memory,
+            prefixes,
             freed: Arc::default(),
         }
     }

@@ -3,7 +3,8 @@
 use crate::admission::Admission;
 use crate::back_profile::{BackTimes, RecentWaits};
 use crate::config::{AcceptProfiles, CloudConfig};
-use crate::open::SERVED_FEATURES;
+use crate::open::served_features;
+use crate::prefixes::Prefixes;
 use std::hash::{BuildHasher as _, RandomState};
 use std::time::Duration;
 use tandem_codec::Codec;
@@ -25,6 +26,8 @@ pub struct Cloud {
     pub admission: Admission,
     /// Memory for keys and values.
     pub budget: KvBudget,
+    /// What sessions may begin with.
+    pub prefixes: Prefixes,
     /// What is loaded.
     pub loaded: Loaded,
     /// The end of it all.
@@ -102,11 +105,17 @@ impl Cloud {
         drain: DrainSignal,
     ) -> Result<Self, ModelError> {
         let precision = files.precision(&config.compute())?;
+        let prefixes = Prefixes::new(
+            config.sessions.prefix_memory.get(),
+            budget.clone(),
+            loaded.kv_sizes,
+        );
         let range = config.first_layer(files)..files.config.layers;
         Ok(Self {
             engine,
-            admission: Admission::new(&config.sessions, budget.clone()),
+            admission: Admission::new(&config.sessions, budget.clone(), prefixes.clone()),
             budget,
+            prefixes,
             drain,
             identity: files.identity,
             tokenizer,
@@ -163,7 +172,10 @@ impl Cloud {
             first_layer: number(self.first_layer),
             max_context: number(self.context),
             max_frame_bytes: number(self.max_frame),
-            features: SERVED_FEATURES.map(i32::from).to_vec(),
+            features: served_features(peer, self)
+                .into_iter()
+                .map(i32::from)
+                .collect(),
             profile_fingerprints: self
                 .profiles
                 .iter()

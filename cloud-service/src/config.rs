@@ -83,6 +83,8 @@ pub struct SessionsConfig {
     pub context: usize,
     /// Memory for keys and values.
     pub kv_memory: ByteSize,
+    /// How much of it pages may take that are kept for later sessions to begin with; 0 for none.
+    pub prefix_memory: ByteSize,
     /// How long an idle session is kept.
     pub idle_ttl: HumanDuration,
     /// Silence after which an answer may give way to another session.

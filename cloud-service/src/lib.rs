@@ -2,8 +2,9 @@
 //!
 //! The way of a row: [`service`] takes the stream and gives it a task, [`stream`] is that task and
 //! owns the session, [`open`] decides whether it may begin and [`admission`] finds room for it,
-//! [`intake`] checks each message of rows, the engine runs them, and the sampled token goes back
-//! down the stream. [`answer_trace`] is what a trace says of it. [`cloud`] is what all streams share;
+//! [`intake`] checks each message of rows, [`session_memory`] says what they take, the engine runs them, and the
+//! sampled token goes back down the stream. [`prefixes`] is what a session may begin with, [`answer_trace`] what a trace
+//! says of it. [`cloud`] is what all streams share;
 //! [`serve`] starts and ends it all.
 
 pub mod admission;
@@ -15,7 +16,9 @@ pub mod config;
 pub mod intake;
 pub mod metrics;
 pub mod open;
+pub mod prefixes;
 pub mod serve;
 pub mod service;
+pub mod session_memory;
 pub mod session_metrics;
 pub mod stream;

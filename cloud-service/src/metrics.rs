@@ -193,6 +193,25 @@ pub const KV_PAGES: Metric = Metric {
     }],
     help: "Pages of keys and values, of 32 positions of a layer each.",
 };
+/// Positions that edges wanted sessions to begin with.
+pub const PREFIX_POSITIONS: Metric = Metric {
+    name: "tandem_cloud_prefix_positions_total",
+    kind: Kind::Counter,
+    unit: Unit::Count,
+    labels: &[Label {
+        name: "result",
+        values: &["found", "missed"],
+    }],
+    help: "Positions that edges named for sessions to begin with, whose rows need not be sent again, by whether they were still there.",
+};
+/// Memory of those that are kept.
+pub const PREFIX_BYTES: Metric = Metric {
+    name: "tandem_cloud_prefix_bytes",
+    kind: Kind::Gauge,
+    unit: Unit::Bytes,
+    labels: &[],
+    help: "Memory of the keys and values that are kept for sessions to begin with.",
+};
 /// Memory in use.
 pub const KV_BYTES: Metric = Metric {
     name: "tandem_cloud_kv_bytes",
@@ -374,6 +393,8 @@ pub const CATALOGUE: &[Metric] = &[
     SESSIONS_EVICTED,
     SESSIONS_REFUSED,
     KV_PAGES,
+    PREFIX_POSITIONS,
+    PREFIX_BYTES,
     KV_BYTES,
     KV_BUDGET_BYTES,
     BITS_PER_VALUE,

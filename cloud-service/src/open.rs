@@ -3,7 +3,8 @@
 use crate::cloud::Cloud;
 use std::sync::Arc;
 use tandem_codec::{Codec, Profile};
-use tandem_engine::{BackOpen, Room};
+use tandem_engine::{BackOpen, KeptPage, PageKey, PageName, Room};
+use tandem_model::PAGE_POSITIONS;
 use tandem_proto::v1;
 use tandem_shape::Reason;
 use tandem_status::{bad_request, failure, precondition_failure};
@@ -13,8 +14,12 @@ use tonic::{Code, Status};
 
 use crate::admission::{Moves, SessionId};
 
-/// The features that an Open may name.
-pub const SERVED_FEATURES: [v1::Feature; 1] = [v1::Feature::Replay];
+/// The features that a peer's Open may name. Resuming and epochs in flight are specified and not served yet.
+pub fn served_features(peer: &Peer, cloud: &Cloud) -> Vec<v1::Feature> {
+    let prefixes = cloud.prefixes.are_for(peer);
+    let prefixes = prefixes.then_some(v1::Feature::Prefixes);
+    [v1::Feature::Replay].into_iter().chain(prefixes).collect()
+}
 
 /// What an Open asks for, once it is known to fit.
 #[derive(Debug)]
@@ -31,6 +36,10 @@ pub struct Opening {
     pub profile: Option<Arc<Profile>>,
     /// Whether the edge can go on elsewhere when an answer gives way, so that its memory is reserved as it grows.
     pub moves: Moves,
+    /// Whether its pages are to have names.
+    pub names_pages: bool,
+    /// The pages that it is to begin with.
+    pub page_names: Vec<PageName>,
 }
 
 impl Opening {
@@ -40,10 +49,13 @@ impl Opening {
     /// As docs/protocol.md lists them under `Open`.
     pub fn check(open: &v1::Open, peer: &Peer, cloud: &Cloud) -> Result<Self, Status> {
         check_version(open)?;
+        check_features(open, &served_features(peer, cloud))?;
+        let names = |feature: v1::Feature| open.features.contains(&feature.into());
         let moves = Moves {
-            can_move: check_features(open)?,
+            can_move: names(v1::Feature::Replay),
             moved: open.replays,
         };
+        let names_pages = names(v1::Feature::Prefixes);
         let codec = check_codecs(open, cloud)?;
         check_fingerprints(open, cloud)?;
         let id = <SessionId>::try_from(open.session_id.as_slice()).map_err(|_| {
@@ -64,16 +76,25 @@ impl Opening {
             context,
             profile: check_profile(open, split, (peer, cloud))?,
             moves,
+            names_pages,
+            page_names: check_page_names(open, context, names_pages)?,
         })
     }
 
     /// What the engine's session is opened with.
-    pub fn back(&self, room: Room) -> BackOpen {
+    pub fn back(
+        &self,
+        room: Room,
+        pages: Vec<Arc<KeptPage>>,
+        page_key: Option<PageKey>,
+    ) -> BackOpen {
         BackOpen {
             split: self.split,
             context: self.context,
             profile: self.profile.clone(),
             room,
+            pages,
+            page_key,
         }
     }
 }
@@ -93,12 +114,10 @@ fn check_version(open: &v1::Open) -> Result<(), Status> {
     ))
 }
 
-/// Whether the edge names [`v1::Feature::Replay`]. Resuming and epochs in flight are specified and not served
-/// yet.
-fn check_features(open: &v1::Open) -> Result<bool, Status> {
-    let served = |&&feature: &&i32| SERVED_FEATURES.iter().any(|&f| f as i32 == feature);
-    match open.features.iter().find(|feature| !served(feature)) {
-        None => Ok(!open.features.is_empty()),
+fn check_features(open: &v1::Open, served: &[v1::Feature]) -> Result<(), Status> {
+    let is_served = |&&feature: &&i32| served.iter().any(|&f| f as i32 == feature);
+    match open.features.iter().find(|feature| !is_served(feature)) {
+        None => Ok(()),
         Some(&feature) => {
             let name = match v1::Feature::try_from(feature) {
                 Ok(feature) => feature.as_str_name().to_owned(),
@@ -111,6 +130,26 @@ fn check_features(open: &v1::Open) -> Result<bool, Status> {
             ))
         }
     }
+}
+
+/// The pages that the session is to begin with: fewer than its context has, for a row has to be run.
+fn check_page_names(
+    open: &v1::Open,
+    context: usize,
+    names_pages: bool,
+) -> Result<Vec<PageName>, Status> {
+    let invalid = |problem: String| bad_request(Reason::Pages, [("open.page_names", problem)]);
+    let names = &open.page_names;
+    if !names.is_empty() && !names_pages {
+        return Err(invalid("come without FEATURE_PREFIXES".to_owned()));
+    }
+    if !names.is_empty() && names.len() * PAGE_POSITIONS >= context {
+        let problem = format!("has {} names, for a context of {context}", names.len());
+        return Err(invalid(problem));
+    }
+    let name = |bytes: &Vec<u8>| <[u8; 16]>::try_from(bytes.as_slice()).map(PageName);
+    let names: Result<Vec<PageName>, _> = names.iter().map(name).collect();
+    names.map_err(|_| invalid("has a name that is not of 16 bytes".to_owned()))
 }
 
 fn check_codecs(open: &v1::Open, cloud: &Cloud) -> Result<Codec, Status> {

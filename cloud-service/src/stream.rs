@@ -10,6 +10,8 @@ use crate::cloud::Cloud;
 use crate::intake::CheckedRows;
 use crate::metrics::{SESSIONS_EVICTED, SESSIONS_OPENED};
 use crate::open::Opening;
+use crate::prefixes::SessionPrefix;
+use crate::session_memory::SessionMemory;
 use crate::session_metrics::SessionMetrics;
 use futures_util::StreamExt as _;
 use futures_util::stream::FuturesOrdered;
@@ -18,9 +20,10 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 use tandem_engine::{
-    Back, BackOutput, BackStep, Completed, EngineError, EngineSession, Ledger, OwnerNumber,
-    Priority, Reservation, Room, RowsVerdict, RunRequest, RunToken,
+    Back, BackOutput, BackStep, Completed, EngineError, EngineSession, KeptPage, Ledger, NamedPage,
+    OwnerNumber, Priority, Reservation, Room, RowsVerdict, RunRequest, RunToken,
 };
+use tandem_model::PAGE_POSITIONS;
 use tandem_proto::v1::{self, infer_request, infer_response};
 use tandem_shape::Reason;
 use tandem_status::{bad_request, failure, unavailable};
@@ -115,8 +118,21 @@ async fn run(
         id: opening.id,
     };
     let place = cloud.admission.enter(key, opening.moves)?;
+    let names_pages = opening.names_pages;
+    let prefix = names_pages.then(|| cloud.prefixes.of_session(&place.key().owner, opening.split));
+    let pages = prefix.as_ref();
+    let pages = pages.map_or(Vec::new(), |prefix| prefix.find(&opening.page_names));
+    let begun = pages.len() * PAGE_POSITIONS;
+    let believed = opening.page_names.len() * PAGE_POSITIONS;
+    let memory = SessionMemory::new(
+        cloud.loaded.kv_sizes,
+        opening.split,
+        begun,
+        (opening.context, opening.moves.can_move),
+    );
+    let begins = (pages, prefix.as_ref());
     let engine = tokio::select! {
-        engine = open_engine(cloud, number, &opening, &place) => engine?,
+        engine = open_engine(cloud, number, &opening, begins, (&place, &memory)) => engine?,
         () = out.closed() => return Ok(()),
     };
     drop(waiting);
@@ -125,13 +141,12 @@ async fn run(
         out,
         split: opening.split,
         context: opening.context,
-        ledger: Ledger::new(opening.context),
+        ledger: Ledger::beginning(opening.context, begun, believed),
         pending: FuturesOrdered::new(),
         pending_bytes: 0,
         pending_rows: 0,
-        grows: opening.moves.can_move,
-        reserved: 0,
-        freeing: 0,
+        memory,
+        prefix,
         metrics: SessionMetrics::default(),
         trace: AnswerTrace::default(),
         running: false,
@@ -155,15 +170,17 @@ async fn open_engine(
     cloud: &Cloud,
     owner: OwnerNumber,
     opening: &Opening,
-    place: &Place,
+    (pages, prefix): (Vec<Arc<KeptPage>>, Option<&SessionPrefix>),
+    (place, memory): (&Place, &SessionMemory),
 ) -> Result<EngineSession<Back>, Status> {
-    let whole = cloud.loaded.kv_sizes.bytes(opening.split, opening.context);
+    let reserved = place.reserve(memory.reserved()).await?;
     let room = if opening.moves.can_move {
-        Room::Growing(place.reserve(0).await?)
+        Room::Growing(reserved)
     } else {
-        Room::Whole(place.reserve(whole).await?)
+        Room::Whole(reserved)
     };
-    let opened = cloud.engine.open_for(owner, opening.back(room)).await;
+    let open = opening.back(room, pages, prefix.map(SessionPrefix::key));
+    let opened = cloud.engine.open_for(owner, open).await;
     opened.map_err(|error| engine_status(&error))
 }
 
@@ -177,12 +194,9 @@ struct Session<'a> {
     /// Of the frames of pending steps.
     pending_bytes: usize,
     pending_rows: usize,
-    /// Memory is reserved as rows come.
-    grows: bool,
-    /// How much of it is, once pending truncations have given theirs back.
-    reserved: u64,
-    /// What these give back.
-    freeing: u64,
+    memory: SessionMemory,
+    /// What it leaves to others, where its pages have names.
+    prefix: Option<SessionPrefix>,
     metrics: SessionMetrics,
     /// Of the running answer.
     trace: AnswerTrace,
@@ -205,6 +219,7 @@ impl Session<'_> {
             max_frame_bytes: number(self.cloud.max_frame),
             idle_ttl_millis: u64::try_from(self.cloud.idle_ttl.as_millis()).unwrap_or(u64::MAX),
             lease_millis: 0,
+            pages: number(self.ledger.received() / PAGE_POSITIONS),
         }))
         .await
     }
@@ -269,24 +284,24 @@ impl Session<'_> {
 
     /// Reserves what positions below `end` take and is not reserved yet.
     async fn make_room(&mut self, end: usize) -> Result<Option<Reservation>, Status> {
-        let needed = self.cloud.loaded.kv_sizes.bytes(self.split, end);
-        if !self.grows || needed <= self.reserved {
+        let lacks = self.memory.lacks(end);
+        if lacks == 0 {
             return Ok(None);
         }
         // Its own memory that is on its way back comes before that of others.
         let budget = &self.cloud.budget;
-        while self.freeing > 0
-            && budget.used().saturating_add(needed - self.reserved) > budget.budget()
+        while self.memory.is_freeing()
+            && budget.used().saturating_add(lacks) > budget.budget()
             && let Some((kind, result)) = self.pending.next().await
         {
             self.finished(kind, result).await?;
         }
         let more = tokio::select! {
-            more = self.place.reserve(needed - self.reserved) => more?,
+            more = self.place.reserve(lacks) => more?,
             () = self.out.closed() => return Err(Status::cancelled("the edge went away")),
             () = passed(self.deadline) => return Err(too_late()),
         };
-        self.reserved = needed;
+        self.memory.took(lacks);
         Ok(Some(more))
     }
 
@@ -430,13 +445,7 @@ impl Session<'_> {
             .truncate(truncate.epoch, position)
             .map_err(|e| ledger_status(&e))?;
         self.answer_ended();
-        let mut freed = 0;
-        if self.grows {
-            let kept = self.cloud.loaded.kv_sizes.bytes(self.split, position);
-            freed = self.reserved.saturating_sub(kept);
-            self.reserved -= freed;
-            self.freeing += freed;
-        }
+        let freed = self.memory.truncate(position);
         self.submit(
             StepKind::Truncate { freed },
             Priority::Decode,
@@ -476,7 +485,7 @@ impl Session<'_> {
                 self.pending_rows -= rows;
             }
             StepKind::Truncate { freed } => {
-                self.freeing -= freed;
+                self.memory.freed(freed);
                 self.place.frees(freed);
             }
         }
@@ -485,6 +494,7 @@ impl Session<'_> {
         let StepKind::Rows { epoch, rows, .. } = kind else {
             return Ok(());
         };
+        self.keep_pages(epoch, &completed.output.pages).await?;
         let frames = completed.output.frames;
         // A prompt's rows wait for those before them, which is no sign of others.
         if rows == 1 {
@@ -507,6 +517,24 @@ impl Session<'_> {
             self.answer_ended();
         }
         self.send_token(epoch, token).await
+    }
+
+    /// Leaves pages that rows of an epoch have filled to later sessions, and tells the edge their names.
+    async fn keep_pages(&mut self, epoch: u32, pages: &[NamedPage]) -> Result<(), Status> {
+        let (Some(prefix), Some(first)) = (&mut self.prefix, pages.first()) else {
+            return Ok(());
+        };
+        let kept = prefix.keep(pages);
+        if kept == 0 {
+            return Ok(());
+        }
+        let names = pages[..kept].iter().map(|page| page.name.0.to_vec());
+        self.send(infer_response::Message::Pages(v1::Pages {
+            epoch,
+            first: u32::try_from(first.number).unwrap_or(u32::MAX),
+            names: names.collect(),
+        }))
+        .await
     }
 
     async fn send_token(&mut self, epoch: u32, token: RunToken) -> Result<(), Status> {

@@ -121,7 +121,7 @@ impl Answers {
     /// What a generation is asked for.
     fn asked(&self, request: &AnswerRequest) -> Asked {
         Asked {
-            owner: request.asker.owner.clone(),
+            asker: request.asker.clone(),
             prompt: request.prompt.clone(),
             run: v1::Run {
                 sampling: Some(request.sampling.clone()),

@@ -194,6 +194,8 @@ pub struct SessionsConfig {
     pub context: usize,
     /// How long a finished conversation is kept.
     pub idle_ttl: HumanDuration,
+    /// Memory for beginnings that later prompts may have in common with earlier ones; 0 for none.
+    pub prefix_memory: ByteSize,
 }
 
 /// For how long an answer tries to go on when its session is lost.

@@ -9,8 +9,7 @@ use crate::request::Terms;
 use crate::request_span::Served;
 use crate::sampling_defaults::SamplingDefaults;
 use anyhow::Context as _;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 use tandem_client::adaptation::Adaptation;
 use tandem_client::{CodecChoice, FrontHalf, Link, SessionLimits, SessionPool, SplitClient};
@@ -116,14 +115,15 @@ impl Edge {
         let identity = files.identity;
         let compute = config.front_compute(files.package().is_some());
         let precision = files.precision(&compute)?;
-        let weight_bytes = Arc::new(AtomicU64::new(0));
+        // Bytes of its weights, and of its pages.
+        let loaded = Arc::new(OnceLock::new());
         let engine = match split {
             0 => None,
             _ => {
-                let loaded_bytes = Arc::clone(&weight_bytes);
+                let is_loaded = Arc::clone(&loaded);
                 let load = move || {
                     let front = files.front(split, &compute, on_layer)?;
-                    loaded_bytes.store(front.weight_bytes(), Ordering::Relaxed);
+                    let _ = is_loaded.set((front.weight_bytes(), front.page_bytes()));
                     Ok::<_, ModelError>(front)
                 };
                 let options = EngineOptions {
@@ -135,8 +135,8 @@ impl Edge {
                 Some(started.context("cannot load the model")?)
             }
         };
-        let held =
-            tandem_wire::held_layers(0..split, &precision, weight_bytes.load(Ordering::Relaxed));
+        let (weight_bytes, page_bytes) = loaded.get().copied().unwrap_or((0, Some(0)));
+        let held = tandem_wire::held_layers(0..split, &precision, weight_bytes);
         let name = config.name.clone();
         let info = [
             name.clone(),
@@ -177,12 +177,14 @@ impl Edge {
             identity,
             tokenizer: Fingerprint(tokenizer.fingerprint()),
             profile,
+            page_bytes,
         };
         let limits = SessionLimits {
             chunk_rows: config.prefill.chunk_rows,
             frame_bytes: config.prefill.frame.as_usize(),
             context: config.sessions.context,
             replay: config.replay.terms(),
+            prefix_memory: config.sessions.prefix_memory.get(),
         };
         Ok(Self {
             prompts: Prompts::new(tokenizer.clone(), ChatTemplate::load(&config.model)),

@@ -3,7 +3,8 @@
 
 use tandem_client::metrics::{
     BITS_PER_VALUE, CODEC_SWITCHES, ENCODE, FRONT_STEP, LINK, LINK_RATE, LINK_ROUND_TRIP, OUTLIERS,
-    REPLAY, REPLAYS, ROWS, SESSIONS, WIRE_BYTES,
+    PREFIX_BYTES, PREFIX_POSITIONS, PREFIX_SAVED_BYTES, REPLAY, REPLAYS, ROWS, SESSIONS,
+    WIRE_BYTES,
 };
 use tandem_engine::EngineStep;
 use tandem_server::collector::TraceMetrics;
@@ -81,7 +82,7 @@ pub const REUSED_TOKENS: Metric = Metric {
     kind: Kind::Counter,
     unit: Unit::Count,
     labels: &[],
-    help: "Of the prompt tokens, those that an earlier answer's session still held.",
+    help: "Of the prompt tokens, those that were held of earlier answers.",
 };
 /// Generated tokens.
 pub const GENERATION_TOKENS: Metric = Metric {
@@ -278,6 +279,9 @@ pub const CATALOGUE: &[Metric] = &[
     UPLINK_BYTES,
     REPLAYS,
     REPLAY,
+    PREFIX_POSITIONS,
+    PREFIX_SAVED_BYTES,
+    PREFIX_BYTES,
     CODEC_SWITCHES,
     LINK_ROUND_TRIP,
     LINK_RATE,

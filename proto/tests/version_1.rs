@@ -182,6 +182,23 @@ fn messages() -> Vec<(&'static str, Vec<u8>)> {
         max_frame_bytes: 262_144,
         idle_ttl_millis: 300_000,
         lease_millis: 1000,
+        ..v1::Granted::default()
+    };
+    // A session that begins with pages.
+    let open_with_pages = v1::Open {
+        features: vec![v1::Feature::Prefixes.into()],
+        page_names: vec![vec![0xee; 2], vec![0xdd; 2]],
+        ..v1::Open::default()
+    };
+    let granted_with_pages = v1::Granted {
+        version: 1,
+        pages: 1,
+        ..v1::Granted::default()
+    };
+    let pages = v1::Pages {
+        epoch: 1,
+        first: 2,
+        names: vec![vec![0xee; 2]],
     };
     let progress = v1::Progress {
         epoch: 1,
@@ -364,6 +381,15 @@ fn messages() -> Vec<(&'static str, Vec<u8>)> {
         ("run_again", request(up::Message::Run(run_again))),
         ("generate_salted", generate_salted.encode_to_vec()),
         ("chat_salted", chat_salted.encode_to_vec()),
+        (
+            "open_with_pages",
+            request(up::Message::Open(open_with_pages)),
+        ),
+        (
+            "granted_with_pages",
+            response(down::Message::Granted(granted_with_pages)),
+        ),
+        ("pages", response(down::Message::Pages(pages))),
     ]
 }
 

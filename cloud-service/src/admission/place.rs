@@ -29,6 +29,11 @@ pub struct Place {
 }
 
 impl Place {
+    /// Whose place it is.
+    pub fn key(&self) -> &SessionKey {
+        &self.key
+    }
+
     /// Reserves memory. Where no memory is left, a session gives way, which may be this one. A session whose answer gave
     /// way before waits a while.
     ///
@@ -148,18 +153,35 @@ impl Place {
         }
     }
 
-    /// Reserves memory, or says what there is not enough of.
+    /// Reserves memory, or says what there is not enough of. Pages that no session has make room.
     fn take(&self, sessions: &mut Sessions, bytes: u64) -> Result<Reservation, (Lack, String)> {
-        let held = sessions.shares.of(&self.key.owner).bytes;
-        let limit = self.admission.limits.per_peer.kv_memory.get();
-        if limit > 0 && held.saturating_add(bytes) > limit {
-            let message = format!(
-                "{bytes} bytes for keys and values are needed, this peer has {held} of {limit}"
-            );
-            return Err((Lack::of_peer("kv_memory"), message));
+        let Admission {
+            limits,
+            memory,
+            prefixes,
+            ..
+        } = &self.admission;
+        let owner = &self.key.owner;
+        let limit = limits.per_peer.kv_memory.get();
+        loop {
+            let held = sessions.shares.of(owner).bytes + prefixes.bytes_of(owner);
+            if limit == 0 || held.saturating_add(bytes) <= limit {
+                break;
+            }
+            if !prefixes.give_up_one(Some(owner)) {
+                let message = format!(
+                    "{bytes} bytes for keys and values are needed, this peer has {held} of {limit}"
+                );
+                return Err((Lack::of_peer("kv_memory"), message));
+            }
         }
-        let reserved = self.admission.memory.reserve(bytes);
-        let reserved = reserved.map_err(|error| (Lack::of_all("kv_memory"), error.to_string()))?;
+        let reserved = loop {
+            match memory.reserve(bytes) {
+                Ok(reserved) => break reserved,
+                Err(_) if prefixes.give_up_one(None) => {}
+                Err(error) => return Err((Lack::of_all("kv_memory"), error.to_string())),
+            }
+        };
         sessions.change(&self.key, |entry| entry.bytes += bytes);
         Ok(reserved)
     }

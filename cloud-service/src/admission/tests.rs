@@ -4,7 +4,7 @@ use super::place::{GIVING_WAY_TAKES, IN_LINE};
 use super::*;
 use crate::config::PerPeerConfig;
 use tandem_config::ByteSize;
-use tandem_engine::Reservation;
+use tandem_engine::{KvSizes, Reservation};
 
 /// An owner by number.
 fn owner(number: u8) -> Owner {
@@ -26,6 +26,7 @@ impl Cloud {
             queued_rows: 1000,
             context: 0,
             kv_memory: ByteSize::mib(1),
+            prefix_memory: ByteSize::mib(1),
             idle_ttl: Duration::from_secs(300).into(),
             stall: Duration::from_secs(30).into(),
             open_timeout: Duration::from_secs(10).into(),
@@ -38,8 +39,14 @@ impl Cloud {
         };
         change(&mut limits);
         let memory = KvBudget::new(memory);
+        let sizes = KvSizes {
+            layers: 1,
+            page_bytes: 10,
+            shared_once: true,
+        };
+        let prefixes = Prefixes::new(limits.prefix_memory.get(), memory.clone(), sizes);
         Self {
-            admission: Admission::new(&limits, memory.clone()),
+            admission: Admission::new(&limits, memory.clone(), prefixes),
             memory,
             next: 0,
         }

@@ -4,15 +4,16 @@ use crate::codec_choice::CodecChoice;
 use crate::error::SessionError;
 use crate::generation::ReplayTerms;
 use crate::link::Link;
+use crate::pool::Asker;
+use crate::prefixes::Prefixes;
 use crate::session::Session;
-use crate::session_codecs::SessionCodecs;
+use crate::session_codecs::{SessionCodecs, WrittenRows};
 use std::hash::{BuildHasher as _, RandomState};
 use std::sync::Arc;
 use tandem_codec::Profile;
-use tandem_engine::{Engine, EngineSession, Front, OwnerNumber};
+use tandem_engine::{Engine, EngineSession, FrameCodec, Front, FrontOpen, OwnerNumber};
 use tandem_proto::v1;
 use tandem_shape::{Fingerprint, Identity, ModelConfig};
-use tandem_transport::auth::Owner;
 use tandem_wire::PROTOCOL_VERSION;
 
 /// A client of the split API; clones share everything.
@@ -25,6 +26,7 @@ struct Shared {
     link: Link,
     choice: CodecChoice,
     limits: SessionLimits,
+    prefixes: Prefixes,
     /// Makes numbers of those who ask: nobody can find two that are the same.
     owners: RandomState,
 }
@@ -44,6 +46,9 @@ pub struct FrontHalf {
     pub tokenizer: Fingerprint,
     /// What has been calibrated for the cut.
     pub profile: Option<Arc<Profile>>,
+    /// Bytes of 32 positions of a session's keys and values in its layers; `None` where sessions cannot have any in
+    /// common.
+    pub page_bytes: Option<u64>,
 }
 
 /// How large things get.
@@ -57,6 +62,25 @@ pub struct SessionLimits {
     pub context: usize,
     /// For how long answers try to go on.
     pub replay: ReplayTerms,
+    /// The most bytes of the beginnings that are kept for later prompts; 0 for none.
+    pub prefix_memory: u64,
+}
+
+/// What a session is opened for.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Opening<'a> {
+    /// The most positions.
+    pub(crate) context: usize,
+    /// What the cloud says of itself.
+    pub(crate) cloud: &'a v1::DescribeBackResponse,
+    /// How many sessions of the answer were lost.
+    pub(crate) replays: u32,
+    /// Who asks.
+    pub(crate) asker: &'a Asker,
+    /// The tokens whose rows it is to run.
+    pub(crate) tokens: &'a [u32],
+    /// How these rows were written before, as far as they were.
+    pub(crate) written: &'a WrittenRows,
 }
 
 impl SplitClient {
@@ -68,6 +92,7 @@ impl SplitClient {
             link,
             choice,
             limits,
+            prefixes: Prefixes::new(limits.prefix_memory),
             owners: RandomState::new(),
         }))
     }
@@ -118,24 +143,50 @@ impl SplitClient {
         !self.limits().replay.within.is_zero() && cloud.features.contains(&feature)
     }
 
-    /// Opens a session of at most `context` positions with a cloud that has described itself, for an answer
-    /// that has lost `replays` others. Does not wait for it. Its rows count among the owner's in the front.
+    /// Opens a session with a cloud that has described itself. Does not wait for it. It has those of the tokens that
+    /// it begins with; the rest is to be run. Its rows count among the asker's in the front.
     ///
     /// # Errors
     /// When the front has no room.
-    pub async fn open(
-        &self,
-        context: usize,
-        cloud: &v1::DescribeBackResponse,
-        replays: u32,
-        owner: &Owner,
-    ) -> Result<Session, SessionError> {
-        let number = OwnerNumber(self.0.owners.hash_one(owner));
+    pub(crate) async fn open(&self, opening: Opening<'_>) -> Result<Session, SessionError> {
+        let codecs = self.session_codecs(opening.cloud);
+        let mut beginnings = self
+            .shares_prefixes(opening.cloud)
+            .then(|| self.0.prefixes.of(opening.asker));
+        let found = beginnings.as_mut().map_or(Vec::new(), |beginnings| {
+            let codec = |position| match self.front().engine {
+                Some(_) => codecs.of_row(opening.written, position, self.choice().step()),
+                None => FrameCodec::default(),
+            };
+            beginnings.find(opening.tokens, codec)
+        });
         let front: Option<EngineSession<Front>> = match &self.front().engine {
-            Some(engine) => Some(engine.open_for(number, context).await?),
+            Some(engine) => {
+                let number = OwnerNumber(self.0.owners.hash_one(&opening.asker.owner));
+                let open = FrontOpen {
+                    context: opening.context,
+                    pages: found.iter().filter_map(|page| page.front.clone()).collect(),
+                    gives_pages: beginnings.is_some(),
+                };
+                Some(engine.open_for(number, open).await?)
+            }
             None => None,
         };
-        Ok(Session::open(self.clone(), front, context, cloud, replays))
+        Ok(Session::open(
+            self.clone(),
+            front,
+            opening,
+            codecs,
+            (beginnings, found),
+        ))
+    }
+
+    /// Whether sessions begin with what others have filled. Where an answer cannot go on in another session, the cloud
+    /// holds memory for its whole context anyhow.
+    fn shares_prefixes(&self, cloud: &v1::DescribeBackResponse) -> bool {
+        let feature = v1::Feature::Prefixes.into();
+        let kept_here = self.0.prefixes.are_kept() && self.front().page_bytes.is_some();
+        kept_here && self.can_replay(cloud) && cloud.features.contains(&feature)
     }
 
     /// How rows may be written for a cloud. What takes the profile to read is written by it only
@@ -151,11 +202,11 @@ impl SplitClient {
     /// The first message of a session.
     pub(crate) fn open_message(
         &self,
-        context: usize,
-        cloud: &v1::DescribeBackResponse,
+        opening: Opening<'_>,
         codecs: &SessionCodecs,
-        replays: u32,
+        page_names: Vec<Vec<u8>>,
     ) -> v1::Open {
+        let cloud = opening.cloud;
         let front = self.front();
         let profile = front.profile.as_ref().filter(|_| codecs.by_profile());
         let fingerprint = profile.map(|p| p.fingerprint().to_vec());
@@ -167,24 +218,28 @@ impl SplitClient {
                 min: PROTOCOL_VERSION,
                 max: PROTOCOL_VERSION,
             }),
-            features: if self.can_replay(cloud) {
-                vec![v1::Feature::Replay.into()]
-            } else {
-                Vec::new()
-            },
+            features: [
+                (v1::Feature::Replay, self.can_replay(cloud)),
+                (v1::Feature::Prefixes, self.shares_prefixes(cloud)),
+            ]
+            .into_iter()
+            .filter(|(_, used)| *used)
+            .map(|(feature, _)| feature.into())
+            .collect(),
             weights_fingerprint: tandem_wire::bytes(front.identity.weights()),
             files_fingerprint: tandem_wire::bytes(front.identity.files()),
             tokenizer_fingerprint: front.tokenizer.0.to_vec(),
             split: u32::try_from(front.split).unwrap_or(u32::MAX),
             codecs: codecs.names(),
             session_id: rand::random::<[u8; 16]>().to_vec(),
-            context: u32::try_from(context).unwrap_or(u32::MAX),
+            context: u32::try_from(opening.context).unwrap_or(u32::MAX),
             profile_fingerprint: fingerprint.unwrap_or_default(),
             profile: match profile {
                 Some(profile) if !known => profile.to_bytes(),
                 _ => Vec::new(),
             },
-            replays,
+            replays: opening.replays,
+            page_names,
         }
     }
 }

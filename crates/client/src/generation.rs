@@ -4,9 +4,10 @@
 //! would have: rows have the same bits wherever they run, each is written in the codec that it was written in, and draws
 //! are keyed by position.
 
-use crate::client::SplitClient;
+use crate::client::{Opening, SplitClient};
 use crate::error::{CloudError, Retry, SessionError};
 use crate::metrics::{REPLAY, REPLAYS};
+use crate::pool::Asker;
 use crate::prompt_trace::PromptTrace;
 use crate::session::{PendingRow, Session};
 use crate::session_codecs::WrittenRows;
@@ -15,7 +16,6 @@ use backon::{BackoffBuilder as _, ExponentialBackoff, ExponentialBuilder};
 use std::time::{Duration, Instant};
 use tandem_proto::v1;
 use tandem_telemetry::traces::Span;
-use tandem_transport::auth::Owner;
 
 /// The first pause before another session is tried, and the longest; each is about twice as long as the one before.
 const PAUSES: [Duration; 2] = [Duration::from_millis(50), Duration::from_secs(2)];
@@ -32,8 +32,8 @@ pub struct ReplayTerms {
 /// What is asked for.
 #[derive(Debug, Clone)]
 pub struct Asked {
-    /// By whom: those who ask share the front.
-    pub owner: Owner,
+    /// By whom: those who ask share the front, and nobody begins with what others have asked.
+    pub asker: Asker,
     /// The token ids to go on from, at least one.
     pub prompt: Vec<u32>,
     /// How the answer is made. Its epoch, time and trace, and how much of it there is, are filled in for each session.
@@ -65,7 +65,7 @@ pub struct Generation {
     held: String,
     /// `None` while a lost one is replaced.
     session: Option<Session>,
-    /// Positions of the prompt that a kept session had.
+    /// Positions of the prompt that the first session had: a kept one, or those that it began with.
     reused: usize,
     tokens: Vec<u32>,
     /// What sessions have cost that were lost.
@@ -109,10 +109,7 @@ impl Generation {
             // The last token's row must run again: its logits are not kept.
             let reused = shared.min(generation.asked.prompt.len() - 1);
             match generation.run(session, reused, span).await {
-                Ok(first) => {
-                    generation.reused = reused;
-                    return Ok((generation, first));
-                }
+                Ok(first) => return Ok((generation, first)),
                 Err(error) if error.retry() != Retry::Never || error.may_go_on_elsewhere() => {
                     tracing::debug!(%error, "a kept session was given up");
                     generation.session = None;
@@ -135,7 +132,7 @@ impl Generation {
         Ok((generation, first?))
     }
 
-    /// Positions of the prompt that a kept session had.
+    /// Positions of the prompt that were held when it began.
     pub fn reused(&self) -> usize {
         self.reused
     }
@@ -204,27 +201,36 @@ impl Generation {
         cloud: &v1::DescribeBackResponse,
         span: &Span,
     ) -> Result<v1::Tokens, SessionError> {
-        let owner = &self.asked.owner;
-        let opened = self.client.open(self.context, cloud, self.replays, owner);
-        let session = opened.await?;
-        self.run(session, 0, span).await
+        let tokens = [&self.asked.prompt[..], &self.tokens].concat();
+        let opening = Opening {
+            context: self.context,
+            cloud,
+            replays: self.replays,
+            asker: &self.asked.asker,
+            tokens: &tokens,
+            written: &self.written,
+        };
+        let session = self.client.open(opening).await?;
+        let begun = session.tokens().len();
+        self.run(session, begun, span).await
     }
 
     /// Runs the prompt and the tokens so far but for what the session has, and waits for the next token.
     async fn run(
         &mut self,
         session: Session,
-        kept: usize,
+        mut kept: usize,
         span: &Span,
     ) -> Result<v1::Tokens, SessionError> {
         let session = self.session.insert(session);
         let (traceparent, tracestate) = span.carried().unwrap_or_default();
+        let is_first = self.tokens.is_empty() && self.replays == 0;
         let left = |deadline: Instant| deadline.saturating_duration_since(Instant::now());
         // Not 0, which is for as long as it takes.
         let millis = |left: Duration| u64::try_from(left.as_millis()).unwrap_or(u64::MAX).max(1);
-        let run = v1::Run {
-            traceparent,
-            tracestate,
+        let run = || v1::Run {
+            traceparent: traceparent.clone(),
+            tracestate: tracestate.clone(),
             timeout_millis: self.asked.deadline.map_or(0, |at| millis(left(at))),
             answered: u32::try_from(self.tokens.len()).unwrap_or(u32::MAX),
             ..self.asked.run.clone()
@@ -233,14 +239,26 @@ impl Generation {
         session
             .begin(
                 kept,
-                run,
+                run(),
                 self.asked.needs_token_ids,
                 PromptTrace::begin(span),
             )
             .await?;
-        let rows = [&self.asked.prompt[kept..], &self.tokens].concat();
-        session.prompt(&rows).await?;
-        let tokens = session.token().await?;
+        let rows = [&self.asked.prompt[..], &self.tokens].concat();
+        session.prompt(&rows[kept..]).await?;
+        let tokens = match session.first_token().await? {
+            Some(tokens) => tokens,
+            None => {
+                session.begin_short(run()).await?;
+                let held = session.tokens().len();
+                session.prompt(&rows[held..]).await?;
+                kept = held;
+                session.token().await?
+            }
+        };
+        if is_first {
+            self.reused = kept.min(self.asked.prompt.len());
+        }
         self.tokens.extend(&tokens.ids);
         Ok(tokens)
     }

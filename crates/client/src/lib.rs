@@ -6,7 +6,8 @@
 //! frame may go, and the codec of each step is what [`adaptation`] makes of what [`link_estimate`] learns.
 //! The [`SessionPool`] keeps sessions between the turns of a conversation, and [`fit`] says whether a cloud
 //! fits this edge. What goes wrong is a [`SessionError`], which says itself whether it may be [tried
-//! again](Retry). A [`Generation`] makes an answer of as many sessions as it takes.
+//! again](Retry). A [`Generation`] makes an answer of as many sessions as it takes, and what sessions may begin with is
+//! in `prefixes`.
 
 pub mod adaptation;
 mod client;
@@ -18,6 +19,7 @@ mod link;
 pub mod link_estimate;
 pub mod metrics;
 mod pool;
+mod prefixes;
 mod prompt_trace;
 mod session;
 mod session_codecs;

@@ -110,6 +110,33 @@ pub const REPLAY: Metric = Metric {
     labels: &[],
     help: "From the loss of an answer's session to its next token.",
 };
+/// Positions that sessions began with.
+pub const PREFIX_POSITIONS: Metric = Metric {
+    name: "tandem_edge_prefix_positions_total",
+    kind: Kind::Counter,
+    unit: Unit::Count,
+    labels: &[Label {
+        name: "result",
+        values: &["gone", "kept"],
+    }],
+    help: "Positions of prompts that other sessions had filled before, by whether the cloud still had them; their rows were neither computed nor sent again.",
+};
+/// Bytes that did not go up.
+pub const PREFIX_SAVED_BYTES: Metric = Metric {
+    name: "tandem_edge_prefix_saved_bytes_total",
+    kind: Kind::Counter,
+    unit: Unit::Bytes,
+    labels: &[],
+    help: "About what the rows of these positions took when they were sent.",
+};
+/// Memory of beginnings.
+pub const PREFIX_BYTES: Metric = Metric {
+    name: "tandem_edge_prefix_bytes",
+    kind: Kind::Gauge,
+    unit: Unit::Bytes,
+    labels: &[],
+    help: "Memory of the beginnings that are kept for later prompts.",
+};
 /// Changes of codec.
 pub const CODEC_SWITCHES: Metric = Metric {
     name: "tandem_edge_codec_switches_total",

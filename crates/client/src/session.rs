@@ -1,9 +1,10 @@
 //! One session of the pair: the front's half here, the back's at the other end of a stream, and
 //! which tokens both hold.
 
-use crate::client::SplitClient;
+use crate::client::{Opening, SplitClient};
 use crate::error::{CloudError, SessionError};
 use crate::metrics::{BITS_PER_VALUE, ENCODE, FRONT_STEP, LINK, OUTLIERS, ROWS};
+use crate::prefixes::{self, Remembered, SessionBeginnings};
 use crate::prompt_trace::PromptTrace;
 use crate::session_codecs::{SessionCodecs, WrittenRows};
 use crate::stream::{SentBytes, SplitStream};
@@ -11,9 +12,10 @@ use crate::usage::Usage;
 use std::time::{Duration, Instant};
 use tandem_codec::Codec;
 use tandem_engine::{
-    Completed, EngineError, EngineSession, Frame, Front, FrontOutput, FrontStep, MERGED_ROWS,
-    Pending, Priority,
+    Completed, EngineError, EngineSession, Frame, FrameCodec, Front, FrontOutput, FrontStep,
+    MERGED_ROWS, PageName, Pending, Priority,
 };
+use tandem_model::{KvPage, PAGE_POSITIONS};
 use tandem_proto::v1::{self, infer_request, infer_response};
 
 /// Token ids a message carries at split 0: as many rows as the cloud runs at once, so that another
@@ -45,6 +47,16 @@ pub struct Session {
     /// Whether ids go up beside the rows of the running answer.
     send_ids: bool,
     draining: bool,
+    /// What it leaves to later sessions, where the cloud names its pages.
+    beginnings: Option<SessionBeginnings>,
+    /// The pages that the front has filled.
+    front_pages: Vec<KvPage>,
+    /// The pages that it begins with, until the cloud has said whether it has them.
+    believed: Vec<Remembered>,
+    /// How many of them the cloud has, where that is not all.
+    begins_short: Option<usize>,
+    /// Rows sent, and the bytes of their frames and ids.
+    sent_rows: (u64, u64),
     /// What opening has cost: part of the first answer's usage.
     opening: SentBytes,
     usage: Usage,
@@ -81,34 +93,43 @@ struct Computing {
 }
 
 impl Session {
-    /// A session of at most `context` positions with a cloud that has described itself. Does not wait for
-    /// it.
+    /// A session with a cloud that has described itself. Does not wait for it.
     pub(crate) fn open(
         client: SplitClient,
         front: Option<EngineSession<Front>>,
-        context: usize,
-        cloud: &v1::DescribeBackResponse,
-        replays: u32,
+        opening: Opening<'_>,
+        codecs: SessionCodecs,
+        (beginnings, begun): (Option<SessionBeginnings>, Vec<Remembered>),
     ) -> Self {
-        let codecs = client.session_codecs(cloud);
-        let opening = client.open_message(context, cloud, &codecs, replays);
-        let (stream, opening) = SplitStream::open(client.link(), client.choice(), opening);
+        let names = begun.iter().map(|page| page.name.0.to_vec()).collect();
+        let open = client.open_message(opening, &codecs, names);
+        let (stream, opening_bytes) = SplitStream::open(client.link(), client.choice(), open);
         let frame_bytes = client.limits().frame_bytes;
+        let mut written = WrittenRows::default();
+        for (number, page) in begun.iter().enumerate() {
+            written.note(number * PAGE_POSITIONS, PAGE_POSITIONS, page.codec);
+        }
+        let has = begun.len() * PAGE_POSITIONS;
         Self {
             front,
             stream,
-            tokens: Vec::new(),
+            tokens: opening.tokens[..has].to_vec(),
             ids_known: 0,
             epoch: 0,
-            context,
+            context: opening.context,
             codecs,
-            computed: 0,
-            written: WrittenRows::default(),
+            computed: has,
+            written,
             again: WrittenRows::default(),
-            frame_bytes: frame_bytes.min(cloud.max_frame_bytes as usize),
+            beginnings,
+            front_pages: begun.iter().filter_map(|page| page.front.clone()).collect(),
+            believed: begun,
+            begins_short: None,
+            sent_rows: (0, 0),
+            frame_bytes: frame_bytes.min(opening.cloud.max_frame_bytes as usize),
             send_ids: false,
             draining: false,
-            opening,
+            opening: opening_bytes,
             usage: Usage::default(),
             last_sent: Instant::now(),
             row: None,
@@ -149,7 +170,7 @@ impl Session {
 
     /// Writes rows as they were written in another session, as far as that went.
     pub(crate) fn write_as(&mut self, written: WrittenRows) {
-        if !written.codecs().all(|codec| self.codecs.can_write(codec)) {
+        if self.front.is_some() && !written.codecs().all(|codec| self.codecs.can_write(codec)) {
             tracing::warn!(
                 "the cloud does not read rows as they were written before; the answer may go on otherwise"
             );
@@ -174,7 +195,7 @@ impl Session {
     pub async fn begin(
         &mut self,
         kept: usize,
-        mut run: v1::Run,
+        run: v1::Run,
         send_ids: bool,
         trace: PromptTrace,
     ) -> Result<(), SessionError> {
@@ -195,18 +216,58 @@ impl Session {
             };
             self.send(infer_request::Message::Truncate(truncate))
                 .await?;
-            self.tokens.truncate(kept);
-            self.ids_known = self.ids_known.min(kept);
         }
+        self.run_from(kept, run).await
+    }
+
+    /// Begins the answer once more, with what the cloud has of the pages that the session was to begin with. The cloud
+    /// has dropped everything behind [`Session::begin`].
+    ///
+    /// # Errors
+    /// Why the stream has ended.
+    pub(crate) async fn begin_short(&mut self, run: v1::Run) -> Result<(), SessionError> {
+        self.stream.forget_sent();
+        self.epoch = 1;
+        self.ids_known = 0;
+        self.row = None;
+        let held = self.begins_short.take().unwrap_or_default();
+        if let Some(beginnings) = &mut self.beginnings {
+            beginnings.forget(held);
+        }
+        self.run_from(held * PAGE_POSITIONS, run).await
+    }
+
+    /// Whether the cloud has fewer pages than the session was to begin with; then it drops what is sent until
+    /// [`Session::begin_short`].
+    ///
+    /// # Errors
+    /// Why the stream has ended.
+    fn has_begun_short(&mut self) -> Result<bool, SessionError> {
+        while !self.believed.is_empty()
+            && let Some(message) = self.stream.receive_now()?
+        {
+            self.note(&message)?;
+        }
+        Ok(self.begins_short.is_some())
+    }
+
+    /// Sends what an answer runs by, behind the first `kept` tokens.
+    async fn run_from(&mut self, kept: usize, mut run: v1::Run) -> Result<(), SessionError> {
+        self.tokens.truncate(kept);
+        self.ids_known = self.ids_known.min(kept);
         self.computed = kept;
         self.written.truncate(kept);
+        self.front_pages.truncate(kept / PAGE_POSITIONS);
+        if let Some(beginnings) = &mut self.beginnings {
+            beginnings.truncate(kept);
+        }
         // The front may be a token ahead of what was sent: an answer that a stop string ended.
         if let Some(front) = &self.front {
             let step = FrontStep::Truncate { position: kept };
             front.run(Priority::Decode, step).await?;
         }
         run.epoch = self.epoch;
-        if send_ids && self.ids_known < kept {
+        if self.send_ids && self.ids_known < kept {
             run.history_token_ids = self.tokens.clone();
             self.ids_known = kept;
         }
@@ -228,6 +289,9 @@ impl Session {
             let codec = pending.codec;
             let output = self.computed(pending, chunk.len()).await?.output;
             let last = behind.is_empty();
+            if self.has_begun_short()? {
+                return Ok(());
+            }
             computing = self.compute_chunk(&mut behind).await?;
             let mut rest = chunk;
             let mut frames = output.frames.into_iter().peekable();
@@ -270,6 +334,9 @@ impl Session {
                 want: want(number + 1 == messages),
                 ..v1::Rows::default()
             };
+            // They are written in none; all are alike.
+            let (start, codec) = (self.tokens.len(), FrameCodec::default());
+            self.written.note(start, chunk.len(), codec);
             self.sent(chunk);
             self.send(infer_request::Message::Rows(rows)).await?;
         }
@@ -340,7 +407,19 @@ impl Session {
     /// # Errors
     /// Why the stream has ended.
     pub async fn token(&mut self) -> Result<v1::Tokens, SessionError> {
+        let token = self.first_token().await?;
+        token.ok_or_else(|| CloudError::Gone.into())
+    }
+
+    /// Waits for the token behind a prompt. `None` where the session has to [begin again](Session::begin_short).
+    ///
+    /// # Errors
+    /// Why the stream has ended.
+    pub(crate) async fn first_token(&mut self) -> Result<Option<v1::Tokens>, SessionError> {
         loop {
+            if self.begins_short.is_some() {
+                return Ok(None);
+            }
             match self.stream.receive().await? {
                 infer_response::Message::Tokens(tokens) if tokens.epoch == self.epoch => {
                     let (queue, compute) = durations(&tokens);
@@ -356,7 +435,7 @@ impl Session {
                             .choice()
                             .row_answered(row.codec, row.frame, link, computed);
                     }
-                    return Ok(tokens);
+                    return Ok(Some(tokens));
                 }
                 other => self.note(&other)?,
             }
@@ -365,10 +444,8 @@ impl Session {
 
     async fn compute(&mut self, tokens: &[u32]) -> Result<Computing, SessionError> {
         let start = self.computed;
-        let frame_codec = match self.again.at(start) {
-            Some((codec, _)) if self.codecs.can_write(codec) => codec,
-            _ => self.codecs.written(self.client.choice().step()),
-        };
+        let allowed = self.client.choice().step();
+        let frame_codec = self.codecs.of_row(&self.again, start, allowed);
         self.written.note(start, tokens.len(), frame_codec);
         self.computed += tokens.len();
         let Some(front) = &self.front else {
@@ -400,7 +477,8 @@ impl Session {
             result = pending.output => result.unwrap_or(Err(EngineError::SessionGone)),
             error = stream.failed() => return Err(error.into()),
         };
-        let completed = result?;
+        let mut completed = result?;
+        self.front_pages.append(&mut completed.output.pages);
         self.usage.edge_compute += completed.compute;
         self.usage.encode += completed.output.encode;
         self.trace.chunk(rows, &completed);
@@ -468,6 +546,7 @@ impl Session {
     /// Takes note of tokens whose rows go up, in the order of their positions.
     fn sent(&mut self, tokens: &[u32]) {
         self.trace.sent();
+        self.sent_rows.0 += tokens.len() as u64;
         let ids_go_up = self.send_ids || self.front.is_none();
         if ids_go_up && self.ids_known == self.tokens.len() {
             self.ids_known += tokens.len();
@@ -486,6 +565,7 @@ impl Session {
         self.usage.up += bytes.total;
         self.usage.frame += bytes.frame;
         self.usage.token_ids += bytes.token_ids;
+        self.sent_rows.1 += bytes.frame + bytes.token_ids;
     }
 
     fn note(&mut self, message: &infer_response::Message) -> Result<(), SessionError> {
@@ -493,10 +573,38 @@ impl Session {
             infer_response::Message::Draining(_) => self.draining = true,
             infer_response::Message::Granted(granted) => {
                 self.frame_bytes = granted_frame(granted, self.context, self.frame_bytes)?;
+                let believed = std::mem::take(&mut self.believed);
+                let held = believed.len().min(granted.pages as usize);
+                prefixes::count(&believed, held);
+                self.begins_short = (held < believed.len()).then_some(held);
+            }
+            infer_response::Message::Pages(pages) if pages.epoch == self.epoch => {
+                self.note_pages(pages);
             }
             _ => {}
         }
         Ok(())
+    }
+
+    /// Remembers the names of pages for later sessions.
+    fn note_pages(&mut self, pages: &v1::Pages) {
+        let Some(beginnings) = &mut self.beginnings else {
+            return;
+        };
+        let name = |bytes: &Vec<u8>| <[u8; 16]>::try_from(bytes.as_slice()).map(PageName);
+        let Ok(names) = pages.names.iter().map(name).collect::<Result<Vec<_>, _>>() else {
+            tracing::warn!("the cloud names pages as no cloud does");
+            return;
+        };
+        let (rows, bytes) = self.sent_rows;
+        let page_row_bytes = bytes * PAGE_POSITIONS as u64 / rows.max(1);
+        beginnings.keep(
+            (&self.tokens, &self.written),
+            pages.first as usize,
+            &names,
+            (&self.front_pages, page_row_bytes),
+            self.client.front().page_bytes.unwrap_or_default(),
+        );
     }
 }
 

@@ -92,6 +92,14 @@ impl SessionCodecs {
         self.offered.contains(&codec.codec) && (may_calibrate || !codec.calibrated)
     }
 
+    /// How the row at a position is written: as it was before, or as the link allows.
+    pub(crate) fn of_row(&self, before: &WrittenRows, position: usize, codec: Codec) -> FrameCodec {
+        match before.at(position) {
+            Some((codec, _)) if self.can_write(codec) => codec,
+            _ => self.written(codec),
+        }
+    }
+
     /// How rows are written that the link allows `codec` for: in the smallest codec of the session
     /// that is as large, or its best.
     pub fn written(&self, codec: Codec) -> FrameCodec {

@@ -23,8 +23,8 @@ const WAITING_UP: usize = 16;
 const WAITING_DOWN: usize = 1024;
 
 /// Messages that are kept while only the end is waited for: there are Granted and Draining, once
-/// each; what else comes then was not asked for.
-const KEPT_EARLY: usize = 4;
+/// each, and Pages, for every 32 rows at most; what else comes then was not asked for.
+const KEPT_EARLY: usize = 1024;
 
 /// An open stream. Dropping it closes the session.
 #[derive(Debug)]
@@ -175,6 +175,18 @@ impl SplitStream {
                 Ok(message) => tracing::debug!(?message, "nothing was asked for"),
             }
         }
+    }
+
+    /// Waits for no acknowledgement of what was sent so far: the cloud drops it.
+    pub(crate) fn forget_sent(&self) {
+        // The permits take the uplink's lock; never both at once.
+        let mut sent = self
+            .on_the_way
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        let permits = std::mem::take(&mut *sent);
+        drop(sent);
+        drop(permits);
     }
 
     /// Bytes that came down, prefixes included.

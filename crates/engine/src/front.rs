@@ -141,9 +141,13 @@ impl Front {
         self.segment.kv_memory()
     }
 
-    /// Bytes of 32 positions of a session's keys and values.
-    pub fn page_bytes(&self) -> u64 {
-        self.segment.kv_bytes(self.segment.range(), PAGE_POSITIONS)
+    /// Bytes of 32 positions of a session's keys and values; `None` where sessions cannot have any in common, as
+    /// with tensors.
+    pub fn page_bytes(&self) -> Option<u64> {
+        let range = self.segment.range();
+        let cache = self.segment.kv_cache(range, 0).ok()?;
+        let bytes = self.segment.kv_bytes(range, PAGE_POSITIONS);
+        cache.shares_pages().then_some(bytes)
     }
 
     /// Runs tokens behind the session's and returns their hidden rows, `[tokens, hidden]`

@@ -94,6 +94,16 @@ impl Ledger {
         }
     }
 
+    /// A session that begins with rows below `received`, of other sessions. What was sent in the belief that there are
+    /// more is of an epoch that is over.
+    pub fn beginning(context: usize, received: usize, believed: usize) -> Self {
+        Self {
+            epoch: u32::from(received < believed),
+            received,
+            ..Self::new(context)
+        }
+    }
+
     /// The current epoch.
     pub fn epoch(&self) -> u32 {
         self.epoch
@@ -262,6 +272,18 @@ mod tests {
             Err(LedgerError::PastContext { .. })
         ));
         assert_eq!(ledger.received(), 0);
+    }
+
+    #[test]
+    fn what_was_sent_in_a_wrong_belief_is_dropped() {
+        let mut right = Ledger::beginning(100, 64, 64);
+        let runs = |start| Ok(RowsVerdict::Run { start, skip: 0 });
+        assert_eq!(right.rows(0, 64, 3, true), runs(64));
+        assert_eq!(right.rows(0, 63, 1, false), Ok(RowsVerdict::Known));
+        let mut wrong = Ledger::beginning(100, 32, 64);
+        assert_eq!(wrong.is_current(0), Ok(false));
+        assert_eq!(wrong.rows(0, 64, 3, true), Ok(RowsVerdict::Stale));
+        assert_eq!(wrong.rows(1, 32, 35, true), runs(32));
     }
 
     #[test]

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use tandem_model::{KvPage, PAGE_POSITIONS};
 
 /// A page's name.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Default)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct PageName(pub [u8; 16]);
 
 /// What names are made with. Pages of different keys have different names.

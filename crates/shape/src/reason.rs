@@ -35,6 +35,8 @@ pub enum Reason {
     Split,
     /// A session's id has not its 16 bytes, or is in use.
     SessionId,
+    /// Names of pages to begin with that cannot be.
+    Pages,
 
     // A session's other messages.
     /// A message of no known kind.

@@ -195,7 +195,7 @@ fn edge(inputs: &Inputs<'_>) -> anyhow::Result<EdgeProfile> {
         weights,
         kv_positions: KV_POSITIONS,
         head_seconds: measured.head_seconds,
-        base_bytes: measured.base_bytes,
+        base_bytes: measured.base_bytes + inputs.config.sessions.prefix_memory.get(),
         chunk_bytes: chunk_bytes(shape, inputs.config.prefill.chunk_rows),
     })
 }

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tandem_client::{
-    Asked, CodecChoice, FrontHalf, Generation, Kept, Link, LinkConfig, ReplayTerms, Session,
+    Asked, Asker, CodecChoice, FrontHalf, Generation, Kept, Link, LinkConfig, ReplayTerms, Session,
     SessionError, SessionLimits, SplitClient,
 };
 use tandem_codec::Codec;
@@ -82,6 +82,7 @@ impl Source {
             identity: files.identity,
             tokenizer: tandem_shape::Fingerprint(tokenizer.fingerprint()),
             profile: None,
+            page_bytes: Some(0),
         };
         let transport = TransportConfig {
             keepalive_interval: Duration::from_secs(20).into(),
@@ -110,6 +111,7 @@ impl Source {
                 within: Duration::from_secs(60),
                 attempts: 30,
             },
+            prefix_memory: 0,
         };
         let choice = CodecChoice::fixed(Codec::F32);
         Ok(Self::Cloud(SplitClient::new(front, link, choice, limits)))
@@ -185,7 +187,10 @@ async fn from_cloud(
     let cloud = client.link().describe().await;
     let cloud: Arc<v1::DescribeBackResponse> = cloud.map_err(|error| said(error.into()))?;
     let asked = Asked {
-        owner: Owner::Unknown,
+        asker: Asker {
+            owner: Owner::Unknown,
+            salt: String::new(),
+        },
         prompt: question.prompt.clone(),
         run: v1::Run {
             max_tokens: question.tokens,
