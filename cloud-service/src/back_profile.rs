@@ -83,7 +83,7 @@ pub async fn profile(cloud: &Cloud) -> Result<v1::ProfileBackResponse, Status> {
         load: Some(v1::BackLoad {
             running_sessions: number(running),
             max_sessions: number(max),
-            kv_bytes: cloud.budget.used(),
+            kv_bytes: cloud.session_bytes(),
             kv_budget_bytes: cloud.budget.budget(),
             queue_seconds: cloud.waits.median().as_secs_f64(),
         }),

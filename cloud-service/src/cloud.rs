@@ -154,6 +154,12 @@ impl Cloud {
         OwnerNumber(self.owners.hash_one(owner))
     }
 
+    /// Bytes that sessions have reserved for keys and values, those of pages not counted that are kept for others.
+    pub fn session_bytes(&self) -> u64 {
+        let used = self.budget.used();
+        used.saturating_sub(self.prefixes.bytes())
+    }
+
     /// What an edge asks for once a connection.
     pub fn describe(&self, peer: &Peer) -> v1::DescribeBackResponse {
         let number = |size: usize| u32::try_from(size).unwrap_or(u32::MAX);

@@ -218,7 +218,7 @@ pub const KV_BYTES: Metric = Metric {
     kind: Kind::Gauge,
     unit: Unit::Bytes,
     labels: &[],
-    help: "Memory reserved for keys and values.",
+    help: "Memory reserved for keys and values of open sessions.",
 };
 /// Memory there is.
 pub const KV_BUDGET_BYTES: Metric = Metric {

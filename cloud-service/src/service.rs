@@ -84,7 +84,7 @@ impl SplitService for Split {
 /// Publishes how much memory is reserved, and which pages of it are in use.
 pub fn publish_kv(cloud: &Cloud) {
     let (budget, memory) = (&cloud.budget, &cloud.loaded.kv_memory);
-    KV_BYTES.gauge(&[]).set(budget.used() as f64);
+    KV_BYTES.gauge(&[]).set(cloud.session_bytes() as f64);
     KV_BUDGET_BYTES.gauge(&[]).set(budget.budget() as f64);
     let pages = |bytes: u64| bytes / memory.page_bytes().max(1);
     let in_use = memory.pages_in_use() as u64;

@@ -114,7 +114,12 @@ impl Session {
             front,
             stream,
             tokens: opening.tokens[..has].to_vec(),
-            ids_known: 0,
+            // Where ids go up instead of rows, they are known with the pages.
+            ids_known: if client.front().engine.is_none() {
+                has
+            } else {
+                0
+            },
             epoch: 0,
             context: opening.context,
             codecs,
@@ -228,7 +233,9 @@ impl Session {
     pub(crate) async fn begin_short(&mut self, run: v1::Run) -> Result<(), SessionError> {
         self.stream.forget_sent();
         self.epoch = 1;
-        self.ids_known = 0;
+        if self.front.is_some() {
+            self.ids_known = 0;
+        }
         self.row = None;
         let held = self.begins_short.take().unwrap_or_default();
         if let Some(beginnings) = &mut self.beginnings {

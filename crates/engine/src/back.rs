@@ -175,9 +175,13 @@ impl Back {
         let mut cache = self.segment.kv_cache(range, open.context)?;
         cache.begin_with(open.pages.iter().map(|kept| &kept.page.kv))?;
         let pages = open.pages.iter().map(|kept| &kept.page);
+        let mut history = TokenHistory::new();
+        for tokens in pages.clone().map_while(|page| page.tokens.as_ref()) {
+            history.extend(tokens.iter().copied());
+        }
         let session = BackSession {
             cache,
-            history: TokenHistory::new(),
+            history,
             run: None,
             decoders: FrameDecoders::new(open.profile),
             frames: Duration::ZERO,
@@ -438,7 +442,10 @@ impl BackSession {
         names.note(hidden, width);
         for number in before..names.pages() {
             match self.cache.page(number) {
-                Ok(kv) => self.filled.push(names.page(number, kv)),
+                Ok(kv) => {
+                    let page = names.page(number, kv, self.history.ids());
+                    self.filled.push(page);
+                }
                 // Of tensors a page is a copy, for which there may be no memory: then it is this session's alone, and
                 // so are those behind it.
                 Err(error) => {

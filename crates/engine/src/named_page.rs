@@ -28,6 +28,8 @@ pub struct NamedPage {
     /// Its number: it has the positions from [`PAGE_POSITIONS`] times that on.
     pub number: usize,
     rows: Arc<[RowDigest]>,
+    /// The tokens of its positions, where those of all positions up to its end are known.
+    pub(crate) tokens: Option<Arc<[u32]>>,
     pub(crate) kv: KvPage,
 }
 
@@ -119,13 +121,14 @@ impl PageNames {
         self.names.len()
     }
 
-    /// A whole page, with what it holds.
-    pub(crate) fn page(&self, number: usize, kv: KvPage) -> NamedPage {
+    /// A whole page, with what it holds, in a session whose first tokens are known.
+    pub(crate) fn page(&self, number: usize, kv: KvPage, known: &[u32]) -> NamedPage {
         let first = number * PAGE_POSITIONS;
         NamedPage {
             name: self.names[number],
             number,
             rows: self.rows[first..first + PAGE_POSITIONS].into(),
+            tokens: known.get(first..first + PAGE_POSITIONS).map(Arc::from),
             kv,
         }
     }
