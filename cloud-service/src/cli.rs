@@ -6,7 +6,8 @@ use clap::{
 };
 use std::path::PathBuf;
 use tandem_config::{
-    AutoCount, ByteSize, ConfigError, HumanDuration, Layers, parse_token_count, with_defaults,
+    AutoCount, AutoDuration, ByteSize, ConfigError, HumanDuration, Layers, parse_token_count,
+    with_defaults,
 };
 use tandem_prepare::PrepareArgs;
 use tandem_server::arguments::ServerArgs;
@@ -75,9 +76,9 @@ pub struct ServeArgs {
     /// How long an idle session is kept, such as 5m.
     #[arg(long)]
     pub idle_ttl: Option<HumanDuration>,
-    /// How much longer a step may take for the rows of prompts in it, such as 20ms.
+    /// How much longer a step may take for the rows of prompts in it, such as 20ms, or auto.
     #[arg(long)]
-    pub engine_step: Option<HumanDuration>,
+    pub engine_step: Option<AutoDuration>,
     /// Silence after which an answer may give way to another session, such as 30s.
     #[arg(long)]
     pub stall: Option<HumanDuration>,

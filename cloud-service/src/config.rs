@@ -7,6 +7,7 @@ use std::time::Duration;
 use tandem_config::{AutoCount, ByteSize, HumanDuration, Validate, Violations, token_count};
 use tandem_engine::{Compute, ModelFiles};
 use tandem_model_source::Part;
+use tandem_server::engine_config::EngineConfig;
 use tandem_server::serve::ServerConfig;
 use tandem_shape::WeightType;
 use tandem_telemetry::logging::LogConfig;
@@ -159,25 +160,6 @@ impl AcceptProfiles {
             Self::All => true,
             Self::None => false,
         }
-    }
-}
-
-/// How sessions share the engine.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct EngineConfig {
-    /// How much longer a step may take for the rows of prompts in it.
-    pub step: HumanDuration,
-}
-
-impl Validate for EngineConfig {
-    fn validate(&self, at: &mut Violations) {
-        let bounds = Duration::from_millis(1)..=Duration::from_secs(10);
-        at.within(
-            "step",
-            self.step,
-            HumanDuration::from(*bounds.start())..=HumanDuration::from(*bounds.end()),
-        );
     }
 }
 

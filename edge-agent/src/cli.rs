@@ -8,7 +8,8 @@ use clap::{
 };
 use std::path::PathBuf;
 use tandem_config::{
-    AutoCount, ByteSize, ConfigError, HumanDuration, Layers, parse_token_count, with_defaults,
+    AutoCount, AutoDuration, ByteSize, ConfigError, HumanDuration, Layers, parse_token_count,
+    with_defaults,
 };
 use tandem_prepare::{EmbeddingArg, PrepareArgs};
 use tandem_proto::v1;
@@ -122,9 +123,9 @@ pub struct EdgeArgs {
     /// For how long an answer whose session was lost tries to go on, such as 1m; 0s: not at all.
     #[arg(long)]
     pub replay_within: Option<HumanDuration>,
-    /// How much longer a step may take for the rows of prompts in it, such as 20ms.
+    /// How much longer a step may take for the rows of prompts in it, such as 20ms, or auto.
     #[arg(long)]
-    pub engine_step: Option<HumanDuration>,
+    pub engine_step: Option<AutoDuration>,
     /// Prompt tokens computed at once.
     #[arg(long)]
     pub chunk_rows: Option<usize>,

@@ -13,6 +13,7 @@ use tandem_config::address::{is_loopback, is_tls};
 use tandem_config::{AutoCount, ByteSize, HumanDuration, Validate, Violations, token_count};
 use tandem_engine::Compute;
 use tandem_planner::Objective;
+use tandem_server::engine_config::EngineConfig;
 use tandem_server::serve::ServerConfig;
 use tandem_shape::{DeviceName, WeightType};
 use tandem_telemetry::logging::LogConfig;
@@ -259,25 +260,6 @@ pub struct PlanConfig {
     pub sessions: usize,
     /// Where figures and plans are kept; empty for beside the model.
     pub cache: PathBuf,
-}
-
-/// How sessions share the engine.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct EngineConfig {
-    /// How much longer a step may take for the rows of prompts in it.
-    pub step: HumanDuration,
-}
-
-impl Validate for EngineConfig {
-    fn validate(&self, at: &mut Violations) {
-        let bounds = Duration::from_millis(1)..=Duration::from_secs(10);
-        at.within(
-            "step",
-            self.step,
-            HumanDuration::from(*bounds.start())..=HumanDuration::from(*bounds.end()),
-        );
-    }
 }
 
 impl EdgeConfig {

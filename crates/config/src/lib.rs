@@ -13,6 +13,7 @@
 
 pub mod address;
 mod auto_count;
+mod auto_duration;
 mod byte_size;
 mod error;
 mod flag_help;
@@ -24,6 +25,7 @@ mod token_count;
 mod validate;
 
 pub use auto_count::{AutoCount, AutoCountError};
+pub use auto_duration::AutoDuration;
 pub use byte_size::{ByteSize, ByteSizeError};
 pub use error::{ConfigError, Misfit, Origin};
 pub use flag_help::with_defaults;

@@ -22,9 +22,6 @@ use tokio::sync::{mpsc, oneshot};
 /// Rows of sessions that wait for a token in one step.
 const DECODE_ROWS: usize = 64;
 
-/// How much longer a step may take for the rows of prompts in it, where nobody says.
-const STEP: Duration = Duration::from_millis(20);
-
 /// How long a session counts as coming, behind a token of its answer.
 const SOON: Duration = Duration::from_millis(250);
 
@@ -36,8 +33,9 @@ const LOOK: Duration = Duration::from_micros(50);
 pub struct EngineOptions {
     /// Threads that compute, the engine's own included.
     pub threads: usize,
-    /// How much longer a step in which somebody waits for a token may take for the rows of prompts in it.
-    pub step: Duration,
+    /// How much longer a step in which somebody waits for a token may take for the rows of prompts in it; `None` for
+    /// a part of what it takes without.
+    pub step: Option<Duration>,
     /// Is told of every step, on the engine's thread.
     pub observe: fn(&EngineStep),
 }
@@ -47,7 +45,7 @@ impl EngineOptions {
     pub fn new(threads: usize) -> Self {
         Self {
             threads,
-            step: STEP,
+            step: None,
             observe: |_| {},
         }
     }

@@ -11,11 +11,17 @@ const ENOUGH_ROWS: usize = 8;
 /// Rows of prompts that always join: prompts go on, however slow the machine is.
 const LEAST_ROWS: usize = 4;
 
+/// How much longer a step may take before one without rows of prompts was seen.
+const UNKNOWN: Duration = Duration::from_millis(20);
+/// How much longer it may take where nobody says, as a part of what it takes without rows of prompts: others get their
+/// tokens little more than half as fast beside a prompt, and the first rows of one cost little beside reading the weights.
+const PART: f64 = 0.75;
+
 /// Learns what rows take.
 #[derive(Debug)]
 pub(crate) struct StepBudget {
-    /// How much longer a step may take for the rows of prompts in it.
-    longer: Duration,
+    /// How much longer a step may take for the rows of prompts in it, where that is said.
+    longer: Option<Duration>,
     /// Seconds of a step of decode rows alone.
     decode: Option<f64>,
     /// Seconds of a row of a prompt in a step.
@@ -23,8 +29,9 @@ pub(crate) struct StepBudget {
 }
 
 impl StepBudget {
-    /// Steps in which somebody waits for a token may take `longer` for the rows of prompts.
-    pub(crate) fn new(longer: Duration) -> Self {
+    /// Steps in which somebody waits for a token may take `longer` for the rows of prompts, or as much as is good for
+    /// both.
+    pub(crate) fn new(longer: Option<Duration>) -> Self {
         Self {
             longer,
             decode: None,
@@ -37,7 +44,12 @@ impl StepBudget {
         let Some(row) = self.row.filter(|_| somebody_waits) else {
             return MERGED_ROWS;
         };
-        let rows = self.longer.as_secs_f64() / row.max(1e-9);
+        let longer = match (self.longer, self.decode) {
+            (Some(longer), _) => longer.as_secs_f64(),
+            (None, Some(decode)) => PART * decode,
+            (None, None) => UNKNOWN.as_secs_f64(),
+        };
+        let rows = longer / row.max(1e-9);
         (rows as usize).clamp(LEAST_ROWS, MERGED_ROWS)
     }
 
@@ -77,7 +89,7 @@ mod tests {
 
     #[test]
     fn prompts_have_a_step_to_themselves_where_nobody_waits() {
-        let mut budget = StepBudget::new(10 * MILLISECOND);
+        let mut budget = StepBudget::new(Some(10 * MILLISECOND));
         assert_eq!(budget.prompt_rows(false), MERGED_ROWS);
         budget.learn(&step(0, 128, 256 * MILLISECOND));
         assert_eq!(budget.prompt_rows(false), MERGED_ROWS);
@@ -85,7 +97,7 @@ mod tests {
 
     #[test]
     fn rows_join_as_far_as_the_step_may_take_longer() {
-        let mut budget = StepBudget::new(10 * MILLISECOND);
+        let mut budget = StepBudget::new(Some(10 * MILLISECOND));
         (0..50).for_each(|_| budget.learn(&step(4, 0, 20 * MILLISECOND)));
         (0..50).for_each(|_| budget.learn(&step(4, 16, 52 * MILLISECOND)));
         // Two milliseconds a row.
@@ -93,8 +105,24 @@ mod tests {
     }
 
     #[test]
+    fn without_a_word_a_step_takes_less_than_twice_as_long() {
+        let mut budget = StepBudget::new(None);
+        budget.learn(&step(0, 100, 200 * MILLISECOND));
+        assert_eq!(
+            budget.prompt_rows(true),
+            10,
+            "before a step without was seen"
+        );
+        for decode in [16, 40] {
+            (0..50).for_each(|_| budget.learn(&step(4, 0, decode * MILLISECOND)));
+            let rows = decode as usize * 3 / 8;
+            assert!((rows - 1..=rows).contains(&budget.prompt_rows(true)));
+        }
+    }
+
+    #[test]
     fn a_prompt_goes_on_however_slow_the_machine_is() {
-        let mut budget = StepBudget::new(MILLISECOND);
+        let mut budget = StepBudget::new(Some(MILLISECOND));
         budget.learn(&step(0, 128, 10_000 * MILLISECOND));
         assert_eq!(budget.prompt_rows(true), LEAST_ROWS);
     }
