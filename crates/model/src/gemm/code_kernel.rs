@@ -30,7 +30,7 @@ use x86_64 as processor;
 #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 const AHEAD: usize = 4096;
 /// The most rows that are multiplied at once, where vectors are of 512 bits and elsewhere.
-const ROWS: [usize; 2] = [12, 5];
+const ROWS: [usize; 2] = [8, 5];
 
 /// One call: `out[i][j] = seed[i][j] + Σ x[i][p] · weight[p][j]`, for all rows `i`, the [`super::kernel::WIDTH`]
 /// outputs `j` of a panel and the inputs `p` of a part of it.
@@ -117,11 +117,7 @@ unsafe fn with_vnni(panel: &CodePanel<'_>, block: &CodeBlock, rows: usize) {
             (CodeFormat::Eight, 5) => eight::<5>(panel, block),
             (CodeFormat::Eight, 6) => eight::<6>(panel, block),
             (CodeFormat::Eight, 7) => eight::<7>(panel, block),
-            (CodeFormat::Eight, 8) => eight::<8>(panel, block),
-            (CodeFormat::Eight, 9) => eight::<9>(panel, block),
-            (CodeFormat::Eight, 10) => eight::<10>(panel, block),
-            (CodeFormat::Eight, 11) => eight::<11>(panel, block),
-            (CodeFormat::Eight, _) => eight::<12>(panel, block),
+            (CodeFormat::Eight, _) => eight::<8>(panel, block),
             (CodeFormat::Four(_), 1) => four::<1>(panel, block),
             (CodeFormat::Four(_), 2) => four::<2>(panel, block),
             (CodeFormat::Four(_), 3) => four::<3>(panel, block),
@@ -129,11 +125,7 @@ unsafe fn with_vnni(panel: &CodePanel<'_>, block: &CodeBlock, rows: usize) {
             (CodeFormat::Four(_), 5) => four::<5>(panel, block),
             (CodeFormat::Four(_), 6) => four::<6>(panel, block),
             (CodeFormat::Four(_), 7) => four::<7>(panel, block),
-            (CodeFormat::Four(_), 8) => four::<8>(panel, block),
-            (CodeFormat::Four(_), 9) => four::<9>(panel, block),
-            (CodeFormat::Four(_), 10) => four::<10>(panel, block),
-            (CodeFormat::Four(_), 11) => four::<11>(panel, block),
-            (CodeFormat::Four(_), _) => four::<12>(panel, block),
+            (CodeFormat::Four(_), _) => four::<8>(panel, block),
         }
     }
 }

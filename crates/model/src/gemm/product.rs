@@ -56,11 +56,9 @@ impl Panels {
         let (x, most) = match self.format() {
             None => (Rows::Floats(x), self.kernel().rows()),
             Some(format) => {
-                let rows = IntegerRows::new(format, x, rows, self.inputs());
-                (
-                    Rows::Integers(rows),
-                    code_kernel::most_rows(self.kernel().simd()),
-                )
+                let simd = self.kernel().simd();
+                let rows = IntegerRows::new(simd, format, x, rows, self.inputs());
+                (Rows::Integers(rows), code_kernel::most_rows(simd))
             }
         };
         let product = Product {

@@ -94,7 +94,7 @@ const FORMS: [CodeFormat; 4] = [
 impl Case {
     /// The safe twin of the kernels for codes: `[ROWS, outputs]`.
     fn code_twin(&self, panels: &Panels, format: CodeFormat) -> Vec<f32> {
-        let rows = IntegerRows::new(format, &self.x, ROWS, self.inputs);
+        let rows = IntegerRows::new(Simd::best(), format, &self.x, ROWS, self.inputs);
         let size = inputs_of_a_scale(format);
         let mut out = Vec::new();
         for row in 0..ROWS {
