@@ -43,23 +43,22 @@ pub(super) unsafe fn four<const ROWS: usize>(panel: &CodePanel<'_>, block: &Code
             let mut integers = [[_mm512_setzero_si512(); HALVES]; ROWS];
             let mut x = b.x.add(number * group);
             for quads in quads.0.iter().zip(quads.1) {
-                let codes = [quads.0, quads.1].map(|quad| {
-                    prefetch(quad.as_ptr());
-                    _mm512_broadcast_i64x4(_mm256_loadu_si256(quad.as_ptr().cast()))
-                });
-                let of = |codes, shifts| _mm512_and_si512(_mm512_srlv_epi16(codes, shifts), low);
-                accumulate(
-                    &mut integers,
-                    x,
-                    b.x_stride,
-                    codes.map(|c| of(c, first_inputs)),
-                );
-                accumulate(
-                    &mut integers,
-                    x.add(2),
-                    b.x_stride,
-                    codes.map(|c| of(c, second_inputs)),
-                );
+                let (first, second) = (quads.0.as_ptr(), quads.1.as_ptr());
+                prefetch(first);
+                prefetch(second);
+                // No closures: they would not be compiled for these instructions.
+                let first = _mm512_broadcast_i64x4(_mm256_loadu_si256(first.cast()));
+                let second = _mm512_broadcast_i64x4(_mm256_loadu_si256(second.cast()));
+                let weights = [
+                    _mm512_and_si512(_mm512_srlv_epi16(first, first_inputs), low),
+                    _mm512_and_si512(_mm512_srlv_epi16(second, first_inputs), low),
+                ];
+                accumulate(&mut integers, x, b.x_stride, weights);
+                let weights = [
+                    _mm512_and_si512(_mm512_srlv_epi16(first, second_inputs), low),
+                    _mm512_and_si512(_mm512_srlv_epi16(second, second_inputs), low),
+                ];
+                accumulate(&mut integers, x.add(2), b.x_stride, weights);
                 x = x.add(QUAD);
             }
             let (scales, offsets) = grid.split_at(WIDTH);
@@ -97,10 +96,13 @@ pub(super) unsafe fn eight<const ROWS: usize>(panel: &CodePanel<'_>, block: &Cod
             let mut integers = [[_mm512_setzero_si512(); HALVES]; ROWS];
             let mut x = b.x.add(number * group);
             for pairs in pairs.0.iter().zip(pairs.1) {
-                let weights = [pairs.0, pairs.1].map(|pair| {
-                    prefetch(pair.as_ptr());
-                    _mm512_cvtepi8_epi16(_mm256_loadu_si256(pair.as_ptr().cast()))
-                });
+                let (first, second) = (pairs.0.as_ptr(), pairs.1.as_ptr());
+                prefetch(first);
+                prefetch(second);
+                let weights = [
+                    _mm512_cvtepi8_epi16(_mm256_loadu_si256(first.cast())),
+                    _mm512_cvtepi8_epi16(_mm256_loadu_si256(second.cast())),
+                ];
                 accumulate(&mut integers, x, b.x_stride, weights);
                 x = x.add(2);
             }
