@@ -34,7 +34,7 @@ pub struct EngineOptions {
     /// Threads that compute, the engine's own included.
     pub threads: usize,
     /// How much longer a step in which somebody waits for a token may take for the rows of prompts in it; `None` for
-    /// a part of what it takes without.
+    /// as much as it takes without.
     pub step: Option<Duration>,
     /// Is told of every step, on the engine's thread.
     pub observe: fn(&EngineStep),

@@ -8,8 +8,8 @@ use tandem_config::{AutoDuration, HumanDuration, Validate, Violations};
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct EngineConfig {
-    /// How much longer a step may take for the rows of prompts in it, while others wait for a token; `auto` for a part
-    /// of what it takes without.
+    /// How much longer a step may take for the rows of prompts in it, while others wait for a token; `auto` for as
+    /// much as it takes without.
     pub step: AutoDuration,
 }
 
