@@ -82,7 +82,9 @@ impl Answers {
         let cloud = self.client.link().describe().await?;
         let context = self.client.context(&cloud);
         check_length(request.prompt.len(), context)?;
-        let kept = turn.take(&request.asker, &request.prompt);
+        let (asker, prompt) = (&request.asker, &request.prompt);
+        let found = self.client.would_begin_with(asker, prompt, &cloud);
+        let kept = turn.take(asker, prompt, found);
         if kept.is_none() {
             turn.make_room();
         }

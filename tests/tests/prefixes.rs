@@ -132,6 +132,30 @@ async fn a_cloud_that_has_some_of_it_is_sent_the_rest() {
     }
 }
 
+/// Two conversations that begin alike have a session each, and neither loses what is its own.
+#[tokio::test]
+async fn a_conversation_is_not_given_up_for_one_that_begins_alike() {
+    let pair = pair(10, "", "").await;
+    let client = Client::connect(&pair.edge.url()).await.unwrap();
+    let mut turns = [prompt(200, 1), prompt(200, 2)];
+    for turn in 0..3 {
+        for (number, prompt) in turns.iter_mut().enumerate() {
+            let answer = client.generate(request(prompt, 20, "")).await.unwrap();
+            let reused = answer.started.reused_tokens as usize;
+            match (turn, number) {
+                (0, 0) => assert_eq!(reused, 0),
+                (0, _) => assert_eq!(reused, 192),
+                // All rows that were run: the last token of an answer has none.
+                _ => assert_eq!(reused, prompt.len() - 4, "turn {turn} of {number}"),
+            }
+            prompt.extend(&answer.ids);
+            prompt.extend([60, 61, 62]);
+        }
+    }
+    let metrics = pair.cloud.metrics().await.unwrap();
+    assert_eq!(metrics.sum("tandem_cloud_sessions_opened_total"), 2.0);
+}
+
 #[tokio::test]
 async fn nobody_begins_with_what_others_have_asked() {
     let pair = pair(10, NO_TURNS, "").await;

@@ -5,13 +5,14 @@ use crate::error::SessionError;
 use crate::generation::ReplayTerms;
 use crate::link::Link;
 use crate::pool::Asker;
-use crate::prefixes::Prefixes;
+use crate::prefixes::{Prefixes, Remembered, SessionBeginnings};
 use crate::session::Session;
 use crate::session_codecs::{SessionCodecs, WrittenRows};
 use std::hash::{BuildHasher as _, RandomState};
 use std::sync::Arc;
 use tandem_codec::Profile;
 use tandem_engine::{Engine, EngineSession, FrameCodec, Front, FrontOpen, OwnerNumber};
+use tandem_model::PAGE_POSITIONS;
 use tandem_proto::v1;
 use tandem_shape::{Fingerprint, Identity, ModelConfig};
 use tandem_wire::PROTOCOL_VERSION;
@@ -150,16 +151,7 @@ impl SplitClient {
     /// When the front has no room.
     pub(crate) async fn open(&self, opening: Opening<'_>) -> Result<Session, SessionError> {
         let codecs = self.session_codecs(opening.cloud);
-        let mut beginnings = self
-            .shares_prefixes(opening.cloud)
-            .then(|| self.0.prefixes.of(opening.asker));
-        let found = beginnings.as_mut().map_or(Vec::new(), |beginnings| {
-            let codec = |position| match self.front().engine {
-                Some(_) => codecs.of_row(opening.written, position, self.choice().step()),
-                None => FrameCodec::default(),
-            };
-            beginnings.find(opening.tokens, codec)
-        });
+        let (beginnings, found) = self.beginning(opening, &codecs);
         let front: Option<EngineSession<Front>> = match &self.front().engine {
             Some(engine) => {
                 let number = OwnerNumber(self.0.owners.hash_one(&opening.asker.owner));
@@ -179,6 +171,43 @@ impl SplitClient {
             codecs,
             (beginnings, found),
         ))
+    }
+
+    /// How many tokens of a prompt a new session would begin with.
+    pub fn would_begin_with(
+        &self,
+        asker: &Asker,
+        prompt: &[u32],
+        cloud: &v1::DescribeBackResponse,
+    ) -> usize {
+        let opening = Opening {
+            context: 0,
+            cloud,
+            replays: 0,
+            asker,
+            tokens: prompt,
+            written: &WrittenRows::default(),
+        };
+        let (_, found) = self.beginning(opening, &self.session_codecs(cloud));
+        found.len() * PAGE_POSITIONS
+    }
+
+    /// The pages that a session begins with, where it may begin with any.
+    fn beginning(
+        &self,
+        opening: Opening<'_>,
+        codecs: &SessionCodecs,
+    ) -> (Option<SessionBeginnings>, Vec<Remembered>) {
+        if !self.shares_prefixes(opening.cloud) {
+            return (None, Vec::new());
+        }
+        let mut beginnings = self.0.prefixes.of(opening.asker);
+        let codec = |position| match self.front().engine {
+            Some(_) => codecs.of_row(opening.written, position, self.choice().step()),
+            None => FrameCodec::default(),
+        };
+        let found = beginnings.find(opening.tokens, codec);
+        (Some(beginnings), found)
     }
 
     /// Whether sessions begin with what others have filled. Where an answer cannot go on in another session, the cloud

@@ -106,10 +106,10 @@ impl SessionPool {
 }
 
 impl Turn<'_> {
-    /// The asker's idle session that `prompt` goes on with, and how many of its tokens it shares: the
-    /// longest common prefix, if that is at least half of what the session holds. Less is another
-    /// conversation that begins alike, and the first one's rest would be lost.
-    pub fn take(&self, asker: &Asker, prompt: &[u32]) -> Option<(Session, usize)> {
+    /// The asker's idle session that `prompt` goes on with, and how many of its tokens it shares: the longest common
+    /// prefix, if that saves as many rows as the session loses. A new session would begin with `found` of them anyhow;
+    /// where it loses more, it is another conversation that begins alike.
+    pub fn take(&self, asker: &Asker, prompt: &[u32], found: usize) -> Option<(Session, usize)> {
         self.pool.prune();
         let mut state = self.pool.lock();
         let (at, shared) = state
@@ -119,7 +119,8 @@ impl Turn<'_> {
             .filter(|(_, idle)| idle.asker == *asker)
             .map(|(at, idle)| (at, shared_prefix(idle.session.tokens(), prompt)))
             .filter(|&(at, shared)| {
-                shared > 0 && 2 * shared >= state.idle[at].session.tokens().len()
+                let lost = state.idle[at].session.tokens().len() - shared;
+                shared > 0 && shared >= found + lost
             })
             .max_by_key(|&(_, shared)| shared)?;
         let idle = state.idle.swap_remove(at);
