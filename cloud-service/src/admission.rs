@@ -75,6 +75,8 @@ struct Entry {
     activity: Activity,
     /// Memory that is reserved for it.
     bytes: u64,
+    /// Whether it has begun with pages that are kept.
+    has_kept_pages: bool,
     /// Rows that the engine owes it.
     rows: usize,
     admitted: u64,
@@ -202,6 +204,7 @@ impl Admission {
         let entry = Entry {
             activity: Activity::opened(Instant::now()),
             bytes: 0,
+            has_kept_pages: false,
             rows: 0,
             admitted: sessions.admitted,
             moves,
@@ -283,6 +286,7 @@ impl Sessions {
             .map(|(key, entry)| Holding {
                 owner: &key.owner,
                 bytes: entry.bytes,
+                has_kept_pages: entry.has_kept_pages,
                 admitted: entry.admitted,
                 turn: turn(entry),
                 can_move: entry.moves.can_move,

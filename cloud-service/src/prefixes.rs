@@ -70,8 +70,8 @@ pub struct SessionPrefix {
     split: usize,
     /// Its number among all sessions.
     session: u64,
-    /// Whether all pages so far are kept: behind one that is not, none is found.
-    keeps: bool,
+    /// The pages so far, as long as all are kept: behind one that is not, none is found.
+    chain: Option<Vec<PageName>>,
 }
 
 impl Prefixes {
@@ -100,7 +100,7 @@ impl Prefixes {
             owner: owner.clone(),
             split,
             session: kept.sessions,
-            keeps: true,
+            chain: Some(Vec::new()),
         }
     }
 
@@ -111,12 +111,12 @@ impl Prefixes {
 
     /// Bytes of a peer's pages.
     pub fn bytes_of(&self, owner: &Owner) -> u64 {
-        self.lock().owners.get(owner).map_or(0, |own| own.bytes)
+        self.lock().bytes_of(owner)
     }
 
     /// Gives up a page that no session has: one of this peer, or of the one that has most. False where there is none.
     pub fn give_up_one(&self, of: Option<&Owner>) -> bool {
-        self.lock().give_up_one(of, u64::MAX)
+        self.lock().give_up_one(of, 0, u64::MAX)
     }
 
     fn lock(&self) -> MutexGuard<'_, Kept> {
@@ -132,7 +132,7 @@ impl SessionPrefix {
     }
 
     /// The pages of these names, as far as there are any.
-    pub fn find(&self, names: &[PageName]) -> Vec<Arc<KeptPage>> {
+    pub fn find(&mut self, names: &[PageName]) -> Vec<Arc<KeptPage>> {
         let mut kept = self.prefixes.lock();
         let own = kept.owners.get_mut(&self.owner);
         let found: Vec<_> = own.map_or(Vec::new(), |own| {
@@ -149,21 +149,32 @@ impl SessionPrefix {
         };
         count("found", found.len());
         count("missed", names.len() - found.len());
+        self.chain = Some(names[..found.len()].to_vec());
         found
     }
 
     /// Keeps pages that the session has filled, one behind the other, as far as there is memory for them. Returns
     /// how many of them are kept.
     pub fn keep(&mut self, pages: &[NamedPage]) -> usize {
-        let kept = pages.iter().take_while(|page| self.keep_one(page)).count();
-        self.keeps = kept == pages.len();
+        let mut kept = 0;
+        for page in pages {
+            let Some(mut chain) = self.chain.take() else {
+                break;
+            };
+            chain.truncate(page.number);
+            let is_next = chain.len() == page.number;
+            if !is_next || !self.keep_one(page, chain.last()) {
+                break;
+            }
+            chain.push(page.name);
+            self.chain = Some(chain);
+            kept += 1;
+        }
         kept
     }
 
-    fn keep_one(&self, page: &NamedPage) -> bool {
-        if !self.keeps {
-            return false;
-        }
+    /// Keeps a page behind another one, which must be there still.
+    fn keep_one(&self, page: &NamedPage, before: Option<&PageName>) -> bool {
         let Shared {
             memory,
             sizes,
@@ -173,19 +184,30 @@ impl SessionPrefix {
         let id = (self.split, page.name);
         let rank = (self.session, Reverse(page.number));
         let bytes = sizes.bytes(self.split, PAGE_POSITIONS);
+        // A session without layers here has nothing that is worth a name.
+        if bytes == 0 {
+            return false;
+        }
         let mut kept = self.prefixes.lock();
         let own = kept.owners.get_mut(&self.owner);
+        let is_there = own.as_ref().is_some_and(|own| {
+            before.is_none_or(|before| own.pages.contains_key(&(self.split, *before)))
+        });
+        if before.is_some() && !is_there {
+            return false;
+        }
         if own.is_some_and(|own| own.use_page(id, rank).is_some()) {
             return true;
         }
-        // Older ones make room, but not those of its own beginning.
+        // Older ones make room, but neither those of its own beginning nor those of peers that have less.
         let reserved = loop {
             if kept.bytes + bytes <= *limit
                 && let Ok(reserved) = memory.reserve(bytes)
             {
                 break reserved;
             }
-            if !kept.give_up_one(None, self.session) {
+            let own = kept.bytes_of(&self.owner);
+            if !kept.give_up_one(None, own, self.session) {
                 return false;
             }
         };
@@ -201,12 +223,17 @@ impl SessionPrefix {
 }
 
 impl Kept {
-    /// Gives up a page that no session has and that was last used by a session before `session`.
-    fn give_up_one(&mut self, of: Option<&Owner>, session: u64) -> bool {
+    fn bytes_of(&self, owner: &Owner) -> u64 {
+        self.owners.get(owner).map_or(0, |own| own.bytes)
+    }
+
+    /// Gives up a page that no session has and that was last used by a session before `session`, of an owner that has at
+    /// least so many bytes.
+    fn give_up_one(&mut self, of: Option<&Owner>, least: u64, session: u64) -> bool {
         let mut owners: Vec<(u64, &Owner)> = self
             .owners
             .iter()
-            .filter(|(owner, _)| of.is_none_or(|of| *owner == of))
+            .filter(|(owner, own)| of.is_none_or(|of| *owner == of) && own.bytes >= least)
             .map(|(owner, own)| (own.bytes, owner))
             .collect();
         owners.sort_by_key(|(bytes, _)| Reverse(*bytes));
@@ -369,7 +396,7 @@ mod tests {
         let names = test.leaves(1, 0, 3);
         assert_eq!(test.found(1, &names), 3);
         assert_eq!(test.found(2, &names), 0);
-        let other_split = test.prefixes.of_session(&owner(1), 1);
+        let mut other_split = test.prefixes.of_session(&owner(1), 1);
         assert!(other_split.find(&names).is_empty());
         // Up to the first that is not there, however good those behind it are.
         assert_eq!(test.found(1, &[names[0], PageName([9; 16]), names[2]]), 1);
@@ -406,6 +433,33 @@ mod tests {
         assert_eq!(test.leaves(1, 20, 2).len(), 2);
         assert_eq!(test.prefixes.bytes_of(&owner(1)), 3 * test.page);
         assert_eq!(test.held(), (6, 6));
+        // One session that would fill it all takes no more than those who have less leave.
+        assert_eq!(test.leaves(3, 30, 6).len(), 3);
+        assert!((1..3).all(|of| test.prefixes.bytes_of(&owner(of)) > 0));
+    }
+
+    #[test]
+    fn sessions_without_layers_here_leave_nothing() {
+        let mut test = Test::new(6, 100);
+        let layers = test.back.config().layers;
+        let mut session = test.prefixes.of_session(&owner(1), layers);
+        let pages = pages(&mut test.back, &session, 0, 2);
+        assert_eq!(session.keep(&pages), 0);
+    }
+
+    #[test]
+    fn nothing_is_kept_behind_what_has_gone() {
+        let mut test = Test::new(10, 10);
+        let mut session = test.session(1);
+        let all = pages(&mut test.back, &session, 0, 4);
+        assert_eq!(session.keep(&all[..2]), 2);
+        while test.prefixes.give_up_one(None) {}
+        assert_eq!(session.keep(&all[2..]), 0);
+        // A truncation and other rows: from where its pages are kept.
+        let mut session = test.session(1);
+        assert_eq!(session.keep(&all), 4);
+        assert_eq!(session.keep(&all[1..3]), 2);
+        assert_eq!(test.held(), (4, 4));
     }
 
     #[test]

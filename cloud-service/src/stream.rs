@@ -119,9 +119,13 @@ async fn run(
     };
     let place = cloud.admission.enter(key, opening.moves)?;
     let names_pages = opening.names_pages;
-    let prefix = names_pages.then(|| cloud.prefixes.of_session(&place.key().owner, opening.split));
-    let pages = prefix.as_ref();
+    let mut prefix =
+        names_pages.then(|| cloud.prefixes.of_session(&place.key().owner, opening.split));
+    let pages = prefix.as_mut();
     let pages = pages.map_or(Vec::new(), |prefix| prefix.find(&opening.page_names));
+    if !pages.is_empty() {
+        place.begins_with_pages();
+    }
     let begun = pages.len() * PAGE_POSITIONS;
     let believed = opening.page_names.len() * PAGE_POSITIONS;
     let memory = SessionMemory::new(
@@ -269,8 +273,15 @@ impl Session<'_> {
 
     /// Frees the memory, and then the place.
     async fn close(self) {
-        let Self { engine, place, .. } = self;
+        let Self {
+            engine,
+            place,
+            pending,
+            ..
+        } = self;
         engine.close().await;
+        // Steps that have ended may hold pages.
+        drop(pending);
         drop(place);
     }
 

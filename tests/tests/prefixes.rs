@@ -5,6 +5,7 @@ use tandem_proto::v1::infer_request::Message;
 use tandem_proto::v1::infer_response::Message as Down;
 use tandem_proto::v1::{self, SamplingParameters};
 use tandem_tests::client::{Answer, Client, assert_refused, greedy_parameters, ids_request};
+use tandem_tests::link::{LinkProfile, Rate};
 use tandem_tests::paths::{default_model, fixtures};
 use tandem_tests::process::{Pair, PairOptions, Server, ServerOptions};
 use tandem_tests::split_session::{SplitSession, fitting_open, rows, run, truncate};
@@ -130,6 +131,50 @@ async fn a_cloud_that_has_some_of_it_is_sent_the_rest() {
         assert_eq!(again.started.reused_tokens, 64, "split {split}");
         assert_same(&again, &alone);
     }
+}
+
+/// What was sent in the wrong belief is acknowledged by nobody, and must not hold up what is sent again, or others.
+#[tokio::test]
+async fn much_that_was_sent_in_a_wrong_belief_holds_nobody_up() {
+    let link = LinkProfile::new(Duration::from_millis(60), Some(Rate::mbit(20)));
+    let options = PairOptions::default()
+        .link(link)
+        .edge(ServerOptions::default().config(NO_TURNS));
+    let mut pair = Pair::start(&default_model(), 1, options).await.unwrap();
+    let client = Client::connect(&pair.edge.url()).await.unwrap();
+    let long = |own: u32| {
+        let mut all = prompt(100, own);
+        all.extend((0..600).map(|p| 35 + p * 7 % 700));
+        request(&all, 3, "")
+    };
+    let alone = client.generate(long(1)).await.unwrap();
+    pair.cloud.restart().await.unwrap();
+    // Both begin with what the cloud has no more.
+    let both = async { tokio::join!(client.generate(long(1)), client.generate(long(2))) };
+    let answers = tokio::time::timeout(Duration::from_secs(30), both).await;
+    let (one, two) = answers.unwrap();
+    let one = one.unwrap();
+    assert_same(&one, &alone);
+    assert_eq!(one.finished.replays + two.unwrap().finished.replays, 0);
+}
+
+/// The features that a cloud serves change with its configuration.
+#[tokio::test]
+async fn an_edge_goes_on_with_a_cloud_that_keeps_nothing_any_more() {
+    let mut pair = pair(10, NO_TURNS, "").await;
+    let client = Client::connect(&pair.edge.url()).await.unwrap();
+    let first = client
+        .generate(request(&prompt(100, 1), 3, ""))
+        .await
+        .unwrap();
+    let off = "sessions: {prefix_memory: 0B}";
+    pair.cloud.restart_with(off).await.unwrap();
+    let again = client
+        .generate(request(&prompt(100, 1), 3, ""))
+        .await
+        .unwrap();
+    assert_same(&again, &first);
+    assert_eq!(again.started.reused_tokens, 0);
 }
 
 /// Two conversations that begin alike have a session each, and neither loses what is its own.

@@ -15,6 +15,8 @@ pub(super) struct Holding<'a, O> {
     pub(super) owner: &'a O,
     /// Memory that is reserved for it.
     pub(super) bytes: u64,
+    /// Whether pages that are kept cannot be given up because of it.
+    pub(super) has_kept_pages: bool,
     /// The number that it was admitted with.
     pub(super) admitted: u64,
     /// Its turn, where no answer goes on.
@@ -22,6 +24,13 @@ pub(super) struct Holding<'a, O> {
     /// Whether it may give way in the middle of an answer, and how often the answer has.
     pub(super) can_move: bool,
     pub(super) moved: u32,
+}
+
+impl<O> Holding<'_, O> {
+    /// Whether there is more room when it is gone.
+    fn makes_room(&self) -> bool {
+        self.bytes > 0 || self.has_kept_pages
+    }
 }
 
 /// Finds the session that gives way to the one at `asks`, which needs `bytes` more. It may be that one itself. `None`
@@ -33,7 +42,7 @@ pub(super) fn who<O: Eq + Hash>(
 ) -> Option<usize> {
     let others = || sessions.iter().enumerate().filter(|&(at, _)| at != asks);
     let waiting = others()
-        .filter(|(_, session)| session.bytes > 0)
+        .filter(|(_, session)| session.makes_room())
         .filter_map(|(at, session)| Some((session.turn?, at)))
         .min();
     if let Some((_, at)) = waiting {
@@ -45,7 +54,7 @@ pub(super) fn who<O: Eq + Hash>(
         *held.entry(session.owner).or_default() += session.bytes + asked;
     }
     let moves = |at: usize, session: &Holding<'_, O>| {
-        at == asks || (session.can_move && session.turn.is_none() && session.bytes > 0)
+        at == asks || (session.can_move && session.turn.is_none() && session.makes_room())
     };
     let candidates = sessions.iter().enumerate();
     candidates
@@ -69,6 +78,7 @@ mod tests {
             bytes,
             admitted,
             turn: None,
+            has_kept_pages: false,
             can_move: true,
             moved: 0,
         }

@@ -186,6 +186,11 @@ impl Place {
         Ok(reserved)
     }
 
+    /// Notes that the session has begun with pages that are kept, which cannot be given up while it is open.
+    pub fn begins_with_pages(&self) {
+        self.change(|entry| entry.has_kept_pages = true);
+    }
+
     /// Says how much memory a truncation has given back.
     pub fn frees(&self, bytes: u64) {
         self.change(|entry| entry.bytes = entry.bytes.saturating_sub(bytes));

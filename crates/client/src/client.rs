@@ -202,9 +202,13 @@ impl SplitClient {
             return (None, Vec::new());
         }
         let mut beginnings = self.0.prefixes.of(opening.asker);
+        let next = codecs.written(self.choice().step());
         let codec = |position| match self.front().engine {
-            Some(_) => codecs.of_row(opening.written, position, self.choice().step()),
-            None => FrameCodec::default(),
+            Some(_) => {
+                let codec = opening.written.of_page(position, next)?;
+                codecs.can_write(codec).then_some(codec)
+            }
+            None => Some(FrameCodec::default()),
         };
         let found = beginnings.find(opening.tokens, codec);
         (Some(beginnings), found)

@@ -108,9 +108,11 @@ impl SessionError {
     pub fn is_loss(&self) -> bool {
         match self {
             Self::Cloud(CloudError::Lost { .. } | CloudError::Gone) => true,
-            Self::Cloud(CloudError::Status(status)) => {
-                matches!(status.code, Code::Aborted | Code::DataLoss)
-            }
+            // A cloud that serves a feature no more is another one than described itself.
+            Self::Cloud(CloudError::Status(status)) => matches!(
+                status.code,
+                Code::Aborted | Code::DataLoss | Code::Unimplemented
+            ),
             _ => false,
         }
     }
@@ -121,7 +123,11 @@ impl SessionError {
             Self::Cloud(CloudError::Unreachable { .. }) => true,
             Self::Cloud(CloudError::Status(status)) => matches!(
                 status.code,
-                Code::Aborted | Code::DataLoss | Code::Unavailable | Code::ResourceExhausted
+                Code::Aborted
+                    | Code::DataLoss
+                    | Code::Unavailable
+                    | Code::ResourceExhausted
+                    | Code::Unimplemented
             ),
             _ => self.is_loss(),
         }
@@ -155,7 +161,10 @@ impl SessionError {
     pub fn cloud_may_have_changed(&self) -> bool {
         match self {
             Self::Cloud(CloudError::Status(status)) => {
-                matches!(status.code, Code::FailedPrecondition | Code::Unavailable)
+                matches!(
+                    status.code,
+                    Code::FailedPrecondition | Code::Unavailable | Code::Unimplemented
+                )
             }
             Self::Cloud(_) => true,
             Self::Front(_) => false,

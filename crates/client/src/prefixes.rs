@@ -3,7 +3,8 @@
 //! A cloud that serves `FEATURE_PREFIXES` names the pages that rows have filled. The names are kept here under the token
 //! ids of all rows up to the page's end, the codecs that these were written in, and who asked; beside each lies the page
 //! of the front layers. A later session whose prompt begins with the same tokens, of the same asker, begins with both
-//! halves' pages: nothing of them is computed or sent again, and the answer is the one that would have come anyhow.
+//! halves' pages: nothing of them is computed or sent again, and where rows have the same bits wherever they run, the answer
+//! is the one that would have come anyhow.
 
 use crate::metrics::{PREFIX_BYTES, PREFIX_POSITIONS, PREFIX_SAVED_BYTES};
 use crate::pool::Asker;
@@ -107,23 +108,23 @@ impl Prefixes {
 }
 
 impl SessionBeginnings {
-    /// The pages that a session for these tokens may begin with. At least one row is left to run. `codec` is how rows are
-    /// to be written from a position on.
+    /// The pages that a session for these tokens may begin with. At least one row is left to run. `codec` is how the rows
+    /// of a page from a position on are to be written, where all are written alike.
     pub(crate) fn find(
         &mut self,
         tokens: &[u32],
-        codec: impl Fn(usize) -> FrameCodec,
+        codec: impl Fn(usize) -> Option<FrameCodec>,
     ) -> Vec<Remembered> {
         let most = tokens.len().saturating_sub(1) / PAGE_POSITIONS;
         let prefixes = self.prefixes.clone();
         let mut pages = prefixes.lock();
         let mut found = Vec::new();
         while found.len() < most {
-            let number = found.len();
-            let beginning = self.next(
-                &tokens[number * PAGE_POSITIONS..],
-                codec(number * PAGE_POSITIONS),
-            );
+            let start = found.len() * PAGE_POSITIONS;
+            let Some(codec) = codec(start) else {
+                break;
+            };
+            let beginning = self.next(&tokens[start..], codec);
             let Some(page) = pages.known.peek(&beginning) else {
                 break;
             };
@@ -289,7 +290,7 @@ mod tests {
 
     fn found(prefixes: &Prefixes, salt: &str, tokens: &[u32], codec: FrameCodec) -> usize {
         let mut session = prefixes.of(&asker(salt));
-        let found = session.find(tokens, |_| codec);
+        let found = session.find(tokens, |_| Some(codec));
         let names: Vec<PageName> = found.iter().map(|page| page.name).collect();
         let expected: Vec<PageName> = (0..found.len()).map(name).collect();
         assert_eq!(names, expected);
@@ -341,9 +342,16 @@ mod tests {
         let names: Vec<PageName> = (0..6).map(name).collect();
         let mut session = prefixes.of(&asker(""));
         session.keep((&all, &written), 0, &names, (&[], 0), 0);
-        let codec = |position| written.at(position).unwrap().0;
         let mut again = prefixes.of(&asker(""));
-        assert_eq!(again.find(&all, codec).len(), 3);
+        assert_eq!(again.find(&all, |at| written.of_page(at, F32)).len(), 3);
+        // Also where another session has written the page with the change in one codec.
+        let mut alike = WrittenRows::default();
+        alike.note(0, 64, F32);
+        alike.note(64, 136, bf16);
+        session = prefixes.of(&asker(""));
+        session.keep((&all, &alike), 0, &names, (&[], 0), 0);
+        let mut again = prefixes.of(&asker(""));
+        assert_eq!(again.find(&all, |at| written.of_page(at, F32)).len(), 3);
         assert_eq!(found(&prefixes, "", &all, F32), 2);
     }
 
@@ -367,7 +375,7 @@ mod tests {
         let all = tokens(200);
         remember(&prefixes, "", &all);
         let mut session = prefixes.of(&asker(""));
-        assert_eq!(session.find(&all, |_| F32).len(), 6);
+        assert_eq!(session.find(&all, |_| Some(F32)).len(), 6);
         session.forget(2);
         assert_eq!(found(&prefixes, "", &all, F32), 2);
         session.forget(0);

@@ -238,9 +238,6 @@ impl Session {
         }
         self.row = None;
         let held = self.begins_short.take().unwrap_or_default();
-        if let Some(beginnings) = &mut self.beginnings {
-            beginnings.forget(held);
-        }
         self.run_from(held * PAGE_POSITIONS, run).await
     }
 
@@ -308,6 +305,9 @@ impl Session {
                 let want = last && frames.peek().is_none();
                 let paced = prompt.len() > 1;
                 self.send_frame(frame, codec, tokens, want, paced).await?;
+                if self.begins_short.is_some() {
+                    return Ok(());
+                }
             }
         }
         Ok(())
@@ -414,6 +414,7 @@ impl Session {
     /// # Errors
     /// Why the stream has ended.
     pub async fn token(&mut self) -> Result<v1::Tokens, SessionError> {
+        // Behind its first token a session does not begin again.
         let token = self.first_token().await?;
         token.ok_or_else(|| CloudError::Gone.into())
     }
@@ -538,12 +539,28 @@ impl Session {
         if !paced {
             return self.send(infer_request::Message::Rows(rows)).await;
         }
-        let acquired = self.client.link().uplink().acquire(rows.frame.len());
-        let stream = &mut self.stream;
-        let permit = tokio::select! {
-            permit = acquired => permit.ok_or(EngineError::Stopped)?,
-            error = stream.failed() => return Err(error.into()),
+        let uplink = self.client.link().uplink().clone();
+        let acquired = uplink.acquire(rows.frame.len());
+        tokio::pin!(acquired);
+        let permit = loop {
+            // A cloud that drops what is sent acknowledges nothing, so its word is heard while there is no permit.
+            let message = if self.believed.is_empty() {
+                tokio::select! {
+                    permit = &mut acquired => break permit,
+                    error = self.stream.failed() => return Err(error.into()),
+                }
+            } else {
+                tokio::select! {
+                    permit = &mut acquired => break permit,
+                    message = self.stream.receive() => message?,
+                }
+            };
+            self.note(&message)?;
+            if self.begins_short.is_some() {
+                return Ok(());
+            }
         };
+        let permit = permit.ok_or(EngineError::Stopped)?;
         self.last_sent = Instant::now();
         let bytes = self.stream.send_paced(rows, permit).await?;
         self.count(bytes);
@@ -583,7 +600,12 @@ impl Session {
                 let believed = std::mem::take(&mut self.believed);
                 let held = believed.len().min(granted.pages as usize);
                 prefixes::count(&believed, held);
-                self.begins_short = (held < believed.len()).then_some(held);
+                if held < believed.len() {
+                    self.begins_short = Some(held);
+                    if let Some(beginnings) = &mut self.beginnings {
+                        beginnings.forget(held);
+                    }
+                }
             }
             infer_response::Message::Pages(pages) if pages.epoch == self.epoch => {
                 self.note_pages(pages);

@@ -2,6 +2,7 @@
 
 use tandem_codec::Codec;
 use tandem_engine::FrameCodec;
+use tandem_model::PAGE_POSITIONS;
 
 /// How the rows of an answer were written, so that they can be written so again.
 #[derive(Debug, Clone, Default)]
@@ -37,6 +38,16 @@ impl WrittenRows {
     pub(crate) fn at(&self, position: usize) -> Option<(FrameCodec, usize)> {
         let at = self.runs.partition_point(|&(end, _)| end <= position);
         self.runs.get(at).map(|&(end, codec)| (codec, end))
+    }
+
+    /// How the rows of the page at a position are written again, where that is in one codec: what was not written before
+    /// is written in `next`.
+    pub(crate) fn of_page(&self, start: usize, next: FrameCodec) -> Option<FrameCodec> {
+        match self.at(start) {
+            None => Some(next),
+            Some((codec, end)) if end >= start + PAGE_POSITIONS => Some(codec),
+            Some((codec, end)) => (end == self.len() && codec == next).then_some(codec),
+        }
     }
 
     /// All codecs in it.

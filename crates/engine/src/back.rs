@@ -439,7 +439,9 @@ impl BackSession {
             return;
         };
         let before = names.pages();
-        names.note(hidden, width);
+        let are_embeddings = self.cache.range().is_first();
+        let known = self.history.ids().get(start..).unwrap_or_default();
+        names.note(hidden, width, if are_embeddings { known } else { &[] });
         for number in before..names.pages() {
             match self.cache.page(number) {
                 Ok(kv) => {

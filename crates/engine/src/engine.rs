@@ -453,7 +453,7 @@ impl<H: Half> EngineLoop<H> {
                 batch.push(taken);
             }
         }
-        let most = self.budget.prompt_rows(decoding > 0 || self.is_awaited());
+        let most = self.budget.prompt_rows(decoding, self.is_awaited());
         let mut of_prompts = 0;
         while of_prompts < most
             && let Some((key, job)) = self.scheduler.take_prefill(absorb)

@@ -96,10 +96,13 @@ impl PageNames {
         names
     }
 
-    /// Takes note of rows, `[rows, width]`, behind those before.
-    pub(crate) fn note(&mut self, hidden: &[f32], width: usize) {
-        for row in hidden.chunks_exact(width.max(1)) {
-            let digest = self.key.hash(&[b"row", bytemuck::cast_slice(row)]);
+    /// Takes note of rows, `[rows, width]`, behind those before. Where they are embeddings, their tokens count too, which
+    /// may have them in common.
+    pub(crate) fn note(&mut self, hidden: &[f32], width: usize, tokens: &[u32]) {
+        for (at, row) in hidden.chunks_exact(width.max(1)).enumerate() {
+            let token = tokens.get(at..=at).unwrap_or_default();
+            let (row, token) = (bytemuck::cast_slice(row), bytemuck::cast_slice(token));
+            let digest = self.key.hash(&[b"row", row, token]);
             self.rows.push(digest);
             if self.rows.len().is_multiple_of(PAGE_POSITIONS) {
                 let before = self.names.last().copied().unwrap_or_default();
@@ -162,7 +165,7 @@ mod tests {
 
     fn names(key: PageKey, rows: &[f32]) -> Vec<PageName> {
         let mut names = PageNames::new(key, std::iter::empty());
-        names.note(rows, WIDTH);
+        names.note(rows, WIDTH, &[]);
         names.names
     }
 
@@ -174,7 +177,7 @@ mod tests {
         // However they came.
         let mut one_by_one = PageNames::new(key(1, b"one"), std::iter::empty());
         for row in all.chunks(WIDTH) {
-            one_by_one.note(row, WIDTH);
+            one_by_one.note(row, WIDTH, &[]);
         }
         assert_eq!(one_by_one.names, found);
         for changed in 0..96 {
@@ -185,6 +188,9 @@ mod tests {
             assert_eq!(same, changed / PAGE_POSITIONS, "row {changed}");
             assert_eq!(found[..same], other[..same]);
         }
+        let mut with_tokens = PageNames::new(key(1, b"one"), std::iter::empty());
+        with_tokens.note(&all, WIDTH, &[7; 100]);
+        assert!(found.iter().all(|name| !with_tokens.names.contains(name)));
         for other in [key(2, b"one"), key(1, b"two")] {
             let other = names(other, &all);
             assert!(found.iter().all(|name| !other.contains(name)));
@@ -197,10 +203,10 @@ mod tests {
         let found = names(key(1, b""), &all);
         for kept in [0, 1, 31, 32, 40, 64, 99] {
             let mut again = PageNames::new(key(1, b""), std::iter::empty());
-            again.note(&all, WIDTH);
+            again.note(&all, WIDTH, &[]);
             again.truncate(kept);
             assert_eq!(again.pages(), kept / PAGE_POSITIONS);
-            again.note(&all[kept * WIDTH..], WIDTH);
+            again.note(&all[kept * WIDTH..], WIDTH, &[]);
             assert_eq!(again.names, found, "{kept} kept");
         }
     }

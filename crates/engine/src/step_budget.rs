@@ -11,6 +11,9 @@ const ENOUGH_ROWS: usize = 8;
 /// Rows of prompts that always join: prompts go on, however slow the machine is.
 const LEAST_ROWS: usize = 4;
 
+/// Steps with rows of prompts behind which one goes without, where somebody waits for a token: how many do may have
+/// changed, and what that takes.
+const STALE: usize = 64;
 /// How much longer a step may take before one without rows of prompts was seen.
 const UNKNOWN: Duration = Duration::from_millis(20);
 /// Learns what rows take.
@@ -20,6 +23,8 @@ pub(crate) struct StepBudget {
     longer: Option<Duration>,
     /// Seconds of a step of decode rows alone.
     decode: Option<f64>,
+    /// Steps since the last of these.
+    since_decode: usize,
     /// Seconds of a row of a prompt in a step.
     row: Option<f64>,
 }
@@ -31,15 +36,20 @@ impl StepBudget {
         Self {
             longer,
             decode: None,
+            since_decode: 0,
             row: None,
         }
     }
 
-    /// Rows of prompts that may be in a step, where somebody waits for a token or nobody does.
-    pub(crate) fn prompt_rows(&self, somebody_waits: bool) -> usize {
-        let Some(row) = self.row.filter(|_| somebody_waits) else {
+    /// Rows of prompts that may be in a step that has `decoding` others, where somebody comes soon for a token or nobody
+    /// does.
+    pub(crate) fn prompt_rows(&self, decoding: usize, somebody_comes: bool) -> usize {
+        let Some(row) = self.row.filter(|_| decoding > 0 || somebody_comes) else {
             return MERGED_ROWS;
         };
+        if decoding > 0 && self.since_decode >= STALE {
+            return 0;
+        }
         let longer = match (self.longer, self.decode) {
             (Some(longer), _) => longer.as_secs_f64(),
             // So that a prompt and those who wait for tokens have half of the time each.
@@ -54,7 +64,9 @@ impl StepBudget {
     pub(crate) fn learn(&mut self, step: &EngineStep) {
         let took = step.took.as_secs_f64();
         let rows = step.prefill_rows;
+        self.since_decode += 1;
         if rows == 0 {
+            self.since_decode = 0;
             learn(&mut self.decode, took);
         } else if rows >= ENOUGH_ROWS {
             let decode = self.decode.filter(|_| step.decode_rows > 0).unwrap_or(0.0);
@@ -87,9 +99,9 @@ mod tests {
     #[test]
     fn prompts_have_a_step_to_themselves_where_nobody_waits() {
         let mut budget = StepBudget::new(Some(10 * MILLISECOND));
-        assert_eq!(budget.prompt_rows(false), MERGED_ROWS);
+        assert_eq!(budget.prompt_rows(0, false), MERGED_ROWS);
         budget.learn(&step(0, 128, 256 * MILLISECOND));
-        assert_eq!(budget.prompt_rows(false), MERGED_ROWS);
+        assert_eq!(budget.prompt_rows(0, false), MERGED_ROWS);
     }
 
     #[test]
@@ -98,7 +110,7 @@ mod tests {
         (0..50).for_each(|_| budget.learn(&step(4, 0, 20 * MILLISECOND)));
         (0..50).for_each(|_| budget.learn(&step(4, 16, 52 * MILLISECOND)));
         // Two milliseconds a row.
-        assert!((4..=6).contains(&budget.prompt_rows(true)));
+        assert!((4..=6).contains(&budget.prompt_rows(4, true)));
     }
 
     #[test]
@@ -106,21 +118,41 @@ mod tests {
         let mut budget = StepBudget::new(None);
         budget.learn(&step(0, 100, 200 * MILLISECOND));
         assert_eq!(
-            budget.prompt_rows(true),
+            budget.prompt_rows(4, true),
             10,
             "before a step without was seen"
         );
         for decode in [16, 40] {
             (0..50).for_each(|_| budget.learn(&step(4, 0, decode * MILLISECOND)));
             let rows = decode as usize / 2;
-            assert!((rows - 1..=rows).contains(&budget.prompt_rows(true)));
+            assert!((rows - 1..=rows).contains(&budget.prompt_rows(4, true)));
         }
+    }
+
+    #[test]
+    fn a_step_without_prompts_comes_now_and_then() {
+        let mut budget = StepBudget::new(None);
+        (0..10).for_each(|_| budget.learn(&step(1, 0, 5 * MILLISECOND)));
+        // Many more come with their rows, which looks as if those of the prompt took longer.
+        let mut rows = Vec::new();
+        for _ in 0..10 * STALE {
+            rows.push(budget.prompt_rows(64, true));
+            let last = rows[rows.len() - 1];
+            budget.learn(&step(64, last, (50 + last as u32) * MILLISECOND));
+        }
+        assert!(rows.iter().filter(|rows| **rows == 0).count() <= 10);
+        assert!(rows[9 * STALE..].iter().any(|rows| *rows > 20), "{rows:?}");
+        assert_eq!(
+            budget.prompt_rows(0, true).min(1),
+            1,
+            "nobody else would run"
+        );
     }
 
     #[test]
     fn a_prompt_goes_on_however_slow_the_machine_is() {
         let mut budget = StepBudget::new(Some(MILLISECOND));
         budget.learn(&step(0, 128, 10_000 * MILLISECOND));
-        assert_eq!(budget.prompt_rows(true), LEAST_ROWS);
+        assert_eq!(budget.prompt_rows(4, true), LEAST_ROWS);
     }
 }

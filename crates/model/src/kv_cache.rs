@@ -219,12 +219,17 @@ impl KvCache {
         begun
     }
 
-    fn take_over<'a>(&mut self, pages: impl Iterator<Item = &'a KvPage>) -> Result<()> {
+    fn take_over<'a>(&mut self, pages: impl ExactSizeIterator<Item = &'a KvPage>) -> Result<()> {
+        self.pages = pages.len();
+        for layer in &mut self.layers {
+            if let AnyLayerKv::Tensors(kv) = layer {
+                kv.set_pages(pages.len())?;
+            }
+        }
         for (number, page) in pages.enumerate() {
             if page.range != self.range {
                 return Err(ModelError::OtherCache);
             }
-            self.pages = number + 1;
             for (layer, page) in self.layers.iter_mut().zip(&page.layers) {
                 layer.take_over(number, page)?;
             }

@@ -146,6 +146,12 @@ impl Server {
         self.wait_serving().await
     }
 
+    /// The same with another configuration.
+    pub async fn restart_with(&mut self, config: &str) -> Result<()> {
+        self.program.options.config = Some(config.to_owned());
+        self.restart().await
+    }
+
     /// Where it serves its clients.
     pub fn address(&self) -> SocketAddr {
         self.port.address()

@@ -93,12 +93,11 @@ impl TensorKv {
         })
     }
 
-    /// Has a copy of another cache's page as its page of that number, the last.
+    /// Has a copy of another cache's page as its page of that number.
     ///
     /// # Errors
-    /// When there is no memory.
+    /// When there is no such page, or it cannot be copied.
     pub(crate) fn put(&mut self, number: usize, page: &TensorPage) -> Result<()> {
-        self.set_pages(number + 1)?;
         for (own, copy) in self.stored.iter().flatten().zip(&page.stored) {
             own.copy((number * PANEL) as i64, copy, 0, PANEL as i64)?;
         }
