@@ -114,7 +114,8 @@ impl Prefixes {
         self.lock().bytes_of(owner)
     }
 
-    /// Gives up a page that no session has: one of this peer, or of the one that has most. False where there is none.
+    /// Gives up a page that no session has: a page of this peer, or of the peer that has most. Returns false where there is
+    /// no such page.
     pub fn give_up_one(&self, of: Option<&Owner>) -> bool {
         self.lock().give_up_one(of, 0, u64::MAX)
     }

@@ -94,8 +94,8 @@ impl Ledger {
         }
     }
 
-    /// A session that begins with rows below `received`, of other sessions. What was sent in the belief that there are
-    /// more is of an epoch that is over.
+    /// A session that begins with the rows below position `received`, which other sessions have run. The edge believed
+    /// that there are rows up to `believed`: where there are fewer, whatever it has sent in epoch 0 is outdated.
     pub fn beginning(context: usize, received: usize, believed: usize) -> Self {
         Self {
             epoch: u32::from(received < believed),

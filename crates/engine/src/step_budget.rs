@@ -11,11 +11,12 @@ const ENOUGH_ROWS: usize = 8;
 /// Rows of prompts that always join: prompts go on, however slow the machine is.
 const LEAST_ROWS: usize = 4;
 
-/// Steps with rows of prompts behind which one goes without, where somebody waits for a token: how many do may have
-/// changed, and what that takes.
+/// Steps with rows of prompts in them, after which a step has none, where sessions wait for a token: how many sessions
+/// do so changes, and only a step without prompts tells what their rows take.
 const STALE: usize = 64;
 /// How much longer a step may take before one without rows of prompts was seen.
 const UNKNOWN: Duration = Duration::from_millis(20);
+
 /// Learns what rows take.
 #[derive(Debug)]
 pub(crate) struct StepBudget {
