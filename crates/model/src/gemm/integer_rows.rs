@@ -4,7 +4,9 @@
 
 use super::codes::{QUAD, inputs_of_a_scale};
 use crate::quantise::coded_row::CodeFormat;
-use crate::simd::{Level, Simd};
+#[cfg(target_arch = "x86_64")]
+use crate::simd::Level;
+use crate::simd::Simd;
 use crate::workers::for_each_of;
 use std::cell::RefCell;
 
