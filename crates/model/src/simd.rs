@@ -3,6 +3,9 @@
 //! Every loop is the same text for each of them, or one that adds up in the same order without rounding in
 //! between: which of them a processor has changes how long a row takes, and no bit of it.
 
+#[cfg(target_arch = "aarch64")]
+use std::arch::is_aarch64_feature_detected;
+
 /// Instructions that this processor has. Made only where it has them, which is what the loops that are
 /// compiled for them rely on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -20,6 +23,9 @@ pub(crate) enum Level {
     /// AVX2, FMA and F16C.
     #[cfg(target_arch = "x86_64")]
     Avx2,
+    /// NEON with its dot product of bytes.
+    #[cfg(target_arch = "aarch64")]
+    NeonDot,
     /// NEON.
     #[cfg(target_arch = "aarch64")]
     Neon,
@@ -45,7 +51,12 @@ impl Simd {
             levels.push(Level::Avx2);
         }
         #[cfg(target_arch = "aarch64")]
-        levels.push(Level::Neon);
+        {
+            if is_aarch64_feature_detected!("dotprod") {
+                levels.push(Level::NeonDot);
+            }
+            levels.push(Level::Neon);
+        }
         levels.push(Level::Portable);
         levels.into_iter().map(Self).collect()
     }

@@ -2,7 +2,8 @@
 //!
 //! Codes and rows are both integers: their products are added up without rounding, and no weight is
 //! ever made. Widening codes to 16 bits takes one or two instructions a vector, which serve all rows of
-//! the block. What integers stand for is applied to the sum over the inputs that share a scale.
+//! the block; where bytes are multiplied, the rows are taken apart instead. What integers stand for is
+//! applied to the sum over the inputs that share a scale.
 
 #![allow(unsafe_code)]
 
@@ -14,6 +15,8 @@ use crate::simd::{Level, Simd};
 
 #[cfg(target_arch = "aarch64")]
 mod aarch64;
+#[cfg(target_arch = "aarch64")]
+mod dot;
 mod portable;
 #[cfg(target_arch = "x86_64")]
 mod vnni;
@@ -29,8 +32,9 @@ use x86_64 as processor;
 /// for streams itself begins anew with each page.
 #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 const AHEAD: usize = 4096;
-/// The most rows that are multiplied at once, where vectors are of 512 bits and elsewhere.
-const ROWS: [usize; 2] = [8, 5];
+/// The most rows that are multiplied at once: where vectors are of 512 bits, where bytes are multiplied,
+/// and elsewhere.
+const ROWS: [usize; 3] = [8, 6, 5];
 
 /// One call: `out[i][j] = seed[i][j] + Σ x[i][p] · weight[p][j]`, for all rows `i`, the [`super::kernel::WIDTH`]
 /// outputs `j` of a panel and the inputs `p` of a part of it.
@@ -59,7 +63,9 @@ pub(super) fn most_rows(simd: Simd) -> usize {
     match simd.level() {
         #[cfg(target_arch = "x86_64")]
         Level::Avx512Vnni => ROWS[0],
-        _ => ROWS[1],
+        #[cfg(target_arch = "aarch64")]
+        Level::NeonDot => ROWS[1],
+        _ => ROWS[2],
     }
 }
 
@@ -74,6 +80,8 @@ pub(super) unsafe fn multiply(simd: Simd, panel: &CodePanel<'_>, block: &CodeBlo
             Level::Portable => portable::multiply(panel, block, rows),
             #[cfg(target_arch = "x86_64")]
             Level::Avx512Vnni => with_vnni(panel, block, rows),
+            #[cfg(target_arch = "aarch64")]
+            Level::NeonDot => with_dot(panel, block, rows),
             #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
             _ => vectorised(panel, block, rows),
         }
@@ -126,6 +134,30 @@ unsafe fn with_vnni(panel: &CodePanel<'_>, block: &CodeBlock, rows: usize) {
             (CodeFormat::Four(_), 6) => four::<6>(panel, block),
             (CodeFormat::Four(_), 7) => four::<7>(panel, block),
             (CodeFormat::Four(_), _) => four::<8>(panel, block),
+        }
+    }
+}
+
+/// # Safety
+/// See [`multiply`]; the processor has the dot product of bytes.
+#[cfg(target_arch = "aarch64")]
+unsafe fn with_dot(panel: &CodePanel<'_>, block: &CodeBlock, rows: usize) {
+    use dot::{eight, four};
+    // SAFETY: the caller's.
+    unsafe {
+        match (panel.format, rows) {
+            (CodeFormat::Eight, 1) => eight::<1, 4>(panel, block),
+            (CodeFormat::Eight, 2) => eight::<2, 4>(panel, block),
+            (CodeFormat::Eight, 3) => eight::<3, 2>(panel, block),
+            (CodeFormat::Eight, 4) => eight::<4, 2>(panel, block),
+            (CodeFormat::Eight, 5) => eight::<5, 2>(panel, block),
+            (CodeFormat::Eight, _) => eight::<6, 2>(panel, block),
+            (CodeFormat::Four(_), 1) => four::<1, 4>(panel, block),
+            (CodeFormat::Four(_), 2) => four::<2, 4>(panel, block),
+            (CodeFormat::Four(_), 3) => four::<3, 2>(panel, block),
+            (CodeFormat::Four(_), 4) => four::<4, 2>(panel, block),
+            (CodeFormat::Four(_), 5) => four::<5, 2>(panel, block),
+            (CodeFormat::Four(_), _) => four::<6, 2>(panel, block),
         }
     }
 }

@@ -64,7 +64,7 @@ impl Kernel {
             #[cfg(target_arch = "x86_64")]
             Level::Avx2 => &x86_64::avx2::LOOPS,
             #[cfg(target_arch = "aarch64")]
-            Level::Neon => &aarch64::neon::LOOPS,
+            Level::NeonDot | Level::Neon => &aarch64::neon::LOOPS,
             Level::Portable => &portable::LOOPS,
         };
         Self { loops, simd }

@@ -13,8 +13,8 @@
 //! A matrix may be held as 8- or 4-bit integers (see [`codes`]): then rows are rounded to integers of
 //! 16 bits, and what a product makes of a row does not depend on other rows either.
 //!
-//! There are loops for x86-64 with AVX2 and FMA, AVX-512, or AVX-512 with VNNI, for aarch64, and for any
-//! processor, where they are slow. Their safe twin is in the tests, as the sum that they must equal to the bit.
+//! There are loops for x86-64 with AVX2 and FMA, AVX-512, or AVX-512 with VNNI, for aarch64 with and without
+//! its dot product, and for any processor, where they are slow. Their safe twin is in the tests, as the sum that they must equal to the bit.
 
 mod code_kernel;
 mod codes;

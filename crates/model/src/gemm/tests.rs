@@ -145,7 +145,7 @@ impl Case {
 #[test]
 fn products_with_codes_are_their_safe_twin() {
     for outputs in [1, WIDTH / 2 + 1, WIDTH, WIDTH + 9, 3 * WIDTH + 16] {
-        for inputs in [0, 1, 31, 64, 102, DEPTH, DEPTH + 71] {
+        for inputs in [0, 1, 31, 64, 102, DEPTH, DEPTH + 75] {
             let case = Case::new(outputs, inputs);
             for format in FORMS {
                 for kernel in kernels() {
@@ -163,6 +163,32 @@ fn products_with_codes_are_their_safe_twin() {
                         }
                     }
                 }
+            }
+        }
+    }
+}
+
+/// Also of codes at both ends of what they may be.
+#[test]
+fn the_greatest_integers_are_summed_without_loss() {
+    let mut case = Case::new(WIDTH, DEPTH + 20);
+    for (i, weight) in case.weights.iter_mut().enumerate() {
+        *weight = if i % 31 == 0 { -1.0 } else { 1.0 };
+    }
+    for (row, x) in case.x.chunks_mut(case.inputs).enumerate() {
+        for (i, x) in x.iter_mut().enumerate() {
+            let negative = [false, true, i % 2 == 0][row % 3];
+            *x = if negative { -1.0 } else { 1.0 };
+        }
+    }
+    for format in FORMS {
+        for kernel in kernels() {
+            let panels = case.panels_of(kernel, Some(format));
+            let expected = case.code_twin(&panels, format);
+            for rows in [1, 2, 4, ROWS] {
+                let found = case.product(&panels, rows);
+                let same = found == expected[..rows * case.outputs];
+                assert!(same, "{format:?}: {rows} rows");
             }
         }
     }

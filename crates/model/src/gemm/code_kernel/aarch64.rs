@@ -16,7 +16,7 @@ use std::arch::aarch64::{
 use std::arch::asm;
 
 /// Outputs of a vector of sums.
-const LANES: usize = 4;
+pub(super) const LANES: usize = 4;
 /// Vectors of a half of a panel.
 const VECTORS: usize = HALF / LANES;
 
@@ -135,7 +135,7 @@ pub(super) unsafe fn eight<const ROWS: usize>(panel: &CodePanel<'_>, block: &Cod
 
 /// Has memory fetch what comes [`AHEAD`] of these codes.
 #[inline(always)]
-fn prefetch(codes: *const u8) {
+pub(super) fn prefetch(codes: *const u8) {
     let ahead = codes.wrapping_add(AHEAD);
     // SAFETY: this reads nothing, whatever the address.
     unsafe {
@@ -195,19 +195,23 @@ unsafe fn store<const ROWS: usize>(
 #[inline(always)]
 fn halves(values: &[f16]) -> [float32x4_t; VECTORS] {
     let values = values.as_chunks::<LANES>().0;
-    std::array::from_fn(|v| {
-        let floats;
-        // SAFETY: 8 bytes are read of 8. Every processor of this kind has the instruction, for which
-        // there is no stable intrinsic.
-        unsafe {
-            let halves = vld1_u16(values[v].as_ptr().cast());
-            asm!(
-                "fcvtl {floats:v}.4s, {halves:v}.4h",
-                floats = out(vreg) floats,
-                halves = in(vreg) halves,
-                options(pure, nomem, nostack, preserves_flags),
-            );
-        }
-        floats
-    })
+    std::array::from_fn(|v| floats(&values[v]))
+}
+
+/// Those of a vector.
+#[inline(always)]
+pub(super) fn floats(values: &[f16; LANES]) -> float32x4_t {
+    let floats;
+    // SAFETY: 8 bytes are read of 8. Every processor of this kind has the instruction, for which
+    // there is no stable intrinsic.
+    unsafe {
+        let halves = vld1_u16(values.as_ptr().cast());
+        asm!(
+            "fcvtl {floats:v}.4s, {halves:v}.4h",
+            floats = out(vreg) floats,
+            halves = in(vreg) halves,
+            options(pure, nomem, nostack, preserves_flags),
+        );
+    }
+    floats
 }
