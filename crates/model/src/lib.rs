@@ -27,6 +27,7 @@ mod gemm;
 mod kv_cache;
 mod matrices;
 mod package;
+mod prefetch;
 mod quantise;
 mod rope;
 mod segment;

@@ -6,6 +6,7 @@ use crate::decoder_layer::{DecoderLayer, Scratch, nobody};
 use crate::error::{ModelError, Result};
 use crate::kv_cache::{AnyLayerKv, KvCache, KvMemory};
 use crate::matrices::Stacked;
+use std::sync::{Mutex, PoisonError};
 use tandem_shape::{KvType, LayerRange, ModelConfig, WeightType};
 
 /// Rows of one session in a step.
@@ -22,6 +23,8 @@ pub struct SessionRows<'a> {
 pub(crate) struct Stretch<B: Backend> {
     backend: B,
     layers: Vec<DecoderLayer<B>>,
+    /// What the last step's rows lay in.
+    scratch: Mutex<Scratch<B>>,
 }
 
 /// The last norm, and the matrix that makes logits.
@@ -37,6 +40,7 @@ impl<B: Backend> Stretch<B> {
         Self {
             backend,
             layers: vec![first],
+            scratch: Mutex::default(),
         }
     }
 
@@ -83,7 +87,7 @@ impl<B: Backend> Stretch<B> {
         let backend = &self.backend;
         let step = backend.step(Heads::of(config), inverse_frequencies, kv_type, &runs)?;
         let mut residual = backend.rows(values, config.hidden)?;
-        let mut scratch = Scratch::default();
+        let mut scratch = self.scratch.lock().unwrap_or_else(PoisonError::into_inner);
         for layer in layers() {
             let mut kv = Vec::with_capacity(sessions.len());
             for session in sessions.iter_mut() {

@@ -3,6 +3,7 @@
 use super::softmax::LANES;
 use super::tile::PANELS;
 use crate::kv_cache::GROUP;
+use crate::prefetch::prefetch;
 
 /// Positions of a panel of keys, and dimensions that values are taken by: four vectors.
 pub(super) const WIDTH: usize = 4 * LANES;
@@ -102,6 +103,8 @@ pub(super) struct KeyPanel<'a> {
     pub(super) codes: &'a [u8],
     /// `[groups, 2, WIDTH]` in bf16: scales, then offsets. Empty without [`NumberFormat::GRIDS`].
     pub(super) grids: &'a [u16],
+    /// What is read behind it, for memory to fetch meanwhile.
+    pub(super) next: &'a [u8],
 }
 
 impl<'a> KeyPanel<'a> {
@@ -139,6 +142,7 @@ impl<'a> KeyPanel<'a> {
                 for (query, queries) in query.iter_mut().zip(queries) {
                     *query = queries[dim];
                 }
+                prefetch(self.next, dim * 4 * F::BYTES, 4 * F::BYTES);
                 for v in 0..4 {
                     let mut keys = F::floats(&codes[v * F::BYTES..][..F::BYTES]);
                     if F::GRIDS {
@@ -191,6 +195,8 @@ pub(super) struct ValueBlock<'a> {
     /// Positions that are looked at.
     pub(super) seen: usize,
     pub(super) dim: usize,
+    /// What is read behind the last panel, for memory to fetch meanwhile.
+    pub(super) next: &'a [u8],
 }
 
 impl<'a> ValuePanel<'a> {
@@ -229,6 +235,17 @@ impl<'a> ValueBlock<'a> {
             .map(move |(first, panel)| (panel, first, WIDTH.min(seen - first)))
     }
 
+    /// What is read behind the panel whose first position this is.
+    #[inline(always)]
+    fn behind(&self, first: usize) -> &'a [u8] {
+        let behind = first + WIDTH;
+        if behind < self.seen {
+            self.panels[behind / WIDTH].codes
+        } else {
+            self.next
+        }
+    }
+
     /// Sums of values with each row's weights, for `UNITS` vectors of dimensions from `first` on,
     /// all of one group. Each is one sum in the order of positions.
     #[inline(always)]
@@ -238,9 +255,12 @@ impl<'a> ValueBlock<'a> {
         weights: [&[f32]; ROWS],
     ) -> [[[f32; LANES]; UNITS]; ROWS] {
         let mut sums = [[[0.0; LANES]; UNITS]; ROWS];
+        let row_bytes = self.dim / LANES * F::BYTES;
         for (panel, begin, count) in self.panels() {
             let positions = panel.positions::<F>((self.dim, count), first, UNITS);
+            let behind = if first == 0 { self.behind(begin) } else { &[] };
             for (position, (codes, grid)) in (begin..).zip(positions) {
+                prefetch(behind, (position - begin) * row_bytes, row_bytes);
                 let mut weight = [0.0; ROWS];
                 for (weight, weights) in weight.iter_mut().zip(weights) {
                     *weight = weights[position];

@@ -14,7 +14,9 @@ use crate::kv_cache::{PANEL, PackedKv, PanelMut};
 use crate::rope::Angles;
 use crate::simd::Simd;
 use crate::workers::for_each;
-use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+use std::cell::RefCell;
+use std::ops::Range;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// The most rows of queries that share a panel of floats.
 const TILE_ROWS: usize = 192;
@@ -70,9 +72,35 @@ pub(crate) fn attend(
 /// Calls its second argument once with each number below the first.
 type Each<'a> = dyn Fn(usize, &(dyn Fn(usize) + Sync)) + 'a;
 
+/// What a thread works in. It keeps the memory from one piece of work to the next.
+#[derive(Debug, Default)]
+struct Room {
+    /// Of a tile, see [`Attending::queries`].
+    queries: Vec<f32>,
+    scratch: Scratch,
+    sums: Sums,
+    /// A rotated key.
+    key: Vec<f32>,
+    /// Codes of a key or a value.
+    codes: Vec<u8>,
+    /// What the blocks of each head gathered, where blocks are shared out.
+    blocks: Vec<Mutex<Sums>>,
+}
+
+thread_local! {
+    static ROOM: RefCell<Room> = RefCell::default();
+}
+
+/// Works in this thread's room.
+fn with_room(work: impl FnOnce(&mut Room)) {
+    let mut room = ROOM.take();
+    work(&mut room);
+    ROOM.set(room);
+}
+
 /// Writes all keys and values, those of each head in a page by one thread.
 fn write(sessions: &[Attending<'_>], kv: &mut [&mut PackedKv], each: &Each<'_>) {
-    let mut panels = Vec::new();
+    let mut panels = Vec::with_capacity(2 * sessions.len());
     let mut rows = 0;
     for (session, kv) in sessions.iter().zip(kv) {
         let (kv_heads, dim) = (kv.kv_heads(), kv.head_dim());
@@ -88,13 +116,26 @@ fn write(sessions: &[Attending<'_>], kv: &mut [&mut PackedKv], each: &Each<'_>) 
     }
     let work = |item: usize| {
         let (session, page, head, kv_heads, dim, panel) = &panels[item];
-        session.write(*page, *head, *kv_heads, *dim, &mut lock(panel));
+        with_room(|room| {
+            session.write(*page, *head, *kv_heads, *dim, &mut lock(panel), room);
+        });
     };
     // A row is written before another thread is awake.
     match rows {
         1 => (0..panels.len()).for_each(work),
         _ => each(panels.len(), &work),
     }
+}
+
+/// What one thread does at once: a tile of one head of a session.
+struct Item<'a> {
+    session: &'a Attending<'a>,
+    kv: &'a PackedKv,
+    head: usize,
+    /// Its rows of the session.
+    rows: Range<usize>,
+    /// The number of the first of them among all sessions' rows.
+    first_row: usize,
 }
 
 /// Attends head by head, the rows of each cut into tiles.
@@ -105,49 +146,49 @@ fn attend_in_tiles(
     each: &Each<'_>,
     out: &mut [f32],
 ) {
-    // What one thread does at once: a tile of a session, and where its results go.
-    let mut items = Vec::new();
-    let mut rest = out;
+    let Some((first, kv_heads)) = sessions.first().zip(kv.first().map(|kv| kv.kv_heads())) else {
+        return;
+    };
+    // All are one layer's.
+    let (dim, group) = (kv[0].head_dim(), first.group(kv[0]));
+    let mut items = Vec::with_capacity(sessions.len() * kv_heads);
+    let mut before = 0;
     for (session, kv) in sessions.iter().zip(kv) {
-        let tiling = session.tiling(kv);
-        let (kv_heads, dim, group) = (kv.kv_heads(), kv.head_dim(), session.group(kv));
-        let (own, behind) = rest.split_at_mut(session.count(kv) * session.heads * dim);
-        rest = behind;
-        let first = items.len();
+        let (count, at_once) = (session.count(kv), session.rows_of_a_tile(kv));
         for head in 0..kv_heads {
-            for tile in 0..tiling.tiles {
-                items.push((session, *kv, head, tile, tiling, Mutex::new(Vec::new())));
-            }
+            items.extend((0..count).step_by(at_once).map(|first| Item {
+                session,
+                kv,
+                head,
+                rows: first..count.min(first + at_once),
+                first_row: before + first,
+            }));
         }
-        for (at, place) in own.chunks_exact_mut(group * dim).enumerate() {
-            let (row, head) = (at / kv_heads, at % kv_heads);
-            let item = first + head * tiling.tiles + row / tiling.rows;
-            let (.., places) = &mut items[item];
-            places
-                .get_mut()
-                .unwrap_or_else(PoisonError::into_inner)
-                .push(place);
-        }
+        before += count;
     }
+    // Of each row, and in it of each head of keys.
+    let places: Vec<_> = out.chunks_exact_mut(group * dim).map(Mutex::new).collect();
     each(items.len(), &|item| {
-        let (session, kv, head, tile, tiling, places) = &items[item];
-        let tile = session.tile(kv, *head, *tile, *tiling);
-        let mut scratch = Scratch::of(&tile);
-        let mut all = Sums::nothing(tile.rows(), tile.width());
-        for block in 0..tile.blocks() {
-            simd.gather(&tile, block, &mut scratch);
-            simd.add(&mut all, &scratch.sums, tile.first_row(block));
-        }
-        put(&all, kv.head_dim(), &mut lock(places));
+        let own = &items[item];
+        with_room(|room| {
+            let next = items.get(item + 1);
+            let mut tile = own
+                .session
+                .tile(own.kv, own.head, &own.rows, &mut room.queries);
+            tile.next = next.map_or(&[], |next| next.kv.panel(next.head, 0).keys);
+            room.scratch.fit(&tile);
+            room.sums.clear(tile.rows(), tile.width());
+            for block in 0..tile.blocks() {
+                simd.gather(&tile, block, &mut room.scratch);
+                simd.add(&mut room.sums, &room.scratch.sums, tile.first_row(block));
+            }
+            let places = places[own.first_row * kv_heads + own.head..].iter();
+            let places = places.step_by(kv_heads).take(own.rows.len());
+            for (row, place) in places.enumerate() {
+                put(&room.sums, row * group, dim, &mut lock(place));
+            }
+        });
     });
-}
-
-/// How the rows of a session are cut.
-#[derive(Clone, Copy)]
-struct Tiling {
-    /// Positions of a tile.
-    rows: usize,
-    tiles: usize,
 }
 
 impl Attending<'_> {
@@ -167,39 +208,35 @@ impl Attending<'_> {
         self.count(kv) * self.group(kv) <= SPLIT_ROWS
     }
 
-    fn tiling(&self, kv: &PackedKv) -> Tiling {
-        let count = self.count(kv);
+    fn rows_of_a_tile(&self, kv: &PackedKv) -> usize {
         let least = if self.is_few(kv) {
             1
         } else {
             ITEMS.div_ceil(kv.kv_heads())
         };
-        let rows = (TILE_ROWS / self.group(kv))
-            .min(count.div_ceil(least))
-            .max(1);
-        Tiling {
-            rows,
-            tiles: count.div_ceil(rows),
-        }
+        (TILE_ROWS / self.group(kv))
+            .min(self.count(kv).div_ceil(least))
+            .max(1)
     }
 
+    /// Some rows of one head, whose queries are put into `queries`.
     fn tile<'a>(
-        &'a self,
+        &self,
         kv: &'a PackedKv,
         head: usize,
-        number: usize,
-        tiling: Tiling,
+        rows: &Range<usize>,
+        queries: &'a mut Vec<f32>,
     ) -> Tile<'a> {
         let (group, dim) = (self.group(kv), kv.head_dim());
-        let first = number * tiling.rows;
-        let last = self.count(kv).min(first + tiling.rows);
+        self.queries((head, group, dim), rows.clone(), kv.kv_heads(), queries);
         Tile {
             kv,
             head,
             dim,
-            queries: self.queries(head, group, dim, first..last, kv.kv_heads()),
+            queries,
             group,
-            past: self.past + first,
+            past: self.past + rows.start,
+            next: &[],
         }
     }
 
@@ -215,29 +252,32 @@ impl Attending<'_> {
     /// Attends with the blocks of positions shared out among threads, whose sums are added in the order of
     /// positions.
     fn attend_in_blocks(&self, kv: &PackedKv, simd: Simd, each: &Each<'_>, out: &mut [f32]) {
-        let (kv_heads, dim) = (kv.kv_heads(), kv.head_dim());
-        let tile = |head: usize| self.tile(kv, head, 0, self.tiling(kv));
-        let mut places: Vec<Vec<&mut [f32]>> = (0..kv_heads).map(|_| Vec::new()).collect();
-        for (at, place) in out.chunks_exact_mut(self.group(kv) * dim).enumerate() {
-            places[at % kv_heads].push(place);
-        }
+        let (kv_heads, dim, group) = (kv.kv_heads(), kv.head_dim(), self.group(kv));
+        let rows = 0..self.count(kv);
         let blocks = self.blocks(kv);
-        let sums: Vec<OnceLock<Sums>> = (0..kv_heads * blocks).map(|_| OnceLock::new()).collect();
+        let mut own = ROOM.take();
+        own.blocks.resize_with(kv_heads * blocks, Mutex::default);
+        let gathered = &own.blocks;
         each(kv_heads * blocks, &|item| {
-            let tile = tile(item / blocks);
-            let mut scratch = Scratch::of(&tile);
-            simd.gather(&tile, item % blocks, &mut scratch);
-            let _ = sums[item].set(scratch.sums);
+            with_room(|room| {
+                let tile = self.tile(kv, item / blocks, &rows, &mut room.queries);
+                room.scratch.fit(&tile);
+                simd.gather(&tile, item % blocks, &mut room.scratch);
+                std::mem::swap(&mut room.scratch.sums, &mut lock(&gathered[item]));
+            });
         });
-        for (head, places) in places.iter_mut().enumerate() {
-            let tile = tile(head);
-            let mut all = Sums::nothing(tile.rows(), tile.width());
-            let of_head = sums[head * blocks..][..blocks].iter();
-            for (block, sums) in of_head.filter_map(OnceLock::get).enumerate() {
-                simd.add(&mut all, sums, tile.first_row(block));
+        for head in 0..kv_heads {
+            let tile = self.tile(kv, head, &rows, &mut own.queries);
+            own.sums.clear(tile.rows(), tile.width());
+            for (block, sums) in own.blocks[head * blocks..][..blocks].iter().enumerate() {
+                simd.add(&mut own.sums, &lock(sums), tile.first_row(block));
             }
-            put(&all, dim, places);
+            let places = out.chunks_exact_mut(group * dim).skip(head);
+            for (row, place) in places.step_by(kv_heads).enumerate() {
+                put(&own.sums, row * group, dim, place);
+            }
         }
+        ROOM.set(own);
     }
 
     /// One head of one row: queries, then keys, then values.
@@ -254,29 +294,29 @@ impl Attending<'_> {
         kv_heads: usize,
         dim: usize,
         panel: &mut PanelMut<'_>,
+        room: &mut Room,
     ) {
         let first = (page * PANEL).max(self.past);
         let last = ((page + 1) * PANEL).min(self.past + self.angles.count());
-        let mut key = vec![0.0; dim];
+        room.key.resize(dim, 0.0);
         for position in first..last {
             let row = position - self.past;
             let found = self.vector(row, self.heads + head, kv_heads, dim);
-            self.angles.rotate(row, found, &mut key);
+            self.angles.rotate(row, found, &mut room.key);
             let value = self.vector(row, self.heads + kv_heads + head, kv_heads, dim);
-            panel.write(position % PANEL, &key, value);
+            panel.write(position % PANEL, &room.key, value, &mut room.codes);
         }
     }
 
     /// The queries of a head's group, rotated and scaled: `[rows, group, dim]`.
     fn queries(
         &self,
-        head: usize,
-        group: usize,
-        dim: usize,
-        rows: std::ops::Range<usize>,
+        (head, group, dim): (usize, usize, usize),
+        rows: Range<usize>,
         kv_heads: usize,
-    ) -> Vec<f32> {
-        let mut queries = vec![0.0; rows.len() * group * dim];
+        queries: &mut Vec<f32>,
+    ) {
+        queries.resize(rows.len() * group * dim, 0.0);
         let each = rows.flat_map(|row| (0..group).map(move |g| (row, g)));
         for ((row, g), query) in each.zip(queries.chunks_exact_mut(dim)) {
             let found = self.vector(row, head * group + g, kv_heads, dim);
@@ -284,16 +324,14 @@ impl Attending<'_> {
             let scale = 1.0 / (dim as f32).sqrt();
             query.iter_mut().for_each(|q| *q *= scale);
         }
-        queries
     }
 }
 
-/// Puts weighted means at their places, `[group, dim]` each.
-fn put(sums: &Sums, dim: usize, places: &mut [&mut [f32]]) {
+/// Puts the weighted means of the rows from `first` on at their place, `[group, dim]`.
+fn put(sums: &Sums, first: usize, dim: usize, place: &mut [f32]) {
     let width = sums.values.len() / sums.weights.len();
-    let heads = places.iter_mut().flat_map(|p| p.chunks_exact_mut(dim));
     let rows = sums.values.chunks_exact(width).zip(&sums.weights);
-    for (place, (values, weight)) in heads.zip(rows) {
+    for (place, (values, weight)) in place.chunks_exact_mut(dim).zip(rows.skip(first)) {
         for (place, value) in place.iter_mut().zip(values) {
             *place = value / weight;
         }

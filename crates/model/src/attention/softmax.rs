@@ -7,7 +7,7 @@ use crate::elementwise::exp;
 pub(crate) const LANES: usize = 8;
 
 /// What rows have gathered from some positions.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub(super) struct Sums {
     /// A row's greatest score: −∞ before the first.
     pub(super) greatest: Vec<f32>,
@@ -18,13 +18,19 @@ pub(super) struct Sums {
 }
 
 impl Sums {
-    /// Of no positions.
-    pub(super) fn nothing(rows: usize, width: usize) -> Self {
-        Self {
-            greatest: vec![f32::NEG_INFINITY; rows],
-            weights: vec![0.0; rows],
-            values: vec![0.0; rows * width],
-        }
+    /// Makes it one of no positions.
+    pub(super) fn clear(&mut self, rows: usize, width: usize) {
+        self.fit(rows, width);
+        self.greatest.fill(f32::NEG_INFINITY);
+        self.weights.fill(0.0);
+        self.values.fill(0.0);
+    }
+
+    /// Makes it one of so many rows, which have whatever is there.
+    pub(super) fn fit(&mut self, rows: usize, width: usize) {
+        self.greatest.resize(rows, f32::NEG_INFINITY);
+        self.weights.resize(rows, 0.0);
+        self.values.resize(rows * width, 0.0);
     }
 
     /// Adds what the rows from `first` on have gathered from further positions.

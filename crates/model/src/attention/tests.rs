@@ -232,12 +232,17 @@ fn vectors_are_plain_floats() {
                     kv: &kv,
                     head: 0,
                     dim,
-                    queries: queries.qkv[..rows * group * dim].to_vec(),
+                    queries: &queries.qkv[..rows * group * dim],
                     group,
                     past,
+                    next: &[],
                 };
-                let (mut one, mut two) = (Scratch::of(&tile), Scratch::of(&tile));
-                let (mut sums, mut plain) = (one.sums.clone(), two.sums.clone());
+                let (mut one, mut two) = (Scratch::default(), Scratch::default());
+                let (mut sums, mut plain) = (Sums::default(), Sums::default());
+                one.fit(&tile);
+                two.fit(&tile);
+                sums.clear(tile.rows(), tile.width());
+                plain.clear(tile.rows(), tile.width());
                 for block in 0..tile.blocks() {
                     vectors.gather(&tile, block, &mut one);
                     vectors.add(&mut sums, &one.sums, tile.first_row(block));

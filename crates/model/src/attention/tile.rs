@@ -27,14 +27,17 @@ pub(super) struct Tile<'a> {
     pub(super) dim: usize,
     /// `[rows, dim]`, rotated and scaled: those of a position's query heads, position after
     /// position.
-    pub(super) queries: Vec<f32>,
+    pub(super) queries: &'a [f32],
     /// Query heads of a position.
     pub(super) group: usize,
     /// Positions before the first row's own.
     pub(super) past: usize,
+    /// What is read behind the tile, for memory to fetch meanwhile.
+    pub(super) next: &'a [u8],
 }
 
 /// What a block is worked on in.
+#[derive(Debug, Default)]
 pub(super) struct Scratch {
     /// `[rows, BLOCK]`.
     scores: Vec<f32>,
@@ -44,18 +47,14 @@ pub(super) struct Scratch {
 }
 
 impl Scratch {
-    pub(super) fn of(tile: &Tile<'_>) -> Self {
+    /// Makes it large enough for a tile.
+    pub(super) fn fit(&mut self, tile: &Tile<'_>) {
         let rows = tile.rows();
-        let panel = if rows > FEW_ROWS {
-            WIDTH * tile.dim.max(BLOCK)
-        } else {
-            0
-        };
-        Self {
-            scores: vec![0.0; rows * BLOCK],
-            panel: vec![0.0; panel],
-            sums: Sums::nothing(rows, tile.width()),
+        if rows > FEW_ROWS {
+            self.panel.resize(WIDTH * tile.dim.max(BLOCK), 0.0);
         }
+        self.scores.resize(rows * BLOCK, 0.0);
+        self.sums.fit(rows, tile.width());
     }
 }
 
@@ -102,10 +101,14 @@ impl Tile<'_> {
             let number = if panel < panels { panel } else { 0 };
             self.kv.panel(self.head, first_panel + number)
         });
-        for (panel, stored) in stored[..panels].iter().enumerate() {
+        for (panel, own) in stored[..panels].iter().enumerate() {
             let keys = KeyPanel {
-                codes: stored.keys,
-                grids: if F::GRIDS { stored.key_grids() } else { &[] },
+                codes: own.keys,
+                grids: if F::GRIDS { own.key_grids() } else { &[] },
+                next: match stored[..panels].get(panel + 1) {
+                    Some(next) => next.keys,
+                    None => stored[0].values,
+                },
             };
             let mut first = rows.start;
             if rows.len() > FEW_ROWS {
@@ -161,6 +164,11 @@ impl Tile<'_> {
             }),
             seen,
             dim: self.dim,
+            next: if block + 1 < self.blocks() {
+                self.kv.panel(self.head, first_panel + PANELS).keys
+            } else {
+                self.next
+            },
         };
         let width = self.width();
         for dim in (0..self.dim).step_by(WIDTH) {

@@ -10,6 +10,8 @@
 use super::codes::CodePanel;
 use super::integer_rows::Scale;
 #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+use crate::prefetch::prefetch_line;
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 use crate::quantise::coded_row::CodeFormat;
 use crate::simd::{Level, Simd};
 
@@ -56,6 +58,13 @@ pub(super) struct CodeBlock {
     pub(super) out: *mut f32,
     /// Values from one row of `out` to the next.
     pub(super) out_stride: usize,
+}
+
+/// Has memory fetch what comes [`AHEAD`] of these codes.
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+#[inline(always)]
+fn prefetch(codes: *const u8) {
+    prefetch_line(codes.wrapping_add(AHEAD));
 }
 
 /// The most rows that are multiplied at once with these instructions.

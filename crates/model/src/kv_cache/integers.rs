@@ -5,8 +5,8 @@ use half::bf16;
 /// Rounds to an integer, for numbers that are small against it.
 const SHIFT: f32 = 12_582_912.0;
 
-/// Codes from −127 to 127 and their scale, NaN where not all numbers are finite.
-pub(crate) fn eight_bits(numbers: &[f32], codes: &mut [i8]) -> f32 {
+/// Codes from −127 to 127, in two's complement, and their scale, NaN where not all numbers are finite.
+pub(crate) fn eight_bits(numbers: &[f32], codes: &mut [u8]) -> f32 {
     let (least, greatest) = ends(numbers);
     let greatest = greatest.max(-least);
     if !(greatest > 0.0 && greatest.is_finite()) {
@@ -15,7 +15,7 @@ pub(crate) fn eight_bits(numbers: &[f32], codes: &mut [i8]) -> f32 {
     }
     let inverse = 127.0 / greatest;
     for (code, number) in codes.iter_mut().zip(numbers) {
-        *code = (number * inverse + SHIFT - SHIFT) as i8;
+        *code = ((number * inverse + SHIFT - SHIFT) as i8).cast_unsigned();
     }
     greatest / 127.0
 }
@@ -68,9 +68,9 @@ mod tests {
             let numbers = numbers(seed);
             let mut codes = [0; 32];
             let scale = eight_bits(&numbers, &mut codes);
-            assert!(codes.iter().any(|c| c.unsigned_abs() == 127));
+            assert!(codes.iter().any(|c| c.cast_signed().unsigned_abs() == 127));
             for (code, number) in codes.iter().zip(&numbers) {
-                let error = (f32::from(*code) * scale - number).abs();
+                let error = (f32::from(code.cast_signed()) * scale - number).abs();
                 assert!(error <= 0.501 * scale, "{number}: {code}");
             }
         }
@@ -93,9 +93,10 @@ mod tests {
     fn numbers_that_are_alike_or_tiny_stay_numbers() {
         for number in [0.0, -0.0, 2.5, -7.0, 1e-40, f32::MIN_POSITIVE, 1e38] {
             let numbers = [number; 32];
-            let (mut eight, mut four) = ([0; 32], [0; 32]);
+            let (mut eight, mut four) = ([0u8; 32], [0; 32]);
             let scale = eight_bits(&numbers, &mut eight);
-            assert!((f32::from(eight[3]) * scale - number).abs() <= 0.01 * number.abs() + 1e-37);
+            let found = f32::from(eight[3].cast_signed()) * scale;
+            assert!((found - number).abs() <= 0.01 * number.abs() + 1e-37);
             let [scale, offset] = four_bits(&numbers, &mut four).map(bf16::to_f32);
             let found = f32::from(four[3]) * scale + offset;
             assert!((found - number).abs() <= 0.01 * number.abs() + 1e-37);

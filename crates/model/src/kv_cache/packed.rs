@@ -189,9 +189,16 @@ impl<'a> Panel<'a> {
 
 impl PanelMut<'_> {
     /// Writes the key and value of one of the panel's positions. What is not a number in one of them makes no number of
-    /// all of it.
-    pub(crate) fn write(&mut self, position: usize, key: &[f32], value: &[f32]) {
+    /// all of it. `codes` is room for codes.
+    pub(crate) fn write(
+        &mut self,
+        position: usize,
+        key: &[f32],
+        value: &[f32],
+        codes: &mut Vec<u8>,
+    ) {
         let dim = key.len();
+        codes.resize(dim, 0);
         // Where the key's number of a dimension is, counted in numbers.
         let key_at = |d: usize| d * PANEL + position;
         match self.kv {
@@ -214,20 +221,16 @@ impl PanelMut<'_> {
                 }
             }
             KvType::Int8 => {
-                let mut codes = vec![0; dim];
                 let scales: &mut [f32] = bytemuck::cast_slice_mut(self.key_scales);
-                scales[position] = eight_bits(key, &mut codes);
+                scales[position] = eight_bits(key, codes);
                 for (d, code) in codes.iter().enumerate() {
-                    self.keys[key_at(d)] = code.cast_unsigned();
+                    self.keys[key_at(d)] = *code;
                 }
                 let scales: &mut [f32] = bytemuck::cast_slice_mut(self.value_scales);
-                scales[position] = eight_bits(value, &mut codes);
-                for (place, code) in self.values[position * dim..].iter_mut().zip(&codes) {
-                    *place = code.cast_unsigned();
-                }
+                scales[position] = eight_bits(value, codes);
+                self.values[position * dim..][..dim].copy_from_slice(codes);
             }
             KvType::Int4 => {
-                let mut codes = vec![0; dim];
                 let groups = dim.div_ceil(GROUP);
                 let grids: &mut [bf16] = bytemuck::cast_slice_mut(self.key_scales);
                 let parts = key.chunks(GROUP).zip(codes.chunks_mut(GROUP));

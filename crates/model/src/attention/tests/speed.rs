@@ -1,6 +1,8 @@
 //! Times of one layer's attention in the default model's shape, for `docs/measurements/keys-and-values.md`.
 
 use super::Case;
+use crate::attention::packed::{Attending, attend};
+use crate::simd::Simd;
 use std::time::Instant;
 use tandem_shape::KvType;
 
@@ -31,5 +33,41 @@ fn a_layer_at_2048_positions() {
             });
             println!("{form}: {rows} rows {took:.0} us");
         }
+    }
+}
+
+#[test]
+#[ignore = "prints times and promises nothing"]
+fn a_layer_of_64_sessions() {
+    const SESSIONS: usize = 64;
+    const LAYERS: usize = 12;
+    crate::set_threads(1);
+    let case = Case::new(3, 3, 64, 161);
+    for form in KvType::ALL {
+        // More than a cache holds, as all layers of a model are.
+        let mut layers: Vec<Vec<_>> = (0..LAYERS)
+            .map(|_| (0..SESSIONS).map(|_| case.cache(form)).collect())
+            .collect();
+        for kv in layers.iter_mut().flatten() {
+            let _ = case.run(kv, 0, 161);
+        }
+        let values = &case.qkv[160 * case.row()..];
+        let angles = case.angles(160, 1);
+        let mut out = vec![0.0; SESSIONS * case.heads.attended_width()];
+        let mut turn = 0;
+        let took = shortest(60 * LAYERS, || {
+            turn += 1;
+            let sessions: Vec<_> = (0..SESSIONS)
+                .map(|_| Attending {
+                    query_key_value: values,
+                    heads: case.heads.heads,
+                    angles: &angles,
+                    past: 160,
+                })
+                .collect();
+            let mut kv: Vec<_> = layers[turn % LAYERS].iter_mut().collect();
+            attend(&sessions, &mut kv, Simd::best(), &mut out);
+        });
+        println!("{form}: {SESSIONS} sessions at 161 {took:.0} us");
     }
 }

@@ -2,7 +2,7 @@
 //! with one of a row and adds to sums of 32 bits. Five rows of four vectors leave twelve of 32 registers
 //! for what is multiplied.
 
-use super::{AHEAD, CodeBlock};
+use super::{CodeBlock, prefetch};
 use crate::gemm::codes::{CodePanel, HALF, QUAD, inputs_of_a_scale};
 use crate::gemm::kernel::WIDTH;
 use half::f16;
@@ -130,16 +130,6 @@ pub(super) unsafe fn eight<const ROWS: usize>(panel: &CodePanel<'_>, block: &Cod
             }
             store(&b, half, &out);
         }
-    }
-}
-
-/// Has memory fetch what comes [`AHEAD`] of these codes.
-#[inline(always)]
-pub(super) fn prefetch(codes: *const u8) {
-    let ahead = codes.wrapping_add(AHEAD);
-    // SAFETY: this reads nothing, whatever the address.
-    unsafe {
-        asm!("prfm pldl1strm, [{}]", in(reg) ahead, options(nostack, preserves_flags, readonly))
     }
 }
 

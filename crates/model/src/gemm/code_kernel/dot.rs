@@ -10,8 +10,8 @@
 //! The two sums of six rows with two vectors leave eight of 32 registers for what is multiplied. One or two
 //! rows are multiplied with four vectors, so that what is read of a row serves more instructions.
 
-use super::CodeBlock;
-use super::aarch64::{LANES, floats, prefetch};
+use super::aarch64::{LANES, floats};
+use super::{CodeBlock, prefetch};
 use crate::gemm::codes::{CodePanel, HALF, QUAD, inputs_of_a_scale};
 use crate::gemm::kernel::WIDTH;
 use crate::gemm::product::DEPTH;

@@ -2,16 +2,16 @@
 //! a half of a panel, and each row takes one instruction for two inputs. The integers are the same as
 //! everywhere, and floats are multiplied and added in the same order.
 
-use super::{AHEAD, CodeBlock};
+use super::{CodeBlock, prefetch};
 use crate::gemm::codes::{CodePanel, HALF, QUAD, inputs_of_a_scale};
 use crate::gemm::kernel::WIDTH;
 use std::arch::asm;
 use std::arch::x86_64::{
-    __m512, __m512i, _MM_HINT_T0, _mm_prefetch, _mm256_loadu_si256, _mm256_set1_epi16,
-    _mm512_and_si512, _mm512_broadcast_i64x4, _mm512_cvtepi8_epi16, _mm512_cvtepi32_ps,
-    _mm512_cvtph_ps, _mm512_fmadd_ps, _mm512_inserti64x4, _mm512_loadu_ps, _mm512_mul_ps,
-    _mm512_set1_epi16, _mm512_set1_epi32, _mm512_set1_ps, _mm512_setzero_ps, _mm512_setzero_si512,
-    _mm512_srlv_epi16, _mm512_storeu_ps,
+    __m512, __m512i, _mm256_loadu_si256, _mm256_set1_epi16, _mm512_and_si512,
+    _mm512_broadcast_i64x4, _mm512_cvtepi8_epi16, _mm512_cvtepi32_ps, _mm512_cvtph_ps,
+    _mm512_fmadd_ps, _mm512_inserti64x4, _mm512_loadu_ps, _mm512_mul_ps, _mm512_set1_epi16,
+    _mm512_set1_epi32, _mm512_set1_ps, _mm512_setzero_ps, _mm512_setzero_si512, _mm512_srlv_epi16,
+    _mm512_storeu_ps,
 };
 
 /// Both halves of a panel, so that a pair of a row's values that is read serves two instructions.
@@ -132,15 +132,6 @@ pub(super) unsafe fn eight<const ROWS: usize>(panel: &CodePanel<'_>, block: &Cod
 #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
 fn shifts(lower: i16, upper: i16) -> __m512i {
     _mm512_inserti64x4::<1>(_mm512_set1_epi16(lower), _mm256_set1_epi16(upper))
-}
-
-/// Has memory fetch what comes [`AHEAD`] of these codes.
-#[inline]
-#[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
-#[allow(unused_unsafe, reason = "needed by older compilers only")]
-fn prefetch(codes: *const u8) {
-    // SAFETY: this reads nothing, whatever the address.
-    unsafe { _mm_prefetch::<_MM_HINT_T0>(codes.wrapping_add(AHEAD).cast()) }
 }
 
 /// Adds the products of two inputs: `weights` has both of an output's side by side.

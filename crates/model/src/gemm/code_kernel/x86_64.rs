@@ -1,15 +1,14 @@
 //! With AVX2, FMA and F16C: an instruction multiplies 16 integers and adds up pairs. Five rows of two
 //! vectors leave six of 16 registers for what is multiplied.
 
-use super::{AHEAD, CodeBlock};
+use super::{CodeBlock, prefetch};
 use crate::gemm::codes::{CodePanel, HALF, QUAD, inputs_of_a_scale};
 use crate::gemm::kernel::WIDTH;
 use std::arch::x86_64::{
-    __m256, __m256i, _MM_HINT_T0, _mm_loadu_si128, _mm_prefetch, _mm256_add_epi32,
-    _mm256_and_si256, _mm256_cvtepi8_epi16, _mm256_cvtepi32_ps, _mm256_cvtph_ps, _mm256_fmadd_ps,
-    _mm256_loadu_ps, _mm256_loadu_si256, _mm256_madd_epi16, _mm256_mul_ps, _mm256_set1_epi16,
-    _mm256_set1_epi32, _mm256_set1_ps, _mm256_setzero_ps, _mm256_setzero_si256, _mm256_srli_epi16,
-    _mm256_storeu_ps,
+    __m256, __m256i, _mm_loadu_si128, _mm256_add_epi32, _mm256_and_si256, _mm256_cvtepi8_epi16,
+    _mm256_cvtepi32_ps, _mm256_cvtph_ps, _mm256_fmadd_ps, _mm256_loadu_ps, _mm256_loadu_si256,
+    _mm256_madd_epi16, _mm256_mul_ps, _mm256_set1_epi16, _mm256_set1_epi32, _mm256_set1_ps,
+    _mm256_setzero_ps, _mm256_setzero_si256, _mm256_srli_epi16, _mm256_storeu_ps,
 };
 
 /// Outputs of a vector of sums.
@@ -111,15 +110,6 @@ pub(super) unsafe fn eight<const ROWS: usize>(panel: &CodePanel<'_>, block: &Cod
             store(&b, half, &out);
         }
     }
-}
-
-/// Has memory fetch what comes [`AHEAD`] of these codes.
-#[inline]
-#[target_feature(enable = "avx2,fma,f16c")]
-#[allow(unused_unsafe, reason = "needed by older compilers only")]
-fn prefetch(codes: *const u8) {
-    // SAFETY: this reads nothing, whatever the address.
-    unsafe { _mm_prefetch::<_MM_HINT_T0>(codes.wrapping_add(AHEAD).cast()) }
 }
 
 /// Adds the products of two inputs: `weights` has both of an output's side by side.
