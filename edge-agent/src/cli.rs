@@ -105,7 +105,7 @@ pub struct EdgeArgs {
     /// int4:128 by group), with exceptions for layers and the head: int4,0-1=int8,head=f32.
     #[arg(long)]
     pub weights: Option<String>,
-    /// Type of keys and values: auto (that of the weights' products), f32, bf16, int8 or int4.
+    /// Type of keys and values: auto (f32 with weights in f32, bf16 otherwise), f32, bf16, int8 or int4.
     #[arg(long)]
     pub kv: Option<String>,
     /// Threads that compute; 0 for the processors there are.

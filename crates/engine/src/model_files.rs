@@ -52,7 +52,7 @@ pub struct Compute {
     pub place: Place,
     /// In which types its matrices are held; none for those of a package, and f32 of a model.
     pub weights: Option<WeightScheme>,
-    /// In which type keys and values are held; none for that of its products.
+    /// In which type keys and values are held; none for f32 with weights in f32 and bf16 otherwise.
     pub kv: Option<KvType>,
 }
 

@@ -148,7 +148,7 @@ pub struct PrecisionArgs {
         conflicts_with = "front_weights"
     )]
     pub front_package: Option<PathBuf>,
-    /// Type of the front's keys and values: f32, bf16, int8 or int4. Default: that of its products.
+    /// Type of the front's keys and values: f32, bf16, int8 or int4. Default: f32 with weights in f32, bf16 otherwise.
     #[arg(long, value_name = "TYPE", requires = "split")]
     pub front_kv: Option<KvType>,
     /// Types of the back's matrices, or of all when the model is not split. Default: f32.

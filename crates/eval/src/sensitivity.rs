@@ -51,7 +51,7 @@ impl<'a> Costs<'a> {
         Compute {
             place: self.args.model.place(),
             weights: Some(weights),
-            kv: None,
+            kv: Some(KvType::F32),
         }
     }
 

@@ -11,7 +11,8 @@ use std::str::FromStr;
 pub struct Precision {
     /// Its matrices.
     pub weights: WeightScheme,
-    /// Its sessions' keys and values; none for the type that most matrices are multiplied in.
+    /// Its sessions' keys and values; none for f32 where most matrices are f32, and bf16 otherwise: what rounding
+    /// to it changes is far below what rounding the matrices does.
     pub kv: Option<KvType>,
 }
 
@@ -19,8 +20,8 @@ impl Precision {
     /// What keys and values are held in.
     pub fn kv(&self) -> KvType {
         self.kv.unwrap_or(match self.weights.of_most() {
-            WeightType::Bf16 => KvType::Bf16,
-            WeightType::F32 | WeightType::Int8 | WeightType::Int4(_) => KvType::F32,
+            WeightType::F32 => KvType::F32,
+            WeightType::Bf16 | WeightType::Int8 | WeightType::Int4(_) => KvType::Bf16,
         })
     }
 
