@@ -21,6 +21,17 @@ pub(crate) struct Arguments {
     /// Load the cloud alone: edges of split 0 in this process, which compute nothing
     #[arg(long, conflicts_with = "edge")]
     pub(crate) cloud_alone: bool,
+    /// Write what the edge sends to a file
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["edge", "cloud", "cloud_alone", "clients_of"])]
+    pub(crate) record: Option<PathBuf>,
+    /// Load the cloud alone with what such a file has: rows of a front that nobody computes. Prompts, tokens and turns
+    /// are those of the file
+    #[arg(
+        long,
+        value_name = "FILE",
+        conflicts_with_all = ["edge", "record", "clients_of", "long_prompt", "prompts"]
+    )]
+    pub(crate) recorded: Option<PathBuf>,
     /// The model that the started servers load; the default model unless given
     #[arg(long)]
     pub(crate) model: Option<PathBuf>,
@@ -113,7 +124,10 @@ impl Arguments {
 
     /// Whether the cloud is loaded without an edge.
     pub(crate) fn is_cloud_alone(&self) -> bool {
-        self.cloud_alone || self.cloud.is_some() || !self.clients_of.is_empty()
+        self.cloud_alone
+            || self.cloud.is_some()
+            || self.recorded.is_some()
+            || !self.clients_of.is_empty()
     }
 
     /// The longest session that may come of it.

@@ -1,5 +1,6 @@
 //! One answer: through an edge, as its clients get it, or from the cloud, by an edge of split 0 in this process.
 
+use crate::recording::Player;
 use anyhow::Result;
 use std::path::Path;
 use std::sync::Arc;
@@ -36,6 +37,8 @@ pub(crate) enum Source {
     Edge(Client),
     /// A cloud.
     Cloud(SplitClient),
+    /// A cloud, which is sent what a file has.
+    Recorded(Player),
 }
 
 /// What is asked for.
@@ -50,6 +53,7 @@ pub(crate) struct Question {
 /// How an answer was.
 #[derive(Debug, Default)]
 pub(crate) struct Answered {
+    pub(crate) prompt_tokens: usize,
     /// When each token came.
     pub(crate) tokens: Vec<Instant>,
     pub(crate) ids: Vec<u32>,
@@ -119,10 +123,14 @@ impl Source {
 
     /// Asks, and takes the answer.
     pub(crate) async fn ask(&self, question: &Question, held: &mut Held) -> Answered {
-        let mut answered = Answered::default();
+        let mut answered = Answered {
+            prompt_tokens: question.prompt.len(),
+            ..Answered::default()
+        };
         let ended = match self {
             Self::Edge(client) => through_edge(client.clone(), question, &mut answered).await,
             Self::Cloud(client) => from_cloud(client, question, held, &mut answered).await,
+            Self::Recorded(player) => player.ask(question, &mut answered).await.map_err(said),
         };
         answered.failure = ended.err();
         answered
@@ -131,7 +139,7 @@ impl Source {
 
 impl Answered {
     /// Takes note of tokens. Returns true when the question wants no more tokens.
-    fn took(&mut self, ids: &[u32], question: &Question) -> bool {
+    pub(crate) fn took(&mut self, ids: &[u32], question: &Question) -> bool {
         let now = Instant::now();
         self.tokens.extend(ids.iter().map(|_| now));
         self.ids.extend(ids);
@@ -141,15 +149,17 @@ impl Answered {
     }
 }
 
+/// A status, in a word.
+fn said(status: Status) -> String {
+    let reason = tandem_status::reason(&status);
+    reason.unwrap_or_else(|| format!("{:?}", status.code()))
+}
+
 async fn through_edge(
     mut client: Client,
     question: &Question,
     answered: &mut Answered,
 ) -> Result<(), String> {
-    let said = |status: Status| {
-        let reason = tandem_status::reason(&status);
-        reason.unwrap_or_else(|| format!("{:?}", status.code()))
-    };
     let request = ids_request(&question.prompt, question.tokens);
     let mut stream = client
         .raw()

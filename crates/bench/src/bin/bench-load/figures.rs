@@ -1,6 +1,6 @@
 //! What clients saw, and what is made of it.
 
-use crate::asking::{Answered, Question};
+use crate::asking::Answered;
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -52,13 +52,13 @@ pub(crate) struct Times {
 
 impl Seen {
     /// Notes an answer that was asked for at `asked`.
-    pub(crate) fn note(&mut self, asked: Instant, question: &Question, answered: &Answered) {
+    pub(crate) fn note(&mut self, asked: Instant, answered: &Answered) {
         let mut last = None;
         for &at in &answered.tokens {
             match last.replace(at) {
                 None => {
                     self.first.push((at, at - asked));
-                    self.prompts.push((at, question.prompt.len() as u32));
+                    self.prompts.push((at, answered.prompt_tokens as u32));
                 }
                 Some(before) => self.between.push((at, at - before)),
             }

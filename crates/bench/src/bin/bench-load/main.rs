@@ -6,6 +6,7 @@
 mod arguments;
 mod asking;
 mod figures;
+mod recording;
 
 use anyhow::{Context as _, Result};
 use arguments::Arguments;
@@ -14,6 +15,7 @@ use clap::Parser as _;
 use figures::{Row, Seen, table};
 use rand::rngs::SmallRng;
 use rand::{RngExt as _, SeedableRng as _};
+use recording::{Player, Recorder, Recording};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -42,6 +44,10 @@ async fn main() -> Result<()> {
     for level in arguments.levels() {
         rows.extend(run_level(&arguments, &loaded, &level).await?);
     }
+    if let Some((recorder, file)) = loaded.recorder.as_ref().zip(arguments.record.as_ref()) {
+        let sessions = recorder.save(file)?;
+        eprintln!("{sessions} sessions are in {}", file.display());
+    }
     if arguments.json {
         println!("{}", serde_json::to_string_pretty(&rows)?);
     } else {
@@ -55,6 +61,10 @@ struct Loaded {
     model: PathBuf,
     url: String,
     cloud_alone: bool,
+    /// What the edge sends, where it is recorded.
+    recorder: Option<Recorder>,
+    /// What is sent again.
+    player: Option<Player>,
     /// Files of the peers' tokens; an empty name without any.
     tokens: Vec<PathBuf>,
     prompts: Arc<Vec<Vec<u32>>>,
@@ -81,11 +91,17 @@ impl Loaded {
         let all = folder.path().join("tokens");
         std::fs::write(&all, &accepted)?;
         let mut servers = Vec::new();
+        let mut recorder = None;
+        let recording = arguments.recorded.as_deref().map(Recording::load);
+        let recording = recording.transpose()?;
         let url = match arguments.edge.as_ref().or(arguments.cloud.as_ref()) {
             Some(url) => url.clone(),
             None => {
                 let sessions = arguments.sessions().to_string();
-                let context = arguments.context().to_string();
+                let context = match &recording {
+                    Some(recording) => recording.context().to_string(),
+                    None => arguments.context().to_string(),
+                };
                 let options = || {
                     ServerOptions::default()
                         .args(["--weights", &arguments.weights])
@@ -98,6 +114,10 @@ impl Loaded {
                 let cloud = Server::cloud(&model, of_cloud).await?;
                 let mut url = cloud.url();
                 servers.push(cloud);
+                if arguments.record.is_some() {
+                    let (before, address) = Recorder::before(&url).await?;
+                    (recorder, url) = (Some(before), address);
+                }
                 if !arguments.is_cloud_alone() {
                     let edge = Server::edge(&model, &url, arguments.split, options()).await?;
                     url = edge.url();
@@ -114,10 +134,16 @@ impl Loaded {
                 prompts.push(tokenizer.encode(line, true)?);
             }
         }
+        let player = match recording {
+            Some(recording) => Some(Player::of(recording, &url).await?),
+            None => None,
+        };
         Ok(Self {
             model,
             url,
             cloud_alone: arguments.is_cloud_alone(),
+            recorder,
+            player,
             tokens,
             prompts: Arc::new(prompts),
             _servers: servers,
@@ -127,7 +153,9 @@ impl Loaded {
 
     /// The source of a peer's answers.
     async fn source(&self, peer: usize) -> Result<Source> {
-        if self.cloud_alone {
+        if let Some(player) = &self.player {
+            Ok(Source::Recorded(player.clone()))
+        } else if self.cloud_alone {
             let none = PathBuf::new();
             let token = self.tokens.get(peer).unwrap_or(&none);
             Source::cloud(&self.url, &self.model, token).await
@@ -296,7 +324,7 @@ impl ClientOf {
             let asked = Instant::now();
             let answered = self.source.ask(&question, &mut held).await;
             self.count.fetch_add(answered.ids.len(), Ordering::Relaxed);
-            seen.note(asked, &question, &answered);
+            seen.note(asked, &answered);
             if answered.failure.is_some() {
                 tokio::time::sleep(REFUSED).await;
                 return;
