@@ -1,37 +1,38 @@
 //! Rotary position embedding (RoFormer, arXiv 2104.09864) in the rotate-half layout of Hugging
 //! Face checkpoints.
 
-/// Cosines and sines of the positions of a run, computed once and used by all layers.
+/// Cosines and sines of the positions of a step's rows, computed once and used by all layers.
 #[derive(Debug)]
 pub(crate) struct Angles {
     /// `[positions, head_dim / 2]`.
     cos: Vec<f32>,
     sin: Vec<f32>,
-    positions: usize,
 }
 
 impl Angles {
-    /// The angles of positions `start .. start + count`.
-    pub(crate) fn new(inverse_frequencies: &[f32], start: usize, count: usize) -> Self {
-        let of_position = |p: usize| inverse_frequencies.iter().map(move |f| p as f32 * f);
-        let angles = (start..start + count).flat_map(of_position);
-        let (sin, cos) = angles.map(libm::sincosf).unzip();
-        Self {
-            cos,
-            sin,
-            positions: count,
+    /// The angles of runs of positions, each from a first one on and so many: one run's behind the other's.
+    pub(crate) fn new(
+        inverse_frequencies: &[f32],
+        runs: impl IntoIterator<Item = (usize, usize), IntoIter: Clone>,
+    ) -> Self {
+        let runs = runs.into_iter();
+        let positions: usize = runs.clone().map(|(_, count)| count).sum();
+        let room = || Vec::with_capacity(positions * inverse_frequencies.len());
+        let (mut cos, mut sin) = (room(), room());
+        for position in runs.flat_map(|(start, count)| start..start + count) {
+            for frequency in inverse_frequencies {
+                let (s, c) = libm::sincosf(position as f32 * frequency);
+                sin.push(s);
+                cos.push(c);
+            }
         }
+        Self { cos, sin }
     }
 
-    /// Positions there are.
-    pub(crate) fn count(&self) -> usize {
-        self.positions
-    }
-
-    /// Rotates one head of the step's position number `position`, `[head_dim]`.
-    pub(crate) fn rotate(&self, position: usize, head: &[f32], out: &mut [f32]) {
+    /// Rotates one head of the row whose position is number `row` of these, `[head_dim]`.
+    pub(crate) fn rotate(&self, row: usize, head: &[f32], out: &mut [f32]) {
         let half = head.len() / 2;
-        let angles = position * half..(position + 1) * half;
+        let angles = row * half..(row + 1) * half;
         let angles = self.cos[angles.clone()].iter().zip(&self.sin[angles]);
         let (first, second) = head.split_at(half);
         let (to_first, to_second) = out.split_at_mut(half);

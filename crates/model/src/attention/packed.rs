@@ -33,8 +33,10 @@ pub(crate) struct Attending<'a> {
     /// `[rows, heads + 2 · kv_heads, dim]`.
     pub(crate) query_key_value: &'a [f32],
     pub(crate) heads: usize,
-    /// The rows' angles.
+    /// The angles of all rows of the step.
     pub(crate) angles: &'a Angles,
+    /// Which of them are the first row's.
+    pub(crate) first_angles: usize,
     /// Positions before the first row's.
     pub(crate) past: usize,
 }
@@ -111,14 +113,18 @@ fn write(sessions: &[Attending<'_>], kv: &mut [&mut PackedKv], each: &Each<'_>) 
         let of_pages = kv.panels_mut(pages).enumerate();
         panels.extend(of_pages.map(|(at, panel)| {
             let (page, head) = (first + at / kv_heads, at % kv_heads);
-            (session, page, head, kv_heads, dim, Mutex::new(panel))
+            (
+                session,
+                (page, count),
+                head,
+                (kv_heads, dim),
+                Mutex::new(panel),
+            )
         }));
     }
     let work = |item: usize| {
-        let (session, page, head, kv_heads, dim, panel) = &panels[item];
-        with_room(|room| {
-            session.write(*page, *head, *kv_heads, *dim, &mut lock(panel), room);
-        });
+        let (session, place, head, shape, panel) = &panels[item];
+        with_room(|room| session.write(*place, *head, *shape, &mut lock(panel), room));
     };
     // A row is written before another thread is awake.
     match rows {
@@ -286,23 +292,23 @@ impl Attending<'_> {
         &self.query_key_value[begin..][..dim]
     }
 
-    /// Writes those rows' keys and values of one head that lie in a page.
+    /// Writes those of its `count` rows' keys and values of one head that lie in a page.
     fn write(
         &self,
-        page: usize,
+        (page, count): (usize, usize),
         head: usize,
-        kv_heads: usize,
-        dim: usize,
+        (kv_heads, dim): (usize, usize),
         panel: &mut PanelMut<'_>,
         room: &mut Room,
     ) {
         let first = (page * PANEL).max(self.past);
-        let last = ((page + 1) * PANEL).min(self.past + self.angles.count());
+        let last = ((page + 1) * PANEL).min(self.past + count);
         room.key.resize(dim, 0.0);
         for position in first..last {
             let row = position - self.past;
             let found = self.vector(row, self.heads + head, kv_heads, dim);
-            self.angles.rotate(row, found, &mut room.key);
+            self.angles
+                .rotate(self.first_angles + row, found, &mut room.key);
             let value = self.vector(row, self.heads + kv_heads + head, kv_heads, dim);
             panel.write(position % PANEL, &room.key, value, &mut room.codes);
         }
@@ -320,7 +326,7 @@ impl Attending<'_> {
         let each = rows.flat_map(|row| (0..group).map(move |g| (row, g)));
         for ((row, g), query) in each.zip(queries.chunks_exact_mut(dim)) {
             let found = self.vector(row, head * group + g, kv_heads, dim);
-            self.angles.rotate(row, found, query);
+            self.angles.rotate(self.first_angles + row, found, query);
             let scale = 1.0 / (dim as f32).sqrt();
             query.iter_mut().for_each(|q| *q *= scale);
         }

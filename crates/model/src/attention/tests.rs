@@ -55,7 +55,7 @@ impl Case {
     }
 
     fn angles(&self, past: usize, count: usize) -> Angles {
-        Angles::new(&self.frequencies(), past, count)
+        Angles::new(&self.frequencies(), [(past, count)])
     }
 
     fn cache(&self, kv: KvType) -> PackedKv {
@@ -72,6 +72,7 @@ impl Case {
             query_key_value: qkv,
             heads: self.heads.heads,
             angles,
+            first_angles: 0,
             past,
         };
         let mut out = vec![0.0; qkv.len() / self.row() * self.heads.attended_width()];

@@ -205,7 +205,7 @@ impl Tile<'_> {
         first: usize,
         scores: &mut [f32],
     ) -> usize {
-        let mut queries = [&self.queries[..]; ROWS];
+        let mut queries = [self.queries; ROWS];
         for (row, query) in queries.iter_mut().enumerate() {
             *query = &self.queries[(first + row) * self.dim..][..self.dim];
         }

@@ -45,8 +45,9 @@ pub(crate) struct PlainNorm {
 /// See [`Backend::Step`].
 #[derive(Debug)]
 pub(crate) struct PlainStep {
-    /// With the angles of their positions.
-    runs: Vec<(Run, Angles)>,
+    runs: Vec<Run>,
+    /// Of all rows.
+    angles: Angles,
 }
 
 impl Plain {
@@ -174,12 +175,10 @@ impl Backend for Plain {
         _: KvType,
         runs: &[Run],
     ) -> Result<PlainStep> {
-        let with_angles = |run: &Run| {
-            let angles = Angles::new(inverse_frequencies, run.past, run.rows);
-            (*run, angles)
-        };
+        let positions = runs.iter().map(|run| (run.past, run.rows));
         Ok(PlainStep {
-            runs: runs.iter().map(with_angles).collect(),
+            runs: runs.to_vec(),
+            angles: Angles::new(inverse_frequencies, positions),
         })
     }
 
@@ -242,15 +241,18 @@ impl Backend for Plain {
         let out = out.sized(query_key_value.count(), attended);
         let mut sessions = Vec::with_capacity(step.runs.len());
         let mut rest = &query_key_value.values[..];
-        for (run, angles) in &step.runs {
+        let mut first_angles = 0;
+        for run in &step.runs {
             let (own, behind) = rest.split_at(run.rows * width);
             rest = behind;
             sessions.push(Attending {
                 query_key_value: own,
                 heads: heads.heads,
-                angles,
+                angles: &step.angles,
+                first_angles,
                 past: run.past,
             });
+            first_angles += run.rows;
         }
         attend(&sessions, kv, self.simd, out);
         Ok(())

@@ -191,7 +191,7 @@ impl Backend for Torch {
     ) -> Result<Vec<TorchStep>> {
         let of_run = |&run: &Run| match self.loops {
             Some(loops) => {
-                let angles = Angles::new(inverse_frequencies, run.past, run.rows);
+                let angles = Angles::new(inverse_frequencies, [(run.past, run.rows)]);
                 Ok(TorchStep::Loops(run, angles, loops))
             }
             None => {
@@ -264,6 +264,7 @@ impl Backend for Torch {
                         query_key_value: &copied(&rows)?,
                         heads: heads.heads,
                         angles,
+                        first_angles: 0,
                         past: run.past,
                     };
                     let mut out = vec![0.0; run.rows * heads.attended_width()];

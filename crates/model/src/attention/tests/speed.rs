@@ -62,6 +62,7 @@ fn a_layer_of_64_sessions() {
                     query_key_value: values,
                     heads: case.heads.heads,
                     angles: &angles,
+                    first_angles: 0,
                     past: 160,
                 })
                 .collect();

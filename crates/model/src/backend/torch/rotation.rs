@@ -72,7 +72,7 @@ mod tests {
         let (dim, start, count) = (64, 8_000, 3);
         let frequencies = rope.inverse_frequencies(dim);
         let heads: Vec<f32> = (0..count * dim).map(|i| (i as f32 * 0.7).sin()).collect();
-        let angles = Angles::new(&frequencies, start, count);
+        let angles = Angles::new(&frequencies, [(start, count)]);
         let mut found = vec![0.0; heads.len()];
         let rows = heads.chunks(dim).zip(found.chunks_mut(dim));
         for (position, (head, out)) in rows.enumerate() {
