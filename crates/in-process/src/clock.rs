@@ -1,0 +1,40 @@
+//! Time that a test moves.
+
+use std::sync::mpsc;
+use std::time::Duration;
+
+/// How often everybody has a turn before time goes on: more often than a message is handed on between two tasks.
+const ROUNDS: usize = 100;
+
+/// tokio's clock, stopped. Needs a runtime of one thread.
+///
+/// A clock that is only paused goes on by itself where the runtime has nothing to do, which is also when it waits for
+/// an engine's thread. So a task that blocks is under way as long as this is, beside which it does not.
+#[derive(Debug)]
+pub struct StoppedClock {
+    _blocks: mpsc::Sender<()>,
+}
+
+impl StoppedClock {
+    /// Stops it.
+    pub fn stop() -> Self {
+        let (blocks, ends) = mpsc::channel();
+        tokio::task::spawn_blocking(move || ends.recv());
+        tokio::time::pause();
+        Self { _blocks: blocks }
+    }
+
+    /// Moves it on, once all that can be done without has been done.
+    pub async fn advance(&self, by: Duration) {
+        for _ in 0..ROUNDS {
+            tokio::task::yield_now().await;
+        }
+        tokio::time::advance(by).await;
+    }
+}
+
+impl Drop for StoppedClock {
+    fn drop(&mut self) {
+        tokio::time::resume();
+    }
+}
