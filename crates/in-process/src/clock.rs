@@ -3,7 +3,7 @@
 use std::sync::mpsc;
 use std::time::Duration;
 
-/// How often everybody has a turn before time goes on: more often than a message is handed on between two tasks.
+/// How often everybody has a turn: more often than a message is handed on between its sender and whom it concerns.
 const ROUNDS: usize = 100;
 
 /// tokio's clock, stopped. Needs a runtime of one thread.
@@ -24,12 +24,17 @@ impl StoppedClock {
         Self { _blocks: blocks }
     }
 
-    /// Moves it on, once all that can be done without has been done.
+    /// Moves it on, once all that can be done without has been done, and has those go on that waited for it.
     pub async fn advance(&self, by: Duration) {
-        for _ in 0..ROUNDS {
-            tokio::task::yield_now().await;
-        }
+        everybody_goes_on().await;
         tokio::time::advance(by).await;
+        everybody_goes_on().await;
+    }
+}
+
+async fn everybody_goes_on() {
+    for _ in 0..ROUNDS {
+        tokio::task::yield_now().await;
     }
 }
 

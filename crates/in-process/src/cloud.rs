@@ -97,10 +97,10 @@ impl LocalCloud {
         cable
     }
 
-    /// Waits until no session of it has any memory.
+    /// Waits until all its streams have ended and no session has any memory.
     pub async fn is_free(&self) {
-        let is_free = || self.cloud.session_bytes() == 0;
-        while !is_free() {
+        let drain = self.drain.signal();
+        while drain.in_flight() > 0 || self.cloud.session_bytes() > 0 {
             tokio::task::yield_now().await;
         }
     }
