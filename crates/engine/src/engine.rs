@@ -368,12 +368,15 @@ impl<H: Half> EngineLoop<H> {
         loop {
             // What was closed by now was opened before, so its opening is among the requests.
             let closed = take_closed();
+            let mut has_come = false;
             while let Ok(request) = requests.try_recv() {
                 self.accept(request);
+                has_come = true;
             }
             self.close(closed);
             self.wait_for_others(&mut requests);
-            if self.step() {
+            // A session that was closed since the look above has sent its wake, which may be among what has come.
+            if self.step() || has_come {
                 continue;
             }
             match requests.blocking_recv() {
