@@ -8,6 +8,7 @@ use cloud_service::config::{CloudConfig, DEFAULTS};
 use cloud_service::service::Split;
 use std::io;
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 use tandem_config::Layers;
 use tandem_engine::{Engine, EngineOptions, KvBudget, ModelFiles};
 use tandem_proto::v1::split_service_server::SplitServiceServer;
@@ -26,6 +27,9 @@ use tonic::service::InterceptorLayer;
 
 /// Connections that may wait to be taken.
 const WAITING: usize = 16;
+
+/// How long a test waits for what takes no time.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// A cloud with the model in one piece, so that it serves every split.
 #[derive(Debug)]
@@ -100,9 +104,12 @@ impl LocalCloud {
     /// Waits until all its streams have ended and no session has any memory.
     pub async fn is_free(&self) {
         let drain = self.drain.signal();
-        while drain.in_flight() > 0 || self.cloud.session_bytes() > 0 {
-            tokio::task::yield_now().await;
-        }
+        until(|| drain.in_flight() == 0 && self.cloud.session_bytes() == 0).await;
+    }
+
+    /// Waits until no answer is under way in it.
+    pub async fn rests(&self) {
+        until(|| self.cloud.admission.running().0 == 0).await;
     }
 
     /// Where it takes the connections of a peer, and serves them as cloud-service does.
@@ -126,4 +133,14 @@ impl LocalCloud {
         tokio::spawn(serving);
         connections
     }
+}
+
+async fn until(is_so: impl Fn() -> bool) {
+    let waiting = async {
+        while !is_so() {
+            tokio::task::yield_now().await;
+        }
+    };
+    let waited = tokio::time::timeout(PATIENCE, waiting).await;
+    waited.expect("it comes in no time");
 }

@@ -57,6 +57,8 @@ async fn a_stop_string_ends_an_answer_and_nothing_of_it_is_streamed() {
     assert_eq!(finished.stop, stop);
     assert!((finished.completion_tokens as usize) < tokens.len() + 1);
     assert_eq!(answer.tokens, tokens[..answer.tokens.len()]);
+    // The cloud, which knows no text, is told.
+    cloud.rests().await;
 }
 
 #[tokio::test]
