@@ -88,9 +88,21 @@ impl Edge {
         config: &EdgeConfig,
         on_layer: impl FnMut(usize) + Send + 'static,
     ) -> anyhow::Result<Self> {
-        let started = Instant::now();
         // Before the model: what is wrong with a certificate is known at once.
         let link = Link::new(config.link()).await?;
+        Self::behind(link, config, on_layer).await
+    }
+
+    /// The same with a connection that was made otherwise.
+    ///
+    /// # Errors
+    /// When the model cannot be loaded.
+    pub async fn behind(
+        link: Link,
+        config: &EdgeConfig,
+        on_layer: impl FnMut(usize) + Send + 'static,
+    ) -> anyhow::Result<Self> {
+        let started = Instant::now();
         let directory = config.model.clone();
         let opened = tokio::task::spawn_blocking(move || {
             let files = ModelFiles::open_part(&directory)?;

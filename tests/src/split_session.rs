@@ -18,11 +18,19 @@ pub struct SplitSession {
 }
 
 impl SplitSession {
-    /// Opens a stream and sends what is given, in order.
+    /// Connects, opens a stream and sends what is given, in order.
     pub async fn begin(url: &str, messages: Vec<infer_request::Message>) -> Result<Self, Status> {
-        let mut client = split_client(url)
+        let client = split_client(url)
             .await
             .map_err(|error| Status::unavailable(error.to_string()))?;
+        Self::of(&client, messages).await
+    }
+
+    /// The same over a connection that there is.
+    pub async fn of(
+        client: &SplitServiceClient<Channel>,
+        messages: Vec<infer_request::Message>,
+    ) -> Result<Self, Status> {
         let (up, requests) = mpsc::channel(1024);
         for message in messages {
             let request = v1::InferRequest {
@@ -31,6 +39,7 @@ impl SplitSession {
             up.try_send(request)
                 .map_err(|_| Status::internal("too many messages"))?;
         }
+        let mut client = client.clone();
         let down = client
             .infer(ReceiverStream::new(requests))
             .await?
@@ -86,7 +95,12 @@ pub async fn split_client(
 
 /// The cloud's own Open: what fits it exactly, at a split.
 pub async fn fitting_open(url: &str, split: u32) -> Result<v1::Open> {
-    let mut client = split_client(url).await?;
+    open_of(&split_client(url).await?, split).await
+}
+
+/// The same over a connection that there is.
+pub async fn open_of(client: &SplitServiceClient<Channel>, split: u32) -> Result<v1::Open> {
+    let mut client = client.clone();
     let described = client
         .describe_back(v1::DescribeBackRequest {})
         .await?

@@ -79,11 +79,18 @@ impl Link {
     /// # Errors
     /// The address cannot be parsed, or a certificate, a key or a token cannot be used.
     pub async fn new(config: LinkConfig<'_>) -> Result<Self, LinkError> {
-        let timeout = config.connect_timeout;
-        let endpoint = endpoint(config.cloud, config.transport, timeout)?;
+        let endpoint = endpoint(config.cloud, config.transport, config.connect_timeout)?;
         let channel = channel(&endpoint, config.tls, "cloud_tls", config.reloads)
             .await
             .map_err(LinkError::Tls)?;
+        Self::over(channel, config).await
+    }
+
+    /// The same over a channel that was made otherwise.
+    ///
+    /// # Errors
+    /// The token cannot be used.
+    pub async fn over(channel: Channel, config: LinkConfig<'_>) -> Result<Self, LinkError> {
         let bearer = Bearer::load(config.token, "cloud_token", config.reloads)
             .await
             .map_err(LinkError::Token)?;
@@ -94,7 +101,7 @@ impl Link {
             bearer,
             _watch: watch.map(Arc::new),
             max_message: config.transport.max_message.as_usize(),
-            connect_timeout: timeout,
+            connect_timeout: config.connect_timeout,
             uplink: Uplink::new(config.frame_bytes),
             description: Arc::default(),
         })

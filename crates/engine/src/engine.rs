@@ -76,24 +76,27 @@ struct Reply<T> {
     submitted: Instant,
 }
 
-struct Job<H: Half> {
-    step: H::Step,
-    replies: Vec<Reply<H::Output>>,
+struct Job<Step, Output> {
+    step: Step,
+    replies: Vec<Reply<Output>>,
     /// When its first part was taken up, and how long its parts took so far.
     begun: Option<Instant>,
     compute: Duration,
 }
 
-enum Request<H: Half> {
+enum Request<Open, Step, Output> {
     Open(
-        H::Open,
+        Open,
         SessionNumber,
         oneshot::Sender<Result<(), EngineError>>,
     ),
-    Step(SessionNumber, Priority, Job<H>),
+    Step(SessionNumber, Priority, Job<Step, Output>),
     /// Look at the list of closed sessions.
     Wake,
 }
+
+type JobOf<H> = Job<<H as Half>::Step, <H as Half>::Output>;
+type RequestOf<H> = Request<<H as Half>::Open, <H as Half>::Step, <H as Half>::Output>;
 
 /// A handle to an engine thread. The thread ends when the last handle and session are dropped.
 pub struct Engine<H: Half> {
@@ -101,7 +104,7 @@ pub struct Engine<H: Half> {
 }
 
 struct Shared<H: Half> {
-    requests: mpsc::Sender<Request<H>>,
+    requests: mpsc::Sender<RequestOf<H>>,
     /// Closing must not wait and must not fail, hence a list beside the channel. It holds at most
     /// one entry a session.
     closed: Mutex<Vec<Closed>>,
@@ -144,6 +147,22 @@ impl<H: Half> Engine<H> {
         options: EngineOptions,
         load: impl FnOnce() -> Result<H, E> + Send + 'static,
     ) -> Result<Self, StartError<E>> {
+        Self::start_with(name, options, load).await
+    }
+
+    /// The same with another half, which takes and gives what this one does.
+    ///
+    /// # Errors
+    /// As [`Engine::start`].
+    pub async fn start_with<D, E>(
+        name: &str,
+        options: EngineOptions,
+        load: impl FnOnce() -> Result<D, E> + Send + 'static,
+    ) -> Result<Self, StartError<E>>
+    where
+        D: Half<Open = H::Open, Step = H::Step, Output = H::Output>,
+        E: Send + 'static,
+    {
         let (requests, receiver) = mpsc::channel(WAITING_REQUESTS);
         let shared = Arc::new(Shared {
             requests,
@@ -152,6 +171,10 @@ impl<H: Half> Engine<H> {
         });
         let (loaded, wait) = oneshot::channel();
         let thread_shared = Arc::downgrade(&shared);
+        let take_closed = move || {
+            let shared = thread_shared.upgrade();
+            shared.map_or(Vec::new(), |shared| shared.take_closed())
+        };
         std::thread::Builder::new()
             .name(name.to_owned())
             .spawn(move || {
@@ -159,7 +182,7 @@ impl<H: Half> Engine<H> {
                 match load() {
                     Ok(half) => {
                         let _ = loaded.send(Ok(()));
-                        EngineLoop::new(half, options).run(receiver, &thread_shared);
+                        EngineLoop::new(half, options).run(receiver, take_closed);
                     }
                     Err(error) => {
                         let _ = loaded.send(Err(error));
@@ -204,7 +227,7 @@ impl<H: Half> Engine<H> {
         Ok(session)
     }
 
-    async fn send(&self, request: Request<H>) -> Result<(), EngineError> {
+    async fn send(&self, request: RequestOf<H>) -> Result<(), EngineError> {
         self.shared
             .requests
             .send(request)
@@ -305,7 +328,7 @@ impl<H: Half> Drop for EngineSession<H> {
 struct EngineLoop<H: Half> {
     half: H,
     sessions: HashMap<SessionNumber, H::Session>,
-    scheduler: Scheduler<Job<H>>,
+    scheduler: Scheduler<JobOf<H>>,
     budget: StepBudget,
     observe: fn(&EngineStep),
     gather: Gather,
@@ -319,7 +342,7 @@ struct EngineLoop<H: Half> {
 struct Taken<H: Half> {
     key: SessionNumber,
     session: H::Session,
-    job: Job<H>,
+    job: JobOf<H>,
     rows: usize,
 }
 
@@ -339,18 +362,21 @@ impl<H: Half> EngineLoop<H> {
 
     fn run(
         mut self,
-        mut requests: mpsc::Receiver<Request<H>>,
-        shared: &std::sync::Weak<Shared<H>>,
+        mut requests: mpsc::Receiver<RequestOf<H>>,
+        take_closed: impl Fn() -> Vec<Closed>,
     ) {
         loop {
             // What was closed by now was opened before, so its opening is among the requests.
-            let closed = shared.upgrade().map(|shared| shared.take_closed());
+            let closed = take_closed();
+            let mut has_come = false;
             while let Ok(request) = requests.try_recv() {
                 self.accept(request);
+                has_come = true;
             }
-            self.close(closed.unwrap_or_default());
+            self.close(closed);
             self.wait_for_others(&mut requests);
-            if self.step() {
+            // A session that was closed since the look above has sent its wake, which may be among what has come.
+            if self.step() || has_come {
                 continue;
             }
             match requests.blocking_recv() {
@@ -362,7 +388,7 @@ impl<H: Half> EngineLoop<H> {
 
     /// Waits a little for those that come from the last step, where others are ready: for as long as they
     /// come one behind the other.
-    fn wait_for_others(&mut self, requests: &mut mpsc::Receiver<Request<H>>) {
+    fn wait_for_others(&mut self, requests: &mut mpsc::Receiver<RequestOf<H>>) {
         if !self.scheduler.is_ready() || self.near() == 0 {
             return;
         }
@@ -407,7 +433,7 @@ impl<H: Half> EngineLoop<H> {
         self.coming.iter().any(soon)
     }
 
-    fn accept(&mut self, request: Request<H>) {
+    fn accept(&mut self, request: RequestOf<H>) {
         match request {
             Request::Open(open, key, reply) => {
                 let half = &mut self.half;
@@ -456,7 +482,7 @@ impl<H: Half> EngineLoop<H> {
         let most = self.budget.prompt_rows(decoding, self.is_awaited());
         let mut of_prompts = 0;
         while of_prompts < most
-            && let Some((key, job)) = self.scheduler.take_prefill(absorb)
+            && let Some((key, job)) = self.scheduler.take_prefill(absorb::<H>)
         {
             idle = false;
             let rows = H::rows(&job.step, most - of_prompts);
@@ -487,7 +513,7 @@ impl<H: Half> EngineLoop<H> {
     }
 
     /// The session of a step, for as long as that runs.
-    fn take(&mut self, key: SessionNumber, job: Job<H>, rows: usize) -> Option<Taken<H>> {
+    fn take(&mut self, key: SessionNumber, job: JobOf<H>, rows: usize) -> Option<Taken<H>> {
         match self.sessions.remove(&key) {
             Some(session) => Some(Taken {
                 key,
@@ -560,7 +586,7 @@ impl<H: Half> EngineLoop<H> {
     }
 }
 
-fn absorb<H: Half>(job: &mut Job<H>, next: Job<H>) -> Option<Job<H>> {
+fn absorb<H: Half>(job: &mut JobOf<H>, next: JobOf<H>) -> Option<JobOf<H>> {
     match H::merge(&mut job.step, next.step) {
         Some(step) => Some(Job { step, ..next }),
         None => {

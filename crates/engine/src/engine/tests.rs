@@ -197,3 +197,37 @@ async fn a_panic_ends_a_session_and_not_the_engine() {
     test.step();
     assert_eq!(done(good).await, 1);
 }
+
+#[test]
+fn a_session_that_is_closed_just_behind_a_look_is_forgotten_before_the_engine_sleeps() {
+    let half = Counting {
+        begun: channel().0,
+        allowed: channel().1,
+        ran: channel().0,
+    };
+    let (requests, receiver) = mpsc::channel(1);
+    let (told, mut wait) = oneshot::channel();
+    let key = SessionNumber {
+        number: 0,
+        owner: OwnerNumber::default(),
+    };
+    let closed = Closed {
+        key,
+        told: Some(told),
+    };
+    let state = Mutex::new((Some(requests), vec![closed]));
+    // The first look comes too early, and what is to wake the engine is among the requests that it finds awake.
+    let take_closed = move || {
+        let (requests, closed) = &mut *state.lock().unwrap();
+        match requests.take() {
+            Some(requests) => {
+                let _ = requests.try_send(Request::Wake);
+                Vec::new()
+            }
+            None => std::mem::take(closed),
+        }
+    };
+    // Without anybody who could send it a request, it ends where it would sleep.
+    EngineLoop::new(half, EngineOptions::new(1)).run(receiver, take_closed);
+    assert!(wait.try_recv().is_ok(), "it has not been told");
+}

@@ -1,0 +1,15 @@
+//! Sessions, answers and kept conversations with a cloud in this process. Whatever happens on the way, the tokens are
+//! those of the model in one piece.
+
+#![allow(
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "the helpers of tests fail as tests do"
+)]
+
+mod asking;
+mod beginnings;
+mod losses;
+mod pool;
+mod refusals;
+mod turns;

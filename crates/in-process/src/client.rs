@@ -1,0 +1,100 @@
+//! An edge's side of the split API.
+
+use crate::cable::Cable;
+use crate::model::{compute, model_directory};
+use cloud_service::metrics::DATA_PORT;
+use std::path::PathBuf;
+use std::time::Duration;
+use tandem_client::{
+    CodecChoice, FrontHalf, Link, LinkConfig, ReplayTerms, SessionLimits, SplitClient,
+};
+use tandem_codec::Codec;
+use tandem_config::ByteSize;
+use tandem_engine::{Engine, EngineOptions, Front, ModelFiles};
+use tandem_model::ModelError;
+use tandem_shape::Fingerprint;
+use tandem_text::Tokenizer;
+use tandem_transport::grpc::TransportConfig;
+use tandem_transport::tls::ClientTlsSettings;
+
+/// What a test may want otherwise.
+#[derive(Debug, Clone, Copy)]
+pub struct ClientOptions {
+    /// Layers that run here.
+    pub split: usize,
+    /// For how long answers try to go on, and how often.
+    pub replay: ReplayTerms,
+    /// The most bytes of the beginnings that are kept for later prompts.
+    pub prefix_memory: u64,
+}
+
+impl Default for ClientOptions {
+    fn default() -> Self {
+        Self {
+            split: 1,
+            replay: ReplayTerms {
+                within: Duration::from_secs(60),
+                attempts: 30,
+            },
+            prefix_memory: 0,
+        }
+    }
+}
+
+/// A client at the end of a cable, which writes its rows as they are.
+pub async fn client(cable: &Cable, options: ClientOptions) -> SplitClient {
+    let files = ModelFiles::open(&model_directory()).expect("the fixture is there");
+    let tokenizer = Tokenizer::load(&model_directory()).expect("so is its tokenizer");
+    let (config, identity) = (files.config.clone(), files.identity);
+    let split = options.split;
+    let mut page_bytes = Some(0);
+    let mut engine = None;
+    if split > 0 {
+        let front = files.front(split, &compute(), |_| {});
+        let front: Front = front.expect("it can be loaded");
+        page_bytes = front.page_bytes();
+        let load = move || Ok::<_, ModelError>(front);
+        let started = Engine::start("front", EngineOptions::new(1), load).await;
+        engine = Some(started.expect("it starts"));
+    }
+    let front = FrontHalf {
+        engine,
+        split,
+        config,
+        identity,
+        tokenizer: Fingerprint(tokenizer.fingerprint()),
+        profile: None,
+        page_bytes,
+    };
+    let limits = SessionLimits {
+        chunk_rows: 16,
+        frame_bytes: 4096,
+        context: 0,
+        replay: options.replay,
+        prefix_memory: options.prefix_memory,
+    };
+    let choice = CodecChoice::fixed(Codec::F32);
+    SplitClient::new(front, link(cable).await, choice, limits)
+}
+
+async fn link(cable: &Cable) -> Link {
+    let transport = TransportConfig {
+        keepalive_interval: Duration::from_secs(20).into(),
+        keepalive_timeout: Duration::from_secs(10).into(),
+        max_connection_age: Duration::ZERO.into(),
+        stream_window: ByteSize::mib(4),
+        connection_window: ByteSize::mib(16),
+        max_message: ByteSize::mib(4),
+    };
+    let config = LinkConfig {
+        cloud: "http://cloud",
+        transport: &transport,
+        tls: &ClientTlsSettings::default(),
+        token: &PathBuf::new(),
+        connect_timeout: Duration::from_secs(3),
+        frame_bytes: 4096,
+        reloads: DATA_PORT.reloads,
+    };
+    let link = Link::over(cable.channel(), config).await;
+    link.expect("no token is shown")
+}
