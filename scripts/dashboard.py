@@ -128,6 +128,7 @@ ROWS: list[tuple[str, list[Panel]]] = [
             Panel("Front layers, a step", "s", quantiles(EDGE + "step_seconds", "phase")),
             Panel("Engine, a step", "s", quantiles(EDGE + "engine_step_seconds", "kind")),
             Panel("Rows of a step", "none", quantiles(EDGE + "engine_rows", "phase")),
+            Panel("Engine stalled", "none", now(EDGE + "engine_stalled", "instance")),
             Panel("Link, a token", "s", quantiles(EDGE + "link_seconds")),
             Panel(
                 "Where a token's time goes",
@@ -211,6 +212,7 @@ ROWS: list[tuple[str, list[Panel]]] = [
             Panel("Reading frames, a step", "s", quantiles(CLOUD + "frame_read_seconds", "phase")),
             Panel("Engine, a step", "s", quantiles(CLOUD + "engine_step_seconds", "kind")),
             Panel("Rows of a step", "none", quantiles(CLOUD + "engine_rows", "phase")),
+            Panel("Engine stalled", "none", now(CLOUD + "engine_stalled", "instance")),
             Panel("Rows a message", "none", quantiles(CLOUD + "rows", "phase")),
         ],
     ),

@@ -3,7 +3,8 @@
 use crate::cloud::{Cloud, Loaded};
 use crate::config::CloudConfig;
 use crate::metrics::{
-    BUILD_INFO, CATALOGUE, DATA_PORT, DEPLOYMENT_INFO, TRACES, VERSION, WEIGHT_BYTES, observe_step,
+    BUILD_INFO, CATALOGUE, DATA_PORT, DEPLOYMENT_INFO, ENGINE_STALLED, TRACES, VERSION,
+    WEIGHT_BYTES, observe_step,
 };
 use crate::service::{Split, publish_kv};
 use anyhow::Context as _;
@@ -16,6 +17,7 @@ use tandem_proto::v1::FILE_DESCRIPTOR_SET;
 use tandem_proto::v1::split_service_server::{SERVICE_NAME, SplitServiceServer};
 use tandem_server::drain::DrainSignal;
 use tandem_server::serve::{Program, Started};
+use tandem_server::watchdog::watch_engine;
 use tandem_shape::Fingerprint;
 use tandem_text::Tokenizer;
 use tandem_transport::{grpc, reflection};
@@ -61,6 +63,7 @@ async fn serve_loaded(
         drain,
     } = started;
     let gauges = publish_gauges(Arc::clone(&cloud));
+    let pulse = cloud.engine.pulse();
     let split = SplitServiceServer::new(Split(cloud))
         .max_decoding_message_size(config.transport.max_message.as_usize());
     let address = listener.local_addr()?;
@@ -83,6 +86,7 @@ async fn serve_loaded(
         served = serving => served?,
         () = drain.connections_closed() => {}
         () = gauges => {}
+        lost = watch_engine(pulse, &config.engine, &health, ENGINE_STALLED) => return Err(lost.into()),
     }
     Ok(())
 }

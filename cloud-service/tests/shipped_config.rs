@@ -152,6 +152,8 @@ const OUT_OF_RANGE: &[(&str, &str)] = &[
     ("sessions.prefix_memory", "sessions: {prefix_memory: 5}"),
     ("engine.step", "engine: {step: 999us}"),
     ("engine.step", "engine: {step: never}"),
+    ("engine.stalled_after", "engine: {stalled_after: 0s}"),
+    ("engine.lost_after", "engine: {lost_after: 29s}"),
     ("log.level", "log: {level: 'info,h2=loud'}"),
     ("traces.endpoint", "traces: {endpoint: collector}"),
     ("traces.endpoint", "traces: {endpoint: 'http://c:1/v1'}"),

@@ -242,6 +242,14 @@ pub const ENGINE_ROWS: Metric = Metric {
     labels: PHASE,
     help: "Rows of one step of the engine.",
 };
+/// Whether it hangs.
+pub const ENGINE_STALLED: Metric = Metric {
+    name: "tandem_edge_engine_stalled",
+    kind: Kind::Gauge,
+    unit: Unit::Count,
+    labels: &[],
+    help: "1 while one step of the engine lasts longer than engine.stalled_after.",
+};
 
 /// Counts a step of the engine.
 pub fn observe_step(step: &EngineStep) {
@@ -260,6 +268,7 @@ pub const CATALOGUE: &[Metric] = &[
     WEIGHT_BYTES,
     ENGINE_STEP,
     ENGINE_ROWS,
+    ENGINE_STALLED,
     TIME_TO_FIRST_TOKEN,
     INTER_TOKEN_LATENCY,
     E2E_LATENCY,

@@ -5,7 +5,9 @@ use crate::cloud_watch::watch;
 use crate::config::EdgeConfig;
 use crate::edge::{Edge, with_model_here};
 use crate::grpc::Gate;
-use crate::metrics::{BUILD_INFO, CATALOGUE, DATA_PORT, TRACES, UPLINK_BYTES, VERSION};
+use crate::metrics::{
+    BUILD_INFO, CATALOGUE, DATA_PORT, ENGINE_STALLED, TRACES, UPLINK_BYTES, VERSION,
+};
 use crate::openai;
 use crate::opening::Opening;
 use crate::plan::start::{Patience, planned};
@@ -19,6 +21,7 @@ use tandem_proto::v1::generation_service_server::SERVICE_NAME;
 use tandem_server::drain::{Drain, DrainSignal};
 use tandem_server::health::Health;
 use tandem_server::serve::{Program, Started};
+use tandem_server::watchdog::watch_engine;
 use tandem_transport::data_port::DataPort;
 use tandem_transport::grpc::{self, TransportConfig};
 use tandem_transport::reflection;
@@ -117,8 +120,18 @@ async fn work(
         edge.answers.pool.close();
         drain.connections_closed().await;
     };
+    let engine_lost = async {
+        match &client.front().engine {
+            Some(engine) => {
+                watch_engine(engine.pulse(), &config.engine, health, ENGINE_STALLED).await
+            }
+            // The cloud has all layers.
+            None => std::future::pending().await,
+        }
+    };
     tokio::select! {
         () = ended => {}
+        lost = engine_lost => return Err(lost.into()),
         () = tidy(&edge.answers.pool, client.link()) => {}
         () = watch(client.link(), &model, client.front().split, health, SERVICE_NAME) => {}
     }

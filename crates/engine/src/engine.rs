@@ -12,6 +12,7 @@ use crate::gather::Gather;
 use crate::half::{Half, Outcome, Turn, guarded};
 use crate::scheduler::{OwnerNumber, Priority, Scheduler, SessionNumber};
 use crate::step_budget::StepBudget;
+use crate::watchdog::{Beating, Pulse};
 use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -109,6 +110,7 @@ struct Shared<H: Half> {
     /// one entry a session.
     closed: Mutex<Vec<Closed>>,
     next_key: AtomicU64,
+    pulse: Pulse,
 }
 
 impl<H: Half> Shared<H> {
@@ -168,7 +170,9 @@ impl<H: Half> Engine<H> {
             requests,
             closed: Mutex::default(),
             next_key: AtomicU64::new(0),
+            pulse: Pulse::default(),
         });
+        let beating = Beating::of(shared.pulse.clone());
         let (loaded, wait) = oneshot::channel();
         let thread_shared = Arc::downgrade(&shared);
         let take_closed = move || {
@@ -178,11 +182,12 @@ impl<H: Half> Engine<H> {
         std::thread::Builder::new()
             .name(name.to_owned())
             .spawn(move || {
+                let _at_the_end = AtTheEnd(&take_closed);
                 let _computing = ComputeThread::begin(options.threads);
                 match load() {
                     Ok(half) => {
                         let _ = loaded.send(Ok(()));
-                        EngineLoop::new(half, options).run(receiver, take_closed);
+                        EngineLoop::new(half, options).run(receiver, &take_closed, &beating);
                     }
                     Err(error) => {
                         let _ = loaded.send(Err(error));
@@ -225,6 +230,11 @@ impl<H: Half> Engine<H> {
         self.send(Request::Open(open, key, reply)).await?;
         wait.await.map_err(|_| EngineError::Stopped)??;
         Ok(session)
+    }
+
+    /// What its thread says of itself.
+    pub fn pulse(&self) -> Pulse {
+        self.shared.pulse.clone()
     }
 
     async fn send(&self, request: RequestOf<H>) -> Result<(), EngineError> {
@@ -320,7 +330,20 @@ impl<H: Half> Drop for EngineSession<H> {
                 told: self.told.take(),
             });
         // When the channel is full the thread is awake, and looks at the list after each step.
-        let _ = shared.requests.try_send(Request::Wake);
+        let woken = shared.requests.try_send(Request::Wake);
+        if let Err(mpsc::error::TrySendError::Closed(_)) = woken {
+            // Nobody looks any more, and nothing is held.
+            drop(shared.take_closed());
+        }
+    }
+}
+
+/// Tells those that wait for the end of a session, when the thread ends before.
+struct AtTheEnd<F: Fn() -> Vec<Closed>>(F);
+
+impl<F: Fn() -> Vec<Closed>> Drop for AtTheEnd<F> {
+    fn drop(&mut self) {
+        drop((self.0)());
     }
 }
 
@@ -364,8 +387,10 @@ impl<H: Half> EngineLoop<H> {
         mut self,
         mut requests: mpsc::Receiver<RequestOf<H>>,
         take_closed: impl Fn() -> Vec<Closed>,
+        beating: &Beating,
     ) {
         loop {
+            beating.turn();
             // What was closed by now was opened before, so its opening is among the requests.
             let closed = take_closed();
             let mut has_come = false;
@@ -379,6 +404,7 @@ impl<H: Half> EngineLoop<H> {
             if self.step() || has_come {
                 continue;
             }
+            beating.rest();
             match requests.blocking_recv() {
                 Some(request) => self.accept(request),
                 None => return,

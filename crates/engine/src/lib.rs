@@ -30,6 +30,7 @@ mod scheduler;
 mod step_budget;
 mod step_timer;
 mod turns;
+mod watchdog;
 
 pub use back::{
     Back, BackOpen, BackOutput, BackSession, BackStep, MERGED_ROWS, RowsInput, RowsStep,
@@ -49,3 +50,4 @@ pub use profiles::{Profiles, ProfilesError};
 pub use run::{FinishReason, RunRequest, RunToken};
 pub use scheduler::{OwnerNumber, Priority, SessionNumber};
 pub use step_timer::{StepTime, TimedSteps, time_back, time_front, time_head};
+pub use watchdog::{Change, EngineLost, Patience, Pulse};

@@ -11,15 +11,21 @@ use std::process::ExitCode;
 
 use tonic::Status;
 
+use tandem_engine::EngineLost;
 use tandem_status::words;
 use tandem_telemetry::logging;
 
-/// Writes why a program fails, from the failure down to its causes, and returns 1, its exit status. The
-/// backtrace comes before it, and only where `RUST_BACKTRACE` and a log at `debug` ask for it.
+/// The exit status of a server whose engine is lost: it would work if it were started again.
+pub const ENGINE_LOST: u8 = 70;
+
+/// Writes why a program fails, from the failure down to its causes, and returns its exit status: 1, or [`ENGINE_LOST`].
+/// The backtrace comes before it, and only where `RUST_BACKTRACE` and a log at `debug` ask for it.
 pub fn say<'a>(
     causes: impl IntoIterator<Item = &'a (dyn Error + 'static)>,
     backtrace: &Backtrace,
 ) -> ExitCode {
+    let causes: Vec<_> = causes.into_iter().collect();
+    let status = status(&causes);
     let said = chain(causes);
     // Errors of writing: nobody is left to tell.
     if backtrace.status() == BacktraceStatus::Captured && tracing::enabled!(tracing::Level::DEBUG) {
@@ -30,7 +36,15 @@ pub fn say<'a>(
     } else {
         let _ = writeln!(stderr(), "error: {said}");
     }
-    ExitCode::FAILURE
+    status
+}
+
+fn status(causes: &[&(dyn Error + 'static)]) -> ExitCode {
+    if causes.iter().any(|cause| cause.is::<EngineLost>()) {
+        ExitCode::from(ENGINE_LOST)
+    } else {
+        ExitCode::FAILURE
+    }
 }
 
 /// An error and its causes in one text. Many errors say their cause themselves: it is not said again.
@@ -73,6 +87,15 @@ mod tests {
 
     fn said(error: &Outer) -> String {
         chain([error as &(dyn Error + 'static), error.source().unwrap()])
+    }
+
+    #[test]
+    fn a_lost_engine_has_an_exit_status_of_its_own() {
+        let lost = anyhow::Error::from(EngineLost::Ended).context("serving");
+        let causes: Vec<_> = lost.chain().collect();
+        assert_eq!(status(&causes), ExitCode::from(ENGINE_LOST));
+        let other = io::Error::other("no model");
+        assert_eq!(status(&[&other]), ExitCode::FAILURE);
     }
 
     #[test]

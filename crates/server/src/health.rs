@@ -3,7 +3,8 @@
 //!
 //! A service is NOT_SERVING until it is told that its model is loaded, and again once the server
 //! drains, for good. The empty name stands for the whole server and is SERVING when every service
-//! is. Nothing is let off: whoever asks gets the truth of the moment.
+//! is. While something that all of them need has stalled, none is. Nothing is let off: whoever asks gets the truth of the
+//! moment.
 
 mod probe;
 
@@ -37,6 +38,8 @@ enum Standing {
 #[derive(Debug, Clone)]
 struct State {
     services: BTreeMap<String, Standing>,
+    /// Why nothing serves for the time being.
+    stalled: Option<String>,
     /// Once set, nothing serves and nothing changes.
     draining: bool,
 }
@@ -50,6 +53,7 @@ impl Health {
             .collect();
         Self(Arc::new(watch::Sender::new(State {
             services,
+            stalled: None,
             draining: false,
         })))
     }
@@ -77,6 +81,17 @@ impl Health {
         });
     }
 
+    /// Says that nothing serves, and why, until it [goes on](Self::go_on).
+    pub fn stall(&self, why: impl Into<String>) {
+        let why = why.into();
+        self.0.send_modify(|state| state.stalled = Some(why));
+    }
+
+    /// Says that what had stalled goes on: each service is what it was told to be.
+    pub fn go_on(&self) {
+        self.0.send_modify(|state| state.stalled = None);
+    }
+
     /// Says that nothing serves, for good.
     pub fn drain(&self) {
         self.0.send_modify(|state| state.draining = true);
@@ -94,10 +109,10 @@ impl Health {
         let lacking = state
             .services
             .iter()
-            .filter(|(_, standing)| state.draining || **standing != Standing::Serving);
-        let told = lacking.map(|(name, standing)| match standing {
-            Standing::Refused(why) => format!("{name} ({why})"),
-            Standing::Serving | Standing::NotServing => name.clone(),
+            .filter(|(_, standing)| !state.works() || **standing != Standing::Serving);
+        let told = lacking.map(|(name, standing)| match (standing, &state.stalled) {
+            (Standing::Refused(why), _) | (_, Some(why)) => format!("{name} ({why})"),
+            (Standing::Serving | Standing::NotServing, None) => name.clone(),
         });
         told.collect()
     }
@@ -115,6 +130,10 @@ impl Health {
 }
 
 impl State {
+    fn works(&self) -> bool {
+        !self.draining && self.stalled.is_none()
+    }
+
     fn status(&self, service: &str) -> ServingStatus {
         let serves = |standing: &Standing| *standing == Standing::Serving;
         let serving = match service {
@@ -123,7 +142,7 @@ impl State {
         };
         match serving {
             None => ServingStatus::ServiceUnknown,
-            Some(true) if !self.draining => ServingStatus::Serving,
+            Some(true) if self.works() => ServingStatus::Serving,
             Some(_) => ServingStatus::NotServing,
         }
     }
@@ -226,6 +245,21 @@ mod tests {
         assert_eq!(health.not_serving(), [format!("{SPLIT} (other weights)")]);
         health.set_serving(SPLIT);
         assert!(health.is_ready());
+
+        health.stall("the engine hangs");
+        assert_eq!(ask(&health, "").await, Ok(ServingStatus::NotServing));
+        assert_eq!(
+            health.not_serving(),
+            [GENERATION, SPLIT].map(|service| format!("{service} (the engine hangs)"))
+        );
+        health.set_not_serving(GENERATION);
+        health.go_on();
+        assert_eq!(ask(&health, SPLIT).await, Ok(ServingStatus::Serving));
+        assert_eq!(
+            ask(&health, GENERATION).await,
+            Ok(ServingStatus::NotServing)
+        );
+        health.set_serving(GENERATION);
 
         health.drain();
         health.set_all_serving();

@@ -1,6 +1,7 @@
 //! Steps, batches and turns, with a half that does nothing but count.
 
 use super::*;
+use crate::watchdog::{EngineLost, Patience};
 use std::sync::mpsc::{Receiver, Sender, channel};
 
 /// Counts rows. Each step of the engine says that it has begun, waits until the test lets it, and tells which
@@ -71,6 +72,10 @@ struct Test {
 
 impl Test {
     async fn start() -> Self {
+        Self::start_with(EngineOptions::new(1)).await
+    }
+
+    async fn start_with(options: EngineOptions) -> Self {
         let (allow, allowed) = channel();
         let (tell, ran) = channel();
         let (begin, begun) = channel();
@@ -80,9 +85,7 @@ impl Test {
             ran: tell,
         };
         let load = move || Ok::<_, EngineError>(half);
-        let engine = Engine::start("test", EngineOptions::new(1), load)
-            .await
-            .unwrap();
+        let engine = Engine::start("test", options, load).await.unwrap();
         Self {
             engine,
             begun,
@@ -228,6 +231,53 @@ fn a_session_that_is_closed_just_behind_a_look_is_forgotten_before_the_engine_sl
         }
     };
     // Without anybody who could send it a request, it ends where it would sleep.
-    EngineLoop::new(half, EngineOptions::new(1)).run(receiver, take_closed);
+    let beating = Beating::of(Pulse::default());
+    EngineLoop::new(half, EngineOptions::new(1)).run(receiver, take_closed, &beating);
     assert!(wait.try_recv().is_ok(), "it has not been told");
+}
+
+/// Its sessions hold nothing then, and whoever watches it is told.
+#[tokio::test]
+async fn nobody_waits_for_an_engine_whose_thread_has_ended() {
+    let options = EngineOptions {
+        observe: |_| panic!("as the test asks"),
+        ..EngineOptions::new(1)
+    };
+    let test = Test::start_with(options).await;
+    let (one, two) = (test.session().await, test.session().await);
+    let pulse = test.engine.pulse();
+    let pending = one.submit(Priority::Decode, Step::Rows(1)).await.unwrap();
+    test.allow.send(()).unwrap();
+    assert_eq!(done(pending).await, 1);
+    let patience = Patience {
+        stalled_after: Duration::from_secs(60),
+        lost_after: None,
+    };
+    assert_eq!(pulse.watch(patience, |_| {}).await, EngineLost::Ended);
+    one.close().await;
+    two.close().await;
+    assert!(matches!(
+        test.engine.open(()).await,
+        Err(EngineError::Stopped)
+    ));
+}
+
+/// A session may be closed before the thread ends, and its closing seen after.
+#[tokio::test]
+async fn a_session_that_is_closed_while_the_thread_ends_is_closed() {
+    let options = EngineOptions {
+        observe: |_| panic!("as the test asks"),
+        ..EngineOptions::new(1)
+    };
+    let test = Test::start_with(options).await;
+    let other = test.session().await;
+    let (held, pending) = test.hold().await;
+    let closing = tokio::spawn(other.close());
+    while test.engine.shared.closed.lock().unwrap().is_empty() {
+        tokio::task::yield_now().await;
+    }
+    test.allow.send(()).unwrap();
+    assert_eq!(done(pending).await, 1);
+    closing.await.unwrap();
+    held.close().await;
 }
