@@ -1,5 +1,8 @@
 //! `bench-load` as a program.
 
+// Failing loudly is what tests are for; clippy.toml exempts only functions marked as tests.
+#![allow(clippy::unwrap_used)]
+
 use serde_json::Value;
 use std::process::Command;
 
