@@ -6,8 +6,9 @@ usage: scripts/codec-frontier.py [--out PLOT.svg] REPORT.json...
 
 import argparse
 import json
-import sys
 from pathlib import Path
+
+import plots
 
 COLOURS = {"high": "C0", "tabq": "C1", "balanced": "C2", "economy": "C3", "int8": "C7", "bf16": "C5"}
 MARKERS = "osD^v<>ph*"
@@ -44,15 +45,9 @@ def print_tables(points: list) -> None:
 
 
 def plot(points: list, out: Path) -> None:
-    try:
-        import matplotlib
-    except ModuleNotFoundError:
-        print("no plot without matplotlib (python3 -m pip install matplotlib)", file=sys.stderr)
+    pyplot = plots.pyplot()
+    if not pyplot:
         return
-    matplotlib.use("svg")
-    # The same file for the same figures.
-    matplotlib.rcParams.update({"svg.hashsalt": "tandem", "font.size": 9})
-    from matplotlib import pyplot
 
     figure, (left, right) = pyplot.subplots(1, 2, figsize=(9, 4.2), layout="constrained")
     splits = sorted({point["split"] for point in points})
@@ -80,7 +75,7 @@ def plot(points: list, out: Path) -> None:
         marker = MARKERS[number % len(MARKERS)]
         left.plot([], [], marker, color="0.4", markersize=5, label=f"after layer {split}")
     left.legend(fontsize=7)
-    figure.savefig(out, metadata={"Date": None})
+    plots.save(figure, out)
 
 
 if __name__ == "__main__":

@@ -22,6 +22,9 @@ MODEL = Path(os.environ.get("TANDEM_MODEL", ROOT / ".tandem/models/smollm2-135m-
 EDGE, CLOUD = BINARIES / "edge-agent", BINARIES / "cloud-service"
 THERE = EDGE.exists() and CLOUD.exists() and MODEL.exists()
 
+# Panels of what does not happen to this pair: their quantiles are those of no values.
+NEVER = {"Pauses until they did"}
+
 # What promtool returns when it has only style to remark upon.
 LINTED = 3
 
@@ -90,17 +93,22 @@ class Live(unittest.TestCase):
     @classmethod
     def ask(cls, query: str) -> list[float]:
         """The values of an instant query that are numbers."""
+        return [value for value in cls.values(query) if value == value]
+
+    @classmethod
+    def values(cls, query: str) -> list[float]:
+        """The values of an instant query, not a number where there is nothing to tell."""
         try:
             result = cls.get("/api/v1/query?" + urllib.parse.urlencode({"query": query}))["result"]
         except OSError:
             return []
-        values = [float(sample["value"][1]) for sample in result]
-        return [value for value in values if value == value]
+        return [float(sample["value"][1]) for sample in result]
 
     def test_every_query_of_the_dashboard_returns_numbers(self) -> None:
         for title, query in queries():
             with self.subTest(title, query=query):
-                self.assertTrue(self.ask(filled(query)))
+                asked = self.values if title in NEVER else self.ask
+                self.assertTrue(asked(filled(query)))
 
     def test_rules_are_evaluated_without_a_mistake_and_no_alert_fires(self) -> None:
         groups = self.get("/api/v1/rules")["groups"]
