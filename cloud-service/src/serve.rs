@@ -86,7 +86,7 @@ async fn serve_loaded(
         served = serving => served?,
         () = drain.connections_closed() => {}
         () = gauges => {}
-        lost = watch_engine(pulse, &config.engine, &health, ENGINE_STALLED) => return Err(lost.into()),
+        lost = watch_engine(|| pulse.turn(), &config.engine, &health, ENGINE_STALLED) => return Err(lost.into()),
     }
     Ok(())
 }

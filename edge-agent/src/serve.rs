@@ -123,7 +123,8 @@ async fn work(
     let engine_lost = async {
         match &client.front().engine {
             Some(engine) => {
-                watch_engine(engine.pulse(), &config.engine, health, ENGINE_STALLED).await
+                let pulse = engine.pulse();
+                watch_engine(|| pulse.turn(), &config.engine, health, ENGINE_STALLED).await
             }
             // The cloud has all layers.
             None => std::future::pending().await,

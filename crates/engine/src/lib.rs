@@ -24,13 +24,13 @@ mod model_files;
 mod named_page;
 mod parallel;
 mod profiles;
+mod pulse;
 mod run;
 pub mod sampler;
 mod scheduler;
 mod step_budget;
 mod step_timer;
 mod turns;
-mod watchdog;
 
 pub use back::{
     Back, BackOpen, BackOutput, BackSession, BackStep, MERGED_ROWS, RowsInput, RowsStep,
@@ -47,7 +47,7 @@ pub use ledger::{Ledger, LedgerError, RowsVerdict};
 pub use model_files::{Compute, ModelFiles, OpenError, PackagePlan};
 pub use named_page::{KeptPage, NamedPage, PageKey, PageName};
 pub use profiles::{Profiles, ProfilesError};
+pub use pulse::{Ended, Pulse};
 pub use run::{FinishReason, RunRequest, RunToken};
 pub use scheduler::{OwnerNumber, Priority, SessionNumber};
 pub use step_timer::{StepTime, TimedSteps, time_back, time_front, time_head};
-pub use watchdog::{Change, EngineLost, Patience, Pulse};

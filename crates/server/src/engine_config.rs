@@ -1,9 +1,9 @@
 //! How sessions share an engine.
 
+use crate::watchdog::Patience;
 use serde::Deserialize;
 use std::time::Duration;
 use tandem_config::{AutoDuration, HumanDuration, Validate, Violations};
-use tandem_engine::Patience;
 
 /// The configuration of an engine.
 #[derive(Debug, Clone, Deserialize)]
@@ -20,7 +20,7 @@ pub struct EngineConfig {
 
 impl EngineConfig {
     /// How long a step may last.
-    pub fn patience(&self) -> Patience {
+    pub(crate) fn patience(&self) -> Patience {
         let lost_after = self.lost_after.get();
         Patience {
             stalled_after: self.stalled_after.get(),

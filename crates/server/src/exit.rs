@@ -11,7 +11,7 @@ use std::process::ExitCode;
 
 use tonic::Status;
 
-use tandem_engine::EngineLost;
+use crate::watchdog::EngineLost;
 use tandem_status::words;
 use tandem_telemetry::logging;
 
@@ -91,7 +91,8 @@ mod tests {
 
     #[test]
     fn a_lost_engine_has_an_exit_status_of_its_own() {
-        let lost = anyhow::Error::from(EngineLost::Ended).context("serving");
+        let lost =
+            anyhow::Error::from(EngineLost::Ended("it has ended".to_owned())).context("serving");
         let causes: Vec<_> = lost.chain().collect();
         assert_eq!(status(&causes), ExitCode::from(ENGINE_LOST));
         let other = io::Error::other("no model");
