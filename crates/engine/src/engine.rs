@@ -377,7 +377,7 @@ impl<H: Half> EngineLoop<H> {
             scheduler: Scheduler::new(),
             budget: StepBudget::new(options.step),
             observe: options.observe,
-            gather: Gather::new(),
+            gather: Gather::default(),
             coming: Vec::new(),
             last: (Instant::now(), Duration::ZERO),
         }
@@ -412,39 +412,29 @@ impl<H: Half> EngineLoop<H> {
         }
     }
 
-    /// Waits a little for those that come from the last step, where others are ready: for as long as they
-    /// come one behind the other.
+    /// Waits for those of the last step that are near, where others are ready.
     fn wait_for_others(&mut self, requests: &mut mpsc::Receiver<RequestOf<H>>) {
-        if !self.scheduler.is_ready() || self.near() == 0 {
+        if !self.scheduler.is_ready() {
             return;
         }
-        let wait = self.gather.wait(self.last.1);
-        if wait.is_zero() {
-            return;
-        }
-        let (until, before) = (Instant::now() + wait, self.near());
-        let (mut left, mut came) = (before, Instant::now());
-        while left > 0 && Instant::now() < until && came.elapsed() < wait / 4 {
+        while let Some(until) = self.wait_until()
+            && Instant::now() < until
+        {
             match requests.try_recv() {
                 Ok(request) => self.accept(request),
                 // What they come through may need this processor.
-                Err(_) => std::thread::sleep(LOOK.min(wait)),
-            }
-            let now_left = self.near();
-            if now_left < left {
-                (left, came) = (now_left, Instant::now());
+                Err(_) => std::thread::sleep(LOOK),
             }
         }
-        self.gather.waited(left < before);
     }
 
-    /// Sessions that come from the last step.
-    fn near(&self) -> usize {
-        let last = self.last.0;
-        self.coming
-            .iter()
-            .filter(|(key, from)| *from == last && self.is_coming(*key))
-            .count()
+    /// Until when the sessions of the last step are waited for that are near and have not come.
+    fn wait_until(&self) -> Option<Instant> {
+        let (ended, took) = self.last;
+        let of_last = self.coming.iter().filter(|(_, from)| *from == ended);
+        let away = of_last.filter(|(key, _)| self.is_coming(*key));
+        let waits = away.filter_map(|(key, _)| self.gather.wait(*key, took));
+        waits.max().map(|wait| ended + wait)
     }
 
     /// Whether a session is open and has no step that waits.
@@ -469,13 +459,30 @@ impl<H: Half> EngineLoop<H> {
                 // A requester that is gone drops its session, which closes it.
                 let _ = reply.send(opened);
             }
-            Request::Step(key, priority, job) => self.scheduler.push(key, priority, job),
+            Request::Step(key, priority, job) => {
+                if priority == Priority::Decode {
+                    self.note_trip(key, &job);
+                }
+                self.scheduler.push(key, priority, job);
+            }
             Request::Wake => {}
+        }
+    }
+
+    /// Learns how long a session has taken from its token to this row.
+    fn note_trip(&mut self, key: SessionNumber, job: &JobOf<H>) {
+        let token = self.coming.iter().find(|(other, _)| *other == key);
+        let row = job.replies.first().map(|reply| reply.submitted);
+        if let Some(((_, token), row)) = token.zip(row)
+            && self.is_coming(key)
+        {
+            self.gather.came(key, row.saturating_duration_since(*token));
         }
     }
 
     fn close(&mut self, closed: Vec<Closed>) {
         for Closed { key, told } in closed {
+            self.gather.forget(key);
             self.scheduler.remove(key);
             self.sessions.remove(&key);
             if let Some(told) = told {

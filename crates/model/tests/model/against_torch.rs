@@ -51,7 +51,11 @@ fn both_backends_hold_every_type() {
         (WeightType::Int4(Group::G32), 2e-3),
         (WeightType::Int4(Group::G128), 2e-3),
     ]
-    .map(|(weights, bound)| (weights.into(), bound))
+    .map(|(weights, bound)| {
+        let mut precision = Precision::from(weights);
+        precision.kv = Some(KvType::F32);
+        (precision, bound)
+    })
     .into();
     for (kv, bound) in [
         (KvType::Bf16, 5e-2),
