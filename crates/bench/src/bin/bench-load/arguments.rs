@@ -142,6 +142,8 @@ impl Arguments {
         let most = self.levels().iter().map(level).max().unwrap_or(1);
         match self.rate {
             Some(_) => 4096,
+            // One that has ended may be open still when the next one begins.
+            None if self.recorded.is_some() => 2 * most,
             None => most + 1,
         }
     }
