@@ -26,7 +26,7 @@ impl SplitSession {
         Self::of(&client, messages).await
     }
 
-    /// The same over a connection that there is.
+    /// The same over a connection that is open already.
     pub async fn of(
         client: &SplitServiceClient<Channel>,
         messages: Vec<infer_request::Message>,
@@ -98,7 +98,7 @@ pub async fn fitting_open(url: &str, split: u32) -> Result<v1::Open> {
     open_of(&split_client(url).await?, split).await
 }
 
-/// The same over a connection that there is.
+/// The same over a connection that is open already.
 pub async fn open_of(client: &SplitServiceClient<Channel>, split: u32) -> Result<v1::Open> {
     let mut client = client.clone();
     let described = client

@@ -95,7 +95,7 @@ impl Ledger {
     }
 
     /// A session that begins with the rows below position `received`, which other sessions have run. The edge believed
-    /// that there are rows up to `believed`: where there are fewer, whatever it has sent in epoch 0 is outdated.
+    /// that the session has rows up to `believed`: where it has fewer, whatever the edge has sent in epoch 0 is outdated.
     pub fn beginning(context: usize, received: usize, believed: usize) -> Self {
         Self {
             epoch: u32::from(received < believed),

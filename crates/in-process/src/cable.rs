@@ -29,7 +29,7 @@ pub struct Cable {
 struct State {
     /// Where the cloud takes its connections; `None` where it leads nowhere.
     cloud: Option<mpsc::Sender<DuplexStream>>,
-    /// Breaks the connections that there are.
+    /// Breaks the connections that are open through the cable.
     cut: CancellationToken,
 }
 

@@ -111,7 +111,7 @@ pub(crate) struct Answer {
 }
 
 impl Answer {
-    /// Takes the next event; false where there is none.
+    /// Takes the next event of the answer; false once the answer has ended.
     async fn next(&mut self) -> Result<bool, AnswerError> {
         let Some(event) = self.events.next().await else {
             return Ok(false);
