@@ -65,7 +65,6 @@ pub async fn profile(cloud: &Cloud) -> Result<v1::ProfileBackResponse, Status> {
         .await
         .map_err(|error| engine_status(&error))?;
     let number = |size: usize| u32::try_from(size).unwrap_or(u32::MAX);
-    let (running, max) = cloud.admission.running();
     let step = |step: &StepTime| v1::StepTime {
         layers: number(step.layers),
         rows: number(step.rows),
@@ -80,13 +79,7 @@ pub async fn profile(cloud: &Cloud) -> Result<v1::ProfileBackResponse, Status> {
         merged_rows: number(MERGED_ROWS),
         steps: measured.steps.iter().map(step).collect(),
         head_seconds: measured.head_seconds,
-        load: Some(v1::BackLoad {
-            running_sessions: number(running),
-            max_sessions: number(max),
-            kv_bytes: cloud.session_bytes(),
-            kv_budget_bytes: cloud.budget.budget(),
-            queue_seconds: cloud.waits.median().as_secs_f64(),
-        }),
+        load: Some(cloud.load()),
     })
 }
 

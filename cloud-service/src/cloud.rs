@@ -8,7 +8,7 @@ use crate::prefixes::Prefixes;
 use std::hash::{BuildHasher as _, RandomState};
 use std::time::Duration;
 use tandem_codec::Codec;
-use tandem_engine::{Back, Engine, KvBudget, KvSizes, ModelFiles, OwnerNumber, Profiles};
+use tandem_engine::{Back, Engine, KvBudget, KvSizes, ModelFiles, Numerics, OwnerNumber, Profiles};
 use tandem_model::{KvMemory, ModelError};
 use tandem_program::machine;
 use tandem_proto::v1;
@@ -62,6 +62,8 @@ pub struct Cloud {
     pub machine: v1::Machine,
     /// The layers held, and how.
     pub held: v1::HeldLayers,
+    /// What the bits of its results depend on; `None` where they depend on what runs beside them.
+    pub numerics: Option<Numerics>,
     /// The model's name for people.
     pub name: String,
     /// Makes numbers of owners: nobody can find two that are the same.
@@ -73,6 +75,8 @@ pub struct Cloud {
 pub struct Loaded {
     /// Bytes that its matrices take.
     pub weight_bytes: u64,
+    /// Whether a row comes to the same bits wherever it runs.
+    pub reproducible: bool,
     /// What positions take.
     pub kv_sizes: KvSizes,
     /// The pages that its sessions hold.
@@ -84,6 +88,7 @@ impl Loaded {
     pub fn of(back: &Back) -> Self {
         Self {
             weight_bytes: back.weight_bytes(),
+            reproducible: back.is_reproducible(),
             kv_sizes: back.kv_sizes(),
             kv_memory: back.kv_memory().clone(),
         }
@@ -137,6 +142,7 @@ impl Cloud {
                 libtorch: tandem_model::libtorch_version().to_owned(),
                 running_host: machine::running_host(),
             },
+            numerics: loaded.reproducible.then(|| Numerics::of(files, &precision)),
             held: tandem_wire::held_layers(range, &precision, loaded.weight_bytes),
             loaded,
             name,
@@ -158,6 +164,19 @@ impl Cloud {
     pub fn session_bytes(&self) -> u64 {
         let used = self.budget.used();
         used.saturating_sub(self.prefixes.bytes())
+    }
+
+    /// How busy it is.
+    pub fn load(&self) -> v1::BackLoad {
+        let number = |size: usize| u32::try_from(size).unwrap_or(u32::MAX);
+        let (running, max) = self.admission.running();
+        v1::BackLoad {
+            running_sessions: number(running),
+            max_sessions: number(max),
+            kv_bytes: self.session_bytes(),
+            kv_budget_bytes: self.budget.budget(),
+            queue_seconds: self.waits.median().as_secs_f64(),
+        }
     }
 
     /// What an edge asks for once a connection.
@@ -189,6 +208,10 @@ impl Cloud {
                 .collect(),
             accepts_profiles: self.accept_profiles.from(peer),
             held: Some(self.held.clone()),
+            numerics: self
+                .numerics
+                .map_or(Vec::new(), |numerics| numerics.0.to_vec()),
+            load: Some(self.load()),
         }
     }
 }

@@ -28,6 +28,10 @@ impl SplitService for Split {
         &self,
         request: Request<v1::DescribeBackRequest>,
     ) -> Result<Response<v1::DescribeBackResponse>, Status> {
+        // So that edges look for another one.
+        if self.0.drain.work().is_err() {
+            return Err(stream::draining());
+        }
         let peer = Peer::of(request.extensions());
         Ok(Response::new(self.0.describe(&peer)))
     }

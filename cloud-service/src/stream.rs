@@ -224,6 +224,7 @@ impl Session<'_> {
             idle_ttl_millis: u64::try_from(self.cloud.idle_ttl.as_millis()).unwrap_or(u64::MAX),
             lease_millis: 0,
             pages: number(self.ledger.received() / PAGE_POSITIONS),
+            load: Some(self.cloud.load()),
         }))
         .await
     }
@@ -550,6 +551,7 @@ impl Session<'_> {
 
     async fn send_token(&mut self, epoch: u32, token: RunToken) -> Result<(), Status> {
         let (queue_micros, compute_micros) = self.metrics.take_durations();
+        let ends = token.finish.is_some();
         self.send(infer_response::Message::Tokens(v1::Tokens {
             epoch,
             position: u32::try_from(token.position).unwrap_or(u32::MAX),
@@ -562,6 +564,7 @@ impl Session<'_> {
             finish_reason: tandem_wire::finish_reason(token.finish).into(),
             queue_micros,
             compute_micros,
+            load: ends.then(|| self.cloud.load()),
         }))
         .await
     }

@@ -174,6 +174,7 @@ fn messages() -> Vec<(&'static str, Vec<u8>)> {
         finish_reason: v1::FinishReason::Length.into(),
         queue_micros: 100,
         compute_micros: 20_000,
+        ..v1::Tokens::default()
     };
     let granted = v1::Granted {
         version: 1,
@@ -255,6 +256,30 @@ fn messages() -> Vec<(&'static str, Vec<u8>)> {
             codecs: Vec::new(),
         }),
         replays: 1,
+        ..v1::Finished::default()
+    };
+    // Several clouds.
+    let load = v1::BackLoad {
+        running_sessions: 3,
+        max_sessions: 64,
+        ..v1::BackLoad::default()
+    };
+    let described_load = v1::DescribeBackResponse {
+        numerics: vec![9; 2],
+        load: Some(load),
+        ..v1::DescribeBackResponse::default()
+    };
+    let granted_load = v1::Granted {
+        load: Some(load),
+        ..v1::Granted::default()
+    };
+    let tokens_load = v1::Tokens {
+        load: Some(load),
+        ..v1::Tokens::default()
+    };
+    let finished_exact = v1::Finished {
+        exact: true,
+        ..v1::Finished::default()
     };
     let mut finished_codecs = finished.clone();
     finished_codecs.wire.get_or_insert_default().codecs = vec![v1::CodecUsage {
@@ -390,6 +415,16 @@ fn messages() -> Vec<(&'static str, Vec<u8>)> {
             response(down::Message::Granted(granted_with_pages)),
         ),
         ("pages", response(down::Message::Pages(pages))),
+        ("described_load", described_load.encode_to_vec()),
+        (
+            "granted_load",
+            response(down::Message::Granted(granted_load)),
+        ),
+        ("tokens_load", response(down::Message::Tokens(tokens_load))),
+        (
+            "finished_exact",
+            chat_event(v1::chat_response::Event::Finished(finished_exact)),
+        ),
     ]
 }
 

@@ -1,6 +1,8 @@
 //! The addresses of servers, as people write them.
 
 use http::Uri;
+use serde::Deserialize;
+use std::fmt;
 
 /// An address that no connection can be made to.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -25,6 +27,46 @@ pub fn plain_uri(address: &str) -> Result<Uri, EndpointError> {
             address: address.to_owned(),
             reason: "only http:// is supported here".to_owned(),
         })
+    }
+}
+
+/// Addresses of servers that do the same: one, several with commas between them, or a list.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(from = "Written")]
+pub struct Addresses(Vec<String>);
+
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Written {
+    Text(String),
+    List(Vec<String>),
+}
+
+impl From<Written> for Addresses {
+    fn from(written: Written) -> Self {
+        match written {
+            Written::Text(text) => Self::from(text.as_str()),
+            Written::List(list) => Self(list),
+        }
+    }
+}
+
+impl From<&str> for Addresses {
+    fn from(text: &str) -> Self {
+        Self(text.split(',').map(|one| one.trim().to_owned()).collect())
+    }
+}
+
+impl Addresses {
+    /// Each of them, in the order in which they were given.
+    pub fn iter(&self) -> impl Iterator<Item = &str> {
+        self.0.iter().map(String::as_str)
+    }
+}
+
+impl fmt::Display for Addresses {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0.join(","))
     }
 }
 
@@ -79,6 +121,16 @@ pub fn server_uri(address: &str) -> Result<Uri, EndpointError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn several_addresses_are_a_list_or_have_commas_between_them() {
+        for written in ["a:1, b:2", "[a:1, b:2]", "- a:1\n- b:2"] {
+            let addresses: Addresses = serde_yaml::from_str(written).unwrap();
+            assert_eq!(addresses.to_string(), "a:1,b:2", "{written}");
+        }
+        let one: Addresses = serde_yaml::from_str("http://a:1").unwrap();
+        assert_eq!(one.iter().collect::<Vec<_>>(), ["http://a:1"]);
+    }
 
     #[test]
     fn addresses_are_host_and_port_with_or_without_a_scheme() {

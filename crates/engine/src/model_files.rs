@@ -271,6 +271,14 @@ impl ModelFiles {
         self.package.as_ref()
     }
 
+    /// The hash of a package's weights whose codes were calibrated with some text; `None` where weights and types say
+    /// what the codes are.
+    pub(crate) fn calibrated_codes(&self) -> Option<&str> {
+        let manifest = &self.package.as_ref()?.manifest;
+        let is_calibrated = manifest.calibration_tokens > 0;
+        is_calibrated.then(|| manifest.weights_hash())
+    }
+
     /// What `compute` comes to with these files.
     ///
     /// # Errors

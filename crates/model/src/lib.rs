@@ -48,6 +48,10 @@ pub use stretch::SessionRows;
 pub use threads::{ComputeThread, set_threads, threads};
 pub use workers::for_each;
 
+/// The revision of our own arithmetic: one more with every change to the bits that rows, frames or draws come to, so that
+/// nobody takes the results of two revisions for the same.
+pub const ARITHMETIC_REVISION: u32 = 1;
+
 /// The version of the libtorch that this was built for, `unknown`, or `none` without libtorch.
 pub fn libtorch_version() -> &'static str {
     if cfg!(feature = "torch") {

@@ -48,6 +48,14 @@ pub struct Manifest {
     pub files: BTreeMap<String, FileEntry>,
 }
 
+impl Manifest {
+    /// BLAKE3 of the file that its weights are in, in hexadecimal.
+    pub fn weights_hash(&self) -> &str {
+        let entry = self.files.get(WEIGHTS);
+        entry.map_or("", |entry| &entry.blake3)
+    }
+}
+
 /// Layers `start..end` of a model of `of`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

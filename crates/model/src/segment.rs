@@ -146,6 +146,13 @@ impl Segment {
         layers.sum::<u64>() + head
     }
 
+    /// Whether a row comes to the same bits wherever it runs and whatever runs with it: where all is computed by our own
+    /// loops.
+    pub fn is_reproducible(&self) -> bool {
+        let is_plain = |stretch: &AnyStretch| matches!(stretch, AnyStretch::Plain(_));
+        self.stretches.iter().all(is_plain) && !matches!(self.head, Some(AnyHead::Torch(_)))
+    }
+
     /// A cache for `capacity` positions of the layers in `range`, which must lie within this
     /// segment's: a cloud that holds a whole model allocates only what a session's split needs.
     ///
