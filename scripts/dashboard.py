@@ -170,6 +170,12 @@ ROWS: list[tuple[str, list[Panel]]] = [
             Panel("Answers that went on elsewhere", "cps", rate(EDGE + "replays_total", "cause"), stacked=True),
             Panel("Pauses until they did", "s", quantiles(EDGE + "replay_seconds")),
             Panel(
+                "Answers that may have gone on otherwise",
+                "cps",
+                rate(EDGE + "inexact_answers_total", legend="inexact"),
+            ),
+            Panel("Clouds that edges know of", "none", now(EDGE + "clouds", "instance, state")),
+            Panel(
                 "Tokens",
                 "cps",
                 rate(EDGE + "generation_tokens_total", legend="generated")

@@ -79,23 +79,19 @@ impl Answers {
     ) -> Result<(), AnswerError> {
         say_request(span, &self.served, &request);
         let turn = self.pool.turn()?;
-        let cloud = self.client.link().describe().await?;
+        let (asker, prompt) = (&request.asker, &request.prompt);
+        let cloud = self.client.choose(asker, prompt).await?;
         let context = self.client.context(&cloud);
         check_length(request.prompt.len(), context)?;
-        let (asker, prompt) = (&request.asker, &request.prompt);
         let found = self.client.would_begin_with(asker, prompt, &cloud);
         let kept = turn.take(asker, prompt, found);
         if kept.is_none() {
             turn.make_room();
         }
         let kept = kept.map(|(session, shared)| Kept { session, shared });
-        let (asked, with) = (self.asked(&request), (context, &*cloud));
-        let begun = Generation::begin(&self.client, asked, kept, with, span).await;
-        let (generation, first) = begun.inspect_err(|error| {
-            if error.cloud_may_have_changed() {
-                self.client.link().forget();
-            }
-        })?;
+        let asked = self.asked(&request);
+        let begun = Generation::begin(&self.client, asked, kept, cloud, span).await;
+        let (generation, first) = begun?;
         let reused = generation.reused();
         PROMPT_TOKENS
             .counter(&[])
@@ -293,6 +289,7 @@ impl Running {
             timings: Some(self.timings(&usage)),
             wire: Some(wire_usage(&usage, hidden)),
             replays: self.generation.replays(),
+            exact: self.generation.is_exact(),
         }
     }
 

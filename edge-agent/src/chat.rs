@@ -35,14 +35,18 @@ pub async fn chat(args: ChatArgs) -> anyhow::Result<()> {
     let config = planned(config, Patience::Fail).await?;
     let traces = start_traces(&config.traces, SERVICE, TRACES).await?;
     let edge = Edge::load(&config, |_| {}).await?;
-    let cloud = edge.client().link().describe().await;
+    let cloud = edge.client().clouds().any().await;
     let cloud = cloud.map_err(|error| readable(&edge.answers, &error.into()))?;
     println!(
         "{}: {} of {} layers here, the rest at {}, codec {}. /help for help.",
-        cloud.model.as_ref().map_or("", |m| m.name.as_str()),
+        cloud
+            .described
+            .model
+            .as_ref()
+            .map_or("", |m| m.name.as_str()),
         edge.answers.served.split,
         edge.client().front().config.layers,
-        config.cloud,
+        cloud.link.address(),
         edge.answers.served.codec
     );
     let mut conversation = Conversation {

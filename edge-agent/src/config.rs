@@ -7,9 +7,9 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 use tandem_client::adaptation::Target;
-use tandem_client::{LinkConfig, ReplayTerms};
+use tandem_client::{DialerConfig, ReplayTerms, all_have_tls};
 use tandem_codec::Codec;
-use tandem_config::address::{is_loopback, is_tls};
+use tandem_config::address::{Addresses, is_loopback, is_tls};
 use tandem_config::{AutoCount, ByteSize, HumanDuration, Validate, Violations, token_count};
 use tandem_engine::Compute;
 use tandem_planner::Objective;
@@ -52,14 +52,16 @@ pub struct EdgeConfig {
     pub model: PathBuf,
     /// The model's name for people; empty for the directory's.
     pub name: String,
-    /// The cloud-service.
-    pub cloud: String,
+    /// The cloud-services.
+    pub cloud: Addresses,
     /// What the cloud must show, and is shown.
     pub cloud_tls: ClientTlsSettings,
     /// A file with the token that the cloud is shown.
     pub cloud_token: PathBuf,
     /// How long a connection may take.
     pub connect_timeout: HumanDuration,
+    /// When a silent cloud is given up.
+    pub cloud_keepalive: KeepaliveConfig,
     /// What `weights` and `codec` are where they are `auto`.
     pub preset: Preset,
     /// Layers that run here; `auto` to plan them.
@@ -199,6 +201,16 @@ pub struct SessionsConfig {
     pub prefix_memory: ByteSize,
 }
 
+/// When a connection is given up on which nothing arrives.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct KeepaliveConfig {
+    /// It is asked for a sign of life after this.
+    pub interval: HumanDuration,
+    /// It is dropped where it gives none for so long.
+    pub timeout: HumanDuration,
+}
+
 /// For how long an answer tries to go on when its session is lost.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -207,6 +219,8 @@ pub struct ReplayConfig {
     pub within: HumanDuration,
     /// The most attempts in that time.
     pub attempts: u32,
+    /// Whether it goes on only in a cloud that is known to compute as the one that it began with.
+    pub only_exact: bool,
 }
 
 impl ReplayConfig {
@@ -215,6 +229,7 @@ impl ReplayConfig {
         ReplayTerms {
             within: self.within.get(),
             attempts: self.attempts,
+            only_exact: self.only_exact,
         }
     }
 }
@@ -263,11 +278,15 @@ pub struct PlanConfig {
 }
 
 impl EdgeConfig {
-    /// Where the cloud is, and how it is spoken to.
-    pub fn link(&self) -> LinkConfig<'_> {
-        LinkConfig {
-            cloud: &self.cloud,
-            transport: &self.transport,
+    /// Where the clouds are, and how they are spoken to.
+    pub fn dialer(&self) -> DialerConfig<'_> {
+        DialerConfig {
+            clouds: &self.cloud,
+            transport: TransportConfig {
+                keepalive_interval: self.cloud_keepalive.interval,
+                keepalive_timeout: self.cloud_keepalive.timeout,
+                ..self.transport.clone()
+            },
             tls: &self.cloud_tls,
             token: &self.cloud_token,
             connect_timeout: self.connect_timeout.get(),
@@ -345,12 +364,31 @@ impl EdgeConfig {
 }
 
 impl EdgeConfig {
-    fn check_plain_cloud(&self, at: &mut Violations, cloud: &Endpoint) {
+    fn check_clouds(&self, at: &mut Violations) {
+        let mut plain = Vec::new();
+        for cloud in self.cloud.iter() {
+            match endpoint(cloud, &self.transport, Duration::from_secs(1)) {
+                Err(error) => at.push("cloud", error.to_string()),
+                Ok(endpoint) if !is_tls(endpoint.uri()) => plain.push(endpoint),
+                Ok(_) => {}
+            }
+        }
+        at.check(
+            "cloud",
+            self.cloud.iter().next().is_some(),
+            "names no cloud",
+        );
         at.check(
             "cloud_tls",
-            !self.cloud_tls.is_any_set(),
+            !self.cloud_tls.is_any_set() || all_have_tls(&self.cloud) != Some(false),
             format!("is set, and the cloud is {}: write https://", self.cloud),
         );
+        for cloud in &plain {
+            self.check_plain_cloud(at, cloud);
+        }
+    }
+
+    fn check_plain_cloud(&self, at: &mut Violations, cloud: &Endpoint) {
         let shown = !self.cloud_token.as_os_str().is_empty();
         at.check(
             "cloud_token",
@@ -371,11 +409,7 @@ impl Validate for EdgeConfig {
             !self.model.as_os_str().is_empty(),
             "is empty, must be a model's directory, GGUF file or hub id",
         );
-        match endpoint(&self.cloud, &self.transport, Duration::from_secs(1)) {
-            Err(error) => at.push("cloud", error.to_string()),
-            Ok(endpoint) if !is_tls(endpoint.uri()) => self.check_plain_cloud(at, &endpoint),
-            Ok(_) => {}
-        }
+        self.check_clouds(at);
         check_listener(at, self.listen, &self.tls, self.insecure);
         at.nested("tls", &self.tls);
         at.nested("cloud_tls", &self.cloud_tls);
@@ -390,6 +424,7 @@ impl Validate for EdgeConfig {
         }
         let least = HumanDuration::from(Duration::from_millis(1));
         at.within("connect_timeout", self.connect_timeout, least..);
+        at.nested("cloud_keepalive", &self.cloud_keepalive);
         at.within("split", self.split.get().unwrap_or(0), ..=4096);
         at.within("threads", self.threads, ..=1024);
         at.under("adapt", |at| {
@@ -443,6 +478,14 @@ impl Validate for SessionsConfig {
     fn validate(&self, at: &mut Violations) {
         at.within("max", self.max, 1..=65_536);
         at.within("context", self.context, ..=1 << 24);
+    }
+}
+
+impl Validate for KeepaliveConfig {
+    fn validate(&self, at: &mut Violations) {
+        let least = HumanDuration::from(Duration::from_millis(100));
+        at.within("interval", self.interval, least..);
+        at.within("timeout", self.timeout, least..);
     }
 }
 

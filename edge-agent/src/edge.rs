@@ -12,7 +12,7 @@ use anyhow::Context as _;
 use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 use tandem_client::adaptation::Adaptation;
-use tandem_client::{CodecChoice, FrontHalf, Link, SessionLimits, SessionPool, SplitClient};
+use tandem_client::{CodecChoice, Dialer, FrontHalf, SessionLimits, SessionPool, SplitClient};
 use tandem_codec::Codec;
 use tandem_engine::{Engine, EngineOptions, ModelFiles};
 use tandem_model::{ModelError, Package};
@@ -89,16 +89,16 @@ impl Edge {
         on_layer: impl FnMut(usize) + Send + 'static,
     ) -> anyhow::Result<Self> {
         // Before the model: what is wrong with a certificate is known at once.
-        let link = Link::new(config.link()).await?;
-        Self::behind(link, config, on_layer).await
+        let dialer = Dialer::new(config.dialer()).await?;
+        Self::behind(dialer, config, on_layer).await
     }
 
-    /// The same with a connection that was made otherwise.
+    /// The same with connections that are made otherwise.
     ///
     /// # Errors
     /// When the model cannot be loaded.
     pub async fn behind(
-        link: Link,
+        dialer: Dialer,
         config: &EdgeConfig,
         on_layer: impl FnMut(usize) + Send + 'static,
     ) -> anyhow::Result<Self> {
@@ -201,7 +201,7 @@ impl Edge {
         Ok(Self {
             prompts: Prompts::new(tokenizer.clone(), ChatTemplate::load(&config.model)),
             answers: Answers {
-                client: SplitClient::new(front, link, choice, limits),
+                client: SplitClient::new(front, dialer, choice, limits)?,
                 pool: SessionPool::new(config.sessions.max, config.sessions.idle_ttl.get()),
                 tokenizer,
                 served: Served {
@@ -262,7 +262,7 @@ impl Edge {
     /// What is served, with what the cloud says of itself where it answers.
     pub async fn describe(&self) -> v1::GetModelResponse {
         let (client, served) = (self.client(), &self.answers.served);
-        let cloud = client.link().describe().await.ok();
+        let cloud = client.clouds().any().await.ok();
         let count = |size: usize| u32::try_from(size).unwrap_or(u32::MAX);
         v1::GetModelResponse {
             model: Some(self.model()),
@@ -273,7 +273,7 @@ impl Edge {
                 .map_or(0, |cloud| count(client.context(cloud))),
             cloud_reachable: cloud.is_some(),
             edge: (served.split > 0).then(|| self.held.clone()),
-            cloud: cloud.and_then(|cloud| cloud.held.clone()),
+            cloud: cloud.and_then(|cloud| cloud.described.held.clone()),
             default_sampling: Some(self.sampling.parameters().clone()),
         }
     }

@@ -163,7 +163,7 @@ pub async fn run(
 
 /// An error of an edge in this process as a person reads it.
 pub fn readable(answers: &Answers, error: &AnswerError) -> anyhow::Error {
-    anyhow::anyhow!(for_operator(error, answers.client.link().address()))
+    anyhow::anyhow!(for_operator(error, &answers.client.clouds().addresses()))
 }
 
 /// The terms of a command line.

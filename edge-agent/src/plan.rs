@@ -37,7 +37,7 @@ use report::Report;
 use std::io::Write as _;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-use tandem_client::Link;
+use tandem_client::{Dialer, Link, ReachError};
 use tandem_config::Layers;
 use tandem_engine::ModelFiles;
 use tandem_model_source::ProgressTo;
@@ -91,7 +91,11 @@ pub async fn plan(args: PlanArgs) -> anyhow::Result<()> {
     let began = Instant::now();
     let subject = Subject::open(&config).await?;
     let edge = subject.edge(&config, fresh).await?;
-    let link = Link::new(config.link()).await?;
+    let dialer = Dialer::new(config.dialer()).await?;
+    let link = dialer
+        .reach()
+        .await
+        .map_err(|error| no_cloud(error, &dialer))?;
     let cloud = Cloud::ask(&link, &subject).await?;
     let way = cloud.probe(&link).await?;
     let solved = subject.solve(&config, &edge, &cloud, way, began.elapsed())?;
@@ -232,6 +236,16 @@ fn read_sensitivity(
     Ok(Some((found, crc32c::crc32c(&text))))
 }
 
+/// Why no cloud can be planned with, for whoever runs this edge.
+fn no_cloud(error: ReachError, dialer: &Dialer) -> anyhow::Error {
+    match error {
+        ReachError::Cloud(error) => {
+            anyhow::anyhow!(for_operator(&error.into(), &dialer.addresses()))
+        }
+        error @ ReachError::Dial(_) => error.into(),
+    }
+}
+
 /// A cloud that has said what it serves and what its steps take.
 #[derive(Debug)]
 pub struct Cloud {
@@ -245,10 +259,10 @@ impl Cloud {
     /// # Errors
     /// When it cannot be reached, or serves another.
     pub async fn ask(link: &Link, subject: &Subject) -> anyhow::Result<Self> {
-        let described = link
-            .describe()
-            .await
-            .map_err(|error| anyhow::anyhow!(for_operator(&error.into(), link.address())))?;
+        let cloud = link.describe().await;
+        let described = cloud
+            .map_err(|error| anyhow::anyhow!(for_operator(&error.into(), link.address())))?
+            .described;
         let model = described.model.clone().unwrap_or_default();
         let theirs = tandem_wire::identity(&model.weights_fingerprint, &model.files_fingerprint);
         anyhow::ensure!(

@@ -14,7 +14,7 @@ use crate::plan::start::{Patience, planned};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
-use tandem_client::{Link, SessionPool};
+use tandem_client::{Clouds, SessionPool};
 use tandem_model_source::ProgressTo;
 use tandem_proto::v1::FILE_DESCRIPTOR_SET;
 use tandem_proto::v1::generation_service_server::SERVICE_NAME;
@@ -114,7 +114,7 @@ async fn work(
         cloud = %config.cloud,
         "serving"
     );
-    let (client, model) = (edge.client(), edge.model());
+    let client = edge.client();
     let ended = async {
         drain.signal().draining().await;
         edge.answers.pool.close();
@@ -133,8 +133,8 @@ async fn work(
     tokio::select! {
         () = ended => {}
         lost = engine_lost => return Err(lost.into()),
-        () = tidy(&edge.answers.pool, client.link()) => {}
-        () = watch(client.link(), &model, client.front().split, health, SERVICE_NAME) => {}
+        () = tidy(&edge.answers.pool, client.clouds()) => {}
+        () = watch(client.clouds(), health, SERVICE_NAME) => {}
     }
     Ok(())
 }
@@ -186,14 +186,13 @@ impl Clients {
 }
 
 /// Looks after what is idle.
-async fn tidy(pool: &SessionPool, link: &Link) {
+async fn tidy(pool: &SessionPool, clouds: &Clouds) {
     let mut interval = tokio::time::interval(TIDY_INTERVAL);
     loop {
         interval.tick().await;
-        if pool.prune() {
-            link.forget();
-        }
-        let (in_flight, window) = link.uplink().load();
+        pool.prune();
+        let loads = clouds.links().into_iter().map(|link| link.uplink().load());
+        let (in_flight, window) = loads.fold((0, 0), |all, one| (all.0 + one.0, all.1 + one.1));
         UPLINK_BYTES.gauge(&["in_flight"]).set(in_flight as f64);
         UPLINK_BYTES.gauge(&["window"]).set(window as f64);
     }

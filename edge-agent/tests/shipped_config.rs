@@ -27,7 +27,9 @@ const FLAGS: &[Flag] = &[
     ("--model", "model", "/models/other", |c| {
         c.model.display().to_string()
     }),
-    ("--cloud", "cloud", "http://cloud:1", |c| c.cloud.clone()),
+    ("--cloud", "cloud", "http://cloud:1", |c| {
+        c.cloud.to_string()
+    }),
     ("--preset", "preset", "exact", |c| {
         format!("{:?}", c.preset).to_lowercase()
     }),
@@ -313,7 +315,7 @@ fn the_shipped_defaults_load_once_a_model_is_named() {
     assert_eq!(config.listen.to_string(), "127.0.0.1:50050");
     assert_eq!(config.openai.address(), None);
     assert_eq!(config.metrics_listen.to_string(), "127.0.0.1:9500");
-    assert_eq!(config.cloud, "http://127.0.0.1:50051");
+    assert_eq!(config.cloud.to_string(), "http://127.0.0.1:50051");
     assert_eq!(config.connect_timeout.get(), Duration::from_secs(3));
     assert_eq!((config.split.get(), config.codec.as_str()), (None, "auto"));
     assert_eq!(

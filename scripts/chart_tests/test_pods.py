@@ -165,7 +165,7 @@ class Servers(unittest.TestCase):
         manifests = render({"cloud": {"service": {"port": 6000}}})
         service = named(manifests, "Service", "demo-tandem-cloud")
         config = yaml.safe_load(named(manifests, "ConfigMap", "demo-tandem-edge")["data"]["config.yaml"])
-        self.assertEqual(config["cloud"], "http://demo-tandem-cloud:6000")
+        self.assertEqual(config["cloud"], "http://demo-tandem-cloud-headless:50051")
         self.assertEqual(service["spec"]["ports"][0]["port"], 6000)
 
     def test_a_gpu_is_asked_for_and_used(self) -> None:

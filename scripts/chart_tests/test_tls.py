@@ -90,7 +90,8 @@ class Secrets(unittest.TestCase):
 class Sides(unittest.TestCase):
     def test_an_edge_reaches_its_own_cloud_by_tls_and_believes_its_authority(self) -> None:
         config, pod = server("edge", CASES["with TLS"])
-        self.assertEqual(config["cloud"], "https://demo-tandem-cloud:50051")
+        self.assertEqual(config["cloud"], "https://demo-tandem-cloud-headless:50051")
+        self.assertEqual(config["cloud_tls"]["server_name"], "demo-tandem-cloud")
         self.assertEqual(mounted(pod)["/run/tandem/cloud-ca"], ("c", {"ca.crt"}))
         self.assertIs(config["insecure"], False)
         self.assertIn("--edge=https://demo-tandem-edge:50050", asked_by_test("with TLS"))

@@ -30,14 +30,15 @@ openai: 8000
 {{- end -}}
 {{- end }}
 
-{{/* The Service with an address of its own, not the headless one: an edge opens one connection, and the
-     C library's order of a name's addresses would favour some pods. */}}
+{{/* The headless Service, which leads to all ready pods: an edge balances its sessions over them itself, and answers whose
+     pod is lost or leaves go on in another. */}}
 {{- define "tandem.cloudUrl" -}}
 {{- if .Values.edge.cloud -}}
 {{- .Values.edge.cloud -}}
 {{- else -}}
 {{- $scheme := ternary "https" "http" (eq (include "tandem.ownCloudTls" .) "true") -}}
-{{- printf "%s://%s-cloud:%v" $scheme (include "tandem.fullname" .) .Values.cloud.service.port -}}
+{{- $port := (include "tandem.ports" (dict "component" "cloud-service") | fromYaml).grpc -}}
+{{- printf "%s://%s-cloud-headless:%v" $scheme (include "tandem.fullname" .) $port -}}
 {{- end -}}
 {{- end }}
 

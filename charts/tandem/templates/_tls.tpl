@@ -28,7 +28,7 @@ cloudCa: {{ include "tandem.certificateSecret" $clouds | quote }}
 {{- else }}
 cloudCa: ""
 {{- end }}
-cloudServerName: {{ .values.cloudTls.serverName | default (ternary $cloud.tls.serverName "" $own) | quote }}
+cloudServerName: {{ .values.cloudTls.serverName | default (ternary ($cloud.tls.serverName | default (printf "%s-cloud" $name)) "" $own) | quote }}
 cloudSecret: {{ include "tandem.certificateSecret" $client | quote }}
 cloudToken: {{ .values.cloudToken.existingSecret | quote }}
 {{- end }}

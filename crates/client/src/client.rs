@@ -1,9 +1,10 @@
 //! What all sessions of an edge share.
 
+use crate::clouds::{Clouds, DialError, Dialer, Wish};
 use crate::codec_choice::CodecChoice;
-use crate::error::SessionError;
+use crate::error::{CloudError, SessionError};
 use crate::generation::ReplayTerms;
-use crate::link::Link;
+use crate::link::Cloud;
 use crate::pool::Asker;
 use crate::prefixes::{Prefixes, Remembered, SessionBeginnings};
 use crate::session::Session;
@@ -24,8 +25,7 @@ pub struct SplitClient(Arc<Shared>);
 #[derive(Debug)]
 struct Shared {
     front: FrontHalf,
-    link: Link,
-    choice: CodecChoice,
+    clouds: Clouds,
     limits: SessionLimits,
     prefixes: Prefixes,
     /// Makes numbers of those who ask: nobody can find two that are the same.
@@ -72,8 +72,8 @@ pub struct SessionLimits {
 pub(crate) struct Opening<'a> {
     /// The most positions.
     pub(crate) context: usize,
-    /// What the cloud says of itself.
-    pub(crate) cloud: &'a v1::DescribeBackResponse,
+    /// The cloud that has its back.
+    pub(crate) cloud: &'a Cloud,
     /// How many sessions of the answer were lost.
     pub(crate) replays: u32,
     /// Who asks.
@@ -85,17 +85,25 @@ pub(crate) struct Opening<'a> {
 }
 
 impl SplitClient {
-    /// A client of the cloud at the other end of `link`, whose messages teach `choice` what the link is
-    /// like.
-    pub fn new(front: FrontHalf, link: Link, choice: CodecChoice, limits: SessionLimits) -> Self {
-        Self(Arc::new(Shared {
+    /// A client of the clouds that `dialer` leads to. The messages on each link teach a `choice` of its own what that link
+    /// is like.
+    ///
+    /// # Errors
+    /// An address cannot be dialled.
+    pub fn new(
+        front: FrontHalf,
+        dialer: Dialer,
+        choice: CodecChoice,
+        limits: SessionLimits,
+    ) -> Result<Self, DialError> {
+        let own = tandem_wire::description("", &front.config, front.identity, front.tokenizer);
+        Ok(Self(Arc::new(Shared {
+            clouds: Clouds::new(dialer, choice, (own, front.split))?,
             front,
-            link,
-            choice,
             limits,
             prefixes: Prefixes::new(limits.prefix_memory),
             owners: RandomState::new(),
-        }))
+        })))
     }
 
     /// The half of the model that runs here.
@@ -103,14 +111,9 @@ impl SplitClient {
         &self.0.front
     }
 
-    /// The connection to the cloud.
-    pub fn link(&self) -> &Link {
-        &self.0.link
-    }
-
-    /// The codec of each step.
-    pub fn choice(&self) -> &CodecChoice {
-        &self.0.choice
+    /// The clouds that there are.
+    pub fn clouds(&self) -> &Clouds {
+        &self.0.clouds
     }
 
     /// How large things get.
@@ -118,19 +121,20 @@ impl SplitClient {
         self.0.limits
     }
 
-    /// The most positions that a session may have, as far as is known without asking the cloud.
+    /// The most positions that a session may have, as far as is known without asking a cloud.
     pub fn most_positions(&self) -> usize {
         let most = self.front().config.max_context();
-        match (self.link().known(), self.limits().context) {
-            (Some(cloud), _) => self.context(&cloud),
-            (None, 0) => most,
-            (None, context) => context.min(most),
-        }
+        let known = self.clouds().known();
+        let granted = known.iter().map(|cloud| self.context(cloud)).max();
+        granted.unwrap_or(match self.limits().context {
+            0 => most,
+            context => context.min(most),
+        })
     }
 
     /// The most positions of a session, given what the cloud grants.
-    pub fn context(&self, cloud: &v1::DescribeBackResponse) -> usize {
-        let granted = cloud.max_context as usize;
+    pub fn context(&self, cloud: &Cloud) -> usize {
+        let granted = cloud.described.max_context as usize;
         let limit = granted.min(self.front().config.max_context());
         match self.limits().context {
             0 => limit,
@@ -139,9 +143,24 @@ impl SplitClient {
     }
 
     /// Whether an answer whose session is lost goes on in another one.
-    pub fn can_replay(&self, cloud: &v1::DescribeBackResponse) -> bool {
-        let feature = v1::Feature::Replay.into();
-        !self.limits().replay.within.is_zero() && cloud.features.contains(&feature)
+    pub fn can_replay(&self, cloud: &Cloud) -> bool {
+        !self.limits().replay.within.is_zero() && cloud.serves(v1::Feature::Replay)
+    }
+
+    /// The cloud for an answer behind a prompt.
+    ///
+    /// # Errors
+    /// None answers in time.
+    pub async fn choose(&self, asker: &Asker, prompt: &[u32]) -> Result<Cloud, CloudError> {
+        let wish = Wish {
+            // The answer has one token at least.
+            positions: prompt.len() + 1,
+            like: None,
+            only_like: false,
+            but_for: &[],
+            holds: &|cloud| self.would_begin_with(asker, prompt, cloud),
+        };
+        self.clouds().choose(&wish).await
     }
 
     /// Opens a session with a cloud that has described itself. Does not wait for it. It has those of the tokens that
@@ -174,12 +193,7 @@ impl SplitClient {
     }
 
     /// How many tokens of a prompt a new session would begin with.
-    pub fn would_begin_with(
-        &self,
-        asker: &Asker,
-        prompt: &[u32],
-        cloud: &v1::DescribeBackResponse,
-    ) -> usize {
+    pub fn would_begin_with(&self, asker: &Asker, prompt: &[u32], cloud: &Cloud) -> usize {
         let opening = Opening {
             context: 0,
             cloud,
@@ -201,8 +215,9 @@ impl SplitClient {
         if !self.shares_prefixes(opening.cloud) {
             return (None, Vec::new());
         }
-        let mut beginnings = self.0.prefixes.of(opening.asker);
-        let next = codecs.written(self.choice().step());
+        let link = &opening.cloud.link;
+        let mut beginnings = self.0.prefixes.of(opening.asker, link.number());
+        let next = codecs.written(link.choice().step());
         let codec = |position| match self.front().engine {
             Some(_) => {
                 let codec = opening.written.of_page(position, next)?;
@@ -216,20 +231,20 @@ impl SplitClient {
 
     /// Whether sessions begin with what others have filled. Where an answer cannot go on in another session, the cloud
     /// holds memory for its whole context anyhow.
-    fn shares_prefixes(&self, cloud: &v1::DescribeBackResponse) -> bool {
-        let feature = v1::Feature::Prefixes.into();
+    fn shares_prefixes(&self, cloud: &Cloud) -> bool {
         let kept_here = self.0.prefixes.are_kept() && self.front().page_bytes.is_some();
-        kept_here && self.can_replay(cloud) && cloud.features.contains(&feature)
+        kept_here && self.can_replay(cloud) && cloud.serves(v1::Feature::Prefixes)
     }
 
     /// How rows may be written for a cloud. What takes the profile to read is written by it only
     /// where the cloud has it or takes it from us.
-    pub(crate) fn session_codecs(&self, cloud: &v1::DescribeBackResponse) -> SessionCodecs {
+    pub(crate) fn session_codecs(&self, cloud: &Cloud) -> SessionCodecs {
+        let cloud = &cloud.described;
         let shared = self.front().profile.as_ref().is_some_and(|profile| {
             let known = &cloud.profile_fingerprints;
             cloud.accepts_profiles || known.iter().any(|k| *k == profile.fingerprint())
         });
-        SessionCodecs::new(self.choice().codecs(), &cloud.codecs, shared)
+        SessionCodecs::new(self.clouds().codecs().codecs(), &cloud.codecs, shared)
     }
 
     /// The first message of a session.
@@ -245,7 +260,7 @@ impl SplitClient {
         let fingerprint = profile.map(|p| p.fingerprint().to_vec());
         let known = fingerprint
             .as_ref()
-            .is_some_and(|f| cloud.profile_fingerprints.contains(f));
+            .is_some_and(|f| cloud.described.profile_fingerprints.contains(f));
         v1::Open {
             versions: Some(v1::VersionRange {
                 min: PROTOCOL_VERSION,

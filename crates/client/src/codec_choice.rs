@@ -1,4 +1,4 @@
-//! The codec of the next step, for all sessions of a connection: [`LinkEstimate`] and [`Adaptation`]
+//! The codec of the next step, for all sessions of a link: [`LinkEstimate`] and [`Adaptation`]
 //! behind one lock, with what they are told, what they ask of the link, and what people see of it.
 
 use crate::adaptation::{Adaptation, Switch};
@@ -19,6 +19,8 @@ pub struct CodecChoice {
     codecs: Arc<[Codec]>,
     /// `None` where there is nothing to choose.
     state: Option<Arc<Mutex<State>>>,
+    /// What the choice began with.
+    begins: Option<Adaptation>,
 }
 
 #[derive(Debug)]
@@ -42,11 +44,13 @@ impl CodecChoice {
         Self {
             codecs: Arc::new([codec]),
             state: None,
+            begins: None,
         }
     }
 
     /// What the link allows.
     pub fn adaptive(adaptation: Adaptation) -> Self {
+        let begins = Some(adaptation.clone());
         let state = State {
             link: LinkEstimate::default(),
             adaptation,
@@ -56,7 +60,14 @@ impl CodecChoice {
         Self {
             codecs: state.adaptation.codecs().collect(),
             state: Some(Arc::new(Mutex::new(state))),
+            begins,
         }
+    }
+
+    /// The same choice for another link, of which nothing is known yet.
+    pub fn afresh(&self) -> Self {
+        let begins = self.begins.clone();
+        begins.map_or_else(|| self.clone(), Self::adaptive)
     }
 
     /// All that may be chosen, the best first.

@@ -54,12 +54,16 @@ pub enum CloudError {
         /// Positions asked for.
         context: usize,
     },
-    /// The cloud that answers now holds the model in other types: an answer that has begun would go on otherwise.
-    #[error("the cloud holds its layers in {found} now, and an answer began with {began}")]
+    /// The clouds that answer are not known to compute as the one that the answer began with: it might go on otherwise,
+    /// which it must not.
+    #[error(
+        "no cloud answers that is known to compute as the one an answer began with, which holds its layers in {began}; \
+         one holds them in {found}"
+    )]
     HeldOtherwise {
-        /// How it holds them now.
+        /// How one of them holds its layers.
         found: String,
-        /// How it did.
+        /// How the first did.
         began: String,
     },
     /// A status of the cloud's own, as docs/protocol.md lists them.
@@ -129,6 +133,8 @@ impl SessionError {
                     | Code::ResourceExhausted
                     | Code::Unimplemented
             ),
+            // Another one may come that computes alike.
+            Self::Cloud(CloudError::HeldOtherwise { .. }) => true,
             _ => self.is_loss(),
         }
     }

@@ -5,8 +5,10 @@
 //! are keyed by position.
 
 use crate::client::{Opening, SplitClient};
+use crate::clouds::{Numerics, Wish};
 use crate::error::{CloudError, Retry, SessionError};
-use crate::metrics::{REPLAY, REPLAYS};
+use crate::link::{Cloud, Link};
+use crate::metrics::{INEXACT_ANSWERS, REPLAY, REPLAYS};
 use crate::pool::Asker;
 use crate::prompt_trace::PromptTrace;
 use crate::session::{PendingRow, Session};
@@ -20,6 +22,9 @@ use tandem_telemetry::traces::Span;
 /// The first pause before another session is tried, and the longest; each is about twice as long as the one before.
 const PAUSES: [Duration; 2] = [Duration::from_millis(50), Duration::from_secs(2)];
 
+/// Why an answer leaves a cloud before it has to.
+const DRAINING: &str = "draining";
+
 /// For how long an answer whose session was lost tries to go on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ReplayTerms {
@@ -27,6 +32,8 @@ pub struct ReplayTerms {
     pub within: Duration,
     /// The most attempts in that time, without a deadline.
     pub attempts: u32,
+    /// Whether it goes on only where the rest is known to be what it would have been.
+    pub only_exact: bool,
 }
 
 /// What is asked for.
@@ -61,8 +68,14 @@ pub struct Generation {
     context: usize,
     /// Whether the cloud that it began with lets it go on in another session.
     can_replay: bool,
-    /// The types of that cloud's weights, and of its keys and values.
-    held: String,
+    /// How that cloud computes.
+    numerics: Numerics,
+    /// Whether all of it is what one session would have made of it.
+    exact: bool,
+    /// To the cloud of the session, or of the one that was tried last.
+    link: Link,
+    /// Whether it has stayed with a cloud that will stop, for no other one would have it.
+    stays: bool,
     /// `None` while a lost one is replaced.
     session: Option<Session>,
     /// Positions of the prompt that the first session had: a kept one, or those that it began with.
@@ -89,15 +102,18 @@ impl Generation {
         client: &SplitClient,
         asked: Asked,
         kept: Option<Kept>,
-        (context, cloud): (usize, &v1::DescribeBackResponse),
+        cloud: Cloud,
         span: &Span,
     ) -> Result<(Self, v1::Tokens), SessionError> {
         let mut generation = Self {
-            can_replay: client.can_replay(cloud),
-            held: held(cloud),
+            can_replay: client.can_replay(&cloud),
+            numerics: Numerics::of(&cloud.described),
+            exact: true,
+            link: cloud.link.clone(),
+            stays: false,
+            context: client.context(&cloud),
             client: client.clone(),
             asked,
-            context,
             session: None,
             reused: 0,
             tokens: Vec::new(),
@@ -108,6 +124,8 @@ impl Generation {
         if let Some(Kept { session, shared }) = kept {
             // The last token's row must run again: its logits are not kept.
             let reused = shared.min(generation.asked.prompt.len() - 1);
+            generation.goes_on_with(session.link());
+            generation.numerics = session.numerics().clone();
             match generation.run(session, reused, span).await {
                 Ok(first) => return Ok((generation, first)),
                 Err(error) if error.retry() != Retry::Never || error.may_go_on_elsewhere() => {
@@ -118,18 +136,60 @@ impl Generation {
                 Err(error) => return Err(error),
             }
         }
-        let first = match generation.open(cloud, span).await {
+        let first = match generation.open(&cloud, span).await {
             Err(error) if error.retry() == Retry::AtOnce => {
                 tracing::debug!(%error, "beginning on a new connection");
-                generation.open(cloud, span).await
+                generation.open(&cloud, span).await
             }
             begun => begun,
+        };
+        let first = match first {
+            Err(error) => generation.begin_elsewhere(error, span).await,
+            first => first,
         };
         let first = match first {
             Err(error) if error.is_loss() => generation.replay(error, span).await,
             first => first,
         };
-        Ok((generation, first?))
+        let first = first.inspect_err(|error| {
+            if error.cloud_may_have_changed() {
+                generation.link.forget();
+            }
+        })?;
+        Ok((generation, first))
+    }
+
+    /// Begins with each of the other clouds that are known to answer, until one has it: where one is full or away, another
+    /// may not be.
+    async fn begin_elsewhere(
+        &mut self,
+        mut error: SessionError,
+        span: &Span,
+    ) -> Result<v1::Tokens, SessionError> {
+        let mut tried = Vec::new();
+        while error.may_go_on_elsewhere() {
+            tried.push(self.link.number());
+            let wish = Wish {
+                positions: self.context,
+                like: None,
+                only_like: false,
+                but_for: &tried,
+                holds: &|_| 0,
+            };
+            let Some(cloud) = self.client.clouds().ready(&wish) else {
+                break;
+            };
+            tracing::info!(%error, "an answer is begun in another cloud");
+            if error.cloud_may_have_changed() {
+                self.link.forget();
+            }
+            self.lose_session();
+            match self.open(&cloud, span).await {
+                Ok(first) => return Ok(first),
+                Err(next) => error = next,
+            }
+        }
+        Err(error)
     }
 
     /// Positions of the prompt that were held when it began.
@@ -140,6 +200,11 @@ impl Generation {
     /// How many sessions it has lost.
     pub fn replays(&self) -> u32 {
         self.replays
+    }
+
+    /// Whether all of it is what one session would have made of it.
+    pub fn is_exact(&self) -> bool {
+        self.exact
     }
 
     /// What it has cost.
@@ -170,6 +235,9 @@ impl Generation {
     /// # Errors
     /// Why the answer cannot go on.
     pub async fn next(&mut self, row: NextRow, span: &Span) -> Result<v1::Tokens, SessionError> {
+        if let Some(next) = self.next_elsewhere(span).await {
+            return Ok(next);
+        }
         match self.next_here(row).await {
             Err(error) => self.replay(error, span).await,
             next => next,
@@ -196,11 +264,87 @@ impl Generation {
         Ok(tokens)
     }
 
-    async fn open(
-        &mut self,
-        cloud: &v1::DescribeBackResponse,
-        span: &Span,
-    ) -> Result<v1::Tokens, SessionError> {
+    /// The next token of another cloud that computes alike, where this one will stop: it would take as long to get there
+    /// later, and might have no time to.
+    async fn next_elsewhere(&mut self, span: &Span) -> Option<v1::Tokens> {
+        let drains = self.session.as_ref().is_some_and(Session::is_draining);
+        if !drains || self.stays || !self.can_replay {
+            return None;
+        }
+        let here = [self.link.number()];
+        let numerics = self.numerics.clone();
+        let cloud = self.client.clouds().ready(&Wish {
+            but_for: &here,
+            only_like: true,
+            ..self.wish(&numerics)
+        })?;
+        let draining = self.session.take()?;
+        self.written = draining.written().clone();
+        self.replays += 1;
+        let began = Instant::now();
+        let mut child = span.child("replay", began);
+        child.set("tandem.replay.cause", DRAINING);
+        child.set("tandem.replay.tokens", self.tokens.len() as u64);
+        let moved = self.open(&cloud, &child).await;
+        match &moved {
+            Ok(_) => {
+                tracing::info!(
+                    from = draining.link().address(),
+                    to = cloud.link.address(),
+                    tokens = self.tokens.len(),
+                    "an answer left a cloud that will stop"
+                );
+                REPLAYS.counter(&[DRAINING]).increment(1);
+                REPLAY.histogram(&[]).record(began.elapsed());
+                self.lost.add(&draining.usage());
+            }
+            Err(error) => {
+                tracing::info!(%error, "an answer stays with a cloud that will stop");
+                child.fail(DRAINING, Some(&error.to_string()));
+                self.lose_session();
+                self.goes_on_with(draining.link());
+                self.session = Some(draining);
+                self.stays = true;
+            }
+        }
+        child.end(Instant::now());
+        moved.ok()
+    }
+
+    /// What the next session is to have.
+    fn wish<'a>(&self, numerics: &'a Numerics) -> Wish<'a> {
+        let has_begun = !self.tokens.is_empty();
+        Wish {
+            positions: self.context,
+            like: has_begun.then_some(numerics),
+            only_like: has_begun && self.client.limits().replay.only_exact,
+            but_for: &[],
+            holds: &|_| 0,
+        }
+    }
+
+    /// Another cloud that is known to answer.
+    fn ready_elsewhere(&self) -> Option<Cloud> {
+        let numerics = self.numerics.clone();
+        let here = [self.link.number()];
+        self.client.clouds().ready(&Wish {
+            but_for: &here,
+            ..self.wish(&numerics)
+        })
+    }
+
+    fn goes_on_with(&mut self, link: &Link) {
+        self.link = link.clone();
+        self.stays = false;
+    }
+
+    async fn open(&mut self, cloud: &Cloud, span: &Span) -> Result<v1::Tokens, SessionError> {
+        self.goes_on_with(&cloud.link);
+        let numerics = Numerics::of(&cloud.described);
+        let is_like = numerics.are_like(&self.numerics);
+        if self.tokens.is_empty() {
+            self.numerics = numerics;
+        }
         let tokens = [&self.asked.prompt[..], &self.tokens].concat();
         let opening = Opening {
             context: self.context,
@@ -211,8 +355,19 @@ impl Generation {
             written: &self.written,
         };
         let session = self.client.open(opening).await?;
+        let same = is_like && session.can_write(&self.written);
         let begun = session.tokens().len();
-        self.run(session, begun, span).await
+        let has_begun = !self.tokens.is_empty();
+        let next = self.run(session, begun, span).await?;
+        if has_begun && !same && std::mem::take(&mut self.exact) {
+            INEXACT_ANSWERS.counter(&[]).increment(1);
+            tracing::warn!(
+                cloud = cloud.link.address(),
+                "an answer goes on in a cloud that is not known to compute as the one that it began with: the rest may be \
+                 another one than it would have been"
+            );
+        }
+        Ok(next)
     }
 
     /// Runs the prompt and the tokens so far but for what the session has, and waits for the next token.
@@ -318,9 +473,12 @@ impl Generation {
                 "a session was lost in the middle of an answer; going on in another"
             );
             if error.cloud_may_have_changed() {
-                self.client.link().forget();
+                self.link.forget();
             }
-            tokio::time::sleep(pause).await;
+            // There is nothing to wait for where another one is ready.
+            if attempts > 1 || self.ready_elsewhere().is_none() {
+                tokio::time::sleep(pause).await;
+            }
             match self.again(span).await {
                 Ok(tokens) => return Ok(tokens),
                 Err(next) => error = next,
@@ -331,16 +489,17 @@ impl Generation {
     /// Tries another session.
     async fn again(&mut self, span: &Span) -> Result<v1::Tokens, SessionError> {
         self.replays += 1;
-        let cloud = self.client.link().describe().await?;
+        let cloud = match self.ready_elsewhere() {
+            Some(cloud) => cloud,
+            None => {
+                let numerics = self.numerics.clone();
+                self.client.clouds().choose(&self.wish(&numerics)).await?
+            }
+        };
         let granted = self.client.context(&cloud);
         if granted < self.context {
             let context = self.context;
             return Err(CloudError::GrantedLess { granted, context }.into());
-        }
-        let found = held(&cloud);
-        if found != self.held {
-            let began = self.held.clone();
-            return Err(CloudError::HeldOtherwise { found, began }.into());
         }
         if !self.client.can_replay(&cloud) {
             return Err(CloudError::Gone.into());
@@ -352,17 +511,9 @@ impl Generation {
     fn lose_session(&mut self) {
         if let Some(session) = self.session.take() {
             self.lost.add(&session.usage());
-            self.written = session.into_written();
+            self.written = session.written().clone();
         }
     }
-}
-
-/// The types that a cloud holds its layers in, and keys and values.
-fn held(cloud: &v1::DescribeBackResponse) -> String {
-    let held = cloud.held.as_ref();
-    held.map_or(String::new(), |held| {
-        format!("{}, {}", held.weights, held.kv)
-    })
 }
 
 /// Pauses with jitter, each about twice as long as the one before.

@@ -1,8 +1,8 @@
 //! An edge's side of the split API: sessions with a cloud that runs the back layers. It knows neither text
 //! nor who asks for answers.
 //!
-//! A [`SplitClient`] has what all sessions share: the front that runs here, the [`Link`] to the cloud and the
-//! [`CodecChoice`]. A [`Session`] keeps both halves in step over its [`stream`], the [`uplink`] decides when a
+//! A [`SplitClient`] has what all sessions share: the front that runs here and the [`Clouds`] that there are, with a
+//! [`Link`] to each and a [`CodecChoice`] for it. A [`Session`] keeps both halves in step over its [`stream`], the [`uplink`] decides when a
 //! frame may go, and the codec of each step is what [`adaptation`] makes of what [`link_estimate`] learns.
 //! The [`SessionPool`] keeps sessions between the turns of a conversation, and [`fit`] says whether a cloud
 //! fits this edge. What goes wrong is a [`SessionError`], which says itself whether it may be [tried
@@ -11,6 +11,7 @@
 
 pub mod adaptation;
 mod client;
+mod clouds;
 mod codec_choice;
 mod error;
 pub mod fit;
@@ -28,10 +29,11 @@ pub mod uplink;
 mod usage;
 
 pub use client::{FrontHalf, SessionLimits, SplitClient};
+pub use clouds::{Clouds, DialError, Dialer, DialerConfig, ReachError, Standing, all_have_tls};
 pub use codec_choice::CodecChoice;
 pub use error::{CloudError, CloudStatus, Retry, SessionError};
 pub use generation::{Asked, Generation, Kept, NextRow, ReplayTerms};
-pub use link::{CloudClient, FIRST_RETRY, LAST_RETRY, Link, LinkConfig, LinkError};
+pub use link::{Cloud, CloudClient, Link};
 pub use pool::{AllRunning, Asker, SessionPool, Turn};
 pub use prompt_trace::PromptTrace;
 pub use session::{PendingRow, Session};

@@ -98,9 +98,35 @@ pub const REPLAYS: Metric = Metric {
     unit: Unit::Count,
     labels: &[Label {
         name: "cause",
-        values: &["connection", "given_up", "no_room", "other", "unavailable"],
+        values: &[
+            "connection",
+            "draining",
+            "given_up",
+            "no_room",
+            "other",
+            "unavailable",
+        ],
     }],
     help: "Answers that went on in another session, by what they lost the one before to.",
+};
+/// Answers that are not known to be what they would have been.
+pub const INEXACT_ANSWERS: Metric = Metric {
+    name: "tandem_edge_inexact_answers_total",
+    kind: Kind::Counter,
+    unit: Unit::Count,
+    labels: &[],
+    help: "Answers that went on in a cloud that is not known to compute as the one that they began with.",
+};
+/// The clouds.
+pub const CLOUDS: Metric = Metric {
+    name: "tandem_edge_clouds",
+    kind: Kind::Gauge,
+    unit: Unit::Count,
+    labels: &[Label {
+        name: "state",
+        values: &["fits", "misfit", "away"],
+    }],
+    help: "Clouds that this edge knows of, by what they answered last.",
 };
 /// Time lost with them.
 pub const REPLAY: Metric = Metric {

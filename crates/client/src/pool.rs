@@ -77,19 +77,18 @@ impl SessionPool {
         Ok(Turn { pool: self })
     }
 
-    /// Closes what has been idle too long or has lost its stream, and says whether one has lost it: the
-    /// cloud may be another one since.
-    pub fn prune(&self) -> bool {
+    /// Closes what has been idle too long or has lost its stream. A cloud to which one was lost may be another one since.
+    pub fn prune(&self) {
         let now = Instant::now();
         let mut state = self.lock();
-        let mut lost = false;
         state.idle.retain_mut(|idle| {
             let reusable = idle.session.is_reusable();
-            lost |= !reusable;
+            if !reusable {
+                idle.session.link().forget();
+            }
             reusable && now.duration_since(idle.since) < self.idle_ttl
         });
         publish(&state);
-        lost
     }
 
     /// Closes all idle sessions, and keeps no more.

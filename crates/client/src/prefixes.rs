@@ -1,7 +1,7 @@
 //! Beginnings that prompts have in common: what an edge remembers of the pages that its cloud keeps.
 //!
 //! A cloud that serves `FEATURE_PREFIXES` names the pages that rows have filled. The names are kept here under the token
-//! ids of all rows up to the page's end, the codecs that these were written in, and who asked; beside each lies the page
+//! ids of all rows up to the page's end, the codecs that these were written in, the cloud, and who asked; beside each lies the page
 //! of the front layers. A later session whose prompt begins with the same tokens, of the same asker, begins with both
 //! halves' pages: nothing of them is computed or sent again, and where rows have the same bits wherever they run, the answer
 //! is the one that would have come anyhow.
@@ -38,7 +38,7 @@ struct Pages {
     bytes: u64,
 }
 
-/// A hash of an asker, and of all tokens and codecs up to the end of a page.
+/// A hash of an asker and a cloud, and of all tokens and codecs up to the end of a page.
 type Beginning = [u8; 16];
 
 /// A page of both halves.
@@ -83,11 +83,12 @@ impl Prefixes {
         self.0.limit > 0
     }
 
-    /// The beginnings of a session for somebody.
-    pub(crate) fn of(&self, asker: &Asker) -> SessionBeginnings {
+    /// The beginnings of a session for somebody, with the cloud behind the link of a number.
+    pub(crate) fn of(&self, asker: &Asker, link: u64) -> SessionBeginnings {
+        let link = link.to_le_bytes();
         SessionBeginnings {
             prefixes: self.clone(),
-            asker: self.hash(&[b"asker", format!("{asker:?}").as_bytes()]),
+            asker: self.hash(&[b"asker", &link, format!("{asker:?}").as_bytes()]),
             pages: Vec::new(),
         }
     }
@@ -289,7 +290,7 @@ mod tests {
     }
 
     fn found(prefixes: &Prefixes, salt: &str, tokens: &[u32], codec: FrameCodec) -> usize {
-        let mut session = prefixes.of(&asker(salt));
+        let mut session = prefixes.of(&asker(salt), 0);
         let found = session.find(tokens, |_| Some(codec));
         let names: Vec<PageName> = found.iter().map(|page| page.name).collect();
         let expected: Vec<PageName> = (0..found.len()).map(name).collect();
@@ -302,7 +303,7 @@ mod tests {
         let mut written = WrittenRows::default();
         written.note(0, tokens.len(), F32);
         let names: Vec<PageName> = (0..tokens.len() / PAGE_POSITIONS).map(name).collect();
-        let mut session = prefixes.of(&asker(salt));
+        let mut session = prefixes.of(&asker(salt), 0);
         // As they come: some pages at a time.
         for (at, names) in names.chunks(3).enumerate() {
             session.keep((tokens, &written), 3 * at, names, (&[], 100), 0);
@@ -325,6 +326,8 @@ mod tests {
             ..F32
         };
         assert_eq!(found(&prefixes, "a", &all, calibrated), 0);
+        let mut elsewhere = prefixes.of(&asker("a"), 1);
+        assert!(elsewhere.find(&all, |_| Some(F32)).is_empty());
         let mut other = all;
         other[70] += 1;
         assert_eq!(found(&prefixes, "a", &other, F32), 2);
@@ -340,17 +343,17 @@ mod tests {
         written.note(64, 50, bf16);
         written.note(114, 86, F32);
         let names: Vec<PageName> = (0..6).map(name).collect();
-        let mut session = prefixes.of(&asker(""));
+        let mut session = prefixes.of(&asker(""), 0);
         session.keep((&all, &written), 0, &names, (&[], 0), 0);
-        let mut again = prefixes.of(&asker(""));
+        let mut again = prefixes.of(&asker(""), 0);
         assert_eq!(again.find(&all, |at| written.of_page(at, F32)).len(), 3);
         // Also where another session has written the page with the change in one codec.
         let mut alike = WrittenRows::default();
         alike.note(0, 64, F32);
         alike.note(64, 136, bf16);
-        session = prefixes.of(&asker(""));
+        session = prefixes.of(&asker(""), 0);
         session.keep((&all, &alike), 0, &names, (&[], 0), 0);
-        let mut again = prefixes.of(&asker(""));
+        let mut again = prefixes.of(&asker(""), 0);
         assert_eq!(again.find(&all, |at| written.of_page(at, F32)).len(), 3);
         assert_eq!(found(&prefixes, "", &all, F32), 2);
     }
@@ -374,7 +377,7 @@ mod tests {
         let prefixes = Prefixes::new(1 << 20);
         let all = tokens(200);
         remember(&prefixes, "", &all);
-        let mut session = prefixes.of(&asker(""));
+        let mut session = prefixes.of(&asker(""), 0);
         assert_eq!(session.find(&all, |_| Some(F32)).len(), 6);
         session.forget(2);
         assert_eq!(found(&prefixes, "", &all, F32), 2);

@@ -2,7 +2,9 @@
 //! which tokens both hold.
 
 use crate::client::{Opening, SplitClient};
+use crate::clouds::Numerics;
 use crate::error::{CloudError, SessionError};
+use crate::link::{Answering, Link};
 use crate::metrics::{BITS_PER_VALUE, ENCODE, FRONT_STEP, LINK, OUTLIERS, ROWS};
 use crate::prefixes::{self, Remembered, SessionBeginnings};
 use crate::prompt_trace::PromptTrace;
@@ -26,6 +28,12 @@ const IDS_A_MESSAGE: usize = MERGED_ROWS;
 #[derive(Debug)]
 pub struct Session {
     client: SplitClient,
+    /// To the cloud that has its back.
+    link: Link,
+    /// How that computes.
+    numerics: Numerics,
+    /// Counts its answer there.
+    answering: Option<Answering>,
     /// `None` with split 0.
     front: Option<EngineSession<Front>>,
     stream: SplitStream,
@@ -103,7 +111,8 @@ impl Session {
     ) -> Self {
         let names = begun.iter().map(|page| page.name.0.to_vec()).collect();
         let open = client.open_message(opening, &codecs, names);
-        let (stream, opening_bytes) = SplitStream::open(client.link(), client.choice(), open);
+        let link = opening.cloud.link.clone();
+        let (stream, opening_bytes) = SplitStream::open(&link, open);
         let frame_bytes = client.limits().frame_bytes;
         let mut written = WrittenRows::default();
         for (number, page) in begun.iter().enumerate() {
@@ -131,7 +140,7 @@ impl Session {
             believed: begun,
             begins_short: None,
             sent_rows: (0, 0),
-            frame_bytes: frame_bytes.min(opening.cloud.max_frame_bytes as usize),
+            frame_bytes: frame_bytes.min(opening.cloud.described.max_frame_bytes as usize),
             send_ids: false,
             draining: false,
             opening: opening_bytes,
@@ -139,6 +148,9 @@ impl Session {
             last_sent: Instant::now(),
             row: None,
             trace: PromptTrace::default(),
+            numerics: Numerics::of(&opening.cloud.described),
+            answering: None,
+            link,
             client,
         }
     }
@@ -173,22 +185,37 @@ impl Session {
         false
     }
 
+    /// The link to the cloud that has its back.
+    pub fn link(&self) -> &Link {
+        &self.link
+    }
+
+    /// How its cloud computes.
+    pub(crate) fn numerics(&self) -> &Numerics {
+        &self.numerics
+    }
+
+    /// Whether the cloud will stop.
+    pub(crate) fn is_draining(&self) -> bool {
+        self.draining
+    }
+
+    /// Whether rows can be written as they were written in another session.
+    pub(crate) fn can_write(&self, written: &WrittenRows) -> bool {
+        self.front.is_none() || written.codecs().all(|codec| self.codecs.can_write(codec))
+    }
+
     /// Writes rows as they were written in another session, as far as that went.
     pub(crate) fn write_as(&mut self, written: WrittenRows) {
-        if self.front.is_some() && !written.codecs().all(|codec| self.codecs.can_write(codec)) {
-            tracing::warn!(
-                "the cloud does not read rows as they were written before; the answer may go on otherwise"
-            );
-        }
         self.again = written;
     }
 
     /// How its rows were written, or are to be.
-    pub(crate) fn into_written(self) -> WrittenRows {
+    pub(crate) fn written(&self) -> &WrittenRows {
         if self.written.len() < self.again.len() {
-            self.again
+            &self.again
         } else {
-            self.written
+            &self.written
         }
     }
 
@@ -275,6 +302,7 @@ impl Session {
             run.history_token_ids = self.tokens.clone();
             self.ids_known = kept;
         }
+        self.answering = Some(self.link.answering());
         self.send(infer_request::Message::Run(run)).await
     }
 
@@ -358,8 +386,8 @@ impl Session {
         let front = match &self.front {
             Some(_) => {
                 // The link is idle until the row is computed.
-                if self.client.link().uplink().load().0 == 0
-                    && let Some(ping) = self.client.choice().ping()
+                if self.link.uplink().load().0 == 0
+                    && let Some(ping) = self.link.choice().ping()
                 {
                     let bytes = self.stream.send(infer_request::Message::Ping(ping)).await?;
                     self.count(bytes);
@@ -386,7 +414,7 @@ impl Session {
             self.row = Some(SentRow {
                 codec,
                 frame: frame.bytes.len(),
-                alone: self.client.link().uplink().load().0 == 0,
+                alone: self.link.uplink().load().0 == 0,
                 computed,
             });
             self.send_frame(frame, codec, &[row.id], true, false)
@@ -401,6 +429,7 @@ impl Session {
     /// # Errors
     /// Why the stream has ended.
     pub async fn end_early(&mut self) -> Result<(), SessionError> {
+        self.answering = None;
         self.epoch += 1;
         let truncate = v1::Truncate {
             epoch: self.epoch,
@@ -433,13 +462,20 @@ impl Session {
                     let (queue, compute) = durations(&tokens);
                     self.usage.cloud_queue += queue;
                     self.usage.cloud_compute += compute;
+                    if tokens.finish_reason != i32::from(v1::FinishReason::Unspecified) {
+                        self.answering = None;
+                    }
+                    self.link.note_load(|load| {
+                        load.token(queue + compute);
+                        tokens.load.iter().for_each(|now| load.said(now, 0));
+                    });
                     let link = self.last_sent.elapsed().saturating_sub(queue + compute);
                     LINK.histogram(&[]).record(link);
                     self.usage.link += link;
                     self.trace.token(link, &self.usage);
                     if let Some(row) = self.row.take().filter(|row| row.alone) {
                         let computed = row.computed + queue + compute;
-                        self.client
+                        self.link
                             .choice()
                             .row_answered(row.codec, row.frame, link, computed);
                     }
@@ -452,7 +488,7 @@ impl Session {
 
     async fn compute(&mut self, tokens: &[u32]) -> Result<Computing, SessionError> {
         let start = self.computed;
-        let allowed = self.client.choice().step();
+        let allowed = self.link.choice().step();
         let frame_codec = self.codecs.of_row(&self.again, start, allowed);
         self.written.note(start, tokens.len(), frame_codec);
         self.computed += tokens.len();
@@ -539,7 +575,7 @@ impl Session {
         if !paced {
             return self.send(infer_request::Message::Rows(rows)).await;
         }
-        let uplink = self.client.link().uplink().clone();
+        let uplink = self.link.uplink().clone();
         let acquired = uplink.acquire(rows.frame.len());
         tokio::pin!(acquired);
         let permit = loop {
@@ -594,9 +630,15 @@ impl Session {
 
     fn note(&mut self, message: &infer_response::Message) -> Result<(), SessionError> {
         match message {
-            infer_response::Message::Draining(_) => self.draining = true,
+            infer_response::Message::Draining(_) => {
+                self.draining = true;
+                self.link.forget();
+            }
             infer_response::Message::Granted(granted) => {
                 self.frame_bytes = granted_frame(granted, self.context, self.frame_bytes)?;
+                if let Some(load) = &granted.load {
+                    self.link.note_load(|known| known.said(load, 1));
+                }
                 let believed = std::mem::take(&mut self.believed);
                 let held = believed.len().min(granted.pages as usize);
                 prefixes::count(&believed, held);

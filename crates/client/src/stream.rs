@@ -1,11 +1,10 @@
 //! One Infer stream, seen from the edge: messages up, messages down, and the acknowledgements
 //! that free the way up.
 
-use crate::codec_choice::CodecChoice;
 use crate::error::CloudError;
 use crate::link::{CloudClient, Link};
 use crate::metrics::WIRE_BYTES;
-use crate::uplink::{Permit, Uplink};
+use crate::uplink::Permit;
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -55,15 +54,14 @@ pub(crate) struct SentBytes {
 impl SplitStream {
     /// Opens a stream with its first message, and returns the message's size. Does not wait for the
     /// cloud: what follows may be sent at once.
-    pub(crate) fn open(link: &Link, choice: &CodecChoice, open: v1::Open) -> (Self, SentBytes) {
+    pub(crate) fn open(link: &Link, open: v1::Open) -> (Self, SentBytes) {
         let (up, requests) = mpsc::channel(WAITING_UP);
         let (responses, down) = mpsc::channel(WAITING_DOWN);
         let on_the_way: Arc<Mutex<OnTheWay>> = Arc::default();
         let down_bytes = Arc::new(AtomicU64::new(0));
         let mut client = link.client();
         let observer = LinkObserver {
-            choice: choice.clone(),
-            uplink: link.uplink().clone(),
+            link: link.clone(),
             up: up.downgrade(),
         };
         let (acknowledged, counted) = (Arc::clone(&on_the_way), Arc::clone(&down_bytes));
@@ -244,12 +242,12 @@ async fn read(
                 opening = false;
                 take_arrived(on_the_way, progress.received, |permit| {
                     let arrived = permit.acknowledge();
-                    let choice = &observer.choice;
+                    let choice = observer.link.choice();
                     choice.frame_acknowledged(arrived.bytes, arrived.load, arrived.taken);
                 });
             }
             infer_response::Message::Pong(pong) => {
-                observer.choice.pong(pong.nonce);
+                observer.link.choice().pong(pong.nonce);
                 if opening {
                     observer.ping();
                 }
@@ -277,8 +275,7 @@ async fn read(
 
 /// What learns from the messages of a stream.
 struct LinkObserver {
-    choice: CodecChoice,
-    uplink: Uplink,
+    link: Link,
     /// Does not keep the stream open.
     up: mpsc::WeakSender<v1::InferRequest>,
 }
@@ -286,12 +283,12 @@ struct LinkObserver {
 impl LinkObserver {
     /// Measures the round trip while the first rows are being computed.
     fn ping(&self) {
-        if self.uplink.load().0 > 0 {
+        if self.link.uplink().load().0 > 0 {
             return;
         }
         if let Some(up) = self.up.upgrade()
             && let Ok(place) = up.try_reserve()
-            && let Some(ping) = self.choice.ping()
+            && let Some(ping) = self.link.choice().ping()
         {
             let message = infer_request::Message::Ping(ping);
             count_up(&message);

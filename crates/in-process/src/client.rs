@@ -6,10 +6,11 @@ use cloud_service::metrics::DATA_PORT;
 use std::path::PathBuf;
 use std::time::Duration;
 use tandem_client::{
-    CodecChoice, FrontHalf, Link, LinkConfig, ReplayTerms, SessionLimits, SplitClient,
+    CodecChoice, Dialer, DialerConfig, FrontHalf, ReplayTerms, SessionLimits, SplitClient,
 };
 use tandem_codec::Codec;
 use tandem_config::ByteSize;
+use tandem_config::address::Addresses;
 use tandem_engine::{Engine, EngineOptions, Front, ModelFiles};
 use tandem_model::ModelError;
 use tandem_shape::Fingerprint;
@@ -35,6 +36,7 @@ impl Default for ClientOptions {
             replay: ReplayTerms {
                 within: Duration::from_secs(60),
                 attempts: 30,
+                only_exact: false,
             },
             prefix_memory: 0,
         }
@@ -43,6 +45,11 @@ impl Default for ClientOptions {
 
 /// A client at the end of a cable, which writes its rows as they are.
 pub async fn client(cable: &Cable, options: ClientOptions) -> SplitClient {
+    client_of_many(&[cable], options).await
+}
+
+/// The same at the ends of several, each of which leads to a cloud of its own.
+pub async fn client_of_many(cables: &[&Cable], options: ClientOptions) -> SplitClient {
     let files = ModelFiles::open(&model_directory()).expect("the fixture is there");
     let tokenizer = Tokenizer::load(&model_directory()).expect("so is its tokenizer");
     let (config, identity) = (files.config.clone(), files.identity);
@@ -74,10 +81,11 @@ pub async fn client(cable: &Cable, options: ClientOptions) -> SplitClient {
         prefix_memory: options.prefix_memory,
     };
     let choice = CodecChoice::fixed(Codec::F32);
-    SplitClient::new(front, link(cable).await, choice, limits)
+    let client = SplitClient::new(front, dialer(cables).await, choice, limits);
+    client.expect("channels are there already")
 }
 
-async fn link(cable: &Cable) -> Link {
+async fn dialer(cables: &[&Cable]) -> Dialer {
     let transport = TransportConfig {
         keepalive_interval: Duration::from_secs(20).into(),
         keepalive_timeout: Duration::from_secs(10).into(),
@@ -86,15 +94,17 @@ async fn link(cable: &Cable) -> Link {
         connection_window: ByteSize::mib(16),
         max_message: ByteSize::mib(4),
     };
-    let config = LinkConfig {
-        cloud: "http://cloud",
-        transport: &transport,
+    let clouds = vec!["http://cloud:1"; cables.len()].join(",");
+    let config = DialerConfig {
+        clouds: &Addresses::from(clouds.as_str()),
+        transport,
         tls: &ClientTlsSettings::default(),
         token: &PathBuf::new(),
         connect_timeout: Duration::from_secs(3),
         frame_bytes: 4096,
         reloads: DATA_PORT.reloads,
     };
-    let link = Link::over(cable.channel(), config).await;
-    link.expect("no token is shown")
+    let channels = cables.iter().map(|cable| cable.channel()).collect();
+    let dialer = Dialer::over(channels, config).await;
+    dialer.expect("no token is shown")
 }

@@ -2,7 +2,7 @@
 //!
 //! A [`LocalCloud`] is cloud-service's own, with a tiny model of `tests/fixtures`, on an engine that [`Faults`] can
 //! stop, fail or have panic. A [`Cable`] leads to it without sockets, and can be cut. [`client`] is an edge's side of
-//! the split API at the other end. What must come of it all is what [`WholeModel`] says, which is the same model in one
+//! the split API at the other end, or of several. What must come of it all is what [`WholeModel`] says, which is the same model in one
 //! piece. With the feature `clock` there is a [`StoppedClock`], which moves only when it is told to.
 
 #![allow(
@@ -21,7 +21,7 @@ mod faults;
 mod model;
 
 pub use cable::Cable;
-pub use client::{ClientOptions, client};
+pub use client::{ClientOptions, client, client_of_many};
 #[cfg(feature = "clock")]
 pub use clock::StoppedClock;
 pub use cloud::LocalCloud;

@@ -17,7 +17,7 @@ mod plain_connector;
 mod settings;
 
 pub use connection::{Connection, ConnectionInfo};
-pub use connector::{Connector, channel};
+pub use connector::{Channels, Connector, channel};
 pub use incoming::{Incoming, incoming};
 pub use material::{client_config, server_config};
 pub use plain_connector::{PlainConnection, PlainConnector};

@@ -9,12 +9,11 @@ use super::deploy::Deployment;
 use super::expected::Expected;
 use super::figures::divergence_in_words;
 use super::measured::Identity;
-use super::{Cloud, Subject};
+use super::{Cloud, Subject, no_cloud};
 use crate::config::{EdgeConfig, PlanConfig, Preset};
-use crate::status::for_operator;
 use serde::{Deserialize, Serialize};
 use std::time::Instant;
-use tandem_client::Link;
+use tandem_client::Dialer;
 use tandem_program::machine;
 use tandem_proto::v1;
 
@@ -92,27 +91,27 @@ pub async fn planned(config: EdgeConfig, patience: Patience) -> anyhow::Result<E
         cloud: None,
     };
     let kept: Option<Kept> = subject.cache.read(PLAN_FILE);
-    let link = Link::new(config.link()).await?;
-    let cloud = match (link.describe().await, &kept) {
-        (Ok(_), _) => Cloud::ask(&link, &subject).await?,
+    let dialer = Dialer::new(config.dialer()).await?;
+    let link = match (dialer.reach().await, &kept) {
+        (Ok(link), _) => link,
         (Err(_), Some(kept)) if grounds.are_but_for_the_cloud(&kept.grounds) => {
             tracing::warn!(
-                cloud = link.address(),
+                cloud = dialer.addresses(),
                 "the cloud does not answer; deploying what was planned last"
             );
             kept.tell("planned before");
             return kept.deployment.over(&config);
         }
-        (Err(error), _) if patience == Patience::Fail => anyhow::bail!(
-            "split is auto, and a plan needs the cloud: {}",
-            for_operator(&error.into(), link.address())
-        ),
+        (Err(error), _) if patience == Patience::Fail => {
+            let error = no_cloud(error, &dialer);
+            anyhow::bail!("split is auto, and a plan needs the cloud: {error}");
+        }
         (Err(_), _) => {
             tracing::info!("split is auto, and a plan needs the cloud");
-            link.wait().await;
-            Cloud::ask(&link, &subject).await?
+            dialer.wait().await?
         }
     };
+    let cloud = Cloud::ask(&link, &subject).await?;
     grounds.cloud = Some(CloudGrounds::of(&config, &cloud));
     if let Some(kept) = kept {
         if kept.grounds == grounds {
@@ -172,7 +171,7 @@ impl CloudGrounds {
         } = &cloud.profile;
         let machine = machine.clone().unwrap_or_default();
         Self {
-            address: config.cloud.clone(),
+            address: config.cloud.to_string(),
             contention: contention(config, Some(&machine)).to_string(),
             machine: format!(
                 "{}, {}, {} threads, libtorch {}",

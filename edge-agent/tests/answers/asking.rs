@@ -7,7 +7,7 @@ use edge_agent::edge::Edge;
 use edge_agent::error::AnswerError;
 use edge_agent::request::Terms;
 use std::sync::Arc;
-use tandem_client::Link;
+use tandem_client::Dialer;
 use tandem_config::Layers;
 use tandem_in_process::{Cable, LocalCloud, WholeModel, demanding, model_directory};
 use tandem_proto::v1;
@@ -43,8 +43,10 @@ impl LocalEdge {
             .set("split", 1);
         let mut config: EdgeConfig = layers.build().unwrap();
         change(&mut config);
-        let link = Link::over(cable.channel(), config.link()).await.unwrap();
-        let edge = Edge::behind(link, &config, |_| {}).await.unwrap();
+        let dialer = Dialer::over(vec![cable.channel()], config.dialer());
+        let edge = Edge::behind(dialer.await.unwrap(), &config, |_| {})
+            .await
+            .unwrap();
         let drain = Drain::new(config.drain_deadline.get(), Health::new(["test"]));
         Self {
             service: AnswerService {

@@ -59,9 +59,8 @@ impl Answer {
         asked: Asked,
         kept: Option<Kept>,
     ) -> Result<Self, SessionError> {
-        let cloud = client.link().describe().await?;
-        let terms = (client.context(&cloud), &*cloud);
-        let begun = Generation::begin(client, asked, kept, terms, &Span::default()).await;
+        let cloud = client.choose(&asked.asker, &asked.prompt).await?;
+        let begun = Generation::begin(client, asked, kept, cloud, &Span::default()).await;
         let (generation, first) = begun?;
         Ok(Self {
             generation,

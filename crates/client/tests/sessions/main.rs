@@ -12,4 +12,5 @@ mod beginnings;
 mod losses;
 mod pool;
 mod refusals;
+mod several;
 mod turns;

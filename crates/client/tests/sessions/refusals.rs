@@ -30,7 +30,7 @@ async fn a_cloud_that_comes_later_is_found() {
     let cloud = cloud().await;
     let cable = Cable::local();
     let client = client(&cable, ClientOptions::default()).await;
-    client.link().describe().await.unwrap_err();
+    client.clouds().any().await.unwrap_err();
     cable.plug_in(&cloud);
     let mut answer = Answer::to(&client, &PROMPT).await;
     answer.reaches(2).await;

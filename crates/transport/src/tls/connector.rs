@@ -24,8 +24,7 @@ use crate::reload::{MaterialError, Reloaded};
 use tandem_config::address::is_tls;
 use tandem_telemetry::metrics::Metric;
 
-/// A connection to an endpoint that is made when it is first used: with TLS for `https://`, without
-/// for `http://`. `reloads` counts by `what` and outcome.
+/// A connection to an endpoint that is made when it is first used, as [`Channels`] make it.
 ///
 /// # Errors
 /// A file of the settings cannot be used.
@@ -35,12 +34,53 @@ pub async fn channel(
     what: &'static str,
     reloads: Metric,
 ) -> Result<Channel, MaterialError> {
-    if !is_tls(endpoint.uri()) {
-        return Ok(endpoint.connect_with_connector_lazy(PlainConnector::new()));
+    let uri = endpoint.uri();
+    let channels = Channels::load(std::slice::from_ref(uri), settings, what, reloads).await?;
+    Ok(channels.lazy(endpoint, ""))
+}
+
+/// Makes connections to servers: with TLS for `https://`, without for `http://`.
+#[derive(Debug, Clone)]
+pub struct Channels {
+    /// `None` where no server has TLS.
+    config: Option<Reloaded<ClientConfig>>,
+    server_name: String,
+}
+
+impl Channels {
+    /// Reads the files of the settings, where one of the servers has TLS. `reloads` counts by `what` and outcome.
+    ///
+    /// # Errors
+    /// A file cannot be used.
+    pub async fn load(
+        servers: &[Uri],
+        settings: &ClientTlsSettings,
+        what: &'static str,
+        reloads: Metric,
+    ) -> Result<Self, MaterialError> {
+        let config = match servers.iter().any(is_tls) {
+            true => Some(client_config(settings, what, reloads).await?),
+            false => None,
+        };
+        Ok(Self {
+            config,
+            server_name: settings.server_name.clone(),
+        })
     }
-    let config = client_config(settings, what, reloads).await?;
-    let connector = Connector::new(config, &settings.server_name);
-    Ok(endpoint.connect_with_connector_lazy(connector))
+
+    /// A connection to one of the servers that is made when it is first used. Its certificate must be for the name in the
+    /// settings, or else for `host`, or where both are empty for the endpoint's own host.
+    pub fn lazy(&self, endpoint: &Endpoint, host: &str) -> Channel {
+        let config = self.config.as_ref().filter(|_| is_tls(endpoint.uri()));
+        let Some(config) = config else {
+            return endpoint.connect_with_connector_lazy(PlainConnector::new());
+        };
+        let name = match self.server_name.as_str() {
+            "" => host,
+            name => name,
+        };
+        endpoint.connect_with_connector_lazy(Connector::new(config.clone(), name))
+    }
 }
 
 /// Connects to a server. Give it to an endpoint's `connect_with_connector_lazy`.

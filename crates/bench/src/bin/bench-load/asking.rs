@@ -3,13 +3,13 @@
 use crate::recording::Player;
 use anyhow::Result;
 use std::path::Path;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tandem_client::{
-    Asked, Asker, CodecChoice, FrontHalf, Generation, Kept, Link, LinkConfig, ReplayTerms, Session,
-    SessionError, SessionLimits, SplitClient,
+    Asked, Asker, CodecChoice, Dialer, DialerConfig, FrontHalf, Generation, Kept, ReplayTerms,
+    Session, SessionError, SessionLimits, SplitClient,
 };
 use tandem_codec::Codec;
+use tandem_config::address::Addresses;
 use tandem_engine::ModelFiles;
 use tandem_proto::v1::{self, generate_response::Event};
 use tandem_telemetry::metrics::{Kind, Metric, Unit};
@@ -97,9 +97,9 @@ impl Source {
             max_message: tandem_config::ByteSize::mib(4),
         };
         let frame_bytes = 16 << 10;
-        let link = Link::new(LinkConfig {
-            cloud: url,
-            transport: &transport,
+        let dialer = Dialer::new(DialerConfig {
+            clouds: &Addresses::from(url),
+            transport,
             tls: &ClientTlsSettings::default(),
             token: &token.to_owned(),
             connect_timeout: Duration::from_secs(5),
@@ -114,11 +114,14 @@ impl Source {
             replay: ReplayTerms {
                 within: Duration::from_secs(60),
                 attempts: 30,
+                only_exact: false,
             },
             prefix_memory: 0,
         };
         let choice = CodecChoice::fixed(Codec::F32);
-        Ok(Self::Cloud(SplitClient::new(front, link, choice, limits)))
+        Ok(Self::Cloud(SplitClient::new(
+            front, dialer, choice, limits,
+        )?))
     }
 
     /// Asks, and takes the answer.
@@ -194,8 +197,6 @@ async fn from_cloud(
         }
         other => other.to_string(),
     };
-    let cloud = client.link().describe().await;
-    let cloud: Arc<v1::DescribeBackResponse> = cloud.map_err(|error| said(error.into()))?;
     let asked = Asked {
         asker: Asker {
             owner: Owner::Unknown,
@@ -219,9 +220,10 @@ async fn from_cloud(
             .count(),
         session,
     });
-    let with = (client.context(&cloud), &*cloud);
+    let cloud = client.choose(&asked.asker, &asked.prompt).await;
+    let cloud = cloud.map_err(|error| said(error.into()))?;
     let span = Span::default();
-    let begun = Generation::begin(client, asked, kept, with, &span).await;
+    let begun = Generation::begin(client, asked, kept, cloud, &span).await;
     let (mut generation, mut tokens) = begun.map_err(said)?;
     loop {
         let ended = tokens.finish_reason != i32::from(v1::FinishReason::Unspecified);
