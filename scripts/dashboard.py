@@ -170,6 +170,11 @@ ROWS: list[tuple[str, list[Panel]]] = [
             Panel("Answers that went on elsewhere", "cps", rate(EDGE + "replays_total", "cause"), stacked=True),
             Panel("Pauses until they did", "s", quantiles(EDGE + "replay_seconds")),
             Panel(
+                "Answers that went on where they were",
+                "cps",
+                rate(EDGE + "resumes_total", legend="taken up"),
+            ),
+            Panel(
                 "Answers that may have gone on otherwise",
                 "cps",
                 rate(EDGE + "inexact_answers_total", legend="inexact"),
@@ -233,6 +238,7 @@ ROWS: list[tuple[str, list[Panel]]] = [
                 + rate(CLOUD + "sessions_evicted_total", "cause", "evicted: {{cause}}"),
             ),
             Panel("Refused", "cps", rate(CLOUD + "sessions_refused_total", "limit, of"), stacked=True),
+            Panel("Connections that broke under sessions", "cps", rate(CLOUD + "sessions_left_total", "what")),
             Panel(
                 "Keys and values",
                 "bytes",

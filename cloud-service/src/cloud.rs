@@ -3,6 +3,7 @@
 use crate::admission::Admission;
 use crate::back_profile::{BackTimes, RecentWaits};
 use crate::config::{AcceptProfiles, CloudConfig};
+use crate::leases::Leases;
 use crate::open::served_features;
 use crate::prefixes::Prefixes;
 use std::hash::{BuildHasher as _, RandomState};
@@ -50,6 +51,10 @@ pub struct Cloud {
     pub accept_profiles: AcceptProfiles,
     /// How long an idle session is kept.
     pub idle_ttl: Duration,
+    /// How long a session is kept whose stream broke; zero for not at all.
+    pub lease: Duration,
+    /// Those that may be taken up.
+    pub leases: Leases,
     /// How long answers may go on once the server drains.
     pub drain_deadline: Duration,
     /// How long a stream may take to open its session.
@@ -130,6 +135,8 @@ impl Cloud {
             profiles: files.profiles.clone(),
             accept_profiles: config.limits.accept_profiles,
             idle_ttl: config.sessions.idle_ttl.get(),
+            lease: config.sessions.lease.get(),
+            leases: Leases::default(),
             drain_deadline: config.drain_deadline.get(),
             open_timeout: config.sessions.open_timeout.get(),
             config: files.config.clone(),

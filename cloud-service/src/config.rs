@@ -88,6 +88,8 @@ pub struct SessionsConfig {
     pub prefix_memory: ByteSize,
     /// How long an idle session is kept.
     pub idle_ttl: HumanDuration,
+    /// How long a session is kept whose stream broke; zero for not at all.
+    pub lease: HumanDuration,
     /// Silence after which an answer may give way to another session.
     pub stall: HumanDuration,
     /// How long a stream may take to open its session.
@@ -252,6 +254,8 @@ impl Validate for SessionsConfig {
         at.within("context", self.context, ..=1 << 24);
         let least = HumanDuration::from(Duration::from_millis(1));
         at.within("idle_ttl", self.idle_ttl, least..);
+        let longest = HumanDuration::from(Duration::from_secs(86_400));
+        at.within("lease", self.lease, ..=longest);
         at.within("stall", self.stall, least..);
         at.within("open_timeout", self.open_timeout, least..);
         at.within("kv_memory", self.kv_memory, ByteSize::mib(1)..);

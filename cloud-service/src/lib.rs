@@ -1,7 +1,7 @@
 //! cloud-service: the back layers of a split model and the sampler, behind gRPC.
 //!
 //! The way of a row: [`service`] takes the stream and gives it a task, [`stream`] is that task and
-//! owns the session, [`open`] decides whether it may begin and [`admission`] finds room for it,
+//! owns the session, which outlives it for a while by its [lease](leases), [`open`] decides whether it may begin and [`admission`] finds room for it,
 //! [`intake`] checks each message of rows, [`session_memory`] says what they take, the engine runs them, and the
 //! sampled token goes back down the stream. [`prefixes`] is what a session may begin with, [`answer_trace`] what a trace
 //! says of it. [`cloud`] is what all streams share;
@@ -14,6 +14,7 @@ pub mod cli;
 pub mod cloud;
 pub mod config;
 pub mod intake;
+pub mod leases;
 pub mod metrics;
 pub mod open;
 pub mod prefixes;

@@ -165,6 +165,17 @@ pub const SESSIONS_EVICTED: Metric = Metric {
     }],
     help: "Sessions closed because their time was up or others needed the room.",
 };
+/// Sessions whose stream broke.
+pub const SESSIONS_LEFT: Metric = Metric {
+    name: "tandem_cloud_sessions_left_total",
+    kind: Kind::Counter,
+    unit: Unit::Count,
+    labels: &[Label {
+        name: "what",
+        values: &["left", "taken_up", "lease_ended"],
+    }],
+    help: "Sessions whose connection broke within their lease, and what became of them.",
+};
 /// Sessions refused.
 pub const SESSIONS_REFUSED: Metric = Metric {
     name: "tandem_cloud_sessions_refused_total",
@@ -400,6 +411,7 @@ pub const CATALOGUE: &[Metric] = &[
     SESSIONS,
     SESSIONS_OPENED,
     SESSIONS_EVICTED,
+    SESSIONS_LEFT,
     SESSIONS_REFUSED,
     KV_PAGES,
     PREFIX_POSITIONS,

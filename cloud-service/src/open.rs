@@ -14,11 +14,16 @@ use tonic::{Code, Status};
 
 use crate::admission::{Moves, SessionId};
 
-/// The features that a peer's Open may name. Resuming and epochs in flight are specified and not served yet.
+/// The features that a peer's Open may name. Epochs in flight are specified and not served yet.
 pub fn served_features(peer: &Peer, cloud: &Cloud) -> Vec<v1::Feature> {
-    let prefixes = cloud.prefixes.are_for(peer);
-    let prefixes = prefixes.then_some(v1::Feature::Prefixes);
-    [v1::Feature::Replay].into_iter().chain(prefixes).collect()
+    [
+        (v1::Feature::Replay, true),
+        (v1::Feature::Prefixes, cloud.prefixes.are_for(peer)),
+        (v1::Feature::Resume, !cloud.lease.is_zero()),
+    ]
+    .into_iter()
+    .filter_map(|(feature, served)| served.then_some(feature))
+    .collect()
 }
 
 /// What an Open asks for, once it is known to fit.
@@ -36,6 +41,10 @@ pub struct Opening {
     pub profile: Option<Arc<Profile>>,
     /// Whether the edge can go on elsewhere when an answer gives way, so that its memory is reserved as it grows.
     pub moves: Moves,
+    /// Whether it may be taken up when its stream breaks.
+    pub can_resume: bool,
+    /// From where it goes on, where it is one that is there already.
+    pub resume: Option<v1::Resume>,
     /// Whether its pages are to have names.
     pub names_pages: bool,
     /// The pages that it is to begin with.
@@ -56,6 +65,11 @@ impl Opening {
             moved: open.replays,
         };
         let names_pages = names(v1::Feature::Prefixes);
+        let can_resume = names(v1::Feature::Resume);
+        if open.resume.is_some() && !can_resume {
+            let problem = [("open.resume", "comes without FEATURE_RESUME")];
+            return Err(bad_request(Reason::Resume, problem));
+        }
         let codec = check_codecs(open, cloud)?;
         check_fingerprints(open, cloud)?;
         let id = <SessionId>::try_from(open.session_id.as_slice()).map_err(|_| {
@@ -76,6 +90,8 @@ impl Opening {
             context,
             profile: check_profile(open, split, (peer, cloud))?,
             moves,
+            can_resume,
+            resume: open.resume,
             names_pages,
             page_names: check_page_names(open, context, names_pages)?,
         })

@@ -1,14 +1,16 @@
-//! One stream, one session: reads the edge's messages in order, keeps the ledger, gives rows to
-//! the engine and sends what comes back.
+//! One session: reads the edge's messages in order, keeps the ledger, gives rows to the engine and sends what comes
+//! back.
 //!
-//! The task owns the session: whichever way it ends, by Close, by an error, by the edge going
-//! away, its memory is freed at once.
+//! The task of its first stream owns the session: whichever way it ends, by Close, by an error, by the edge going away,
+//! its memory is freed at once. Where the stream's connection broke, a session with a lease waits for another stream that
+//! takes it up.
 
 use crate::admission::{Place, SessionKey, gives_way};
 use crate::answer_trace::AnswerTrace;
 use crate::cloud::Cloud;
 use crate::intake::CheckedRows;
-use crate::metrics::{SESSIONS_EVICTED, SESSIONS_OPENED};
+use crate::leases::{Lease, Takeover};
+use crate::metrics::{SESSIONS_EVICTED, SESSIONS_LEFT, SESSIONS_OPENED};
 use crate::open::Opening;
 use crate::prefixes::SessionPrefix;
 use crate::session_memory::SessionMemory;
@@ -19,6 +21,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
+use tandem_codec::Codec;
 use tandem_engine::{
     Back, BackOutput, BackStep, Completed, EngineError, EngineSession, KeptPage, Ledger, NamedPage,
     OwnerNumber, Priority, Reservation, Room, RowsVerdict, RunRequest, RunToken,
@@ -42,6 +45,9 @@ const PENDING_FRAMES: usize = 4;
 
 /// How long a stream's status may wait for its edge to read.
 const STATUS_TAKES: Duration = Duration::from_secs(10);
+
+/// How long it may take to read what a broken stream had left, and how it broke.
+const REST_TAKES: Duration = Duration::from_secs(1);
 
 /// The most ids that end an answer.
 const MAX_EOS_IDS: usize = 64;
@@ -69,10 +75,10 @@ enum StepKind {
 pub async fn serve(
     cloud: Arc<Cloud>,
     peer: Peer,
-    mut inbound: Streaming<v1::InferRequest>,
-    out: Outbound,
+    inbound: Streaming<v1::InferRequest>,
+    mut out: Outbound,
 ) {
-    let ended = run(&cloud, &peer, &mut inbound, &out).await;
+    let ended = run(&cloud, &peer, inbound, &mut out).await;
     if let Err(status) = ended {
         SessionMetrics::failure(&status);
         tracing::debug!(%peer, code = ?status.code(), message = status.message(), "stream ended");
@@ -84,8 +90,8 @@ pub async fn serve(
 async fn run(
     cloud: &Arc<Cloud>,
     peer: &Peer,
-    inbound: &mut Streaming<v1::InferRequest>,
-    out: &Outbound,
+    mut inbound: Streaming<v1::InferRequest>,
+    out: &mut Outbound,
 ) -> Result<(), Status> {
     let owner = peer.owner();
     let waiting = cloud.admission.opening(&owner)?;
@@ -117,7 +123,16 @@ async fn run(
         owner,
         id: opening.id,
     };
-    let place = cloud.admission.enter(key, opening.moves)?;
+    if let Some(resume) = opening.resume {
+        let takeover = Takeover {
+            inbound,
+            out: out.clone(),
+            resume,
+        };
+        let handed = cloud.leases.hand_over(&key, takeover);
+        return handed.map_err(|_| session_gone());
+    }
+    let place = cloud.admission.enter(key.clone(), opening.moves)?;
     let names_pages = opening.names_pages;
     let mut prefix =
         names_pages.then(|| cloud.prefixes.of_session(&place.key().owner, opening.split));
@@ -140,11 +155,15 @@ async fn run(
         () = out.closed() => return Ok(()),
     };
     drop(waiting);
+    let lease = opening.can_resume.then(|| cloud.leases.lease(key));
     let mut session = Session {
         cloud,
         out,
+        lease,
+        left: None,
         split: opening.split,
         context: opening.context,
+        codec: opening.codec,
         ledger: Ledger::beginning(opening.context, begun, believed),
         pending: FuturesOrdered::new(),
         pending_bytes: 0,
@@ -160,7 +179,7 @@ async fn run(
     };
     SESSIONS_OPENED.counter(&[]).increment(1);
     tracing::info!(%peer, split = opening.split, context = opening.context, "session opened");
-    let ended = match session.grant(&opening).await {
+    let ended = match session.grant().await {
         Ok(()) => session.serve(inbound).await,
         Err(status) => Err(status),
     };
@@ -190,9 +209,15 @@ async fn open_engine(
 
 struct Session<'a> {
     cloud: &'a Arc<Cloud>,
-    out: &'a Outbound,
+    out: &'a mut Outbound,
+    /// What it waits with for another stream, where it may be taken up.
+    lease: Option<Lease>,
+    /// Until when it waits for one, while it has none.
+    left: Option<Instant>,
     split: usize,
     context: usize,
+    /// The codec preferred.
+    codec: Codec,
     ledger: Ledger,
     pending: FuturesOrdered<Pin<Box<dyn Future<Output = StepResult> + Send>>>,
     /// Of the frames of pending steps.
@@ -214,44 +239,64 @@ struct Session<'a> {
 }
 
 impl Session<'_> {
-    async fn grant(&mut self, opening: &Opening) -> Result<(), Status> {
+    async fn grant(&mut self) -> Result<(), Status> {
         let number = |size: usize| u32::try_from(size).unwrap_or(u32::MAX);
         self.send(infer_response::Message::Granted(v1::Granted {
             version: PROTOCOL_VERSION,
-            codec: opening.codec.name().to_owned(),
-            context: number(opening.context),
+            codec: self.codec.name().to_owned(),
+            context: number(self.context),
             max_frame_bytes: number(self.cloud.max_frame),
             idle_ttl_millis: u64::try_from(self.cloud.idle_ttl.as_millis()).unwrap_or(u64::MAX),
-            lease_millis: 0,
+            lease_millis: match &self.lease {
+                Some(_) => u64::try_from(self.cloud.lease.as_millis()).unwrap_or(u64::MAX),
+                None => 0,
+            },
             pages: number(self.ledger.received() / PAGE_POSITIONS),
             load: Some(self.cloud.load()),
         }))
         .await
     }
 
-    async fn serve(&mut self, inbound: &mut Streaming<v1::InferRequest>) -> Result<(), Status> {
+    async fn serve(&mut self, inbound: Streaming<v1::InferRequest>) -> Result<(), Status> {
         let mut told_of_drain = false;
         let deadline = self.cloud.drain_deadline.as_millis();
         let deadline_millis = u64::try_from(deadline).unwrap_or(u64::MAX);
+        let mut inbound = Some(inbound);
         loop {
             let idle = self.pending.is_empty();
-            if told_of_drain && idle && !self.running {
+            // Whoever lost its stream goes on elsewhere.
+            if told_of_drain && (self.left.is_some() || (idle && !self.running)) {
                 return Err(draining());
             }
+            let has_room = self.has_room();
             tokio::select! {
                 Some((kind, result)) = self.pending.next(), if !idle => {
                     self.finished(kind, result).await?;
                 }
-                message = inbound.message(), if self.has_room() => {
-                    let Some(request) = message.map_err(edge_gone)? else {
-                        return Ok(());
-                    };
-                    SessionMetrics::received(&request);
-                    match request.message {
-                        Some(infer_request::Message::Close(_)) => return Ok(()),
-                        Some(message) => self.accept(message).await?,
-                        None => return Err(bad_request(Reason::Message, [("message", "is of no known kind")])),
+                message = next_of(&mut inbound), if has_room => {
+                    match message {
+                        Ok(Some(request)) => {
+                            SessionMetrics::received(&request);
+                            match request.message {
+                                Some(infer_request::Message::Close(_)) => return Ok(()),
+                                Some(message) => self.accept(message).await?,
+                                None => return Err(bad_request(Reason::Message, [("message", "is of no known kind")])),
+                            }
+                        }
+                        Ok(None) => return Ok(()),
+                        Err(status) if self.lease.is_some() && has_broken(&status) => {
+                            inbound = None;
+                            self.is_left();
+                        }
+                        Err(status) => return Err(edge_gone(status)),
                     }
+                }
+                takeover = takeover(&mut self.lease) => {
+                    inbound = Some(self.taken_up(takeover).await?);
+                }
+                () = passed(self.left) => {
+                    SESSIONS_LEFT.counter(&["lease_ended"]).increment(1);
+                    return Ok(());
                 }
                 () = tokio::time::sleep(self.cloud.idle_ttl), if idle => {
                     SESSIONS_EVICTED.counter(&["idle_ttl"]).increment(1);
@@ -267,9 +312,49 @@ impl Session<'_> {
                     told_of_drain = true;
                     self.send(infer_response::Message::Draining(v1::Draining { deadline_millis })).await?;
                 }
-                () = self.out.closed() => return Ok(()),
+                () = self.out.closed(), if self.left.is_none() => {
+                    // What is on its way in says why.
+                    let rest = inbound.take().filter(|_| self.lease.is_some());
+                    let broken = match rest {
+                        Some(rest) => rest_says_broken(rest).await,
+                        None => false,
+                    };
+                    if !broken {
+                        return Ok(());
+                    }
+                    self.is_left();
+                }
             }
         }
+    }
+
+    /// Its stream broke: it waits for another one.
+    fn is_left(&mut self) {
+        self.left = Instant::now().checked_add(self.cloud.lease);
+        self.place.left();
+        SESSIONS_LEFT.counter(&["left"]).increment(1);
+    }
+
+    /// Another stream takes it up, and goes on from a position in an epoch of its own.
+    async fn taken_up(
+        &mut self,
+        Takeover {
+            inbound,
+            out,
+            resume,
+        }: Takeover,
+    ) -> Result<Streaming<v1::InferRequest>, Status> {
+        *self.out = out;
+        self.left = None;
+        self.place.taken_up();
+        SESSIONS_LEFT.counter(&["taken_up"]).increment(1);
+        let position = resume.position as usize;
+        self.ledger
+            .resume(resume.epoch, position)
+            .map_err(|e| ledger_status(&e))?;
+        self.forget_from(position).await?;
+        self.grant().await?;
+        Ok(inbound)
     }
 
     /// Frees the memory, and then the place.
@@ -310,7 +395,9 @@ impl Session<'_> {
         }
         let more = tokio::select! {
             more = self.place.reserve(lacks) => more?,
-            () = self.out.closed() => return Err(Status::cancelled("the edge went away")),
+            () = self.out.closed(), if self.lease.is_none() => {
+                return Err(Status::cancelled("the edge went away"));
+            }
             () = passed(self.deadline) => return Err(too_late()),
         };
         self.memory.took(lacks);
@@ -456,6 +543,11 @@ impl Session<'_> {
         self.ledger
             .truncate(truncate.epoch, position)
             .map_err(|e| ledger_status(&e))?;
+        self.forget_from(position).await
+    }
+
+    /// Has the engine forget all positions from one on, and ends the answer.
+    async fn forget_from(&mut self, position: usize) -> Result<(), Status> {
         self.answer_ended();
         let freed = self.memory.truncate(position);
         self.submit(
@@ -577,19 +669,72 @@ impl Session<'_> {
     }
 
     async fn send(&mut self, message: infer_response::Message) -> Result<(), Status> {
+        if self.left.is_some() {
+            return Ok(());
+        }
         let response = v1::InferResponse {
             message: Some(message),
         };
         SessionMetrics::sent(&response);
         // A peer that does not read must not keep what others need.
         tokio::select! {
-            sent = self.out.send(Ok(response)) => {
-                sent.map_err(|_| Status::cancelled("the edge went away"))
-            }
+            sent = self.out.send(Ok(response)) => match sent {
+                Ok(()) => Ok(()),
+                // It may be taken up: that the stream is closed is noticed where its rest is read.
+                Err(_) if self.lease.is_some() => Ok(()),
+                Err(_) => Err(Status::cancelled("the edge went away")),
+            },
             () = self.place.evicted() => Err(gives_way()),
             () = passed(self.deadline) => Err(too_late()),
         }
     }
+}
+
+/// The next message of a stream, while there is one.
+async fn next_of(
+    inbound: &mut Option<Streaming<v1::InferRequest>>,
+) -> Result<Option<v1::InferRequest>, Status> {
+    match inbound {
+        Some(inbound) => inbound.message().await,
+        None => std::future::pending().await,
+    }
+}
+
+/// The next stream that takes a session up, where it may be taken up.
+async fn takeover(lease: &mut Option<Lease>) -> Takeover {
+    match lease {
+        Some(lease) => lease.takeover().await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Whether a stream broke that takes no more responses: an edge that has no more use for its session says so, or cancels.
+async fn rest_says_broken(mut rest: Streaming<v1::InferRequest>) -> bool {
+    let reading = async {
+        loop {
+            match rest.message().await {
+                Ok(Some(request)) => {
+                    if matches!(request.message, Some(infer_request::Message::Close(_))) {
+                        return false;
+                    }
+                }
+                Ok(None) => return false,
+                Err(status) => return has_broken(&status),
+            }
+        }
+    };
+    let read = tokio::time::timeout(REST_TAKES, reading).await;
+    read.unwrap_or(true)
+}
+
+/// Whether a stream's error is that of its connection: not of a message, and not an edge that cancelled it.
+fn has_broken(status: &Status) -> bool {
+    matches!(status.code(), Code::Unknown | Code::Unavailable)
+}
+
+fn session_gone() -> Status {
+    let message = "the session is not here any more";
+    failure(Code::Aborted, Reason::SessionGone, message)
 }
 
 fn too_late() -> Status {

@@ -4,7 +4,7 @@
 use tandem_client::metrics::{
     BITS_PER_VALUE, CLOUDS, CODEC_SWITCHES, ENCODE, FRONT_STEP, INEXACT_ANSWERS, LINK, LINK_RATE,
     LINK_ROUND_TRIP, OUTLIERS, PREFIX_BYTES, PREFIX_POSITIONS, PREFIX_SAVED_BYTES, REPLAY, REPLAYS,
-    ROWS, SESSIONS, WIRE_BYTES,
+    RESUMES, ROWS, SESSIONS, WIRE_BYTES,
 };
 use tandem_engine::EngineStep;
 use tandem_server::collector::TraceMetrics;
@@ -287,6 +287,7 @@ pub const CATALOGUE: &[Metric] = &[
     SESSIONS,
     UPLINK_BYTES,
     REPLAYS,
+    RESUMES,
     INEXACT_ANSWERS,
     CLOUDS,
     REPLAY,

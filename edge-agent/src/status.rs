@@ -94,6 +94,7 @@ fn cloud_status(error: &CloudError) -> Status {
         }
         CloudError::Refused { .. } => unavailable(Reason::CloudRefused, message, Some(SOON)),
         CloudError::Gone => unavailable(Reason::CloudGone, message, None),
+        CloudError::Unasked { .. } => failure(Code::Internal, Reason::CloudAnswer, message),
         CloudError::HeldOtherwise { .. } => {
             unavailable(Reason::CloudChanged, message, Some(Duration::ZERO))
         }

@@ -9,6 +9,8 @@ pub(super) struct Activity {
     last_sign: Instant,
     /// Steps that the engine owes it.
     waits_for: usize,
+    /// Whether its stream broke, and nobody has taken it up yet.
+    is_left: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,6 +32,7 @@ pub(super) struct Turn {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Rank {
+    Left,
     Kept,
     Stalled,
     Opened,
@@ -42,7 +45,14 @@ impl Activity {
             phase: Phase::Opened,
             last_sign: now,
             waits_for: 0,
+            is_left: false,
         }
+    }
+
+    /// Its stream broke, or another one has taken it up.
+    pub(super) fn leave(&mut self, is_left: bool, now: Instant) {
+        self.is_left = is_left;
+        self.last_sign = now;
     }
 
     /// Rows of an answer have come.
@@ -71,13 +81,14 @@ impl Activity {
     }
 
     pub(super) fn is_answering(&self) -> bool {
-        self.phase == Phase::Answering
+        self.phase == Phase::Answering && !self.is_left
     }
 
     /// When it must go; `None` while an answer goes on. One that has been silent for `stall` does not.
     pub(super) fn turn(&self, now: Instant, stall: Duration) -> Option<Turn> {
         let silent = now.saturating_duration_since(self.last_sign);
         let rank = match self.phase {
+            _ if self.is_left => Rank::Left,
             Phase::Kept => Rank::Kept,
             Phase::Opened => Rank::Opened,
             Phase::Answering if self.waits_for == 0 && silent >= stall => Rank::Stalled,
@@ -95,7 +106,7 @@ impl Turn {
     pub(super) fn reason(self) -> &'static str {
         match self.rank {
             Rank::Stalled => "stalled",
-            Rank::Kept | Rank::Opened => "pressure",
+            Rank::Left | Rank::Kept | Rank::Opened => "pressure",
         }
     }
 }
@@ -105,6 +116,22 @@ mod tests {
     use super::*;
 
     const STALL: Duration = Duration::from_secs(30);
+
+    #[test]
+    fn sessions_that_were_left_go_before_all_others_until_they_are_taken_up() {
+        let begin = Instant::now();
+        let mut left = Activity::opened(begin);
+        left.answers(begin);
+        assert_eq!(left.turn(begin, STALL), None);
+        left.leave(true, begin);
+        let mut kept = Activity::opened(begin - STALL);
+        kept.answers(begin - STALL);
+        kept.kept(begin - STALL);
+        assert!(left.turn(begin, STALL) < kept.turn(begin, STALL));
+        assert!(!left.is_answering());
+        left.leave(false, begin);
+        assert_eq!(left.turn(begin, STALL), None);
+    }
 
     #[test]
     fn kept_sessions_go_first_then_stalled_answers_then_those_that_have_not_begun() {

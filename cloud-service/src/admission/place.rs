@@ -211,6 +211,16 @@ impl Place {
         self.change(|entry| entry.activity.kept(Instant::now()));
     }
 
+    /// Notes that its stream broke: it is the first to go while nobody takes it up.
+    pub fn left(&self) {
+        self.change(|entry| entry.activity.leave(true, Instant::now()));
+    }
+
+    /// Notes that a stream has taken it up.
+    pub fn taken_up(&self) {
+        self.change(|entry| entry.activity.leave(false, Instant::now()));
+    }
+
     /// Says how many steps, and rows in them, the session waits for: while it does, it is not the one that is
     /// silent.
     pub fn waits_for(&self, steps: usize, rows: usize) {

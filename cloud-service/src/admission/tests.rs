@@ -27,6 +27,7 @@ impl Cloud {
             context: 0,
             kv_memory: ByteSize::mib(1),
             prefix_memory: ByteSize::mib(1),
+            lease: Duration::from_secs(10).into(),
             idle_ttl: Duration::from_secs(300).into(),
             stall: Duration::from_secs(30).into(),
             open_timeout: Duration::from_secs(10).into(),

@@ -10,6 +10,7 @@
 mod by_hand;
 mod endings;
 mod faults;
+mod leases;
 mod refusals;
 mod room;
 mod rows;

@@ -84,6 +84,15 @@ pub(crate) struct Opening<'a> {
     pub(crate) written: &'a WrittenRows,
 }
 
+/// How a session is opened, or taken up.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct OpenAs {
+    /// The session's id.
+    pub(crate) id: [u8; 16],
+    /// From where it goes on, where it is there already.
+    pub(crate) resume: Option<v1::Resume>,
+}
+
 impl SplitClient {
     /// A client of the clouds that `dialer` leads to. The messages on each link teach a `choice` of its own what that link
     /// is like.
@@ -147,6 +156,11 @@ impl SplitClient {
         !self.limits().replay.within.is_zero() && cloud.serves(v1::Feature::Replay)
     }
 
+    /// Whether a session whose stream broke is taken up again.
+    fn can_resume(&self, cloud: &Cloud) -> bool {
+        self.can_replay(cloud) && cloud.serves(v1::Feature::Resume)
+    }
+
     /// The cloud for an answer behind a prompt.
     ///
     /// # Errors
@@ -169,6 +183,8 @@ impl SplitClient {
     /// # Errors
     /// When the front has no room.
     pub(crate) async fn open(&self, opening: Opening<'_>) -> Result<Session, SessionError> {
+        // From here on, so that those who choose now know of it.
+        let answering = opening.cloud.link.answering();
         let codecs = self.session_codecs(opening.cloud);
         let (beginnings, found) = self.beginning(opening, &codecs);
         let front: Option<EngineSession<Front>> = match &self.front().engine {
@@ -187,7 +203,7 @@ impl SplitClient {
             self.clone(),
             front,
             opening,
-            codecs,
+            (codecs, answering),
             (beginnings, found),
         ))
     }
@@ -253,6 +269,7 @@ impl SplitClient {
         opening: Opening<'_>,
         codecs: &SessionCodecs,
         page_names: Vec<Vec<u8>>,
+        OpenAs { id, resume }: OpenAs,
     ) -> v1::Open {
         let cloud = opening.cloud;
         let front = self.front();
@@ -269,6 +286,7 @@ impl SplitClient {
             features: [
                 (v1::Feature::Replay, self.can_replay(cloud)),
                 (v1::Feature::Prefixes, self.shares_prefixes(cloud)),
+                (v1::Feature::Resume, self.can_resume(cloud)),
             ]
             .into_iter()
             .filter(|(_, used)| *used)
@@ -279,7 +297,7 @@ impl SplitClient {
             tokenizer_fingerprint: front.tokenizer.0.to_vec(),
             split: u32::try_from(front.split).unwrap_or(u32::MAX),
             codecs: codecs.names(),
-            session_id: rand::random::<[u8; 16]>().to_vec(),
+            session_id: id.to_vec(),
             context: u32::try_from(opening.context).unwrap_or(u32::MAX),
             profile_fingerprint: fingerprint.unwrap_or_default(),
             profile: match profile {
@@ -288,6 +306,7 @@ impl SplitClient {
             },
             replays: opening.replays,
             page_names,
+            resume,
         }
     }
 }

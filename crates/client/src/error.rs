@@ -66,6 +66,12 @@ pub enum CloudError {
         /// How the first did.
         began: String,
     },
+    /// The cloud answered what was not asked: it is none, or a broken one.
+    #[error("the cloud's answer is not to what was asked: {problem}")]
+    Unasked {
+        /// What is wrong with it.
+        problem: String,
+    },
     /// A status of the cloud's own, as docs/protocol.md lists them.
     #[error("{0}")]
     Status(CloudStatus),
@@ -117,6 +123,25 @@ impl SessionError {
                 status.code,
                 Code::Aborted | Code::DataLoss | Code::Unimplemented
             ),
+            _ => false,
+        }
+    }
+
+    /// Whether the stream of a session broke, or none could be made: the cloud may have the session yet.
+    pub(crate) fn is_broken_stream(&self) -> bool {
+        matches!(
+            self,
+            Self::Cloud(CloudError::Lost { .. } | CloudError::Unreachable { .. })
+        )
+    }
+
+    /// Whether a session that was to be taken up is not there any more, or is taken up by nobody there.
+    pub(crate) fn is_session_gone(&self) -> bool {
+        match self {
+            Self::Cloud(CloudError::Gone) => true,
+            Self::Cloud(CloudError::Status(status)) => {
+                matches!(status.code, Code::Aborted | Code::Unimplemented)
+            }
             _ => false,
         }
     }
@@ -189,6 +214,7 @@ impl CloudError {
             | Self::Gone
             | Self::HeldOtherwise { .. }
             | Self::GrantedLess { .. } => Retry::InAnotherSession,
+            Self::Unasked { .. } => Retry::Never,
             // What these codes mean is part of the protocol, whatever the reason.
             Self::Status(status) => match status.code {
                 Code::Aborted | Code::Unavailable => Retry::InAnotherSession,

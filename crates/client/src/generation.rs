@@ -8,7 +8,7 @@ use crate::client::{Opening, SplitClient};
 use crate::clouds::{Numerics, Wish};
 use crate::error::{CloudError, Retry, SessionError};
 use crate::link::{Cloud, Link};
-use crate::metrics::{INEXACT_ANSWERS, REPLAY, REPLAYS};
+use crate::metrics::{INEXACT_ANSWERS, REPLAY, REPLAYS, RESUMES};
 use crate::pool::Asker;
 use crate::prompt_trace::PromptTrace;
 use crate::session::{PendingRow, Session};
@@ -21,6 +21,9 @@ use tandem_telemetry::traces::Span;
 
 /// The first pause before another session is tried, and the longest; each is about twice as long as the one before.
 const PAUSES: [Duration; 2] = [Duration::from_millis(50), Duration::from_secs(2)];
+
+/// How long a cloud may take to say that it is back, where another one is ready.
+const AT_ONCE: Duration = Duration::from_millis(200);
 
 /// Why an answer leaves a cloud before it has to.
 const DRAINING: &str = "draining";
@@ -60,6 +63,13 @@ pub struct Kept {
     pub shared: usize,
 }
 
+/// A session whose stream broke, until the cloud keeps it no more.
+#[derive(Debug)]
+struct Left {
+    session: Session,
+    until: Instant,
+}
+
 /// An answer being made.
 #[derive(Debug)]
 pub struct Generation {
@@ -78,6 +88,8 @@ pub struct Generation {
     stays: bool,
     /// `None` while a lost one is replaced.
     session: Option<Session>,
+    /// A lost one that the cloud keeps for a while.
+    left: Option<Left>,
     /// Positions of the prompt that the first session had: a kept one, or those that it began with.
     reused: usize,
     tokens: Vec<u32>,
@@ -111,6 +123,7 @@ impl Generation {
             exact: true,
             link: cloud.link.clone(),
             stays: false,
+            left: None,
             context: client.context(&cloud),
             client: client.clone(),
             asked,
@@ -182,6 +195,9 @@ impl Generation {
             tracing::info!(%error, "an answer is begun in another cloud");
             if error.cloud_may_have_changed() {
                 self.link.forget();
+            }
+            if error.is_loss() {
+                self.replays += 1;
             }
             self.lose_session();
             match self.open(&cloud, span).await {
@@ -260,8 +276,21 @@ impl Generation {
         let session = self.session.as_mut().ok_or(CloudError::Gone)?;
         session.send_row(row).await?;
         let tokens = session.token().await?;
-        self.tokens.extend(&tokens.ids);
+        self.took(&tokens)?;
         Ok(tokens)
+    }
+
+    /// Takes note of a token. The last one that was asked for ends the answer.
+    fn took(&mut self, tokens: &v1::Tokens) -> Result<(), CloudError> {
+        self.tokens.extend(&tokens.ids);
+        let most = self.asked.run.max_tokens as usize;
+        let goes_on = tokens.finish_reason == i32::from(v1::FinishReason::Unspecified);
+        if goes_on && most > 0 && self.tokens.len() >= most {
+            return Err(CloudError::Unasked {
+                problem: format!("the answer goes on behind {most} tokens"),
+            });
+        }
+        Ok(())
     }
 
     /// The next token of another cloud that computes alike, where this one will stop: it would take as long to get there
@@ -414,7 +443,7 @@ impl Generation {
         if is_first {
             self.reused = kept.min(self.asked.prompt.len());
         }
-        self.tokens.extend(&tokens.ids);
+        self.took(&tokens)?;
         Ok(tokens)
     }
 
@@ -427,13 +456,16 @@ impl Generation {
         let began = Instant::now();
         let mut child = span.child("replay", began);
         let cause = error.loss_label();
+        let before = self.replays;
         let replayed = self.try_sessions(error, began, &child).await;
         child.set("tandem.replay.cause", cause);
         child.set("tandem.replay.tokens", self.tokens.len() as u64);
         if let Err(error) = &replayed {
             child.fail(cause, Some(&error.to_string()));
         } else {
-            REPLAYS.counter(&[cause]).increment(1);
+            if self.replays > before {
+                REPLAYS.counter(&[cause]).increment(1);
+            }
             REPLAY.histogram(&[]).record(began.elapsed());
         }
         child.end(Instant::now());
@@ -455,7 +487,11 @@ impl Generation {
         let mut pauses = pauses();
         let mut attempts = 0;
         loop {
-            self.lose_session();
+            if error.is_broken_stream() {
+                self.leave_session();
+            } else {
+                self.lose_session();
+            }
             if !error.may_go_on_elsewhere() {
                 return Err(error);
             }
@@ -476,7 +512,8 @@ impl Generation {
                 self.link.forget();
             }
             // There is nothing to wait for where another one is ready.
-            if attempts > 1 || self.ready_elsewhere().is_none() {
+            let at_once = self.left.is_some() || self.ready_elsewhere().is_some();
+            if attempts > 1 || !at_once {
                 tokio::time::sleep(pause).await;
             }
             match self.again(span).await {
@@ -488,6 +525,16 @@ impl Generation {
 
     /// Tries another session.
     async fn again(&mut self, span: &Span) -> Result<v1::Tokens, SessionError> {
+        let left = self.left.take_if(|left| Instant::now() < left.until);
+        if let Some(left) = left
+            && self.is_worth_taking_up(&left).await
+        {
+            match self.take_up(left, span).await {
+                Err(error) if error.is_session_gone() => {}
+                taken_up => return taken_up,
+            }
+        }
+        self.left = None;
         self.replays += 1;
         let cloud = match self.ready_elsewhere() {
             Some(cloud) => cloud,
@@ -505,6 +552,47 @@ impl Generation {
             return Err(CloudError::Gone.into());
         }
         self.open(&cloud, span).await
+    }
+
+    /// Whether a session that was left is the way to go on: where another cloud is ready, its own must answer at once.
+    async fn is_worth_taking_up(&self, left: &Left) -> bool {
+        if self.ready_elsewhere().is_none() {
+            return true;
+        }
+        let described = tokio::time::timeout(AT_ONCE, left.session.link().describe());
+        matches!(described.await, Ok(Ok(_)))
+    }
+
+    /// Goes on with a session that was left. Where its cloud cannot be reached yet, it stays left.
+    async fn take_up(&mut self, left: Left, span: &Span) -> Result<v1::Tokens, SessionError> {
+        let Left { mut session, until } = left;
+        session.resume(self.asked.prompt.len() + self.tokens.len() - 1);
+        let kept = session.tokens().len();
+        let taken_up = self.run(session, kept, span).await;
+        match &taken_up {
+            Ok(_) => RESUMES.counter(&[]).increment(1),
+            Err(error) if error.is_broken_stream() => {
+                self.leave_session();
+                if let Some(left) = &mut self.left {
+                    left.until = until;
+                }
+            }
+            Err(_) => self.lose_session(),
+        }
+        taken_up
+    }
+
+    /// Keeps a session whose stream broke for as long as the cloud does, where it does.
+    fn leave_session(&mut self) {
+        let lease = self.session.as_ref().map_or(Duration::ZERO, Session::lease);
+        let Some(session) = self.session.take_if(|_| !lease.is_zero()) else {
+            self.lose_session();
+            return;
+        };
+        self.lost.add(&session.usage());
+        self.written = session.written().clone();
+        let until = Instant::now() + lease;
+        self.left = Some(Left { session, until });
     }
 
     /// Takes note of what a lost session has cost, and of how it wrote its rows.

@@ -109,6 +109,14 @@ pub const REPLAYS: Metric = Metric {
     }],
     help: "Answers that went on in another session, by what they lost the one before to.",
 };
+/// Sessions taken up again.
+pub const RESUMES: Metric = Metric {
+    name: "tandem_edge_resumes_total",
+    kind: Kind::Counter,
+    unit: Unit::Count,
+    labels: &[],
+    help: "Sessions that went on where they were when their connection had broken, by another stream.",
+};
 /// Answers that are not known to be what they would have been.
 pub const INEXACT_ANSWERS: Metric = Metric {
     name: "tandem_edge_inexact_answers_total",

@@ -1,7 +1,7 @@
 //! One session of the pair: the front's half here, the back's at the other end of a stream, and
 //! which tokens both hold.
 
-use crate::client::{Opening, SplitClient};
+use crate::client::{OpenAs, Opening, SplitClient};
 use crate::clouds::Numerics;
 use crate::error::{CloudError, SessionError};
 use crate::link::{Answering, Link};
@@ -20,6 +20,8 @@ use tandem_engine::{
 use tandem_model::{KvPage, PAGE_POSITIONS};
 use tandem_proto::v1::{self, infer_request, infer_response};
 
+mod resuming;
+
 /// Token ids a message carries at split 0: as many rows as the cloud runs at once, so that another
 /// session's decode row waits for no more.
 const IDS_A_MESSAGE: usize = MERGED_ROWS;
@@ -32,6 +34,12 @@ pub struct Session {
     link: Link,
     /// How that computes.
     numerics: Numerics,
+    /// What it is taken up with.
+    again_as: v1::Open,
+    /// How long the cloud keeps it when its stream broke.
+    lease: Duration,
+    /// Positions whose rows have arrived there for sure.
+    arrived: usize,
     /// Counts its answer there.
     answering: Option<Answering>,
     /// `None` with split 0.
@@ -106,13 +114,15 @@ impl Session {
         client: SplitClient,
         front: Option<EngineSession<Front>>,
         opening: Opening<'_>,
-        codecs: SessionCodecs,
+        (codecs, answering): (SessionCodecs, Answering),
         (beginnings, begun): (Option<SessionBeginnings>, Vec<Remembered>),
     ) -> Self {
         let names = begun.iter().map(|page| page.name.0.to_vec()).collect();
-        let open = client.open_message(opening, &codecs, names);
+        let id = rand::random();
+        let open_as = OpenAs { id, resume: None };
+        let open = client.open_message(opening, &codecs, names, open_as);
         let link = opening.cloud.link.clone();
-        let (stream, opening_bytes) = SplitStream::open(&link, open);
+        let (stream, opening_bytes) = SplitStream::open(&link, open.clone());
         let frame_bytes = client.limits().frame_bytes;
         let mut written = WrittenRows::default();
         for (number, page) in begun.iter().enumerate() {
@@ -149,7 +159,15 @@ impl Session {
             row: None,
             trace: PromptTrace::default(),
             numerics: Numerics::of(&opening.cloud.described),
-            answering: None,
+            again_as: v1::Open {
+                page_names: Vec::new(),
+                profile_fingerprint: Vec::new(),
+                profile: Vec::new(),
+                ..open.clone()
+            },
+            lease: Duration::ZERO,
+            arrived: has,
+            answering: Some(answering),
             link,
             client,
         }
@@ -285,6 +303,7 @@ impl Session {
     /// Sends what an answer runs by, behind the first `kept` tokens.
     async fn run_from(&mut self, kept: usize, mut run: v1::Run) -> Result<(), SessionError> {
         self.tokens.truncate(kept);
+        self.arrived = self.arrived.min(kept);
         self.ids_known = self.ids_known.min(kept);
         self.computed = kept;
         self.written.truncate(kept);
@@ -302,7 +321,7 @@ impl Session {
             run.history_token_ids = self.tokens.clone();
             self.ids_known = kept;
         }
-        self.answering = Some(self.link.answering());
+        self.answering.get_or_insert_with(|| self.link.answering());
         self.send(infer_request::Message::Run(run)).await
     }
 
@@ -459,9 +478,11 @@ impl Session {
             }
             match self.stream.receive().await? {
                 infer_response::Message::Tokens(tokens) if tokens.epoch == self.epoch => {
+                    self.check_asked(&tokens)?;
                     let (queue, compute) = durations(&tokens);
                     self.usage.cloud_queue += queue;
                     self.usage.cloud_compute += compute;
+                    self.arrived = tokens.position as usize;
                     if tokens.finish_reason != i32::from(v1::FinishReason::Unspecified) {
                         self.answering = None;
                     }
@@ -484,6 +505,22 @@ impl Session {
                 other => self.note(&other)?,
             }
         }
+    }
+
+    /// One token comes behind each row that wants one.
+    fn check_asked(&self, tokens: &v1::Tokens) -> Result<(), CloudError> {
+        let (asked, vocabulary) = (self.tokens.len(), self.client.front().config.vocabulary);
+        let problem = match tokens.ids[..] {
+            _ if tokens.position as usize != asked => {
+                format!("a token of position {}, not {asked}", tokens.position)
+            }
+            [id] if id as usize >= vocabulary => {
+                format!("token {id}, where there are {vocabulary}")
+            }
+            [_] if tokens.logprobs.len() <= 1 => return Ok(()),
+            _ => format!("{} tokens behind one row", tokens.ids.len()),
+        };
+        Err(CloudError::Unasked { problem })
     }
 
     async fn compute(&mut self, tokens: &[u32]) -> Result<Computing, SessionError> {
@@ -636,6 +673,7 @@ impl Session {
             }
             infer_response::Message::Granted(granted) => {
                 self.frame_bytes = granted_frame(granted, self.context, self.frame_bytes)?;
+                self.lease = Duration::from_millis(granted.lease_millis);
                 if let Some(load) = &granted.load {
                     self.link.note_load(|known| known.said(load, 1));
                 }
@@ -643,6 +681,7 @@ impl Session {
                 let held = believed.len().min(granted.pages as usize);
                 prefixes::count(&believed, held);
                 if held < believed.len() {
+                    self.arrived = held * PAGE_POSITIONS;
                     self.begins_short = Some(held);
                     if let Some(beginnings) = &mut self.beginnings {
                         beginnings.forget(held);

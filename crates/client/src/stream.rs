@@ -34,6 +34,8 @@ pub(crate) struct SplitStream {
     early: VecDeque<infer_response::Message>,
     on_the_way: Arc<Mutex<OnTheWay>>,
     down_bytes: Arc<AtomicU64>,
+    /// The epoch of the last Progress, and up to which position rows had arrived.
+    received: Arc<Mutex<(u32, u32)>>,
     _reader: AbortOnDropHandle<()>,
 }
 
@@ -63,7 +65,9 @@ impl SplitStream {
         let observer = LinkObserver {
             link: link.clone(),
             up: up.downgrade(),
+            received: Arc::default(),
         };
+        let received = Arc::clone(&observer.received);
         let (acknowledged, counted) = (Arc::clone(&on_the_way), Arc::clone(&down_bytes));
         let reader = tokio::spawn(async move {
             let ended = read(
@@ -85,6 +89,7 @@ impl SplitStream {
             early: VecDeque::new(),
             on_the_way,
             down_bytes,
+            received,
             _reader: AbortOnDropHandle::new(reader),
         };
         // The channel is new and has room.
@@ -187,6 +192,13 @@ impl SplitStream {
         drop(permits);
     }
 
+    /// Up to which position rows of an epoch are known to have arrived by the last Progress.
+    pub(crate) fn received_in(&self, epoch: u32) -> Option<usize> {
+        let received = self.received.lock();
+        let (of, position) = *received.unwrap_or_else(PoisonError::into_inner);
+        (of == epoch).then_some(position as usize)
+    }
+
     /// Bytes that came down, prefixes included.
     pub(crate) fn down_bytes(&self) -> u64 {
         self.down_bytes.load(Ordering::Relaxed)
@@ -240,6 +252,10 @@ async fn read(
         match message {
             infer_response::Message::Progress(progress) => {
                 opening = false;
+                *observer
+                    .received
+                    .lock()
+                    .unwrap_or_else(PoisonError::into_inner) = (progress.epoch, progress.received);
                 take_arrived(on_the_way, progress.received, |permit| {
                     let arrived = permit.acknowledge();
                     let choice = observer.link.choice();
@@ -276,6 +292,8 @@ async fn read(
 /// What learns from the messages of a stream.
 struct LinkObserver {
     link: Link,
+    /// By the last Progress.
+    received: Arc<Mutex<(u32, u32)>>,
     /// Does not keep the stream open.
     up: mpsc::WeakSender<v1::InferRequest>,
 }

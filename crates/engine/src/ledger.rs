@@ -189,6 +189,26 @@ impl Ledger {
         }
     }
 
+    /// Goes on from a position in an epoch that the edge has not used before: see [`Ledger::truncate`]. What became of
+    /// the epochs between is not known to it.
+    ///
+    /// # Errors
+    /// When the epoch has begun already, or there are not as many positions. Nothing has changed then.
+    pub fn resume(&mut self, epoch: u32, position: usize) -> Result<(), LedgerError> {
+        if epoch <= self.epoch {
+            return Err(LedgerError::WrongEpoch {
+                found: epoch,
+                expected: self.epoch.wrapping_add(1),
+            });
+        }
+        let before = std::mem::replace(&mut self.epoch, epoch - 1);
+        let truncated = self.truncate(epoch, position);
+        if truncated.is_err() {
+            self.epoch = before;
+        }
+        truncated
+    }
+
     /// Begins an epoch with the positions below `position`.
     ///
     /// # Errors
@@ -284,6 +304,27 @@ mod tests {
         assert_eq!(wrong.is_current(0), Ok(false));
         assert_eq!(wrong.rows(0, 64, 3, true), Ok(RowsVerdict::Stale));
         assert_eq!(wrong.rows(1, 32, 35, true), runs(32));
+    }
+
+    #[test]
+    fn a_session_goes_on_in_any_later_epoch() {
+        let mut ledger = Ledger::new(100);
+        ledger.rows(0, 0, 10, true).unwrap();
+        ledger.sampled(0, token(10));
+        let unchanged = |ledger: &Ledger| (ledger.epoch(), ledger.received()) == (0, 10);
+        assert!(ledger.resume(0, 5).is_err() && unchanged(&ledger));
+        assert!(ledger.resume(3, 11).is_err() && unchanged(&ledger));
+        ledger.resume(3, 10).unwrap();
+        assert_eq!(ledger.rows(2, 10, 1, true), Ok(RowsVerdict::Stale));
+        // The record of what was kept is there.
+        assert_eq!(
+            ledger.rows(3, 9, 1, true),
+            Ok(RowsVerdict::Recorded(token(10)))
+        );
+        assert_eq!(
+            ledger.rows(3, 10, 1, true),
+            Ok(RowsVerdict::Run { start: 10, skip: 0 })
+        );
     }
 
     #[test]

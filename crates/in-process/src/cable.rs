@@ -6,12 +6,15 @@ use std::io;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
+use tandem_proto::v1::split_service_server::{SplitService, SplitServiceServer};
 use tandem_transport::auth::Peer;
 use tokio::io::{DuplexStream, copy_bidirectional, duplex};
 use tokio::sync::mpsc;
+use tokio_stream::StreamExt as _;
+use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 use tonic::codegen::http::Uri;
-use tonic::transport::{Channel, Endpoint};
+use tonic::transport::{Channel, Endpoint, Server};
 use tower::Service;
 
 /// Bytes that may lie in it, each way.
@@ -54,6 +57,16 @@ impl Cable {
     /// Has it lead to a cloud. Connections to another one stay.
     pub fn plug_in(&self, cloud: &LocalCloud) {
         self.lock().cloud = Some(cloud.connections(self.peer.clone()));
+    }
+
+    /// Has it lead to what a test serves in place of a cloud.
+    pub fn plug_into(&self, service: impl SplitService) {
+        let (connections, incoming) = mpsc::channel(1);
+        let incoming = ReceiverStream::new(incoming).map(io::Result::Ok);
+        let server = Server::builder().add_service(SplitServiceServer::new(service));
+        // It ends with the cable.
+        tokio::spawn(server.serve_with_incoming(incoming));
+        self.lock().cloud = Some(connections);
     }
 
     /// Breaks its connections. New ones can be made.

@@ -15,6 +15,8 @@ pub enum Reason {
     NotOpen,
     /// A second `Open`.
     OpenTwice,
+    /// A session is to be taken up without the feature for it.
+    Resume,
     /// No `Open` came in time.
     OpenTimeout,
     /// No common version of the protocol.
@@ -89,6 +91,8 @@ pub enum Reason {
     CloudRefused,
     /// The cloud ended the session without a word.
     CloudGone,
+    /// The cloud answered what was not asked.
+    CloudAnswer,
     /// The cloud granted less than it had described.
     GrantedLess,
     /// The cloud holds its layers in other types than when an answer began.

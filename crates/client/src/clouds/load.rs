@@ -1,6 +1,6 @@
 //! How busy a cloud is, as far as this edge knows, and which of several is asked next.
 
-use rand::seq::IteratorRandom as _;
+use rand::seq::{IteratorRandom as _, SliceRandom as _};
 use std::time::{Duration, Instant};
 use tandem_proto::v1;
 
@@ -95,7 +95,9 @@ pub(crate) fn choose(candidates: &[Candidate], random: &mut impl rand::Rng) -> O
             _ => a,
         }
     };
-    let two = (0..candidates.len()).sample(random, 2);
+    let mut two = (0..candidates.len()).sample(random, 2);
+    // Whoever is asked first wins where both are as busy.
+    two.shuffle(random);
     let chosen = two.into_iter().reduce(better)?;
     let holder = (0..candidates.len())
         .filter(|&at| candidates[at].held > candidates[chosen].held)

@@ -1,10 +1,15 @@
 //! An answer whose session is lost goes on in another one, with the same tokens.
 
-use crate::asking::{Answer, PROMPT, asked, client_of, cloud, expected};
+use crate::asking::{Answer, PROMPT, asked, expected};
 use std::time::Duration;
 use tandem_client::{CloudError, ReplayTerms, Retry, SessionError};
 use tandem_in_process::{ClientOptions, LocalCloud, client};
 use tonic::Code;
+
+/// A cloud that keeps no session whose stream broke.
+async fn cloud() -> LocalCloud {
+    LocalCloud::start(|config| config.sessions.lease = Duration::ZERO.into()).await
+}
 
 fn options(split: usize) -> ClientOptions {
     ClientOptions {
@@ -159,7 +164,7 @@ async fn without_replay_a_lost_session_is_the_end() {
 #[tokio::test]
 async fn what_failed_in_the_cloud_is_not_tried_again() {
     let cloud = cloud().await;
-    let client = client_of(&cloud).await;
+    let client = client(&cloud.cable(), options(1)).await;
     let mut answer = Answer::to(&client, &PROMPT).await;
     answer.reaches(2).await;
     cloud.faults.panic_at(PROMPT.len() + 1);

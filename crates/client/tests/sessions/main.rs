@@ -12,5 +12,7 @@ mod beginnings;
 mod losses;
 mod pool;
 mod refusals;
+mod resumes;
 mod several;
 mod turns;
+mod untrue;
