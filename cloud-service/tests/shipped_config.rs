@@ -137,6 +137,22 @@ const OUT_OF_RANGE: &[(&str, &str)] = &[
         "transport: {max_connection_age: 999ms}",
     ),
     (
+        "transport.connections.max",
+        "transport: {connections: {max: 0}}",
+    ),
+    (
+        "transport.connections.per_address",
+        "transport: {connections: {per_address: 65537}}",
+    ),
+    (
+        "transport.connections.streams",
+        "transport: {connections: {streams: 0}}",
+    ),
+    (
+        "transport.connections.first_call",
+        "transport: {connections: {first_call: 0s}}",
+    ),
+    (
         "transport.stream_window",
         "transport: {stream_window: 65534B}",
     ),
@@ -172,6 +188,10 @@ const UNKNOWN: &[(&str, &str)] = &[
     ("limits.frame", "limits: {frame: 1MiB}"),
     ("log.file", "log: {file: /tmp/log}"),
     ("traces.url", "traces: {url: a}"),
+    (
+        "transport.connections.all",
+        "transport: {connections: {all: 3}}",
+    ),
     ("transport.tls", "transport: {tls: true}"),
 ];
 

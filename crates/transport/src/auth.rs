@@ -12,5 +12,6 @@ mod tokens;
 
 pub use authenticate::Authenticate;
 pub use bearer::{Bearer, BearerToken};
+pub(crate) use peer::network_of;
 pub use peer::{Owner, Peer};
 pub use tokens::{AuthSettings, Tokens};

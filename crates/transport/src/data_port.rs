@@ -5,6 +5,7 @@ use tokio::net::TcpListener;
 use tonic::service::InterceptorLayer;
 
 use crate::auth::{AuthSettings, Authenticate, Tokens};
+use crate::connections::{ConnectionMetrics, ConnectionsConfig, Places};
 use crate::reload::{EVERY, MaterialError, Reloaded, Watch};
 use crate::tls::{Incoming, TlsSettings, incoming, server_config};
 use tandem_telemetry::metrics::Metric;
@@ -18,6 +19,8 @@ pub struct DataPortMetrics {
     pub unauthenticated: Metric,
     /// Files read again, by what (`tls` or `tokens`) and outcome (`done` or `failed`).
     pub reloads: Metric,
+    /// Open and closed connections.
+    pub connections: ConnectionMetrics,
 }
 
 /// What a data port shows and asks for. Its files are watched for as long as it lives.
@@ -25,6 +28,7 @@ pub struct DataPortMetrics {
 pub struct DataPort {
     tls: Option<Reloaded<ServerConfig>>,
     tokens: Option<Reloaded<Tokens>>,
+    places: Places,
     metrics: DataPortMetrics,
     _watches: Vec<Watch>,
 }
@@ -37,6 +41,7 @@ impl DataPort {
     pub async fn load(
         tls: &TlsSettings,
         auth: &AuthSettings,
+        connections: &ConnectionsConfig,
         metrics: DataPortMetrics,
     ) -> Result<Self, MaterialError> {
         let tls = server_config(tls, metrics.reloads).await?;
@@ -48,6 +53,7 @@ impl DataPort {
         Ok(Self {
             tls,
             tokens,
+            places: Places::new(connections.clone(), metrics.connections),
             metrics,
             _watches: watches.into_iter().flatten().collect(),
         })
@@ -63,9 +69,10 @@ impl DataPort {
         self.tokens.is_some()
     }
 
-    /// The connections of its listener.
+    /// The connections of a listener; all of its listeners share their places.
     pub fn incoming(&self, listener: TcpListener) -> Incoming {
-        incoming(listener, self.tls.clone(), self.metrics.handshakes)
+        let (tls, places) = (self.tls.clone(), self.places.clone());
+        incoming(listener, tls, places, self.metrics.handshakes)
     }
 
     /// The check in front of all its services.

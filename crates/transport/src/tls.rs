@@ -18,7 +18,7 @@ mod settings;
 
 pub use connection::{Connection, ConnectionInfo};
 pub use connector::{Connector, channel};
-pub use incoming::{Incoming, incoming};
+pub use incoming::{Incoming, incoming, plain_incoming};
 pub use material::{client_config, server_config};
 pub use plain_connector::{PlainConnection, PlainConnector};
 pub use settings::{ClientTlsSettings, TlsSettings, check_listener};

@@ -29,7 +29,8 @@ impl Authenticate {
 
 impl Interceptor for Authenticate {
     fn call(&mut self, mut request: Request<()>) -> Result<Request<()>, Status> {
-        let connection = request.extensions().get::<ConnectionInfo>();
+        let connection = request.extensions().get::<ConnectionInfo>().cloned();
+        let connection = connection.as_ref();
         let mut peer = Peer {
             certificate: connection.and_then(|connection| connection.certificate.clone()),
             token: None,
@@ -56,6 +57,9 @@ impl Interceptor for Authenticate {
             peer.token = Some(owner);
             // Nothing behind this has any use for it, and it cannot get into a log from there.
             request.metadata_mut().remove("authorization");
+        }
+        if let Some(connection) = connection {
+            connection.called.accept();
         }
         request.extensions_mut().insert(peer);
         Ok(request)

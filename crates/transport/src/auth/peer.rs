@@ -39,11 +39,8 @@ impl Peer {
 
     /// Whom its limits and shares are counted for.
     pub fn owner(&self) -> Owner {
-        const NETWORK: u128 = !(u64::MAX as u128);
         match self.person() {
-            Owner::Address(IpAddr::V6(address)) => {
-                Owner::Address(Ipv6Addr::from_bits(address.to_bits() & NETWORK).into())
-            }
+            Owner::Address(address) => Owner::Address(network_of(address)),
             other => other,
         }
     }
@@ -60,6 +57,16 @@ impl Peer {
     /// The peer of a request that [`super::Authenticate`] has let through.
     pub fn of(extensions: &Extensions) -> Self {
         extensions.get::<Self>().cloned().unwrap_or_default()
+    }
+}
+
+/// What one machine has of the addresses: an IPv4 address, written in IPv6 or not, or an IPv6 network of 64
+/// bits.
+pub(crate) fn network_of(address: IpAddr) -> IpAddr {
+    const NETWORK: u128 = !(u64::MAX as u128);
+    match address.to_canonical() {
+        IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() & NETWORK).into(),
+        address => address,
     }
 }
 

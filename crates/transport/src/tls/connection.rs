@@ -13,12 +13,20 @@ use tonic::transport::server::Connected;
 use x509_parser::extensions::GeneralName;
 use x509_parser::prelude::{FromDer as _, X509Certificate};
 
+use crate::connections::{Called, FirstCall, Place};
+
 /// The longest name of a client, in bytes.
 const MAX_NAME: usize = 128;
 
-/// A client's connection, shaken hands with.
+/// A client's connection, shaken hands with. It ends by itself when no call comes.
 #[derive(Debug)]
-pub enum Connection {
+pub struct Connection {
+    stream: Stream,
+    first_call: FirstCall,
+}
+
+#[derive(Debug)]
+enum Stream {
     /// As it came.
     Plain(TcpStream),
     /// With TLS, and the name in the client's certificate.
@@ -32,16 +40,29 @@ pub struct ConnectionInfo {
     pub address: Option<SocketAddr>,
     /// The name in the client's certificate, where one was asked for.
     pub certificate: Option<Arc<str>>,
+    /// To be told of calls that are accepted on it.
+    pub called: Called,
 }
 
 impl Connection {
+    /// A connection without TLS.
+    pub(super) fn plain(stream: TcpStream, place: Place) -> Self {
+        Self {
+            stream: Stream::Plain(stream),
+            first_call: FirstCall::new(place),
+        }
+    }
+
     /// A connection whose handshake is done.
-    pub(super) fn tls(stream: TlsStream<TcpStream>) -> Self {
+    pub(super) fn tls(stream: TlsStream<TcpStream>, place: Place) -> Self {
         let certificates = stream.get_ref().1.peer_certificates();
         let name = certificates
             .and_then(<[_]>::first)
             .map(|certificate| name_in(certificate).into());
-        Self::Tls(Box::new(stream), name)
+        Self {
+            stream: Stream::Tls(Box::new(stream), name),
+            first_call: FirstCall::new(place),
+        }
     }
 }
 
@@ -49,13 +70,14 @@ impl Connected for Connection {
     type ConnectInfo = ConnectionInfo;
 
     fn connect_info(&self) -> ConnectionInfo {
-        let (stream, certificate) = match self {
-            Self::Plain(stream) => (stream, None),
-            Self::Tls(stream, name) => (stream.get_ref().0, name.clone()),
+        let (stream, certificate) = match &self.stream {
+            Stream::Plain(stream) => (stream, None),
+            Stream::Tls(stream, name) => (stream.get_ref().0, name.clone()),
         };
         ConnectionInfo {
             address: stream.peer_addr().ok(),
             certificate,
+            called: self.first_call.called(),
         }
     }
 }
@@ -93,9 +115,11 @@ impl AsyncRead for Connection {
         cx: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Self::Plain(stream) => Pin::new(stream).poll_read(cx, buffer),
-            Self::Tls(stream, _) => Pin::new(stream).poll_read(cx, buffer),
+        let this = self.get_mut();
+        this.first_call.check(cx)?;
+        match &mut this.stream {
+            Stream::Plain(stream) => Pin::new(stream).poll_read(cx, buffer),
+            Stream::Tls(stream, _) => Pin::new(stream).poll_read(cx, buffer),
         }
     }
 }
@@ -106,9 +130,11 @@ impl AsyncWrite for Connection {
         cx: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        match self.get_mut() {
-            Self::Plain(stream) => Pin::new(stream).poll_write(cx, bytes),
-            Self::Tls(stream, _) => Pin::new(stream).poll_write(cx, bytes),
+        let this = self.get_mut();
+        this.first_call.check(cx)?;
+        match &mut this.stream {
+            Stream::Plain(stream) => Pin::new(stream).poll_write(cx, bytes),
+            Stream::Tls(stream, _) => Pin::new(stream).poll_write(cx, bytes),
         }
     }
 
@@ -117,30 +143,36 @@ impl AsyncWrite for Connection {
         cx: &mut Context<'_>,
         slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        match self.get_mut() {
-            Self::Plain(stream) => Pin::new(stream).poll_write_vectored(cx, slices),
-            Self::Tls(stream, _) => Pin::new(stream).poll_write_vectored(cx, slices),
+        let this = self.get_mut();
+        this.first_call.check(cx)?;
+        match &mut this.stream {
+            Stream::Plain(stream) => Pin::new(stream).poll_write_vectored(cx, slices),
+            Stream::Tls(stream, _) => Pin::new(stream).poll_write_vectored(cx, slices),
         }
     }
 
     fn is_write_vectored(&self) -> bool {
-        match self {
-            Self::Plain(stream) => stream.is_write_vectored(),
-            Self::Tls(stream, _) => stream.is_write_vectored(),
+        match &self.stream {
+            Stream::Plain(stream) => stream.is_write_vectored(),
+            Stream::Tls(stream, _) => stream.is_write_vectored(),
         }
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Self::Plain(stream) => Pin::new(stream).poll_flush(cx),
-            Self::Tls(stream, _) => Pin::new(stream).poll_flush(cx),
+        let this = self.get_mut();
+        this.first_call.check(cx)?;
+        match &mut this.stream {
+            Stream::Plain(stream) => Pin::new(stream).poll_flush(cx),
+            Stream::Tls(stream, _) => Pin::new(stream).poll_flush(cx),
         }
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Self::Plain(stream) => Pin::new(stream).poll_shutdown(cx),
-            Self::Tls(stream, _) => Pin::new(stream).poll_shutdown(cx),
+        let this = self.get_mut();
+        this.first_call.check(cx)?;
+        match &mut this.stream {
+            Stream::Plain(stream) => Pin::new(stream).poll_shutdown(cx),
+            Stream::Tls(stream, _) => Pin::new(stream).poll_shutdown(cx),
         }
     }
 }

@@ -20,6 +20,7 @@ use tonic_health::server::{HealthReporter, health_reporter};
 
 use super::*;
 use crate::auth::{AuthSettings, Authenticate, Bearer};
+use crate::connections::{ConnectionMetrics, ConnectionsConfig, Places};
 use crate::grpc::{self, TransportConfig};
 use crate::reload::MaterialError;
 use tandem_config::{ByteSize, Violations};
@@ -118,7 +119,16 @@ fn transport() -> TransportConfig {
         stream_window: ByteSize::mib(4),
         connection_window: ByteSize::mib(16),
         max_message: ByteSize::mib(4),
+        connections: ConnectionsConfig::default(),
     }
+}
+
+fn places() -> Places {
+    let metrics = ConnectionMetrics {
+        open: COUNTED,
+        closed: COUNTED,
+    };
+    Places::new(ConnectionsConfig::default(), metrics)
 }
 
 /// A server of health alone.
@@ -143,7 +153,7 @@ impl Server {
                 COUNTED,
             )))
             .add_service(service)
-            .serve_with_incoming(incoming(listener, tls.clone(), COUNTED));
+            .serve_with_incoming(incoming(listener, tls.clone(), places(), COUNTED));
         Self {
             address,
             tls,
@@ -434,7 +444,7 @@ async fn a_connection_has_its_certificates_name() {
     let tls = server_config(&mutual, COUNTED).await.unwrap();
     let listener = grpc::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
-    let mut connections = incoming(listener, tls, COUNTED);
+    let mut connections = incoming(listener, tls, places(), COUNTED);
     let settings = authority.client_with("edge-7");
     let config = client_config(&settings, "cloud_tls", COUNTED)
         .await
