@@ -93,6 +93,8 @@ const OUT_OF_RANGE: &[(&str, &str)] = &[
     ("tls.key", "tls: {certificate: a}"),
     ("tls.certificate", "tls: {key: a}"),
     ("tls.client_ca", "tls: {client_ca: a}"),
+    ("tls.client_crl", "tls: {client_crl: a}"),
+    ("tls.client_names", "tls: {client_names: [a]}"),
     ("backend", "backend: loops"),
     ("device", "device: tpu"),
     ("weights", "weights: int3"),

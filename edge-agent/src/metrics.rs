@@ -157,9 +157,9 @@ pub const UNAUTHENTICATED: Metric = Metric {
     unit: Unit::Count,
     labels: &[Label {
         name: "cause",
-        values: &["missing", "unknown"],
+        values: &["missing", "unknown", "certificate"],
     }],
-    help: "Requests refused on the data port, because they had no token or none that is known.",
+    help: "Requests refused on the data port, because of their token or their certificate's name.",
 };
 /// Reloaded files.
 pub const RELOADS: Metric = Metric {

@@ -124,6 +124,8 @@ const OUT_OF_RANGE: &[(&str, &str)] = &[
     ("tls.key", "tls: {certificate: a}"),
     ("tls.certificate", "tls: {key: a}"),
     ("tls.client_ca", "tls: {client_ca: a}"),
+    ("tls.client_crl", "tls: {client_crl: a}"),
+    ("tls.client_names", "tls: {client_names: [a]}"),
     ("cloud", "cloud: grpc://cloud:50051"),
     ("cloud_tls", "cloud_tls: {ca: a}"),
     (

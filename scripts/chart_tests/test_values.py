@@ -111,6 +111,8 @@ REFUSED: list[tuple[Values, str]] = [
     ({"edge": {"tls": {"certManager": {"enabled": True}}}}, "issuerRef.name is empty"),
     ({"edge": {"cloudTls": {"certManager": {"enabled": True}}}}, "issuerRef.name is empty"),
     ({"edge": {"tls": {"clientCaSecret": "ca"}}}, "needs a certificate"),
+    ({"cloud": {"tls": {"existingSecret": "c", "clientNames": ["e"]}}}, "clientCaSecret"),
+    ({"edge": {"tls": {"existingSecret": "e", "clientCrl": True}}}, "clientCaSecret"),
     ({"edge": {"cloudTls": {"caSecret": "ca"}}}, "without TLS"),
     ({"edge": {"tls": {"publicAuthority": True}}}, "needs a certificate"),
     ({"cloud": {"tls": {"certManager": ISSUED, "publicAuthority": True}}}, "serverName"),

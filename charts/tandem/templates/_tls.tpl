@@ -60,6 +60,12 @@ cloudToken: {{ .values.cloudToken.existingSecret | quote }}
 {{- $tls := dict "certificate" (printf "%s/tls/tls.crt" $at) "key" (printf "%s/tls/tls.key" $at) -}}
 {{- if $secrets.clientCa -}}
 {{- $_ := set $tls "client_ca" (printf "%s/client-ca/ca.crt" $at) -}}
+{{- with .values.tls.clientNames -}}
+{{- $_ := set $tls "client_names" . -}}
+{{- end -}}
+{{- if .values.tls.clientCrl -}}
+{{- $_ := set $tls "client_crl" (printf "%s/client-ca/ca.crl" $at) -}}
+{{- end -}}
 {{- end -}}
 {{- $_ := set $set "tls" $tls -}}
 {{- end -}}
@@ -99,7 +105,7 @@ cloudToken: {{ .values.cloudToken.existingSecret | quote }}
 - {folder: tls, secret: {{ quote . }}, keys: [tls.crt, tls.key]}
 {{- end }}
 {{- with $secrets.clientCa }}
-- {folder: client-ca, secret: {{ quote . }}, keys: [ca.crt]}
+- {folder: client-ca, secret: {{ quote . }}, keys: [ca.crt{{ if $.values.tls.clientCrl }}, ca.crl{{ end }}]}
 {{- end }}
 {{- with $secrets.tokens }}
 - {folder: tokens, secret: {{ quote . }}, keys: [tokens]}

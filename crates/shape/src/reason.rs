@@ -99,6 +99,8 @@ pub enum Reason {
     // A client's request.
     /// No bearer token, or none that is known.
     Token,
+    /// The client's certificate has a name that is not listed.
+    Certificate,
     /// No prompt.
     Prompt,
     /// Nothing to tokenise.

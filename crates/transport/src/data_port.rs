@@ -1,13 +1,14 @@
 //! A server's data port: its handshakes, its tokens, and the files that both are made of.
 
-use rustls::ServerConfig;
+use std::sync::Arc;
+
 use tokio::net::TcpListener;
 use tonic::service::InterceptorLayer;
 
-use crate::auth::{AuthSettings, Authenticate, Tokens};
+use crate::auth::{AuthSettings, Authenticate, EndWithToken, Tokens};
 use crate::connections::{ConnectionMetrics, ConnectionsConfig, Places};
 use crate::reload::{EVERY, MaterialError, Reloaded, Watch};
-use crate::tls::{Incoming, TlsSettings, incoming, server_config};
+use crate::tls::{Incoming, ServerTls, TlsSettings, incoming, server_config};
 use tandem_telemetry::metrics::Metric;
 
 /// What a data port counts; each server has metrics of its own for it.
@@ -15,7 +16,7 @@ use tandem_telemetry::metrics::Metric;
 pub struct DataPortMetrics {
     /// Handshakes by outcome: `done`, `failed` or `timeout`.
     pub handshakes: Metric,
-    /// Refused requests by cause: `missing` or `unknown`.
+    /// Refused requests by cause: `missing`, `unknown` or `certificate`.
     pub unauthenticated: Metric,
     /// Files read again, by what (`tls` or `tokens`) and outcome (`done` or `failed`).
     pub reloads: Metric,
@@ -26,7 +27,8 @@ pub struct DataPortMetrics {
 /// What a data port shows and asks for. Its files are watched for as long as it lives.
 #[derive(Debug)]
 pub struct DataPort {
-    tls: Option<Reloaded<ServerConfig>>,
+    tls: Option<Reloaded<ServerTls>>,
+    names: Arc<[String]>,
     tokens: Option<Reloaded<Tokens>>,
     places: Places,
     metrics: DataPortMetrics,
@@ -44,6 +46,7 @@ impl DataPort {
         connections: &ConnectionsConfig,
         metrics: DataPortMetrics,
     ) -> Result<Self, MaterialError> {
+        let names = tls.client_names.as_slice().into();
         let tls = server_config(tls, metrics.reloads).await?;
         let tokens = auth.tokens(metrics.reloads).await?;
         let watches = [
@@ -52,6 +55,7 @@ impl DataPort {
         ];
         Ok(Self {
             tls,
+            names,
             tokens,
             places: Places::new(connections.clone(), metrics.connections),
             metrics,
@@ -75,13 +79,14 @@ impl DataPort {
         incoming(listener, tls, places, self.metrics.handshakes)
     }
 
-    /// The check in front of all its services.
-    pub fn authenticate(&self) -> InterceptorLayer<Authenticate> {
-        InterceptorLayer::new(self.check())
+    /// The check in front of all its services, which lasts as long as their answers.
+    pub fn authenticate(&self) -> (InterceptorLayer<Authenticate>, EndWithToken) {
+        (InterceptorLayer::new(self.check()), EndWithToken)
     }
 
-    /// The same check for what is not gRPC.
+    /// The same check for what is not gRPC. [`EndWithToken`] goes behind it.
     pub fn check(&self) -> Authenticate {
         Authenticate::new(self.tokens.clone(), self.metrics.unauthenticated)
+            .with_names(Arc::clone(&self.names))
     }
 }

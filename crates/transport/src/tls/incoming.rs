@@ -8,7 +8,6 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use futures_util::{Stream, StreamExt as _};
-use rustls::ServerConfig;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
@@ -17,6 +16,7 @@ use tokio_rustls::TlsAcceptor;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::connection::Connection;
+use super::material::ServerTls;
 use crate::connections::{Accepted, Places, accept};
 use crate::grpc;
 use crate::reload::Reloaded;
@@ -37,7 +37,7 @@ const LINGER: (Duration, usize) = (Duration::from_secs(1), 64 << 10);
 /// `timeout`.
 pub fn incoming(
     listener: TcpListener,
-    tls: Option<Reloaded<ServerConfig>>,
+    tls: Option<Reloaded<ServerTls>>,
     places: Places,
     handshakes: Metric,
 ) -> Incoming {
@@ -96,7 +96,7 @@ impl Stream for Incoming {
 
 async fn shake_all(
     mut accepted: impl Stream<Item = Accepted> + Unpin,
-    tls: Reloaded<ServerConfig>,
+    tls: Reloaded<ServerTls>,
     handshakes: Metric,
     ready: mpsc::Sender<Connection>,
 ) {
@@ -107,8 +107,7 @@ async fn shake_all(
             Some(_) = shaking.join_next() => {}
             accepted = accepted.next(), if shaking.len() < AT_ONCE => match accepted {
                 Some(accepted) => {
-                    let config = tls.current();
-                    shaking.spawn(shake(accepted, config, handshakes, ready.clone()));
+                    shaking.spawn(shake(accepted, tls.clone(), handshakes, ready.clone()));
                 }
                 None => return,
             },
@@ -118,17 +117,18 @@ async fn shake_all(
 
 async fn shake(
     (stream, place): Accepted,
-    config: Arc<ServerConfig>,
+    tls: Reloaded<ServerTls>,
     handshakes: Metric,
     ready: mpsc::Sender<Connection>,
 ) {
     let address = stream.peer_addr().ok();
+    let config = Arc::clone(&tls.current().handshake);
     let accepting = TlsAcceptor::from(config).accept(stream).into_fallible();
     let outcome = match tokio::time::timeout(HANDSHAKE, accepting).await {
         Ok(Ok(stream)) => {
             handshakes.counter(&["done"]).increment(1);
             // An error says that the server has ended.
-            let _ = ready.send(Connection::tls(stream, place)).await;
+            let _ = ready.send(Connection::tls(stream, place, &tls)).await;
             return;
         }
         Ok(Err((error, stream))) => {
