@@ -137,6 +137,8 @@ pub enum Reason {
     Loading,
     /// The client's deadline passed.
     Deadline,
+    /// The client did not read.
+    NotRead,
     /// The tokenizer failed.
     Text,
     /// The answer ended before its end.
