@@ -92,7 +92,11 @@ cloudToken: {{ .values.cloudToken.existingSecret | quote }}
 {{- $open = or $open (not $secrets.cloudTls) -}}
 {{- end -}}
 {{- end -}}
-{{- /* Pods without TLS rely on the cluster's network. */ -}}
+{{- if and $open (not .root.Values.insecure) -}}
+{{- $short := ternary "cloud" "edge" (eq .component "cloud-service") -}}
+{{- $why := ternary "the pods would listen without TLS" "the cloud would be shown a token without TLS" (empty $secrets.serverSecret) -}}
+{{- fail (printf "%s: %s. Set %s, or insecure: true for a trial or a network that you trust" $short $why (ternary (printf "%s.tls.existingSecret or %s.tls.certManager" $short $short) "edge.cloud to https://…, or cloud.tls" (empty $secrets.serverSecret))) -}}
+{{- end -}}
 {{- $_ := set $set "insecure" $open -}}
 {{- toYaml $set -}}
 {{- end }}
