@@ -195,6 +195,8 @@ ROWS: list[tuple[str, list[Panel]]] = [
             ),
             Panel("Rows that were not sent again", "Bps", rate(EDGE + "prefix_saved_bytes_total", legend="saved")),
             Panel("Beginnings that are kept", "bytes", now(EDGE + "prefix_bytes", "instance")),
+            Panel("Connections", "none", now(EDGE + "connections", "instance")),
+            Panel("Connections closed", "cps", rate(EDGE + "connections_closed_total", "cause"), stacked=True),
             Panel(
                 "Handshakes and refused requests",
                 "cps",
@@ -256,6 +258,8 @@ ROWS: list[tuple[str, list[Panel]]] = [
             Panel("Answers", "reqps", rate(CLOUD + "request_success_total", "finished_reason"), stacked=True),
             Panel("Failures", "reqps", rate(CLOUD + "failures_total", "code"), stacked=True),
             Panel("Tokens", "cps", rate(CLOUD + "generation_tokens_total", "instance")),
+            Panel("Connections", "none", now(CLOUD + "connections", "instance")),
+            Panel("Connections closed", "cps", rate(CLOUD + "connections_closed_total", "cause"), stacked=True),
             Panel(
                 "Handshakes and refused requests",
                 "cps",

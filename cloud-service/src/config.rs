@@ -173,6 +173,7 @@ impl CloudConfig {
             metrics_listen: self.metrics_listen,
             tls: &self.tls,
             auth: &self.auth,
+            connections: &self.transport.connections,
             drain_deadline: self.drain_deadline.get(),
             log: &self.log,
             traces: &self.traces,

@@ -6,6 +6,7 @@ use tandem_server::collector::TraceMetrics;
 use tandem_telemetry::metrics::{
     COUNTS, INTER_TOKEN_SECONDS, Kind, Label, Metric, TIME_TO_FIRST_TOKEN_SECONDS, Unit,
 };
+use tandem_transport::connections::ConnectionMetrics;
 use tandem_transport::data_port::DataPortMetrics;
 
 const DIRECTION_AND_KIND: &[Label] = &[
@@ -249,6 +250,25 @@ pub const BITS_PER_VALUE: Metric = Metric {
     labels: &[],
     help: "Frame bits a hidden value, of one frame.",
 };
+/// Open connections.
+pub const CONNECTIONS: Metric = Metric {
+    name: "tandem_cloud_connections",
+    kind: Kind::Gauge,
+    unit: Unit::Count,
+    labels: &[],
+    help: "Connections of clients that are open, those to the admin port included.",
+};
+/// Closed connections.
+pub const CONNECTIONS_CLOSED: Metric = Metric {
+    name: "tandem_cloud_connections_closed_total",
+    kind: Kind::Counter,
+    unit: Unit::Count,
+    labels: &[Label {
+        name: "cause",
+        values: &["max", "per_address", "no_call"],
+    }],
+    help: "Connections that this server closed, because there were too many or no call came.",
+};
 /// Handshakes.
 pub const TLS_HANDSHAKES: Metric = Metric {
     name: "tandem_cloud_tls_handshakes_total",
@@ -267,9 +287,9 @@ pub const UNAUTHENTICATED: Metric = Metric {
     unit: Unit::Count,
     labels: &[Label {
         name: "cause",
-        values: &["missing", "unknown"],
+        values: &["missing", "unknown", "certificate"],
     }],
-    help: "Requests refused on the data port, because they had no token or none that is known.",
+    help: "Requests refused on the data port, because of their token or their certificate's name.",
 };
 /// Reloaded files.
 pub const RELOADS: Metric = Metric {
@@ -293,6 +313,10 @@ pub const DATA_PORT: DataPortMetrics = DataPortMetrics {
     handshakes: TLS_HANDSHAKES,
     unauthenticated: UNAUTHENTICATED,
     reloads: RELOADS,
+    connections: ConnectionMetrics {
+        open: CONNECTIONS,
+        closed: CONNECTIONS_CLOSED,
+    },
 };
 
 /// The release.
@@ -419,6 +443,8 @@ pub const CATALOGUE: &[Metric] = &[
     KV_BYTES,
     KV_BUDGET_BYTES,
     BITS_PER_VALUE,
+    CONNECTIONS,
+    CONNECTIONS_CLOSED,
     TLS_HANDSHAKES,
     UNAUTHENTICATED,
     RELOADS,

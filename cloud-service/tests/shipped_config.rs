@@ -93,6 +93,8 @@ const OUT_OF_RANGE: &[(&str, &str)] = &[
     ("tls.key", "tls: {certificate: a}"),
     ("tls.certificate", "tls: {key: a}"),
     ("tls.client_ca", "tls: {client_ca: a}"),
+    ("tls.client_crl", "tls: {client_crl: a}"),
+    ("tls.client_names", "tls: {client_names: [a]}"),
     ("backend", "backend: loops"),
     ("device", "device: tpu"),
     ("weights", "weights: int3"),
@@ -137,6 +139,22 @@ const OUT_OF_RANGE: &[(&str, &str)] = &[
         "transport: {max_connection_age: 999ms}",
     ),
     (
+        "transport.connections.max",
+        "transport: {connections: {max: 0}}",
+    ),
+    (
+        "transport.connections.per_address",
+        "transport: {connections: {per_address: 65537}}",
+    ),
+    (
+        "transport.connections.streams",
+        "transport: {connections: {streams: 0}}",
+    ),
+    (
+        "transport.connections.first_call",
+        "transport: {connections: {first_call: 0s}}",
+    ),
+    (
         "transport.stream_window",
         "transport: {stream_window: 65534B}",
     ),
@@ -172,6 +190,10 @@ const UNKNOWN: &[(&str, &str)] = &[
     ("limits.frame", "limits: {frame: 1MiB}"),
     ("log.file", "log: {file: /tmp/log}"),
     ("traces.url", "traces: {url: a}"),
+    (
+        "transport.connections.all",
+        "transport: {connections: {all: 3}}",
+    ),
     ("transport.tls", "transport: {tls: true}"),
 ];
 

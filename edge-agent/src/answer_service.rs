@@ -55,6 +55,8 @@ pub struct ClientRequest {
     pub terms: Terms,
     /// When the client stops waiting.
     pub deadline: Option<Instant>,
+    /// When its answer ends though the client still waits.
+    pub ends: Option<Instant>,
 }
 
 impl AnswerService {
@@ -78,20 +80,21 @@ impl AnswerService {
             let mut request = self.edge.check(read.terms, read.prompt, began)?;
             request.deadline = read.deadline.map(Instant::into_std);
             request.asker.owner = read.peer.person();
-            Ok((work, read.peer, read.deadline, request))
+            let ends = [read.deadline, read.ends].into_iter().flatten().min();
+            Ok((work, read.peer, ends, request))
         };
-        let (work, peer, deadline, request) =
-            checked.await.inspect_err(|error: &AnswerError| {
-                let status = Status::from(error);
-                count_failure(&status);
-                say_failure(&mut span, &status);
-                refused(call.name, &status);
-            })?;
+        let (work, peer, ends, request) = checked.await.inspect_err(|error: &AnswerError| {
+            let status = Status::from(error);
+            count_failure(&status);
+            say_failure(&mut span, &status);
+            refused(call.name, &status);
+        })?;
         let log = span.log_span();
         log.in_scope(|| {
             tracing::info!(%peer, prompt_tokens = request.prompt.len(), "answer begun");
         });
-        let (events, stream) = mpsc::channel(WAITING_EVENTS);
+        // And the last word, which never waits.
+        let (events, stream) = mpsc::channel(WAITING_EVENTS + 1);
         let events = Events::new(events);
         let line = AnswerLog {
             peer,
@@ -103,8 +106,8 @@ impl AnswerService {
         let making = async move {
             let _work: WorkGuard = work;
             let until = async {
-                match deadline {
-                    Some(deadline) => tokio::time::sleep_until(deadline).await,
+                match ends {
+                    Some(ends) => tokio::time::sleep_until(ends).await,
                     None => std::future::pending().await,
                 }
             };
@@ -122,7 +125,7 @@ impl AnswerService {
             line.end(&events, Some(&status));
             count_failure(&status);
             say_failure(&mut span, &status);
-            events.fail(error).await;
+            events.fail(error);
         };
         tokio::spawn(making.instrument(log));
         Ok(ReceiverStream::new(stream))

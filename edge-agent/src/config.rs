@@ -1,6 +1,8 @@
 //! The configuration of edge-agent. `edge.yaml` has every default.
 
 use crate::metrics::RELOADS;
+use crate::openai::hosts::Hosts;
+use crate::openai::origins::cors;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::net::SocketAddr;
@@ -184,6 +186,12 @@ impl AdaptConfig {
 pub struct OpenAiConfig {
     /// Where its clients connect; empty for nowhere.
     pub listen: String,
+    /// How long an answer may take.
+    pub timeout: HumanDuration,
+    /// Names in requests' `Host` that are answered, besides loopback's and addresses.
+    pub hosts: Vec<String>,
+    /// Origins whose pages may call it from a browser.
+    pub origins: Vec<String>,
 }
 
 /// How many sessions, and how large.
@@ -302,6 +310,7 @@ impl EdgeConfig {
             metrics_listen: self.metrics_listen,
             tls: &self.tls,
             auth: &self.auth,
+            connections: &self.transport.connections,
             drain_deadline: self.drain_deadline.get(),
             log: &self.log,
             traces: &self.traces,
@@ -471,6 +480,14 @@ impl Validate for OpenAiConfig {
                 self.listen
             ),
         );
+        let second = HumanDuration::from(Duration::from_secs(1));
+        at.within("timeout", self.timeout, second..);
+        if let Err(problem) = Hosts::new(&self.hosts) {
+            at.push("hosts", problem);
+        }
+        if let Err(problem) = cors(&self.origins) {
+            at.push("origins", problem);
+        }
     }
 }
 

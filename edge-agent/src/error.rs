@@ -1,5 +1,6 @@
 //! What can go wrong with a request and its answer. Statuses are made of it at the doors.
 
+use crate::events::READS_WITHIN;
 use std::sync::Arc;
 use tandem_client::{AllRunning, CloudError, SessionError};
 use tandem_engine::sampler::ParameterErrors;
@@ -50,6 +51,9 @@ pub enum AnswerError {
     /// The client cancelled.
     #[error("the client went away")]
     ClientGone,
+    /// The client does not read.
+    #[error("the client read nothing for {} s", READS_WITHIN.as_secs())]
+    NotRead,
     /// Nobody makes the answer any more, and nobody has said why.
     #[error("the answer ended before its end")]
     EndedEarly,

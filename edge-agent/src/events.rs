@@ -3,23 +3,32 @@
 
 use crate::answer::AnswerEvent;
 use crate::error::AnswerError;
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, OnceLock, PoisonError};
+use std::time::Duration;
 use tandem_proto::v1;
 use tokio::sync::mpsc;
 
-/// The way of an answer's events to its client. The answer waits while it is full.
+/// How long an answer waits for a client that does not read.
+pub const READS_WITHIN: Duration = Duration::from_secs(60);
+
+type Event = Result<AnswerEvent, AnswerError>;
+
+/// The way of an answer's events to its client. The answer waits while it is full, but not for ever.
 #[derive(Debug)]
 pub struct Events {
-    client: mpsc::Sender<Result<AnswerEvent, AnswerError>>,
+    client: mpsc::Sender<Event>,
+    /// The place of the last word: who has not read for long is still told why the answer ends.
+    last: Mutex<Option<mpsc::OwnedPermit<Event>>>,
     tokens: AtomicU64,
     finish: OnceLock<v1::FinishReason>,
 }
 
 impl Events {
-    /// Of an answer that has not begun.
-    pub fn new(client: mpsc::Sender<Result<AnswerEvent, AnswerError>>) -> Self {
+    /// Of an answer that has not begun. One place of the channel is kept for the last word.
+    pub fn new(client: mpsc::Sender<Event>) -> Self {
         Self {
+            last: Mutex::new(client.clone().try_reserve_owned().ok()),
             client,
             tokens: AtomicU64::new(0),
             finish: OnceLock::new(),
@@ -29,7 +38,7 @@ impl Events {
     /// Sends an event.
     ///
     /// # Errors
-    /// The client has gone.
+    /// The client has gone, or has read nothing for [`READS_WITHIN`].
     pub async fn send(&self, event: AnswerEvent) -> Result<(), AnswerError> {
         match &event {
             AnswerEvent::Started(_) => {}
@@ -41,13 +50,17 @@ impl Events {
                 let _ = self.finish.set(finished.finish_reason());
             }
         }
-        let sent = self.client.send(Ok(event)).await;
+        let sent = tokio::time::timeout(READS_WITHIN, self.client.send(Ok(event))).await;
+        let sent = sent.map_err(|_| AnswerError::NotRead)?;
         sent.map_err(|_| AnswerError::ClientGone)
     }
 
-    /// Sends why the answer fails, if somebody still listens.
-    pub async fn fail(&self, error: AnswerError) {
-        let _ = self.client.send(Err(error)).await;
+    /// Says why the answer fails, if somebody still listens. Waits for nobody; once.
+    pub fn fail(&self, error: AnswerError) {
+        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(place) = last.take() {
+            place.send(Err(error));
+        }
     }
 
     /// Resolves when the client has gone.
@@ -90,5 +103,25 @@ mod tests {
         client.close();
         let gone = events.send(delta(vec![4])).await.unwrap_err();
         assert!(matches!(gone, AnswerError::ClientGone));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_client_that_does_not_read_is_waited_for_only_so_long_and_told_why() {
+        let (sender, mut client) = mpsc::channel(3);
+        let events = Events::new(sender);
+        let delta = || AnswerEvent::Delta(v1::Delta::default());
+        events.send(delta()).await.unwrap();
+        events.send(delta()).await.unwrap();
+        let began = tokio::time::Instant::now();
+        let error = events.send(delta()).await.unwrap_err();
+        assert!(matches!(error, AnswerError::NotRead), "{error}");
+        assert_eq!(began.elapsed(), READS_WITHIN);
+        events.fail(error);
+        drop(events);
+        assert!(client.recv().await.unwrap().is_ok());
+        assert!(client.recv().await.unwrap().is_ok());
+        let last = client.recv().await.unwrap().unwrap_err();
+        assert!(matches!(last, AnswerError::NotRead), "{last}");
+        assert!(client.recv().await.is_none());
     }
 }

@@ -90,6 +90,7 @@ impl GenerationService for Generation {
             Ok(ClientRequest {
                 peer,
                 deadline: deadline(&metadata)?,
+                ends: None,
                 prompt: match input {
                     Some(v1::generate_request::Input::Prompt(text)) => {
                         self.0.edge.text_ids(text).await?
@@ -134,6 +135,7 @@ impl GenerationService for Generation {
             Ok(ClientRequest {
                 peer,
                 deadline: deadline(&metadata)?,
+                ends: None,
                 prompt: self.0.edge.chat_ids(messages).await?,
                 terms,
             })

@@ -12,6 +12,7 @@ use tandem_telemetry::metrics::{
     COUNTS, E2E_LATENCY_SECONDS, INTER_TOKEN_SECONDS, Kind, Label, Metric,
     TIME_TO_FIRST_TOKEN_SECONDS, Unit,
 };
+use tandem_transport::connections::ConnectionMetrics;
 use tandem_transport::data_port::DataPortMetrics;
 
 const PHASE: &[Label] = &[Label {
@@ -119,6 +120,25 @@ pub const UPLINK_BYTES: Metric = Metric {
     }],
     help: "Prompt bytes sent and not acknowledged, and how many may be.",
 };
+/// Open connections.
+pub const CONNECTIONS: Metric = Metric {
+    name: "tandem_edge_connections",
+    kind: Kind::Gauge,
+    unit: Unit::Count,
+    labels: &[],
+    help: "Connections of clients that are open, those to the admin port included.",
+};
+/// Closed connections.
+pub const CONNECTIONS_CLOSED: Metric = Metric {
+    name: "tandem_edge_connections_closed_total",
+    kind: Kind::Counter,
+    unit: Unit::Count,
+    labels: &[Label {
+        name: "cause",
+        values: &["max", "per_address", "no_call"],
+    }],
+    help: "Connections that this server closed, because there were too many or no call came.",
+};
 /// Handshakes.
 pub const TLS_HANDSHAKES: Metric = Metric {
     name: "tandem_edge_tls_handshakes_total",
@@ -137,9 +157,9 @@ pub const UNAUTHENTICATED: Metric = Metric {
     unit: Unit::Count,
     labels: &[Label {
         name: "cause",
-        values: &["missing", "unknown"],
+        values: &["missing", "unknown", "certificate"],
     }],
-    help: "Requests refused on the data port, because they had no token or none that is known.",
+    help: "Requests refused on the data port, because of their token or their certificate's name.",
 };
 /// Reloaded files.
 pub const RELOADS: Metric = Metric {
@@ -164,6 +184,10 @@ pub const DATA_PORT: DataPortMetrics = DataPortMetrics {
     handshakes: TLS_HANDSHAKES,
     unauthenticated: UNAUTHENTICATED,
     reloads: RELOADS,
+    connections: ConnectionMetrics {
+        open: CONNECTIONS,
+        closed: CONNECTIONS_CLOSED,
+    },
 };
 
 /// The release.
@@ -297,6 +321,8 @@ pub const CATALOGUE: &[Metric] = &[
     CODEC_SWITCHES,
     LINK_ROUND_TRIP,
     LINK_RATE,
+    CONNECTIONS,
+    CONNECTIONS_CLOSED,
     TLS_HANDSHAKES,
     UNAUTHENTICATED,
     RELOADS,

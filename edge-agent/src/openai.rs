@@ -1,43 +1,48 @@
 //! The OpenAI-compatible API: what [`crate::service`] is over gRPC, for clients that speak HTTP and
 //! JSON. docs/openai.md has what is served and what is refused.
 //!
-//! `request` reads a body field by field, `message` its conversation; the answer is made by the
+//! `hosts` and `origins` say who may call, and `body` takes what they send. `request` reads it field by field, `message` its conversation; the answer is made by the
 //! same [`AnswerService`]; `respond` sends it as `reply` and `logprobs` write it; `error` is the one mapping
 //! from statuses. Tokens are checked in front of it all, as on the data port.
 
+mod body;
 mod error;
 mod fields;
+pub(crate) mod hosts;
 mod logprobs;
 mod message;
+pub(crate) mod origins;
 mod reply;
 mod request;
 mod respond;
 
 use crate::answer_service::{AnswerService, Call, ClientRequest};
+use crate::config::OpenAiConfig;
 use crate::error::RequestError;
 use crate::opening::Opening;
 use axum::Extension;
 use axum::Router;
-use axum::body::Bytes;
-use axum::extract::rejection::BytesRejection;
 use axum::extract::{DefaultBodyLimit, Path, State};
 use axum::http::header::CONTENT_TYPE;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
+use body::JsonBody;
 use error::Failure;
+use hosts::Hosts;
 use logprobs::Logprobs;
 use reply::{Origin, Writer};
 use request::{Endpoint, Prompt, ReplyOptions, read};
 use serde_json::{Value, json};
 use std::future::Future;
 use std::sync::{Arc, OnceLock};
-use std::time::{SystemTime, UNIX_EPOCH};
-use tandem_transport::auth::{Authenticate, Peer};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use tandem_transport::auth::{Authenticate, EndWithToken, Peer};
 use tandem_transport::data_port::DataPort;
 use tandem_transport::grpc::{self, TransportConfig};
 use tokio::net::TcpListener;
+use tokio::time::Instant;
 use tonic::metadata::MetadataMap;
 use tonic::service::Interceptor as _;
 use tower::ServiceExt as _;
@@ -52,6 +57,7 @@ const FINGERPRINT_BYTES: usize = 8;
 /// The transport failed.
 pub async fn serve(
     opening: Opening,
+    config: &OpenAiConfig,
     transport: &TransportConfig,
     port: &DataPort,
     listener: TcpListener,
@@ -60,12 +66,22 @@ pub async fn serve(
     let gate = Gate {
         opening,
         max_body: transport.max_message.as_usize(),
+        timeout: config.timeout.get(),
         router: OnceLock::new(),
     };
     let router = Router::new()
         .fallback(when_open)
         .with_state(Arc::new(gate))
+        .layer(EndWithToken)
         .layer(from_fn_with_state(port.check(), authenticate));
+    // Refused while the configuration was read, had one been no name or origin. Browsers ask for leave
+    // without a token.
+    let router = match origins::cors(&config.origins).unwrap_or_default() {
+        Some(cors) => router.layer(cors),
+        None => router,
+    };
+    let hosts = Hosts::new(&config.hosts).unwrap_or_default();
+    let router = router.layer(from_fn_with_state(hosts, check_host));
     grpc::server_builder(transport)
         .accept_http1(true)
         .serve_with_incoming_shutdown(router, port.incoming(listener), closing)
@@ -77,6 +93,7 @@ pub async fn serve(
 struct Gate {
     opening: Opening,
     max_body: usize,
+    timeout: Duration,
     /// Made by the first request that finds it open.
     router: OnceLock<Router>,
 }
@@ -88,11 +105,27 @@ async fn when_open(
     let service = gate.opening.service()?;
     let router = gate
         .router
-        .get_or_init(|| router(service.clone(), gate.max_body));
+        .get_or_init(|| router(service.clone(), gate.max_body, gate.timeout));
     match router.clone().oneshot(request).await {
         Ok(response) => Ok(response),
         Err(never) => match never {},
     }
+}
+
+/// Refuses what is sent to a name that is not this server's.
+async fn check_host(
+    State(hosts): State<Hosts>,
+    request: axum::extract::Request,
+    next: Next,
+) -> Result<Response, Failure> {
+    if hosts.allow(&request) {
+        return Ok(next.run(request).await);
+    }
+    Err(Failure::http(
+        StatusCode::FORBIDDEN,
+        "host_not_allowed",
+        "this server is not called by the request's Host: its name must be in the edge's openai.hosts",
+    ))
 }
 
 /// The data port's check, answered as this API's clients know it.
@@ -112,8 +145,8 @@ async fn authenticate(
     Ok(next.run(request).await)
 }
 
-/// The API of an [`AnswerService`]. Bodies have at most `max_body` bytes.
-fn router(service: AnswerService, max_body: usize) -> Router {
+/// The API of an [`AnswerService`]. Bodies have at most `max_body` bytes, and answers take `timeout`.
+fn router(service: AnswerService, max_body: usize, timeout: Duration) -> Router {
     let description = service.edge.model();
     let weights = match &*description.weights_fingerprint {
         [] => &description.files_fingerprint,
@@ -127,6 +160,7 @@ fn router(service: AnswerService, max_body: usize) -> Router {
             fingerprint: format!("fp_{digits}"),
         },
         created: unix_seconds(),
+        timeout,
         service,
     };
     let only_post = || async { Failure::method("POST") };
@@ -149,15 +183,16 @@ struct Api {
     origin: Origin,
     /// When it began to serve, in seconds since 1970.
     created: u64,
+    /// How long an answer may take.
+    timeout: Duration,
 }
 
 async fn chat(
     State(api): State<Arc<Api>>,
     Extension(peer): Extension<Peer>,
     headers: HeaderMap,
-    body: Result<Bytes, BytesRejection>,
+    JsonBody(body): JsonBody,
 ) -> Result<Response, Failure> {
-    let body = json_body(&headers, body)?;
     api.answer(Endpoint::Chat, peer, &headers, &body).await
 }
 
@@ -165,9 +200,8 @@ async fn completion(
     State(api): State<Arc<Api>>,
     Extension(peer): Extension<Peer>,
     headers: HeaderMap,
-    body: Result<Bytes, BytesRejection>,
+    JsonBody(body): JsonBody,
 ) -> Result<Response, Failure> {
-    let body = json_body(&headers, body)?;
     api.answer(Endpoint::Completion, peer, &headers, &body)
         .await
 }
@@ -200,6 +234,7 @@ impl Api {
             Endpoint::Completion => "completions",
         };
         let edge = Arc::clone(&self.service.edge);
+        let ends = Instant::now().checked_add(self.timeout);
         let reading = async {
             let request = read(endpoint, body)?;
             self.check_model(&request.model)?;
@@ -213,6 +248,7 @@ impl Api {
                 },
                 terms: request.terms,
                 deadline: None,
+                ends,
             })
         };
         let events = self.service.begin(Call { name, headers }, reading).await?;
@@ -250,30 +286,6 @@ impl Api {
             "owned_by": "tandem",
         })
     }
-}
-
-fn json_body(headers: &HeaderMap, body: Result<Bytes, BytesRejection>) -> Result<Bytes, Failure> {
-    if !headers.get(CONTENT_TYPE).is_some_and(is_json) {
-        return Err(Failure::http(
-            StatusCode::UNSUPPORTED_MEDIA_TYPE,
-            "unsupported_media_type",
-            "the body must be JSON, with the header Content-Type: application/json",
-        ));
-    }
-    body.map_err(|rejection| match rejection.status() {
-        StatusCode::PAYLOAD_TOO_LARGE => Failure::http(
-            StatusCode::PAYLOAD_TOO_LARGE,
-            "body_too_large",
-            "the body is larger than the edge's transport.max_message",
-        ),
-        status => Failure::http(status, "body", rejection.body_text()),
-    })
-}
-
-fn is_json(value: &HeaderValue) -> bool {
-    let kind = value.to_str().unwrap_or_default();
-    let kind = kind.split(';').next().unwrap_or_default().trim();
-    kind.eq_ignore_ascii_case("application/json")
 }
 
 fn json_response(value: &Value) -> Response {

@@ -2,7 +2,7 @@
 
 use crate::answer_service::AnswerService;
 use crate::cloud_watch::watch;
-use crate::config::EdgeConfig;
+use crate::config::{EdgeConfig, OpenAiConfig};
 use crate::edge::{Edge, with_model_here};
 use crate::grpc::Gate;
 use crate::metrics::{
@@ -70,6 +70,7 @@ pub async fn serve(config: EdgeConfig) -> anyhow::Result<()> {
         let clients = Clients {
             opening: opening.clone(),
             transport: config.transport.clone(),
+            openai: config.openai.clone(),
             port,
             health: health.clone(),
             signal: drain.signal(),
@@ -152,6 +153,7 @@ async fn load(config: EdgeConfig, opening: &Opening) -> anyhow::Result<(EdgeConf
 struct Clients {
     opening: Opening,
     transport: TransportConfig,
+    openai: OpenAiConfig,
     port: DataPort,
     health: Health,
     signal: DrainSignal,
@@ -175,7 +177,8 @@ impl Clients {
             match openai {
                 Some(listener) => {
                     let (opening, closing) = (self.opening.clone(), self.signal.closing());
-                    openai::serve(opening, &self.transport, &self.port, listener, closing).await
+                    let (config, transport) = (&self.openai, &self.transport);
+                    openai::serve(opening, config, transport, &self.port, listener, closing).await
                 }
                 None => Ok(()),
             }

@@ -42,6 +42,7 @@ impl From<&AnswerError> for Status {
             }
             AnswerError::Deadline => failure(Code::DeadlineExceeded, Reason::Deadline, message),
             AnswerError::ClientGone => Self::cancelled(message),
+            AnswerError::NotRead => failure(Code::Cancelled, Reason::NotRead, message),
             AnswerError::EndedEarly => failure(Code::Internal, Reason::EndedEarly, message),
         }
     }

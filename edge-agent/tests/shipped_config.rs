@@ -126,6 +126,8 @@ const OUT_OF_RANGE: &[(&str, &str)] = &[
     ("tls.key", "tls: {certificate: a}"),
     ("tls.certificate", "tls: {key: a}"),
     ("tls.client_ca", "tls: {client_ca: a}"),
+    ("tls.client_crl", "tls: {client_crl: a}"),
+    ("tls.client_names", "tls: {client_names: [a]}"),
     ("cloud", "cloud: grpc://cloud:50051"),
     ("cloud_tls", "cloud_tls: {ca: a}"),
     (
@@ -145,6 +147,11 @@ const OUT_OF_RANGE: &[(&str, &str)] = &[
     ("threads", "threads: 1025"),
     ("openai.listen", "openai: {listen: localhost}"),
     ("openai.listen", "openai: {listen: '8000'}"),
+    ("openai.timeout", "openai: {timeout: 999ms}"),
+    ("openai.hosts", "openai: {hosts: ['edge:8000']}"),
+    ("openai.hosts", "openai: {hosts: ['']}"),
+    ("openai.origins", "openai: {origins: [chat.example.org]}"),
+    ("openai.origins", "openai: {origins: ['https://a', '*']}"),
     ("sessions.max", "sessions: {max: 0}"),
     ("sessions.max", "sessions: {max: 65537}"),
     ("replay.attempts", "replay: {attempts: 0}"),
@@ -165,6 +172,22 @@ const OUT_OF_RANGE: &[(&str, &str)] = &[
     (
         "transport.max_connection_age",
         "transport: {max_connection_age: 999ms}",
+    ),
+    (
+        "transport.connections.max",
+        "transport: {connections: {max: 0}}",
+    ),
+    (
+        "transport.connections.per_address",
+        "transport: {connections: {per_address: 65537}}",
+    ),
+    (
+        "transport.connections.streams",
+        "transport: {connections: {streams: 0}}",
+    ),
+    (
+        "transport.connections.first_call",
+        "transport: {connections: {first_call: 0s}}",
     ),
     (
         "transport.stream_window",
@@ -215,6 +238,10 @@ const UNKNOWN: &[(&str, &str)] = &[
     ("prefill.rows", "prefill: {rows: 3}"),
     ("log.file", "log: {file: /tmp/log}"),
     ("traces.url", "traces: {url: a}"),
+    (
+        "transport.connections.all",
+        "transport: {connections: {all: 3}}",
+    ),
     ("transport.tls", "transport: {tls: true}"),
     ("plan.latency", "plan: {latency: 1s}"),
 ];

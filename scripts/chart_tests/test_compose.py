@@ -29,6 +29,12 @@ def model_of(server: dict[str, Any]) -> str:
 
 
 class Compose(unittest.TestCase):
+    def test_images_listen_in_plain_text_for_nobody_who_has_not_asked_for_it(self) -> None:
+        self.assertNotIn("insecure", (DOCKER / "Dockerfile").read_text())
+        for name in SERVERS:
+            for port in services()[name].get("ports", []):
+                self.assertTrue(port.startswith("127.0.0.1:"), f"{name}: {port}")
+
     def test_without_a_word_it_is_the_default_model(self) -> None:
         found = services()
         for name in SERVERS:

@@ -3,6 +3,8 @@
 import unittest
 from typing import Any, Iterator
 
+import yaml
+
 from chart_tests.chart import (
     MONITORED,
     Manifest,
@@ -202,6 +204,8 @@ class Policies(unittest.TestCase):
             service = named(render(on), "Service", "demo-tandem-edge")["spec"]["ports"]
             self.assertEqual([port["name"] for port in service], served)
         self.assertEqual(service[1]["port"], 80)
+        configuration = named(render(values), "ConfigMap", "demo-tandem-edge")["data"]["config.yaml"]
+        self.assertIn("demo-tandem-edge.place.svc", yaml.safe_load(configuration)["openai"]["hosts"])
         cloud = named(render(values), "Service", "demo-tandem-cloud")["spec"]["ports"]
         self.assertEqual([port["name"] for port in cloud], ["grpc"])
 

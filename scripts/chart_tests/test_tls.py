@@ -6,7 +6,7 @@ from typing import Any, Iterator
 
 import yaml
 
-from chart_tests.chart import Manifest, Values, cases, named, notes, of_kind, pods, render
+from chart_tests.chart import CHART, EXAMPLES, Manifest, Values, cases, named, notes, of_kind, pods, refusal, render
 
 CASES: dict[str, Values] = dict(cases())
 
@@ -127,6 +127,32 @@ class Sides(unittest.TestCase):
         arguments = asked_by_test("with certificates on all sides and tokens")
         for flag in ("--ca", "--certificate", "--key", "--token-file"):
             self.assertTrue([a for a in arguments if a.startswith(f"{flag}=")], flag)
+
+    def test_certificates_may_be_revoked_and_have_to_have_names(self) -> None:
+        tls = {"existingSecret": "c", "clientCaSecret": "edges", "clientCrl": True, "clientNames": ["edge-7"]}
+        cloud, pod = server("cloud", {"cloud": {"tls": tls}, "edge": {"cloudTls": {"existingSecret": "e-own"}}})
+        self.assertEqual(cloud["tls"]["client_names"], ["edge-7"])
+        self.assertEqual(cloud["tls"]["client_crl"], "/run/tandem/client-ca/ca.crl")
+        volume = next(v["secret"] for v in pod["spec"]["volumes"] if v["name"] == "client-ca")
+        self.assertEqual([item["key"] for item in volume["items"]], ["ca.crt", "ca.crl"])
+
+    def test_without_tls_nothing_is_installed_unless_the_network_is_trusted(self) -> None:
+        shut = {"insecure": False}
+        self.assertIn("the pods would listen without TLS", str(refusal(shut)))
+        cloud = {"cloud": {"tls": {"existingSecret": "c"}}}
+        self.assertIn("edge: the pods would listen without TLS", str(refusal({**shut, **cloud})))
+        self.assertIsNone(refusal({**shut, **cloud, "edge": {"tls": {"existingSecret": "e"}}}))
+        token = {"tls": {"existingSecret": "e"}, "cloud": "http://c:1", "cloudToken": {"existingSecret": "t"}}
+        outside = {"cloud": {"enabled": False}, "edge": token}
+        self.assertIn("token without TLS", str(refusal({**shut, **outside})))
+        self.assertIsNone(refusal(outside))
+
+    def test_the_default_and_the_examples_say_what_they_trust(self) -> None:
+        self.assertIs(yaml.safe_load((CHART / "values.yaml").read_text())["insecure"], False)
+        for name, path in EXAMPLES.items():
+            with self.subTest(name):
+                values = yaml.safe_load(path.read_text())
+                self.assertIsNone(refusal({"insecure": False, **values}))
 
     def test_a_token_without_tls_needs_leave(self) -> None:
         config, _ = server("edge", CASES["with tokens on a trusted network"])

@@ -192,3 +192,42 @@ async fn a_text_that_cannot_fit_is_refused_before_it_is_tokenised() {
         (peak - before) >> 20
     );
 }
+
+/// More connections than one address may have, of which none says anything.
+#[tokio::test]
+async fn a_crowd_of_silent_connections_keeps_nobody_out() {
+    let pair = Pair::start(&model(), 1, PairOptions::default())
+        .await
+        .unwrap();
+    let client = Client::connect(&pair.edge.url()).await.unwrap();
+    client.greedy(&[1, 2, 3], 2).await.unwrap();
+    let mut crowd = Vec::new();
+    for server in [&pair.cloud, &pair.edge] {
+        for _ in 0..300 {
+            crowd.push(
+                tokio::net::TcpStream::connect(server.address())
+                    .await
+                    .unwrap(),
+            );
+        }
+    }
+    let closed = |metrics: &tandem_tests::process::Metrics| {
+        let name = "tandem_cloud_connections_closed_total";
+        metrics.sum_with(name, &[("cause", "per_address")]) >= 44.0
+    };
+    let waited = pair
+        .cloud
+        .wait_metrics(std::time::Duration::from_secs(10), closed);
+    waited.await.unwrap();
+    client.greedy(&[4, 5, 6], 2).await.unwrap();
+    drop(crowd);
+    // There is room again.
+    let free =
+        |metrics: &tandem_tests::process::Metrics| metrics.sum("tandem_edge_connections") < 10.0;
+    let waited = pair
+        .edge
+        .wait_metrics(std::time::Duration::from_secs(10), free);
+    waited.await.unwrap();
+    let newcomer = Client::connect(&pair.edge.url()).await.unwrap();
+    newcomer.greedy(&[7, 8, 9], 2).await.unwrap();
+}

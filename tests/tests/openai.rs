@@ -353,3 +353,59 @@ async fn a_key_is_asked_for_where_tokens_are() {
             .contains("answer begun peer=token app")
     );
 }
+
+/// A page in a browser may send requests here under a name of its own, and no page reads answers unless its
+/// origin is listed.
+#[tokio::test]
+async fn only_known_names_and_pages_are_answered() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = folder.path().join("edge.yaml");
+    let listed = "openai: {hosts: [edge.example.org], origins: ['https://chat.example.org']}\n";
+    std::fs::write(&config, listed).unwrap();
+    let options = ServerOptions::default()
+        .arg("--config")
+        .arg(config.display().to_string());
+    let served = Served::start(options).await;
+    for (host, status) in [
+        ("localhost:8000", 200),
+        ("127.0.0.1:8000", 200),
+        ("edge.example.org", 200),
+        ("pages.example:8000", 403),
+    ] {
+        let head = format!("GET /v1/models HTTP/1.0\r\nhost: {host}");
+        let response = ask(served.api.address(), &head, b"").await.unwrap();
+        assert_eq!(response.status, status, "{host}: {response:?}");
+        if status == 403 {
+            response.assert_error(403, "host_not_allowed", Value::Null);
+        }
+    }
+    for (origin, allowed) in [
+        ("https://chat.example.org", true),
+        ("https://pages.example", false),
+    ] {
+        let head = format!(
+            "OPTIONS {CHAT} HTTP/1.0\r\norigin: {origin}\r\naccess-control-request-method: POST"
+        );
+        let response = ask(served.api.address(), &head, b"").await.unwrap();
+        let told = response
+            .head
+            .contains(&format!("access-control-allow-origin: {origin}"));
+        assert_eq!(told, allowed, "{response:?}");
+    }
+}
+
+#[tokio::test]
+async fn an_answer_ends_when_its_time_is_up() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = folder.path().join("edge.yaml");
+    std::fs::write(&config, "openai: {timeout: 1s}\n").unwrap();
+    let options = ServerOptions::default()
+        .arg("--config")
+        .arg(config.display().to_string());
+    let served = Served::start(options).await;
+    served
+        .post(CHAT, &chat(1500, false))
+        .await
+        .assert_error(504, "deadline", Value::Null);
+    served.wait_freed().await;
+}

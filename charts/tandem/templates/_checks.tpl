@@ -44,6 +44,11 @@
 {{- fail (printf "%s.%s needs a certificate: %s.existingSecret or %s.certManager" $at $key $at $at) -}}
 {{- end -}}
 {{- end -}}
+{{- range $key := list "clientCrl" "clientNames" -}}
+{{- if and (get $.tls $key) (not $.tls.clientCaSecret) -}}
+{{- fail (printf "%s.%s is about certificates that %s.clientCaSecret has signed, which is empty" $at $key $at) -}}
+{{- end -}}
+{{- end -}}
 {{- if and $kept .tls.publicAuthority (not (and .tls.serverName (has .tls.serverName .tls.certManager.dnsNames))) -}}
 {{- fail (printf "%s.publicAuthority: %s.serverName must be one of %s.certManager.dnsNames" .at .at .at) -}}
 {{- end -}}

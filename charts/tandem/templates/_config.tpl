@@ -9,7 +9,12 @@
 {{- if eq .component "edge-agent" -}}
 {{- $_ := set $set "cloud" (include "tandem.cloudUrl" .root) -}}
 {{- if .values.openai.enabled -}}
-{{- $_ := set $set "openai" (dict "listen" (printf "%s:%v" $address $ports.openai)) -}}
+{{- $name := printf "%s-edge" (include "tandem.fullname" .root) -}}
+{{- $place := printf "%s.%s" $name .root.Release.Namespace -}}
+{{- $hosts := list $name $place (printf "%s.svc" $place) (printf "%s.svc.cluster.local" $place) -}}
+{{- $_ := set $set "openai" (dict "listen" (printf "%s:%v" $address $ports.openai)
+  "timeout" .values.openai.timeout
+  "hosts" (concat $hosts .values.openai.hosts) "origins" .values.openai.origins) -}}
 {{- end -}}
 {{- end -}}
 {{- if and (eq .component "cloud-service") (gt (int .values.gpu.count) 0) (not .values.config.device) -}}

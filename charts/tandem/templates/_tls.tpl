@@ -60,6 +60,12 @@ cloudToken: {{ .values.cloudToken.existingSecret | quote }}
 {{- $tls := dict "certificate" (printf "%s/tls/tls.crt" $at) "key" (printf "%s/tls/tls.key" $at) -}}
 {{- if $secrets.clientCa -}}
 {{- $_ := set $tls "client_ca" (printf "%s/client-ca/ca.crt" $at) -}}
+{{- with .values.tls.clientNames -}}
+{{- $_ := set $tls "client_names" . -}}
+{{- end -}}
+{{- if .values.tls.clientCrl -}}
+{{- $_ := set $tls "client_crl" (printf "%s/client-ca/ca.crl" $at) -}}
+{{- end -}}
 {{- end -}}
 {{- $_ := set $set "tls" $tls -}}
 {{- end -}}
@@ -86,7 +92,11 @@ cloudToken: {{ .values.cloudToken.existingSecret | quote }}
 {{- $open = or $open (not $secrets.cloudTls) -}}
 {{- end -}}
 {{- end -}}
-{{- /* Pods without TLS rely on the cluster's network. */ -}}
+{{- if and $open (not .root.Values.insecure) -}}
+{{- $short := ternary "cloud" "edge" (eq .component "cloud-service") -}}
+{{- $why := ternary "the pods would listen without TLS" "the cloud would be shown a token without TLS" (empty $secrets.serverSecret) -}}
+{{- fail (printf "%s: %s. Set %s, or insecure: true for a trial or a network that you trust" $short $why (ternary (printf "%s.tls.existingSecret or %s.tls.certManager" $short $short) "edge.cloud to https://…, or cloud.tls" (empty $secrets.serverSecret))) -}}
+{{- end -}}
 {{- $_ := set $set "insecure" $open -}}
 {{- toYaml $set -}}
 {{- end }}
@@ -99,7 +109,7 @@ cloudToken: {{ .values.cloudToken.existingSecret | quote }}
 - {folder: tls, secret: {{ quote . }}, keys: [tls.crt, tls.key]}
 {{- end }}
 {{- with $secrets.clientCa }}
-- {folder: client-ca, secret: {{ quote . }}, keys: [ca.crt]}
+- {folder: client-ca, secret: {{ quote . }}, keys: [ca.crt{{ if $.values.tls.clientCrl }}, ca.crl{{ end }}]}
 {{- end }}
 {{- with $secrets.tokens }}
 - {folder: tokens, secret: {{ quote . }}, keys: [tokens]}

@@ -60,8 +60,9 @@ pub enum EngineError {
         /// Bytes there are.
         budget: u64,
     },
-    /// A step panicked: the session is lost, the engine is not.
-    #[error("a step failed: {0}")]
+    /// A step panicked: the session is lost, the engine is not. The panic's text is for the log alone: nobody
+    /// knows what it says.
+    #[error("a step failed")]
     Panicked(String),
     /// The session was closed or lost.
     #[error("the session is gone")]

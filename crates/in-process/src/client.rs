@@ -15,6 +15,7 @@ use tandem_engine::{Engine, EngineOptions, Front, ModelFiles};
 use tandem_model::ModelError;
 use tandem_shape::Fingerprint;
 use tandem_text::Tokenizer;
+use tandem_transport::connections::ConnectionsConfig;
 use tandem_transport::grpc::TransportConfig;
 use tandem_transport::tls::ClientTlsSettings;
 
@@ -93,6 +94,7 @@ async fn dialer(cables: &[&Cable]) -> Dialer {
         stream_window: ByteSize::mib(4),
         connection_window: ByteSize::mib(16),
         max_message: ByteSize::mib(4),
+        connections: ConnectionsConfig::default(),
     };
     let clouds = vec!["http://cloud:1"; cables.len()].join(",");
     let config = DialerConfig {

@@ -29,7 +29,9 @@ use tonic::transport::Server;
 use tower::Service;
 
 use crate::health::Health;
-use tandem_transport::grpc::incoming;
+use tandem_transport::connections::Places;
+use tandem_transport::grpc::limited;
+use tandem_transport::tls::{ConnectionInfo, plain_incoming};
 
 /// How long open connections may outlast the shutdown.
 const GRACE: Duration = Duration::from_secs(2);
@@ -64,13 +66,14 @@ pub enum AdminError {
     Died,
 }
 
-/// Serves the metrics and the health on `listener` until `shutdown` resolves, and open connections
+/// Serves the metrics and the health on `listener`, to as many connections as there are `places`, until `shutdown` resolves, and open connections
 /// for two seconds more.
 ///
 /// # Errors
 /// The listener has no address, or there is no thread to be had.
 pub fn serve(
     listener: TcpListener,
+    places: Places,
     metrics: PrometheusHandle,
     health: Health,
     shutdown: impl Future<Output = ()> + Send + 'static,
@@ -93,7 +96,7 @@ pub fn serve(
     let serve = move || {
         let served = runtime.block_on(async {
             tokio::select! {
-                served = serve_pages(listener, pages, shutdown) => served,
+                served = serve_pages(listener, places, pages, shutdown) => served,
                 () = dropped.cancelled() => Ok(()),
             }
         });
@@ -113,6 +116,7 @@ pub fn serve(
 
 async fn serve_pages(
     listener: std::net::TcpListener,
+    places: Places,
     pages: Pages,
     shutdown: impl Future<Output = ()>,
 ) -> Result<(), tonic::transport::Error> {
@@ -125,10 +129,14 @@ async fn serve_pages(
     };
     let service = tower::service_fn(move |request| pages.clone().answer(request));
     let closing = CancellationToken::new();
-    let serving = Server::builder()
+    let serving = limited(Server::builder(), places.limits())
         .accept_http1(true)
         .http2_keepalive_interval(Some(Duration::from_secs(30)))
-        .serve_with_incoming_shutdown(service, incoming(listener), closing.cancelled());
+        .serve_with_incoming_shutdown(
+            service,
+            plain_incoming(listener, places),
+            closing.cancelled(),
+        );
     let mut serving = pin!(serving);
     tokio::select! {
         ended = &mut serving => return ended,
@@ -164,6 +172,9 @@ struct Pages {
 
 impl Pages {
     async fn answer(mut self, request: Request<Body>) -> Result<Response<Body>, Infallible> {
+        if let Some(connection) = request.extensions().get::<ConnectionInfo>() {
+            connection.called.accept();
+        }
         let content_type = request
             .headers()
             .get(CONTENT_TYPE)

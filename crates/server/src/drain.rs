@@ -231,6 +231,7 @@ mod tests {
     use tonic::Code;
 
     use tandem_config::ByteSize;
+    use tandem_transport::connections::ConnectionsConfig;
     use tandem_transport::grpc::{TransportConfig, bind, endpoint, incoming, server_builder};
     use tonic_health::pb::HealthCheckRequest;
     use tonic_health::pb::health_check_response::ServingStatus;
@@ -363,6 +364,7 @@ mod tests {
             stream_window: ByteSize::mib(4),
             connection_window: ByteSize::mib(16),
             max_message: ByteSize::mib(4),
+            connections: ConnectionsConfig::default(),
         }
     }
 }

@@ -7,6 +7,7 @@ use tandem_telemetry::logging::{self, LogConfig};
 use tandem_telemetry::metrics::{self, Metric, PrometheusHandle, Upkeep};
 use tandem_telemetry::traces::TracesConfig;
 use tandem_transport::auth::AuthSettings;
+use tandem_transport::connections::{ConnectionsConfig, Places};
 use tandem_transport::data_port::{DataPort, DataPortMetrics};
 use tandem_transport::grpc;
 use tandem_transport::tls::TlsSettings;
@@ -48,6 +49,8 @@ pub struct ServerConfig<'a> {
     pub tls: &'a TlsSettings,
     /// Who may connect.
     pub auth: &'a AuthSettings,
+    /// What clients may have of the listeners.
+    pub connections: &'a ConnectionsConfig,
     /// How long a drain may take.
     pub drain_deadline: Duration,
     /// The log.
@@ -97,12 +100,20 @@ async fn serve_until_drained(
     let _upkeep = Upkeep::spawn(metrics.clone());
     let health = Health::new([program.service]);
     let drain = Drain::on_signals(config.drain_deadline, health.clone())?;
-    let port = DataPort::load(config.tls, config.auth, program.data_port).await?;
+    let port = DataPort::load(
+        config.tls,
+        config.auth,
+        config.connections,
+        program.data_port,
+    )
+    .await?;
     // Both listeners before the model: probes see that it loads.
     let admin_listener = grpc::bind(config.metrics_listen).await?;
     let listener = grpc::bind(config.listen).await?;
     let closing = drain.signal().closing();
-    let admin = admin::serve(admin_listener, metrics, health.clone(), closing)?;
+    // Places of its own: clients cannot keep probes out.
+    let places = Places::new(config.connections.clone(), program.data_port.connections);
+    let admin = admin::serve(admin_listener, places, metrics, health.clone(), closing)?;
     work(Started {
         port,
         listener,

@@ -103,6 +103,8 @@ pub enum Reason {
     // A client's request.
     /// No bearer token, or none that is known.
     Token,
+    /// The client's certificate has a name that is not listed.
+    Certificate,
     /// No prompt.
     Prompt,
     /// Nothing to tokenise.
@@ -139,6 +141,8 @@ pub enum Reason {
     Loading,
     /// The client's deadline passed.
     Deadline,
+    /// The client did not read.
+    NotRead,
     /// The tokenizer failed.
     Text,
     /// The answer ended before its end.

@@ -13,6 +13,7 @@ use tokio::net::{TcpListener, ToSocketAddrs};
 use tonic::transport::server::TcpIncoming;
 use tonic::transport::{Endpoint, Server};
 
+use crate::connections::ConnectionsConfig;
 use tandem_config::address::{EndpointError, server_uri};
 use tandem_config::{ByteSize, HumanDuration, Validate, Violations};
 
@@ -34,7 +35,19 @@ pub struct TransportConfig {
     /// The largest message that is accepted. tonic applies it service by service:
     /// `…Server::new(service).max_decoding_message_size(transport.max_message.as_usize())`.
     pub max_message: ByteSize,
+    /// What clients may have of a listener.
+    pub connections: ConnectionsConfig,
 }
+
+/// A connection on which nothing moves for so long is asked by the system whether its other end still exists:
+/// HTTP/1.1 has no pings.
+const DEAD_PEERS: Duration = Duration::from_secs(60);
+/// The most bytes of a call's headers, as HTTP/2 counts them (RFC 9113, 6.5.2).
+const HEADERS: u32 = 16 << 10;
+/// Calls that a client has cancelled before they were taken up, on a connection at once: more end it.
+const CANCELLED_CALLS: usize = 20;
+/// Calls that a connection may lose to errors of its own in its life, refused ones included: more end it.
+const BROKEN_CALLS: usize = 1024;
 
 /// The least window that HTTP/2 starts with, and the largest it can express (RFC 9113, 6.9).
 const WINDOWS: std::ops::RangeInclusive<ByteSize> =
@@ -68,6 +81,7 @@ impl Validate for TransportConfig {
             self.max_message,
             ByteSize::kib(64)..=ByteSize::mib(1024),
         );
+        at.nested("connections", &self.connections);
     }
 }
 
@@ -91,7 +105,7 @@ impl TransportConfig {
 /// the sockets' options;
 /// the builder's own are ignored there.
 pub fn server_builder(transport: &TransportConfig) -> Server {
-    let server = Server::builder()
+    let server = limited(Server::builder(), &transport.connections)
         .http2_keepalive_interval(Some(transport.keepalive_interval.get()))
         .http2_keepalive_timeout(Some(transport.keepalive_timeout.get()))
         .initial_stream_window_size(window(transport.stream_window))
@@ -102,11 +116,22 @@ pub fn server_builder(transport: &TransportConfig) -> Server {
     }
 }
 
-/// The connections of a listener, each without delay for small packets.
+/// A server whose connections have only so many calls, headers and resets.
+pub fn limited(server: Server, connections: &ConnectionsConfig) -> Server {
+    server
+        .max_concurrent_streams(connections.streams)
+        .http2_max_header_list_size(HEADERS)
+        .http2_max_pending_accept_reset_streams(Some(CANCELLED_CALLS))
+        .http2_max_local_error_reset_streams(Some(BROKEN_CALLS))
+}
+
+/// The connections of a listener, each without delay for small packets, and as many as come.
 ///
-/// A data port's go through [`crate::tls::incoming`].
+/// A server's go through [`crate::tls::incoming`].
 pub fn incoming(listener: TcpListener) -> TcpIncoming {
-    TcpIncoming::from(listener).with_nodelay(Some(true))
+    TcpIncoming::from(listener)
+        .with_nodelay(Some(true))
+        .with_keepalive(Some(DEAD_PEERS))
 }
 
 /// A server to connect to, with these settings; connecting takes at most `connect_timeout`.
@@ -182,6 +207,7 @@ mod tests {
             stream_window: ByteSize::mib(4),
             connection_window: ByteSize::mib(16),
             max_message: ByteSize::mib(4),
+            connections: ConnectionsConfig::default(),
         }
     }
 

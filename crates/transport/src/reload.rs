@@ -6,9 +6,10 @@
 
 use std::fmt;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use tokio::sync::watch;
 use tokio_util::task::AbortOnDropHandle;
 
 use tandem_telemetry::metrics::Metric;
@@ -72,7 +73,7 @@ struct Inner<T> {
     paths: Vec<PathBuf>,
     parse: Parse<T>,
     reloads: Metric,
-    current: RwLock<Arc<T>>,
+    current: watch::Sender<Arc<T>>,
     /// Of the contents that were last tried, well or badly: a broken file is reported once.
     tried: Mutex<blake3::Hash>,
 }
@@ -112,14 +113,18 @@ impl<T: Send + Sync + 'static> Reloaded<T> {
             paths,
             parse: Box::new(parse),
             reloads,
-            current: RwLock::new(Arc::new(current)),
+            current: watch::Sender::new(Arc::new(current)),
         })))
     }
 
     /// What is in use now.
     pub fn current(&self) -> Arc<T> {
-        let current = self.0.current.read();
-        Arc::clone(&current.unwrap_or_else(PoisonError::into_inner))
+        Arc::clone(&self.0.current.borrow())
+    }
+
+    /// What is in use now and from now on, for as long as this is held.
+    pub fn changes(&self) -> watch::Receiver<Arc<T>> {
+        self.0.current.subscribe()
     }
 
     /// Takes what the files hold now, if that has changed and can be used.
@@ -141,10 +146,7 @@ impl<T: Send + Sync + 'static> Reloaded<T> {
         let parsed = read.and_then(|contents| (inner.parse)(&materials(&inner.paths, &contents)));
         let outcome = match parsed {
             Ok(new) => {
-                *inner
-                    .current
-                    .write()
-                    .unwrap_or_else(PoisonError::into_inner) = Arc::new(new);
+                inner.current.send_replace(Arc::new(new));
                 tracing::info!(what = inner.what, "reloaded");
                 "done"
             }

@@ -8,6 +8,7 @@
 //!
 //! TLS 1.3 only: every gRPC library speaks it, and a client without a certificate is told so.
 
+mod certificate;
 mod connection;
 mod connector;
 mod explain;
@@ -18,8 +19,8 @@ mod settings;
 
 pub use connection::{Connection, ConnectionInfo};
 pub use connector::{Channels, Connector, channel};
-pub use incoming::{Incoming, incoming};
-pub use material::{client_config, server_config};
+pub use incoming::{Incoming, incoming, plain_incoming};
+pub use material::{ServerTls, client_config, server_config};
 pub use plain_connector::{PlainConnection, PlainConnector};
 pub use settings::{ClientTlsSettings, TlsSettings, check_listener};
 

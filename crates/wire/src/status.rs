@@ -25,7 +25,11 @@ pub fn engine_status(error: &EngineError) -> Status {
             ModelError::Shape(ShapeError::LayerRange { .. }) => {
                 failure(Code::FailedPrecondition, Reason::Split, message)
             }
-            _ => failure(Code::Internal, Reason::StepFailed, message),
+            // A backend's own words, with paths and traces of calls.
+            error => {
+                tracing::error!(%error, "a step failed");
+                failure(Code::Internal, Reason::StepFailed, "a step failed")
+            }
         },
         EngineError::Decode { .. } => bad_request(Reason::Frame, [("rows.frame", message)]),
         EngineError::NoRun => failure(Code::FailedPrecondition, Reason::NoRun, message),
@@ -71,4 +75,24 @@ pub fn parameter_status(errors: &ParameterErrors) -> Status {
             .iter()
             .map(|v| (format!("sampling.{}", v.field), v.description.clone())),
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::path::PathBuf;
+
+    #[test]
+    fn no_peer_reads_what_a_panic_or_a_backend_says() {
+        let panicked = EngineError::Panicked("index 7 of /home/operator/model".to_owned());
+        let backend = ModelError::Read {
+            path: PathBuf::from("/home/operator/model"),
+            source: std::io::Error::other("gone"),
+        };
+        for error in [panicked, EngineError::from(backend)] {
+            let status = engine_status(&error);
+            assert_eq!(status.code(), Code::Internal);
+            assert_eq!(status.message(), "a step failed");
+        }
+    }
 }

@@ -249,7 +249,7 @@ mod tests {
             (Code::FailedPrecondition, Reason::Model, 503),
             (Code::Aborted, Reason::SessionGone, 503),
             (Code::Unauthenticated, Reason::Token, 401),
-            (Code::PermissionDenied, Reason::Token, 403),
+            (Code::PermissionDenied, Reason::Certificate, 403),
             (Code::DeadlineExceeded, Reason::Deadline, 504),
             (Code::Internal, Reason::StepFailed, 500),
             (Code::DataLoss, Reason::Checksum, 500),

@@ -98,6 +98,7 @@ pub(crate) fn request(prompt: &[u32], tokens: u32) -> ClientRequest {
             ..Terms::default()
         },
         deadline: None,
+        ends: None,
     }
 }
 

@@ -51,6 +51,45 @@ async fn an_answer_ends_at_its_clients_deadline() {
 }
 
 #[tokio::test]
+async fn an_answer_ends_when_its_time_is_up_though_its_client_has_more() {
+    let cloud = cloud().await;
+    let edge = LocalEdge::of(&cloud).await;
+    let clock = StoppedClock::stop();
+    let mut request = request(&PROMPT, 200);
+    request.deadline = Some(Instant::now() + Duration::from_secs(600));
+    request.ends = Some(Instant::now() + Duration::from_secs(60));
+    let mut answer = edge.begin(request).await.unwrap();
+    answer.reaches(2).await;
+    let held = cloud.faults.hold();
+    held.has_one().await;
+    clock.advance(Duration::from_secs(61)).await;
+    let error = answer.ends().await.unwrap_err();
+    assert_eq!(code(&error), Code::DeadlineExceeded);
+    drop(held);
+    cloud.is_free().await;
+}
+
+#[tokio::test]
+async fn a_client_that_does_not_read_keeps_nobody_out() {
+    let cloud = cloud().await;
+    let edge = LocalEdge::start(&cloud.cable(), |config| config.sessions.max = 1).await;
+    let mut unread = edge.begin(request(&PROMPT, 200)).await.unwrap();
+    unread.reaches(2).await;
+    let clock = StoppedClock::stop();
+    // As many tokens as may wait are made, which takes the engine's thread its time, and no more.
+    let began = Instant::now();
+    while cloud.cloud.session_bytes() > 0 || edge.drain.signal().in_flight() > 0 {
+        assert!(began.elapsed() < Duration::from_secs(3600), "it is kept");
+        clock.advance(Duration::from_secs(1)).await;
+    }
+    assert!(began.elapsed() >= Duration::from_secs(60));
+    drop(clock);
+    edge.answer(request(&PROMPT, 3)).await;
+    let error = unread.ends().await.unwrap_err();
+    assert!(matches!(error, AnswerError::NotRead), "{error}");
+}
+
+#[tokio::test]
 async fn a_drain_lets_answers_end_and_none_begin() {
     let cloud = cloud().await;
     let edge = LocalEdge::of(&cloud).await;

@@ -8,6 +8,7 @@ use tonic_health::pb::health_client::HealthClient;
 use super::*;
 use crate::health::{HealthError, check};
 use tandem_telemetry::metrics::{Kind, Metric, Unit, exposed_metrics, recorder};
+use tandem_transport::connections::{ConnectionMetrics, ConnectionsConfig};
 use tandem_transport::grpc::bind;
 
 const SERVICE: &str = "tandem.v1.GenerationService";
@@ -18,6 +19,11 @@ const SESSIONS: Metric = Metric {
     unit: Unit::Count,
     labels: &[],
     help: "Sessions that are open.",
+};
+
+const CONNECTIONS: ConnectionMetrics = ConnectionMetrics {
+    open: SESSIONS,
+    closed: SESSIONS,
 };
 
 struct Running {
@@ -32,7 +38,8 @@ async fn start() -> Running {
     let metrics = recorder(&[SESSIONS]).unwrap().handle();
     let (stop, stopped) = oneshot::channel();
     let shutdown = async move { drop(stopped.await) };
-    let server = serve(listener, metrics, health.clone(), shutdown).unwrap();
+    let places = Places::new(ConnectionsConfig::default(), CONNECTIONS);
+    let server = serve(listener, places, metrics, health.clone(), shutdown).unwrap();
     Running {
         server,
         health,

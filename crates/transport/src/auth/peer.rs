@@ -39,11 +39,8 @@ impl Peer {
 
     /// Whom its limits and shares are counted for.
     pub fn owner(&self) -> Owner {
-        const NETWORK: u128 = !(u64::MAX as u128);
         match self.person() {
-            Owner::Address(IpAddr::V6(address)) => {
-                Owner::Address(Ipv6Addr::from_bits(address.to_bits() & NETWORK).into())
-            }
+            Owner::Address(address) => Owner::Address(network_of(address)),
             other => other,
         }
     }
@@ -63,9 +60,20 @@ impl Peer {
     }
 }
 
+/// What one machine has of the addresses: an IPv4 address, written in IPv6 or not, or an IPv6 network of 64
+/// bits.
+pub(crate) fn network_of(address: IpAddr) -> IpAddr {
+    const NETWORK: u128 = !(u64::MAX as u128);
+    match address.to_canonical() {
+        IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() & NETWORK).into(),
+        address => address,
+    }
+}
+
 impl fmt::Display for Peer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match (&self.certificate, &self.token) {
+        let certificate = self.certificate.as_deref().map(printable);
+        match (certificate, &self.token) {
             (None, None) => f.write_str("anonymous"),
             (Some(certificate), None) => write!(f, "certificate {certificate}"),
             (None, Some(token)) => write!(f, "token {token}"),
@@ -74,6 +82,17 @@ impl fmt::Display for Peer {
             }
         }
     }
+}
+
+/// A certificate's name as it goes into logs: printable, and of a bounded length. Names are compared as they
+/// are.
+fn printable(name: &str) -> String {
+    const MAX_NAME: usize = 128;
+    let shown = |c: char| match c {
+        ' '..='~' => c,
+        _ => '?',
+    };
+    name.chars().map(shown).take(MAX_NAME).collect()
 }
 
 #[cfg(test)]
@@ -106,6 +125,23 @@ mod tests {
         assert_eq!(token.person(), elsewhere.person());
         assert_ne!(at("2001:db8::1").owner(), at("2001:db8:0:1::1").owner());
         assert_eq!(Peer::default().owner(), Owner::Unknown);
+    }
+
+    #[test]
+    fn certificates_are_one_peers_by_their_whole_names_alone() {
+        let named = |name: &str| Peer {
+            certificate: Some(name.into()),
+            ..Peer::default()
+        };
+        let long = "a".repeat(128);
+        for (name, other) in [
+            (format!("{long}1"), format!("{long}2")),
+            ("\u{e9}dge".to_owned(), "\u{e8}dge".to_owned()),
+        ] {
+            assert_ne!(named(&name).owner(), named(&other).owner());
+            assert_eq!(named(&name).to_string(), named(&other).to_string());
+        }
+        assert_eq!(named("line\nbreak").to_string(), "certificate line?break");
     }
 
     #[test]

@@ -34,7 +34,25 @@ pub struct AuthSettings {
 }
 
 /// The tokens that a server takes, as digests, and whose they are.
-pub struct Tokens(Vec<(blake3::Hash, Arc<str>)>);
+pub struct Tokens(Vec<(TokenDigest, Arc<str>)>);
+
+/// A token that cannot be read any more, only compared. Its `Debug` says nothing of it: short tokens could be
+/// guessed.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) struct TokenDigest(blake3::Hash);
+
+impl TokenDigest {
+    /// Of a token.
+    pub(crate) fn of(token: &[u8]) -> Self {
+        Self(blake3::hash(token))
+    }
+}
+
+impl fmt::Debug for TokenDigest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("TokenDigest")
+    }
+}
 
 impl AuthSettings {
     /// Whether requests need a token.
@@ -63,8 +81,8 @@ impl Tokens {
     /// Reads the file's contents.
     fn parse(file: &Material<'_>) -> Result<Self, MaterialError> {
         let text = std::str::from_utf8(file.bytes).map_err(|_| file.refused("is not UTF-8"))?;
-        let mut tokens: Vec<(blake3::Hash, Arc<str>)> = Vec::new();
-        let mut lines: HashMap<blake3::Hash, usize> = HashMap::new();
+        let mut tokens: Vec<(TokenDigest, Arc<str>)> = Vec::new();
+        let mut lines: HashMap<TokenDigest, usize> = HashMap::new();
         for (number, line) in (1..).zip(text.lines()) {
             let line = line.trim();
             if line.is_empty() || line.starts_with('#') {
@@ -82,7 +100,7 @@ impl Tokens {
                 ));
             }
             check_token(token).map_err(|why| refused(&why))?;
-            let digest = blake3::hash(token.as_bytes());
+            let digest = TokenDigest::of(token.as_bytes());
             if let Some(first) = lines.insert(digest, number) {
                 return Err(refused(&format!("is the same token as line {first}")));
             }
@@ -97,12 +115,11 @@ impl Tokens {
 
     /// Whose token this is. Takes as long whichever token it is, or none: digests are compared, in
     /// constant time, and all of them.
-    pub fn owner(&self, token: &[u8]) -> Option<Arc<str>> {
-        let digest = blake3::hash(token);
+    pub(crate) fn owner_of(&self, digest: &TokenDigest) -> Option<Arc<str>> {
         let mut owner = None;
         for (known, name) in &self.0 {
             // blake3's comparison of hashes takes constant time.
-            if *known == digest {
+            if known == digest {
                 owner = Some(name);
             }
         }
@@ -159,7 +176,8 @@ mod tests {
             ("0123456789abcde", None),
             ("", None),
         ] {
-            assert_eq!(tokens.owner(token.as_bytes()).as_deref(), owner, "{token}");
+            let digest = TokenDigest::of(token.as_bytes());
+            assert_eq!(tokens.owner_of(&digest).as_deref(), owner, "{token}");
         }
         assert_eq!(format!("{tokens:?}"), "Tokens(3)");
     }

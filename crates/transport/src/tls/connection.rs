@@ -1,5 +1,6 @@
-//! A client's connection, with TLS or without.
+//! A client's connection, with TLS or without. It ends when its client has no place here any more.
 
+use std::fmt;
 use std::io::{self, IoSlice};
 use std::net::SocketAddr;
 use std::pin::Pin;
@@ -10,19 +11,34 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::server::TlsStream;
 use tonic::transport::server::Connected;
-use x509_parser::extensions::GeneralName;
-use x509_parser::prelude::{FromDer as _, X509Certificate};
 
-/// The longest name of a client, in bytes.
-const MAX_NAME: usize = 128;
+use super::certificate::ClientCertificate;
+use super::material::ServerTls;
+use crate::connections::{Called, FirstCall, Place};
+use crate::reload::Reloaded;
 
-/// A client's connection, shaken hands with.
+/// A client's connection, shaken hands with. It ends by itself when no call comes, and when the client's
+/// certificate is good no longer.
 #[derive(Debug)]
-pub enum Connection {
+pub struct Connection {
+    stream: Stream,
+    first_call: FirstCall,
+    certificate: Option<Shown>,
+}
+
+#[derive(Debug)]
+enum Stream {
     /// As it came.
     Plain(TcpStream),
-    /// With TLS, and the name in the client's certificate.
-    Tls(Box<TlsStream<TcpStream>>, Option<Arc<str>>),
+    /// With TLS.
+    Tls(Box<TlsStream<TcpStream>>),
+}
+
+/// The certificate that the client has shown.
+struct Shown {
+    name: Arc<str>,
+    /// Until it is good no longer.
+    withdrawn: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
 }
 
 /// What is known of a connection; tonic puts it into the extensions of each of its requests.
@@ -32,16 +48,60 @@ pub struct ConnectionInfo {
     pub address: Option<SocketAddr>,
     /// The name in the client's certificate, where one was asked for.
     pub certificate: Option<Arc<str>>,
+    /// To be told of calls that are accepted on it.
+    pub called: Called,
 }
 
 impl Connection {
-    /// A connection whose handshake is done.
-    pub(super) fn tls(stream: TlsStream<TcpStream>) -> Self {
-        let certificates = stream.get_ref().1.peer_certificates();
-        let name = certificates
-            .and_then(<[_]>::first)
-            .map(|certificate| name_in(certificate).into());
-        Self::Tls(Box::new(stream), name)
+    /// A connection without TLS.
+    pub(super) fn plain(stream: TcpStream, place: Place) -> Self {
+        Self {
+            stream: Stream::Plain(stream),
+            first_call: FirstCall::new(place),
+            certificate: None,
+        }
+    }
+
+    /// A connection whose handshake is done, by what `tls` held then.
+    pub(super) fn tls(
+        stream: TlsStream<TcpStream>,
+        place: Place,
+        tls: &Reloaded<ServerTls>,
+    ) -> Self {
+        let chain = stream.get_ref().1.peer_certificates();
+        let certificate = chain.and_then(ClientCertificate::of);
+        Self {
+            certificate: certificate.map(|certificate| Shown {
+                name: Arc::clone(&certificate.name),
+                withdrawn: Some(Box::pin(certificate.until_withdrawn(tls.clone()))),
+            }),
+            stream: Stream::Tls(Box::new(stream)),
+            first_call: FirstCall::new(place),
+        }
+    }
+
+    /// Wakes the task when the connection has to end.
+    fn check(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
+        self.first_call.check(cx)?;
+        let Some(Shown { withdrawn, .. }) = &mut self.certificate else {
+            return Ok(());
+        };
+        if let Some(waiting) = withdrawn {
+            if waiting.as_mut().poll(cx).is_pending() {
+                return Ok(());
+            }
+            *withdrawn = None;
+        }
+        Err(io::Error::new(
+            io::ErrorKind::PermissionDenied,
+            "the client's certificate is good no longer",
+        ))
+    }
+}
+
+impl fmt::Debug for Shown {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Shown").field(&self.name).finish()
     }
 }
 
@@ -49,42 +109,17 @@ impl Connected for Connection {
     type ConnectInfo = ConnectionInfo;
 
     fn connect_info(&self) -> ConnectionInfo {
-        let (stream, certificate) = match self {
-            Self::Plain(stream) => (stream, None),
-            Self::Tls(stream, name) => (stream.get_ref().0, name.clone()),
+        let stream = match &self.stream {
+            Stream::Plain(stream) => stream,
+            Stream::Tls(stream) => stream.get_ref().0,
         };
+        let certificate = self.certificate.as_ref();
         ConnectionInfo {
             address: stream.peer_addr().ok(),
-            certificate,
+            certificate: certificate.map(|shown| Arc::clone(&shown.name)),
+            called: self.first_call.called(),
         }
     }
-}
-
-/// The subject's common name, or else the first DNS name or URI; printable and bounded, as it goes
-/// into logs.
-fn name_in(certificate: &[u8]) -> String {
-    let Ok((_, certificate)) = X509Certificate::from_der(certificate) else {
-        return "unnamed".to_owned();
-    };
-    let common = certificate
-        .subject()
-        .iter_common_name()
-        .find_map(|name| name.as_str().ok());
-    let alternatives = certificate.subject_alternative_name().ok().flatten();
-    let alternative = alternatives.and_then(|extension| {
-        let mut names = extension.value.general_names.iter();
-        names.find_map(|name| match *name {
-            GeneralName::DNSName(name) | GeneralName::URI(name) => Some(name),
-            _ => None,
-        })
-    });
-    let name = common.filter(|name| !name.is_empty()).or(alternative);
-    let printable = |c: char| match c {
-        ' '..='~' => c,
-        _ => '?',
-    };
-    let name = name.unwrap_or("unnamed");
-    name.chars().map(printable).take(MAX_NAME).collect()
 }
 
 impl AsyncRead for Connection {
@@ -93,9 +128,11 @@ impl AsyncRead for Connection {
         cx: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Self::Plain(stream) => Pin::new(stream).poll_read(cx, buffer),
-            Self::Tls(stream, _) => Pin::new(stream).poll_read(cx, buffer),
+        let this = self.get_mut();
+        this.check(cx)?;
+        match &mut this.stream {
+            Stream::Plain(stream) => Pin::new(stream).poll_read(cx, buffer),
+            Stream::Tls(stream) => Pin::new(stream).poll_read(cx, buffer),
         }
     }
 }
@@ -106,9 +143,11 @@ impl AsyncWrite for Connection {
         cx: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        match self.get_mut() {
-            Self::Plain(stream) => Pin::new(stream).poll_write(cx, bytes),
-            Self::Tls(stream, _) => Pin::new(stream).poll_write(cx, bytes),
+        let this = self.get_mut();
+        this.check(cx)?;
+        match &mut this.stream {
+            Stream::Plain(stream) => Pin::new(stream).poll_write(cx, bytes),
+            Stream::Tls(stream) => Pin::new(stream).poll_write(cx, bytes),
         }
     }
 
@@ -117,30 +156,36 @@ impl AsyncWrite for Connection {
         cx: &mut Context<'_>,
         slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        match self.get_mut() {
-            Self::Plain(stream) => Pin::new(stream).poll_write_vectored(cx, slices),
-            Self::Tls(stream, _) => Pin::new(stream).poll_write_vectored(cx, slices),
+        let this = self.get_mut();
+        this.check(cx)?;
+        match &mut this.stream {
+            Stream::Plain(stream) => Pin::new(stream).poll_write_vectored(cx, slices),
+            Stream::Tls(stream) => Pin::new(stream).poll_write_vectored(cx, slices),
         }
     }
 
     fn is_write_vectored(&self) -> bool {
-        match self {
-            Self::Plain(stream) => stream.is_write_vectored(),
-            Self::Tls(stream, _) => stream.is_write_vectored(),
+        match &self.stream {
+            Stream::Plain(stream) => stream.is_write_vectored(),
+            Stream::Tls(stream) => stream.is_write_vectored(),
         }
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Self::Plain(stream) => Pin::new(stream).poll_flush(cx),
-            Self::Tls(stream, _) => Pin::new(stream).poll_flush(cx),
+        let this = self.get_mut();
+        this.check(cx)?;
+        match &mut this.stream {
+            Stream::Plain(stream) => Pin::new(stream).poll_flush(cx),
+            Stream::Tls(stream) => Pin::new(stream).poll_flush(cx),
         }
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Self::Plain(stream) => Pin::new(stream).poll_shutdown(cx),
-            Self::Tls(stream, _) => Pin::new(stream).poll_shutdown(cx),
+        let this = self.get_mut();
+        this.check(cx)?;
+        match &mut this.stream {
+            Stream::Plain(stream) => Pin::new(stream).poll_shutdown(cx),
+            Stream::Tls(stream) => Pin::new(stream).poll_shutdown(cx),
         }
     }
 }

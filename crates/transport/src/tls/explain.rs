@@ -67,10 +67,10 @@ fn client_certificate(alert: AlertDescription) -> Option<String> {
             "the server asks for a client certificate, and none is configured here"
         }
         AlertDescription::CertificateExpired => "the server says that our certificate has expired",
+        AlertDescription::CertificateRevoked => "the server says that our certificate is revoked",
         AlertDescription::UnknownCA => "the server does not trust the authority of our certificate",
         AlertDescription::BadCertificate
         | AlertDescription::CertificateUnknown
-        | AlertDescription::CertificateRevoked
         | AlertDescription::UnsupportedCertificate
         | AlertDescription::AccessDenied
         | AlertDescription::DecryptError => "the server refuses our certificate",

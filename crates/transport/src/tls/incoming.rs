@@ -1,5 +1,6 @@
 //! Shaking hands with clients, each on a task of its own.
 
+use std::fmt;
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -7,16 +8,16 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use futures_util::{Stream, StreamExt as _};
-use rustls::ServerConfig;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 use tokio_util::task::AbortOnDropHandle;
-use tonic::transport::server::TcpIncoming;
 
 use super::connection::Connection;
+use super::material::ServerTls;
+use crate::connections::{Accepted, Places, accept};
 use crate::grpc;
 use crate::reload::Reloaded;
 use tandem_telemetry::metrics::Metric;
@@ -31,70 +32,83 @@ const READY: usize = 64;
 /// over unread bytes resets the connection, and the alert is lost on the way.
 const LINGER: (Duration, usize) = (Duration::from_secs(1), 64 << 10);
 
-/// The connections of a listener, each without delay for small packets: as they come, or with TLS
-/// once their handshake is done. `handshakes` counts by outcome: `done`, `failed` or `timeout`.
+/// The connections of a listener that there are `places` for, each without delay for small packets: as they
+/// come, or with TLS once their handshake is done. `handshakes` counts by outcome: `done`, `failed` or
+/// `timeout`.
 pub fn incoming(
     listener: TcpListener,
-    tls: Option<Reloaded<ServerConfig>>,
+    tls: Option<Reloaded<ServerTls>>,
+    places: Places,
     handshakes: Metric,
 ) -> Incoming {
-    let listening = grpc::incoming(listener);
     let Some(tls) = tls else {
-        return Incoming::Plain(listening);
+        return plain_incoming(listener, places);
     };
+    let accepted = Box::pin(accept(grpc::incoming(listener), places));
     let (ready, connections) = mpsc::channel(READY);
-    let accepting = tokio::spawn(accept(listening, tls, handshakes, ready));
+    let shaking = tokio::spawn(shake_all(accepted, tls, handshakes, ready));
     Incoming::Tls {
         connections,
-        _accepting: AbortOnDropHandle::new(accepting),
+        _shaking: AbortOnDropHandle::new(shaking),
     }
 }
 
+/// The same without TLS.
+pub fn plain_incoming(listener: TcpListener, places: Places) -> Incoming {
+    Incoming::Plain(Box::pin(accept(grpc::incoming(listener), places)))
+}
+
 /// The connections of a listener. Dropping it closes the listener and ends its handshakes.
-#[derive(Debug)]
 pub enum Incoming {
     /// As they come.
-    Plain(TcpIncoming),
+    Plain(Pin<Box<dyn Stream<Item = Accepted> + Send>>),
     /// Shaken hands with.
     Tls {
         /// Those that are done.
-        connections: mpsc::Receiver<io::Result<Connection>>,
+        connections: mpsc::Receiver<Connection>,
         /// Owns the listener and the handshakes.
-        _accepting: AbortOnDropHandle<()>,
+        _shaking: AbortOnDropHandle<()>,
     },
+}
+
+impl fmt::Debug for Incoming {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Plain(_) => "Incoming::Plain",
+            Self::Tls { .. } => "Incoming::Tls",
+        })
+    }
 }
 
 impl Stream for Incoming {
     type Item = io::Result<Connection>;
 
     fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        match self.get_mut() {
-            Self::Plain(listening) => listening
+        let next = match self.get_mut() {
+            Self::Plain(accepted) => accepted
                 .poll_next_unpin(cx)
-                .map(|next| next.map(|stream| stream.map(Connection::Plain))),
+                .map(|next| next.map(|(stream, place)| Connection::plain(stream, place))),
             Self::Tls { connections, .. } => connections.poll_recv(cx),
-        }
+        };
+        next.map(|next| next.map(Ok))
     }
 }
 
-async fn accept(
-    mut listening: TcpIncoming,
-    tls: Reloaded<ServerConfig>,
+async fn shake_all(
+    mut accepted: impl Stream<Item = Accepted> + Unpin,
+    tls: Reloaded<ServerTls>,
     handshakes: Metric,
-    ready: mpsc::Sender<io::Result<Connection>>,
+    ready: mpsc::Sender<Connection>,
 ) {
     let mut shaking = JoinSet::new();
     loop {
         tokio::select! {
             () = ready.closed() => return,
             Some(_) = shaking.join_next() => {}
-            accepted = listening.next(), if shaking.len() < AT_ONCE => match accepted {
-                Some(Ok(stream)) => {
-                    let config = tls.current();
-                    shaking.spawn(shake(stream, config, handshakes, ready.clone()));
+            accepted = accepted.next(), if shaking.len() < AT_ONCE => match accepted {
+                Some(accepted) => {
+                    shaking.spawn(shake(accepted, tls.clone(), handshakes, ready.clone()));
                 }
-                // The server's to judge, as for a plain listener.
-                Some(Err(error)) => if ready.send(Err(error)).await.is_err() { return },
                 None => return,
             },
         }
@@ -102,18 +116,19 @@ async fn accept(
 }
 
 async fn shake(
-    stream: TcpStream,
-    config: Arc<ServerConfig>,
+    (stream, place): Accepted,
+    tls: Reloaded<ServerTls>,
     handshakes: Metric,
-    ready: mpsc::Sender<io::Result<Connection>>,
+    ready: mpsc::Sender<Connection>,
 ) {
     let address = stream.peer_addr().ok();
+    let config = Arc::clone(&tls.current().handshake);
     let accepting = TlsAcceptor::from(config).accept(stream).into_fallible();
     let outcome = match tokio::time::timeout(HANDSHAKE, accepting).await {
         Ok(Ok(stream)) => {
             handshakes.counter(&["done"]).increment(1);
             // An error says that the server has ended.
-            let _ = ready.send(Ok(Connection::tls(stream))).await;
+            let _ = ready.send(Connection::tls(stream, place, &tls)).await;
             return;
         }
         Ok(Err((error, stream))) => {

@@ -1,12 +1,14 @@
 //! PEM files made into rustls' configurations.
 
+use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use rustls::crypto::{CryptoProvider, ring};
 use rustls::pki_types::pem::PemObject as _;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKeyDer, UnixTime};
 use rustls::server::WebPkiClientVerifier;
+use rustls::server::danger::ClientCertVerifier;
 use rustls::version::TLS13;
 use rustls::{ClientConfig, RootCertStore, ServerConfig};
 
@@ -18,6 +20,36 @@ use tandem_telemetry::metrics::Metric;
 const ALPN: &[u8] = b"h2";
 const HTTP_1: &[u8] = b"http/1.1";
 
+/// What a listener shakes hands with.
+pub struct ServerTls {
+    /// What it shows and asks for.
+    pub(super) handshake: Arc<ServerConfig>,
+    /// Who says which clients' certificates are good, where they are asked for.
+    clients: Option<Arc<dyn ClientCertVerifier>>,
+}
+
+impl ServerTls {
+    /// Whether the certificate of an open connection is still good, with those between it and its authority.
+    ///
+    /// # Errors
+    /// Why it is not.
+    pub(super) fn check(&self, chain: &[CertificateDer<'_>]) -> Result<(), rustls::Error> {
+        let (Some(clients), [certificate, between @ ..]) = (&self.clients, chain) else {
+            return Ok(());
+        };
+        let checked = clients.verify_client_cert(certificate, between, UnixTime::now());
+        checked.map(|_| ())
+    }
+}
+
+impl fmt::Debug for ServerTls {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ServerTls")
+            .field("asks_clients", &self.clients.is_some())
+            .finish_non_exhaustive()
+    }
+}
+
 /// What a listener shakes hands with, `None` without TLS. `reloads` counts by `tls` and outcome.
 ///
 /// # Errors
@@ -25,14 +57,15 @@ const HTTP_1: &[u8] = b"http/1.1";
 pub async fn server_config(
     settings: &TlsSettings,
     reloads: Metric,
-) -> Result<Option<Reloaded<ServerConfig>>, MaterialError> {
+) -> Result<Option<Reloaded<ServerTls>>, MaterialError> {
     if !settings.is_on() {
         return Ok(None);
     }
     let mut paths = vec![settings.certificate.clone(), settings.key.clone()];
     paths.extend(set(&settings.client_ca));
+    paths.extend(set(&settings.client_crl));
     let parse = |files: &[Material<'_>]| match files {
-        [certificate, key, rest @ ..] => server(certificate, key, rest.first()),
+        [certificate, key, clients @ ..] => server(certificate, key, clients),
         _ => Err(MaterialError::Refused("a file is missing".to_owned())),
     };
     Reloaded::load("tls", paths, reloads, parse).await.map(Some)
@@ -64,27 +97,61 @@ fn set(path: &Path) -> Option<PathBuf> {
 fn server(
     certificate: &Material<'_>,
     key: &Material<'_>,
-    client_ca: Option<&Material<'_>>,
-) -> Result<ServerConfig, MaterialError> {
+    clients: &[Material<'_>],
+) -> Result<ServerTls, MaterialError> {
     let builder = ServerConfig::builder_with_provider(provider())
         .with_protocol_versions(&[&TLS13])
         .map_err(|error| MaterialError::Refused(error.to_string()))?;
-    let builder = match client_ca {
+    let clients = match clients {
+        [] => None,
+        [authorities, revoked @ ..] => Some(verifier(authorities, revoked.first())?),
+    };
+    let builder = match &clients {
         None => builder.with_no_client_auth(),
-        Some(file) => {
-            let roots = Arc::new(authorities(file)?);
-            let verifier = WebPkiClientVerifier::builder_with_provider(roots, provider())
-                .build()
-                .map_err(|error| file.refused(error.to_string()))?;
-            builder.with_client_cert_verifier(verifier)
-        }
+        Some(verifier) => builder.with_client_cert_verifier(Arc::clone(verifier)),
     };
     let mut config = builder
         .with_single_cert(certificates(certificate)?, private_key(key)?)
         .map_err(|error| unfit(certificate, key, &error))?;
     // HTTP/1.1 for the clients of other APIs than gRPC; whoever speaks both gets HTTP/2.
     config.alpn_protocols = vec![ALPN.to_vec(), HTTP_1.to_vec()];
-    Ok(config)
+    Ok(ServerTls {
+        handshake: Arc::new(config),
+        clients,
+    })
+}
+
+/// Who says which clients' certificates are good. With a list of revoked ones, those are not, and neither are
+/// those of an authority that has no list there.
+fn verifier(
+    authorities_file: &Material<'_>,
+    revoked: Option<&Material<'_>>,
+) -> Result<Arc<dyn ClientCertVerifier>, MaterialError> {
+    let roots = Arc::new(authorities(authorities_file)?);
+    let mut builder = WebPkiClientVerifier::builder_with_provider(roots, provider());
+    if let Some(file) = revoked {
+        builder = builder
+            .with_crls(revocations(file)?)
+            .only_check_end_entity_revocation();
+    }
+    builder.build().map_err(|error| {
+        revoked
+            .unwrap_or(authorities_file)
+            .refused(error.to_string())
+    })
+}
+
+fn revocations(
+    file: &Material<'_>,
+) -> Result<Vec<CertificateRevocationListDer<'static>>, MaterialError> {
+    let found: Result<Vec<_>, _> =
+        CertificateRevocationListDer::pem_slice_iter(file.bytes).collect();
+    let found = found.map_err(|error| file.refused(format!("is not PEM: {error}")))?;
+    if found.is_empty() {
+        Err(file.refused("has no list of revoked certificates in PEM (X509 CRL)"))
+    } else {
+        Ok(found)
+    }
 }
 
 fn client(

@@ -19,6 +19,10 @@ pub struct TlsSettings {
     /// The authorities one of which must have signed a client's certificate; empty: clients need
     /// none.
     pub client_ca: PathBuf,
+    /// Lists of certificates that these authorities have revoked; empty: none are asked.
+    pub client_crl: PathBuf,
+    /// The names that clients' certificates may have; empty: all that these authorities have signed.
+    pub client_names: Vec<String>,
 }
 
 /// The section `cloud_tls`: what a client trusts and shows. PEM files.
@@ -57,6 +61,17 @@ impl Validate for TlsSettings {
             "client_ca",
             self.is_on() || !is_set(&self.client_ca),
             "is set without certificate and key, which TLS needs",
+        );
+        let asks = is_set(&self.client_ca);
+        at.check(
+            "client_crl",
+            asks || !is_set(&self.client_crl),
+            "is set without client_ca, whose certificates it is about",
+        );
+        at.check(
+            "client_names",
+            asks || self.client_names.is_empty(),
+            "is set without client_ca, whose certificates have names",
         );
     }
 }

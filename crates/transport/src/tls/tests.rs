@@ -1,3 +1,5 @@
+mod withdrawn;
+
 use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -19,7 +21,8 @@ use tonic_health::pb::health_client::HealthClient;
 use tonic_health::server::{HealthReporter, health_reporter};
 
 use super::*;
-use crate::auth::{AuthSettings, Authenticate, Bearer};
+use crate::auth::{AuthSettings, Authenticate, Bearer, EndWithToken};
+use crate::connections::{ConnectionMetrics, ConnectionsConfig, Places};
 use crate::grpc::{self, TransportConfig};
 use crate::reload::MaterialError;
 use tandem_config::{ByteSize, Violations};
@@ -84,7 +87,7 @@ impl Authority {
         TlsSettings {
             certificate: self.path(&format!("{name}.pem")),
             key: self.path(&format!("{name}.key")),
-            client_ca: PathBuf::new(),
+            ..TlsSettings::default()
         }
     }
 
@@ -118,13 +121,22 @@ fn transport() -> TransportConfig {
         stream_window: ByteSize::mib(4),
         connection_window: ByteSize::mib(16),
         max_message: ByteSize::mib(4),
+        connections: ConnectionsConfig::default(),
     }
+}
+
+fn places() -> Places {
+    let metrics = ConnectionMetrics {
+        open: COUNTED,
+        closed: COUNTED,
+    };
+    Places::new(ConnectionsConfig::default(), metrics)
 }
 
 /// A server of health alone.
 struct Server {
     address: SocketAddr,
-    tls: Option<crate::reload::Reloaded<rustls::ServerConfig>>,
+    tls: Option<crate::reload::Reloaded<ServerTls>>,
     tokens: Option<crate::reload::Reloaded<crate::auth::Tokens>>,
     health: HealthReporter,
     _serving: AbortOnDropHandle<Result<(), tonic::transport::Error>>,
@@ -132,18 +144,19 @@ struct Server {
 
 impl Server {
     async fn start(tls: &TlsSettings, auth: &AuthSettings) -> Self {
+        let names = tls.client_names.as_slice();
         let tls = server_config(tls, COUNTED).await.unwrap();
         let tokens = auth.tokens(COUNTED).await.unwrap();
         let listener = grpc::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let (health, service) = health_reporter();
         let serving = grpc::server_builder(&transport())
-            .layer(InterceptorLayer::new(Authenticate::new(
-                tokens.clone(),
-                COUNTED,
-            )))
+            .layer((
+                InterceptorLayer::new(Authenticate::new(tokens.clone(), COUNTED).with_names(names)),
+                EndWithToken,
+            ))
             .add_service(service)
-            .serve_with_incoming(incoming(listener, tls.clone(), COUNTED));
+            .serve_with_incoming(incoming(listener, tls.clone(), places(), COUNTED));
         Self {
             address,
             tls,
@@ -434,7 +447,7 @@ async fn a_connection_has_its_certificates_name() {
     let tls = server_config(&mutual, COUNTED).await.unwrap();
     let listener = grpc::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
-    let mut connections = incoming(listener, tls, COUNTED);
+    let mut connections = incoming(listener, tls, places(), COUNTED);
     let settings = authority.client_with("edge-7");
     let config = client_config(&settings, "cloud_tls", COUNTED)
         .await
@@ -469,7 +482,7 @@ async fn keys_of_every_kind_are_read_and_bad_files_are_named() {
         let settings = TlsSettings {
             certificate: folder.join(certificate),
             key: folder.join(key),
-            client_ca: PathBuf::new(),
+            ..TlsSettings::default()
         };
         load(settings).await.unwrap();
     }
@@ -529,6 +542,12 @@ fn settings_that_contradict_each_other_are_refused() {
         ..TlsSettings::default()
     };
     assert_eq!(of(ca), ["client_ca"]);
+    let names = TlsSettings {
+        client_crl: PathBuf::from("a"),
+        client_names: vec!["a".to_owned()],
+        ..TlsSettings::default()
+    };
+    assert_eq!(of(names), ["client_crl", "client_names"]);
     let client = ClientTlsSettings {
         key: PathBuf::from("a"),
         server_name: "a b".to_owned(),

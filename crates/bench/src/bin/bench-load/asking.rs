@@ -95,6 +95,7 @@ impl Source {
             stream_window: tandem_config::ByteSize::mib(4),
             connection_window: tandem_config::ByteSize::mib(16),
             max_message: tandem_config::ByteSize::mib(4),
+            connections: tandem_transport::connections::ConnectionsConfig::default(),
         };
         let frame_bytes = 16 << 10;
         let dialer = Dialer::new(DialerConfig {
