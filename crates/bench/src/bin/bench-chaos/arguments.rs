@@ -50,6 +50,9 @@ pub(crate) struct Arguments {
     /// Different requests
     #[arg(long, default_value_t = 24)]
     pub(crate) requests: usize,
+    /// Seconds without a fault after each
+    #[arg(long, default_value_t = 0.0)]
+    pub(crate) rest: f64,
     /// The longest stop or hole, in seconds
     #[arg(long, default_value_t = 8.0)]
     pub(crate) longest: f64,
@@ -85,6 +88,7 @@ pub(crate) struct Trial {
     pub(crate) clouds: usize,
     pub(crate) edges: usize,
     pub(crate) tls: bool,
+    pub(crate) rest: Duration,
 }
 
 impl Arguments {
@@ -100,6 +104,7 @@ impl Arguments {
                 self.edges.max(1)
             },
             tls: kinds.contains(&Kind::Flip),
+            rest: Duration::from_secs_f64(self.rest.max(0.0)),
             kinds,
         };
         match self.seconds {

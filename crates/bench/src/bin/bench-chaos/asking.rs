@@ -6,8 +6,8 @@ use tandem_proto::v1::generate_response::Event;
 use tandem_proto::v1::generation_service_client::GenerationServiceClient;
 use tandem_proto::v1::{self, TokenLogprobs};
 use tokio::time::{Instant, sleep, timeout_at};
-use tonic::Status;
 use tonic::transport::{Channel, Endpoint};
+use tonic::{Code, Status};
 
 /// What a client that stops reading lets come before: less than an event.
 const SMALL_WINDOW: u32 = 64;
@@ -29,10 +29,14 @@ pub(crate) struct Answer {
     pub(crate) ids: Vec<u32>,
     pub(crate) text: String,
     pub(crate) logprobs: Vec<TokenLogprobs>,
+    /// Whether the first event came.
+    pub(crate) started: bool,
     /// The last event; `None` of an answer that failed.
     pub(crate) finished: Option<v1::Finished>,
     /// Why it failed.
     pub(crate) failure: Option<String>,
+    /// Whether the edge refused to begin it and said UNAVAILABLE, so that its client may ask again.
+    pub(crate) refused: bool,
     pub(crate) took: Duration,
     /// The longest time from one event with tokens to the next.
     pub(crate) longest_pause: Duration,
@@ -64,7 +68,10 @@ impl Asker {
         let taken = take(self.0.clone(), request, stops, &mut answer);
         answer.failure = match timeout_at(began + bound, taken).await {
             Ok(Ok(())) => None,
-            Ok(Err(status)) => Some(said(&status)),
+            Ok(Err(status)) => {
+                answer.refused = !answer.started && status.code() == Code::Unavailable;
+                Some(said(&status))
+            }
             Err(_) => Some(format!("STUCK for {bound:?}")),
         };
         answer.took = began.elapsed();
@@ -95,7 +102,8 @@ async fn take(
                 }
             }
             Some(Event::Finished(finished)) => answer.finished = Some(finished),
-            Some(Event::Started(_)) | None => {}
+            Some(Event::Started(_)) => answer.started = true,
+            None => {}
         }
     }
     if answer.finished.is_none() {

@@ -19,6 +19,8 @@ pub(crate) struct Judged {
     pub(crate) disturbed: usize,
     pub(crate) finished: usize,
     pub(crate) failed: usize,
+    /// Those that never began, and may be asked for again.
+    pub(crate) refused: usize,
     pub(crate) lost_with_edge: usize,
     pub(crate) changed: usize,
     /// Those that are not known to be what one session would have made.
@@ -33,6 +35,7 @@ pub(crate) struct Judged {
     pub(crate) longest_pause_s: f64,
     pub(crate) longest_answer_s: f64,
     pub(crate) failures: Vec<String>,
+    pub(crate) refusals: Vec<String>,
     pub(crate) differences: Vec<String>,
 }
 
@@ -125,6 +128,11 @@ impl Judged {
                 self.failures
                     .push(about(answer.failure.clone().unwrap_or_default()));
             }
+            Verdict::Refused => {
+                self.refused += 1;
+                self.refusals
+                    .push(about(answer.failure.clone().unwrap_or_default()));
+            }
             Verdict::LostWithEdge => self.lost_with_edge += 1,
         }
         if let Some(finished) = &answer.finished {
@@ -135,8 +143,8 @@ impl Judged {
         }
     }
 
-    /// What should not have been, a line each.
-    pub(crate) fn defects(&self) -> Vec<String> {
+    /// What should not have been, a line each; `may_refuse` where there may be no cloud to begin an answer in.
+    pub(crate) fn defects(&self, may_refuse: bool) -> Vec<String> {
         let failures = self
             .failures
             .iter()
@@ -147,7 +155,9 @@ impl Judged {
             .map(|difference| format!("changed: {difference}"));
         let inexact = (self.inexact > 0)
             .then(|| format!("{} answers are not known to be exact", self.inexact));
-        failures.chain(differences).chain(inexact).collect()
+        let refusals = self.refusals.iter().filter(|_| !may_refuse);
+        let refusals = refusals.map(|refusal| format!("refused: {refusal}"));
+        (failures.chain(refusals).chain(differences).chain(inexact)).collect()
     }
 }
 
@@ -155,6 +165,8 @@ impl Judged {
 #[derive(Debug, Serialize)]
 pub(crate) struct Row {
     pub(crate) name: String,
+    /// Whether there were times without any cloud, when new answers are refused.
+    pub(crate) may_refuse: bool,
     pub(crate) times: Vec<(Kind, usize)>,
     pub(crate) seconds: f64,
     /// From each fault until every edge worked with every cloud again.
@@ -175,13 +187,17 @@ pub(crate) struct Row {
 impl Row {
     /// Whether every answer was what it should be, and nothing else was wrong.
     pub(crate) fn is_good(&self) -> bool {
-        self.defects.is_empty() && self.judged.defects().is_empty()
+        self.defects.is_empty() && self.judged.defects(self.may_refuse).is_empty()
     }
 
     /// Tells on stderr what was wrong.
     pub(crate) fn tell(&self) {
         let name = &self.name;
-        for defect in self.defects.iter().chain(&self.judged.defects()) {
+        for defect in self
+            .defects
+            .iter()
+            .chain(&self.judged.defects(self.may_refuse))
+        {
             eprintln!("{name}: {defect}");
         }
         if let Some(logs) = &self.logs {
@@ -207,13 +223,14 @@ impl Row {
             lost => format!(" ({lost} more with their edge)"),
         };
         format!(
-            "| `{}` | {times} | {} | {} | {} | {}{lost_with_edge} | {} | {}, {} | {} | {} | {:.1} | {} | {:.0}, {:.0} \
+            "| `{}` | {times} | {} | {} | {} | {}{lost_with_edge} | {} | {} | {}, {} | {} | {} | {:.1} | {} | {:.0}, {:.0} \
              | {:.0}, {:.0} |",
             self.name,
             judged.answers,
             judged.disturbed,
             judged.finished,
             judged.failed,
+            judged.refused,
             judged.changed,
             judged.tokens_lost,
             judged.tokens_repeated,
@@ -232,12 +249,12 @@ impl Row {
 /// Prints a table.
 pub(crate) fn table(rows: &[Row]) {
     println!(
-        "| faults | times | answers | disturbed | finished | failed | texts changed | tokens lost, repeated \
+        "| faults | times | answers | disturbed | finished | failed | refused | texts changed | tokens lost, repeated \
          | added to a disturbed answer, median and max, s | its longest pause, median and max, s \
          | longest pause of any, s | panics | clouds, MiB: start, end | edges, MiB: start, end |"
     );
     println!(
-        "| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |"
+        "| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |"
     );
     for row in rows {
         println!("{}", row.line());

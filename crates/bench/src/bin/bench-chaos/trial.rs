@@ -12,7 +12,7 @@ use rand::{RngExt as _, SeedableRng as _};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tandem_proto::v1::GenerateRequest;
-use tokio::time::sleep_until;
+use tokio::time::{sleep, sleep_until};
 
 /// Between two lines of progress.
 const PROGRESS: Duration = Duration::from_secs(10);
@@ -82,11 +82,12 @@ pub(crate) async fn run(
     made.defects.extend(fleet.panics());
 
     let undisturbed = Judged::of(&calm, &calm, alone);
-    let defects = undisturbed.defects().into_iter();
+    let defects = undisturbed.defects(false).into_iter();
     (made.defects).extend(defects.map(|defect| format!("before any fault: {defect}")));
     let judged = Judged::of(&outcomes, &calm, alone);
     let mut row = Row {
         name: trial.name.clone(),
+        may_refuse: trial.clouds == 1,
         times: made.times,
         seconds: began.elapsed().as_secs_f64(),
         whole_again_s: made.whole_again,
@@ -145,6 +146,7 @@ impl Made {
             }
             let kind = trial.kinds[faults.random.random_range(0..trial.kinds.len())];
             let took = faults.make(kind).await?;
+            sleep(trial.rest).await;
             self.whole_again.push(took.as_secs_f64());
             match self.times.iter_mut().find(|(of, _)| *of == kind) {
                 Some((_, count)) => *count += 1,

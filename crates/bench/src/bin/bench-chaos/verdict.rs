@@ -11,6 +11,8 @@ pub(crate) enum Verdict {
     Changed,
     /// It failed, and what came until then is the beginning of the same.
     Failed,
+    /// It never began: its client is told to ask again.
+    Refused,
     /// It failed with its edge, which was killed.
     LostWithEdge,
 }
@@ -37,6 +39,7 @@ impl Verdict {
         match &answer.failure {
             _ if !begins_alike => Self::Changed,
             Some(_) if with_edge => Self::LostWithEdge,
+            Some(_) if answer.refused => Self::Refused,
             Some(_) => Self::Failed,
             None if ends_alike() => Self::Same,
             None => Self::Changed,
