@@ -213,6 +213,12 @@ impl Row {
             self.seconds,
             causes.join(", ")
         );
+        if self.freed_within_s > 0.0 {
+            let seconds = self.freed_within_s;
+            eprintln!(
+                "{name}: clouds had freed what a killed edge had after {seconds:.2} s at most"
+            );
+        }
     }
 
     fn line(&self) -> String {
