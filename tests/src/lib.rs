@@ -4,7 +4,7 @@
 //! - [`process`] builds the workspace's binaries, starts them, waits for their health, reads
 //!   their metrics and memory, ends them, and shows their logs when a test fails.
 //! - [`link`] puts a network between them: a rate, a round trip, a bounded queue; it counts
-//!   every byte, and can be paused and cut.
+//!   every byte, can be paused and cut, and alters a byte when told to.
 //! - [`split_session`] speaks the split API by hand.
 //! - [`collector`] takes the traces that servers export.
 //! - [`port`] holds loopback ports that nobody else can take.

@@ -127,6 +127,17 @@ impl ShapedLink {
         self.link.resume();
     }
 
+    /// Alters one bit of one byte of a direction: of the one behind the next `behind` bytes, whichever connections they
+    /// belong to. Replaces a flip that still awaits its byte.
+    pub fn flip_byte(&self, direction: Direction, behind: u64) {
+        self.link.flip_byte(direction, behind);
+    }
+
+    /// Whether the byte that [`flip_byte`](Self::flip_byte) is to alter has not come yet.
+    pub fn awaits_flip(&self, direction: Direction) -> bool {
+        self.link.awaits_flip(direction)
+    }
+
     /// Ends all connections at both ends, with what is on its way, but accepts new ones.
     pub fn drop_connections(&self, how: Cut) {
         self.link.close_all(how);

@@ -112,6 +112,8 @@ struct State {
     profile: LinkProfile,
     target: SocketAddr,
     wires: Both<Wire>,
+    /// Bytes that pass before the one that is altered, where one is to be.
+    flips: Both<Option<u64>>,
     /// Only live connections: to close one is to remove it.
     flows: BTreeMap<u64, Flow>,
     counters: Counters,
@@ -152,6 +154,7 @@ impl Link {
                 profile,
                 target,
                 wires: Both::default(),
+                flips: Both::default(),
                 flows: BTreeMap::new(),
                 counters: Counters::default(),
                 next_id: 0,
@@ -189,6 +192,14 @@ impl Link {
         let mut state = self.lock();
         state.profile = profile;
         self.wake_all(&state);
+    }
+
+    pub(super) fn flip_byte(&self, direction: Direction, behind: u64) {
+        self.lock().flips[direction] = Some(behind);
+    }
+
+    pub(super) fn awaits_flip(&self, direction: Direction) -> bool {
+        self.lock().flips[direction].is_some()
     }
 
     pub(super) fn pause(&self) {
@@ -258,7 +269,7 @@ impl Link {
     }
 
     /// Puts an item on the link once there is room; false if the connection is closed.
-    pub(super) fn send(&self, id: u64, direction: Direction, item: Item) -> bool {
+    pub(super) fn send(&self, id: u64, direction: Direction, mut item: Item) -> bool {
         let mut guard = self.lock();
         let ready = guard.clock.now();
         let bytes = item.len();
@@ -272,6 +283,9 @@ impl Link {
         let Some(flow) = state.flows.get_mut(&id) else {
             return false;
         };
+        if let Item::Bytes(bytes) = &mut item {
+            flip(&mut state.flips[direction], bytes);
+        }
         let profile = &state.profile[direction];
         let due = state.wires[direction].transmit(profile, ready, bytes);
         let lane = &mut flow.lanes[direction];
@@ -398,6 +412,19 @@ impl Link {
                 .wait(state)
                 .unwrap_or_else(PoisonError::into_inner),
         }
+    }
+}
+
+/// Alters the byte that is to be altered, if it is one of these.
+fn flip(ahead: &mut Option<u64>, bytes: &mut [u8]) {
+    let Some(behind) = *ahead else { return };
+    let byte = usize::try_from(behind).ok();
+    match byte.and_then(|at| bytes.get_mut(at)) {
+        Some(byte) => {
+            *byte ^= 1;
+            *ahead = None;
+        }
+        None => *ahead = Some(behind - bytes.len() as u64),
     }
 }
 

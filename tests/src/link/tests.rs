@@ -350,6 +350,26 @@ fn a_pause_delays_and_loses_nothing() {
 }
 
 #[test]
+fn a_flip_alters_one_byte_of_one_direction() {
+    let link = ShapedLink::start(echo_server(), LinkProfile::unshaped()).unwrap();
+    let mut stream = echo_connection(&link);
+    let mut echo = |sent: &[u8]| {
+        stream.write_all(sent).unwrap();
+        let mut back = vec![0; sent.len()];
+        stream.read_exact(&mut back).unwrap();
+        back
+    };
+    for direction in Direction::ALL {
+        link.flip_byte(direction, 6);
+        assert_eq!(echo(&[8; 4]), [8; 4]);
+        assert!(link.awaits_flip(direction));
+        assert_eq!(echo(&[8; 4]), [8, 8, 9, 8]);
+        assert!(!link.awaits_flip(direction) && !link.awaits_flip(direction.reverse()));
+        assert_eq!(echo(&[8; 9]), [8; 9]);
+    }
+}
+
+#[test]
 fn a_cut_ends_every_connection_and_refuses_new_ones_until_restored() {
     let server = echo_server();
     let link = ShapedLink::start(server, LinkProfile::new(10 * MS, None)).unwrap();
