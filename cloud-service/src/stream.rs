@@ -164,6 +164,7 @@ async fn run(
         split: opening.split,
         context: opening.context,
         codec: opening.codec,
+        tells_load: opening.moves.can_move,
         ledger: Ledger::beginning(opening.context, begun, believed),
         pending: FuturesOrdered::new(),
         pending_bytes: 0,
@@ -218,6 +219,8 @@ struct Session<'a> {
     context: usize,
     /// The codec preferred.
     codec: Codec,
+    /// Whether the edge goes on elsewhere, and so may have use for how busy this cloud is.
+    tells_load: bool,
     ledger: Ledger,
     pending: FuturesOrdered<Pin<Box<dyn Future<Output = StepResult> + Send>>>,
     /// Of the frames of pending steps.
@@ -252,7 +255,7 @@ impl Session<'_> {
                 None => 0,
             },
             pages: number(self.ledger.received() / PAGE_POSITIONS),
-            load: Some(self.cloud.load()),
+            load: self.tells_load.then(|| self.cloud.load()),
         }))
         .await
     }
@@ -656,7 +659,7 @@ impl Session<'_> {
             finish_reason: tandem_wire::finish_reason(token.finish).into(),
             queue_micros,
             compute_micros,
-            load: ends.then(|| self.cloud.load()),
+            load: (ends && self.tells_load).then(|| self.cloud.load()),
         }))
         .await
     }

@@ -6,19 +6,26 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use tempfile::TempDir;
 
+/// Files of so many bytes and more are weights.
+const LARGE: u64 = 16 << 20;
+
 /// A copy of a model directory, gone when dropped.
 #[derive(Debug)]
 pub struct AlteredModel(TempDir);
 
 impl AlteredModel {
-    /// An exact copy.
+    /// An exact copy, that of large files by links: those are replaced and never written to.
     pub fn copy(model: &Path) -> Result<Self> {
         let directory = tempfile::tempdir()?;
         for entry in std::fs::read_dir(model)? {
             let entry = entry?;
             let hidden = entry.file_name().to_string_lossy().starts_with('.');
-            if entry.file_type()?.is_file() && !hidden {
-                std::fs::copy(entry.path(), directory.path().join(entry.file_name()))?;
+            if !entry.file_type()?.is_file() || hidden {
+                continue;
+            }
+            let (from, to) = (entry.path(), directory.path().join(entry.file_name()));
+            if entry.metadata()?.len() < LARGE || std::fs::hard_link(&from, &to).is_err() {
+                std::fs::copy(from, to)?;
             }
         }
         Ok(Self(directory))
@@ -42,6 +49,7 @@ impl AlteredModel {
         for (i, value) in values.iter().enumerate() {
             bytes[at + 4 * i..at + 4 * i + 4].copy_from_slice(&value.to_le_bytes());
         }
+        std::fs::remove_file(&path)?;
         std::fs::write(&path, bytes)?;
         Ok(())
     }

@@ -109,7 +109,7 @@ fn get_models(address: SocketAddr) -> String {
     stream
         .set_read_timeout(Some(Duration::from_secs(10)))
         .unwrap();
-    let request = "GET /v1/models HTTP/1.1\r\nHost: edge\r\nConnection: close\r\n\r\n";
+    let request = "GET /v1/models HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
     stream.write_all(request.as_bytes()).unwrap();
     let mut answer = String::new();
     stream.read_to_string(&mut answer).unwrap();

@@ -58,11 +58,16 @@ fn ask(
     (asking, tokens)
 }
 
-/// A pair behind a link that can be cut.
+/// A pair behind a link that can be cut, whose cloud keeps no session that it cuts.
 async fn pair(edge: &str) -> Pair {
+    pair_with(edge, "sessions: {lease: 0s}").await
+}
+
+async fn pair_with(edge: &str, cloud: &str) -> Pair {
     let edge = ServerOptions::default().config(edge);
+    let cloud = ServerOptions::default().config(cloud);
     let options = PairOptions::default().link(LinkProfile::unshaped());
-    Pair::start(&default_model(), 10, options.edge(edge))
+    Pair::start(&default_model(), 10, options.edge(edge).cloud(cloud))
         .await
         .unwrap()
 }
@@ -116,6 +121,27 @@ async fn an_answer_goes_on_when_its_connection_is_lost() {
         .wait_metrics(Duration::from_secs(5), free)
         .await
         .unwrap();
+}
+
+#[tokio::test]
+async fn an_answer_goes_on_where_it_was_when_its_connection_is_lost_for_a_while() {
+    let pair = pair_with("", "").await;
+    let client = Client::connect(&pair.edge.url()).await.unwrap();
+    let alone = client.generate(demanding()).await.unwrap();
+    let (asking, mut tokens) = ask(&client, demanding());
+    reach(&mut tokens, 10).await;
+    pair.link().drop_connections(Cut::Reset);
+    reach(&mut tokens, 30).await;
+    pair.link().cut(Cut::Reset);
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    pair.link().restore().unwrap();
+    let answer = asking.await.unwrap().unwrap();
+    assert_same(&answer, &alone);
+    assert_eq!(answer.finished.replays, 0, "{:?}", answer.finished);
+    // A row went up once more each time.
+    assert!(answer.wire().rows <= alone.wire().rows + 4);
+    let metrics = pair.edge.metrics().await.unwrap();
+    assert_eq!(metrics.sum("tandem_edge_resumes_total"), 2.0);
 }
 
 #[tokio::test]

@@ -35,7 +35,7 @@ async fn messages_that_do_not_fit_end_the_stream_with_their_reason() {
             "VERSION",
         ),
         (
-            opened(&|o| o.features = vec![1]),
+            opened(&|o| o.features = vec![2]),
             Code::Unimplemented,
             "FEATURE",
         ),

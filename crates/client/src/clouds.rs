@@ -88,9 +88,10 @@ impl Numerics {
     }
 
     fn may_be_like(&self, other: &Self) -> bool {
-        match self.id.is_empty() || other.id.is_empty() {
-            true => self.held == other.held,
-            false => self.id == other.id,
+        if self.id.is_empty() || other.id.is_empty() {
+            self.held == other.held
+        } else {
+            self.id == other.id
         }
     }
 }
@@ -159,15 +160,7 @@ impl Clouds {
         if let Some(cloud) = self.ready(wish) {
             return Ok(cloud);
         }
-        if self.is_lookup_due(LOOK_UP_SOON) {
-            self.look_up().await;
-        }
-        let unknown: Vec<Link> = self.links();
-        let unknown = unknown.into_iter().filter(|link| link.known().is_none());
-        let answered = first_to_answer(unknown.collect(), |cloud| {
-            self.fits(cloud) && wish.allows(cloud)
-        });
-        let failed = match answered.await {
+        let failed = match self.ask(wish).await {
             Ok(cloud) => return Ok(cloud),
             Err(error) => error,
         };
@@ -181,6 +174,20 @@ impl Clouds {
             (Some(cloud), _) => Ok(cloud.clone()),
             (None, _) => Err(failed),
         }
+    }
+
+    /// The first to answer of those that are not known to, where it will do.
+    ///
+    /// # Errors
+    /// None answers in time.
+    pub(crate) async fn ask(&self, wish: &Wish<'_>) -> Result<Cloud, CloudError> {
+        if self.is_lookup_due(LOOK_UP_SOON) {
+            self.look_up().await;
+        }
+        let unknown = self.links().into_iter();
+        let unknown = unknown.filter(|link| link.known().is_none()).collect();
+        let will_do = |cloud: &Cloud| self.fits(cloud) && wish.allows(cloud);
+        first_to_answer(unknown, will_do).await
     }
 
     /// The best of those that are known to answer and to fit.

@@ -173,15 +173,19 @@ impl Generation {
     }
 
     /// Begins with each of the other clouds that are known to answer, until one has it: where one is full or away, another
-    /// may not be.
+    /// may not be. Where none is known to, those that were away are asked once.
     async fn begin_elsewhere(
         &mut self,
         mut error: SessionError,
         span: &Span,
     ) -> Result<v1::Tokens, SessionError> {
         let mut tried = Vec::new();
+        let mut has_asked = false;
         while error.may_go_on_elsewhere() {
             tried.push(self.link.number());
+            if error.cloud_may_have_changed() {
+                self.link.forget();
+            }
             let wish = Wish {
                 positions: self.context,
                 like: None,
@@ -189,13 +193,19 @@ impl Generation {
                 but_for: &tried,
                 holds: &|_| 0,
             };
-            let Some(cloud) = self.client.clouds().ready(&wish) else {
-                break;
+            let clouds = self.client.clouds();
+            let cloud = match clouds.ready(&wish) {
+                Some(cloud) => cloud,
+                None if error.is_broken_stream() && !has_asked => {
+                    has_asked = true;
+                    match clouds.ask(&wish).await {
+                        Ok(cloud) => cloud,
+                        Err(_) => break,
+                    }
+                }
+                None => break,
             };
-            tracing::info!(%error, "an answer is begun in another cloud");
-            if error.cloud_may_have_changed() {
-                self.link.forget();
-            }
+            tracing::info!(%error, "an answer is begun again");
             if error.is_loss() {
                 self.replays += 1;
             }

@@ -197,8 +197,8 @@ impl Link {
     pub fn forget(&self) {
         let mut state = self.lock();
         if let Some(known) = state.known.take() {
-            // Who serves for a while and then fails is no cloud that fails.
-            if known.since.elapsed() > LAST_PAUSE {
+            // Who has served for longer than it was left alone is no cloud that fails.
+            if known.since.elapsed() > state.pause {
                 state.pause = FIRST_PAUSE;
             }
             state.leave_alone();

@@ -54,11 +54,18 @@ impl Clouds {
             }
             let links = self.links();
             found.retain(|number, _| links.iter().any(|link| link.number() == *number));
+            self.note(&links, &mut found);
+            let standing = standing(&links, &found);
+            if standing != last {
+                told(&standing);
+                last = standing;
+            }
             let now = Instant::now();
             let mut next = now + LOOK;
             for link in &links {
                 // It may have got the right model since.
-                if matches!(found.get(&link.number()), Some(Found::Misfit(_))) {
+                let is_misfit = matches!(found.get(&link.number()), Some(Found::Misfit(_)));
+                if is_misfit && link.known().is_some() {
                     link.forget();
                 }
                 let Some(at) = link.ask_at().filter(|_| !asked.contains(&link.number())) else {
@@ -74,12 +81,6 @@ impl Clouds {
                     let answer = link.describe().await;
                     (link, answer)
                 });
-            }
-            self.note(&links, &mut found);
-            let standing = standing(&links, &found);
-            if standing != last {
-                told(&standing);
-                last = standing;
             }
             let forgotten = links.iter().map(|link| link.forgotten().boxed());
             let forgotten: Vec<_> = forgotten.collect();
@@ -120,13 +121,19 @@ impl Clouds {
             }
             found.insert(link.number(), now);
         }
-        let count = |is: fn(&Found) -> bool| found.values().filter(|one| is(one)).count() as f64;
-        for (state, clouds) in [
-            ("fits", count(|one| matches!(one, Found::Fits))),
-            ("misfit", count(|one| matches!(one, Found::Misfit(_)))),
-            ("away", count(|one| matches!(one, Found::Away))),
-        ] {
-            CLOUDS.gauge(&[state]).set(clouds);
+        let mut clouds = [("fits", 0.0), ("misfit", 0.0), ("away", 0.0)];
+        for link in links {
+            let at = match found.get(&link.number()) {
+                // One that was forgotten gets no sessions until it has answered.
+                Some(Found::Fits) if link.known().is_some() => 0,
+                Some(Found::Misfit(_)) => 1,
+                Some(_) => 2,
+                None => continue,
+            };
+            clouds[at].1 += 1.0;
+        }
+        for (state, count) in clouds {
+            CLOUDS.gauge(&[state]).set(count);
         }
     }
 }
@@ -143,9 +150,10 @@ fn standing(links: &[Link], found: &HashMap<u64, Found>) -> Standing {
         }),
         _ => None,
     });
-    misfit.unwrap_or(match links.iter().all(|link| of(link).is_some()) {
-        true => Standing::Away,
-        false => Standing::Unknown,
+    misfit.unwrap_or(if links.iter().all(|link| of(link).is_some()) {
+        Standing::Away
+    } else {
+        Standing::Unknown
     })
 }
 

@@ -9,9 +9,10 @@ impl Session {
     /// How long the cloud keeps it after its stream broke; zero for not at all.
     pub(crate) fn lease(&self) -> Duration {
         // Where the cloud has fewer pages than were offered, what it has is not known until it says so.
-        match self.believed.is_empty() {
-            true => self.lease,
-            false => Duration::ZERO,
+        if self.believed.is_empty() {
+            self.lease
+        } else {
+            Duration::ZERO
         }
     }
 

@@ -11,6 +11,7 @@ mod asking;
 mod beginnings;
 mod losses;
 mod pool;
+mod random;
 mod refusals;
 mod resumes;
 mod several;

@@ -150,8 +150,14 @@ async fn an_answer_that_goes_on_otherwise_says_so() {
 
 #[tokio::test]
 async fn an_answer_that_must_not_go_on_otherwise_waits_for_a_cloud_that_computes_alike() {
-    let first = cloud().await;
-    let other = LocalCloud::start(|config| config.kv = "int8".to_owned()).await;
+    // Neither keeps a session that could be taken up.
+    let lease = Duration::ZERO;
+    let first = LocalCloud::start(|config| config.sessions.lease = lease.into()).await;
+    let other = LocalCloud::start(|config| {
+        config.sessions.lease = lease.into();
+        config.kv = "int8".to_owned();
+    });
+    let other = other.await;
     let two = Two::of([first, other], only_exact()).await;
     let (mut answer, at) = two.begun().await;
     two.cables[at].pull_out();

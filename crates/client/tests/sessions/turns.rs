@@ -1,6 +1,7 @@
 //! The turns of a conversation: a kept session runs what is new of a prompt.
 
 use crate::asking::{Answer, PROMPT, asked, client_of, cloud, conversation, expected};
+use std::time::Duration;
 use tandem_client::Kept;
 use tandem_in_process::{ClientOptions, LocalCloud, client};
 
@@ -104,7 +105,7 @@ async fn a_kept_session_whose_connection_broke_is_another_one() {
 
 #[tokio::test]
 async fn a_turn_whose_session_is_lost_goes_on_in_another_one() {
-    let cloud = cloud().await;
+    let cloud = LocalCloud::start(|config| config.sessions.lease = Duration::ZERO.into()).await;
     let cable = cloud.cable();
     let client = client(&cable, ClientOptions::default()).await;
     let session = conversation(&client, &PROMPT, 3).await;

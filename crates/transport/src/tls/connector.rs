@@ -58,9 +58,10 @@ impl Channels {
         what: &'static str,
         reloads: Metric,
     ) -> Result<Self, MaterialError> {
-        let config = match servers.iter().any(is_tls) {
-            true => Some(client_config(settings, what, reloads).await?),
-            false => None,
+        let config = if servers.iter().any(is_tls) {
+            Some(client_config(settings, what, reloads).await?)
+        } else {
+            None
         };
         Ok(Self {
             config,
