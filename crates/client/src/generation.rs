@@ -157,11 +157,8 @@ impl Generation {
             begun => begun,
         };
         let first = match first {
-            Err(error) => generation.begin_elsewhere(error, span).await,
-            first => first,
-        };
-        let first = match first {
             Err(error) if error.is_loss() => generation.replay(error, span).await,
+            Err(error) => generation.begin_elsewhere(error, span).await,
             first => first,
         };
         let first = first.inspect_err(|error| {
@@ -206,9 +203,6 @@ impl Generation {
                 None => break,
             };
             tracing::info!(%error, "an answer is begun again");
-            if error.is_loss() {
-                self.replays += 1;
-            }
             self.lose_session();
             match self.open(&cloud, span).await {
                 Ok(first) => return Ok(first),
