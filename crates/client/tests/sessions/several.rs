@@ -196,6 +196,18 @@ async fn an_answer_begins_in_the_other_cloud_where_one_is_full() {
 }
 
 #[tokio::test]
+async fn an_answer_begins_in_a_cloud_that_is_back_and_was_not_asked() {
+    let two = Two::alike().await;
+    let links = two.client.clouds().links();
+    // One is away and comes back; the other breaks before it has accepted a session.
+    links[0].forget();
+    two.cables[1].pull_out();
+    let mut answer = Answer::to(&two.client, &PROMPT).await;
+    answer.reaches(3).await;
+    assert_eq!(answer.tokens, expected(&PROMPT, 3));
+}
+
+#[tokio::test]
 async fn a_prompt_goes_where_its_beginning_is() {
     let options = ClientOptions {
         prefix_memory: 1 << 20,
