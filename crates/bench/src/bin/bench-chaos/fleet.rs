@@ -15,8 +15,8 @@ use tokio::time::sleep;
 /// How long edges may take to work with a cloud again that serves.
 const WHOLE_WITHIN: Duration = Duration::from_secs(30);
 
-/// How long a cloud may take to free what belonged to a connection that was reset.
-pub(crate) const FREE_WITHIN: Duration = Duration::from_secs(10);
+/// How long a cloud may take to free what belonged to a connection that was reset: the lease, and some more.
+pub(crate) const FREE_WITHIN: Duration = Duration::from_secs(20);
 
 /// How long a fault waits for an answer to break.
 const BUSY_WITHIN: Duration = Duration::from_secs(10);
