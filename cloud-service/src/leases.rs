@@ -49,7 +49,10 @@ impl Leases {
         }
     }
 
-    /// Hands a stream over to the session of a key, or back where there is none that takes it.
+    /// Hands a stream over to the session of a key.
+    ///
+    /// # Errors
+    /// No session of that key waits for a stream: the stream comes back.
     pub fn hand_over(&self, key: &SessionKey, takeover: Takeover) -> Result<(), Box<Takeover>> {
         let session = self.lock().get(key).cloned();
         let Some(session) = session else {

@@ -120,7 +120,7 @@ impl SplitClient {
         &self.0.front
     }
 
-    /// The clouds that there are.
+    /// The clouds that sessions may be opened with.
     pub fn clouds(&self) -> &Clouds {
         &self.0.clouds
     }

@@ -66,7 +66,7 @@ pub enum CloudError {
         /// How the first did.
         began: String,
     },
-    /// The cloud answered what was not asked: it is none, or a broken one.
+    /// The cloud answered what was not asked: it is broken, or another program that passes for a cloud.
     #[error("the cloud's answer is not to what was asked: {problem}")]
     Unasked {
         /// What is wrong with it.

@@ -1,7 +1,7 @@
 //! An edge's side of the split API: sessions with a cloud that runs the back layers. It knows neither text
 //! nor who asks for answers.
 //!
-//! A [`SplitClient`] has what all sessions share: the front that runs here and the [`Clouds`] that there are, with a
+//! A [`SplitClient`] has what all sessions share: the front that runs here and the [`Clouds`] of this edge, with a
 //! [`Link`] to each and a [`CodecChoice`] for it. A [`Session`] keeps both halves in step over its [`stream`], the [`uplink`] decides when a
 //! frame may go, and the codec of each step is what [`adaptation`] makes of what [`link_estimate`] learns.
 //! The [`SessionPool`] keeps sessions between the turns of a conversation, and [`fit`] says whether a cloud

@@ -15,8 +15,8 @@ const REST: Duration = Duration::from_millis(200);
 /// A connection with its place.
 pub(crate) type Accepted = (TcpStream, Place);
 
-/// The connections of a listener that there is a place for. The others are closed at once. It ends when the
-/// listener does, and for no error.
+/// The connections of a listener, as long as `places` has a place for each: the others are closed at once. The stream ends
+/// when the listener does, and for no error.
 pub(crate) fn accept<L>(listening: L, places: Places) -> impl Stream<Item = Accepted> + Send
 where
     L: Stream<Item = io::Result<TcpStream>> + Send + Unpin,

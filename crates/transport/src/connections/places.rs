@@ -85,7 +85,7 @@ impl Places {
     /// Takes a place for a connection from an address; a refused one is counted.
     ///
     /// # Errors
-    /// There is none.
+    /// All places are taken, or all that one address may have.
     pub(crate) fn enter(&self, address: Option<IpAddr>) -> Result<Place, Full> {
         let network = address.map(network_of);
         let Shared {
