@@ -131,6 +131,12 @@ ROWS: list[tuple[str, list[Panel]]] = [
             Panel("Engine stalled", "none", now(EDGE + "engine_stalled", "instance")),
             Panel("Link, a token", "s", quantiles(EDGE + "link_seconds")),
             Panel(
+                "Tokens of a round trip",
+                "none",
+                quantiles(EDGE + "round_trip_tokens") + [mean(EDGE + "round_trip_tokens", "mean")],
+            ),
+            Panel("Drafts", "cps", rate(EDGE + "drafts_total", "what")),
+            Panel(
                 "Where a token's time goes",
                 "s",
                 [

@@ -3,10 +3,11 @@
 
 use crate::cloud::Cloud;
 use tandem_codec::{DecodeError, FrameHeader, Limits};
-use tandem_engine::{RowsInput, RowsStep};
+use tandem_engine::{RowsInput, RowsStep, Want};
 use tandem_proto::v1;
 use tandem_shape::Reason;
 use tandem_status::{bad_request, failure};
+use tandem_wire::MAX_DRAFT_ROWS;
 use tonic::{Code, Status};
 
 /// Rows that are what they say they are.
@@ -14,8 +15,6 @@ use tonic::{Code, Status};
 pub struct CheckedRows {
     /// Their epoch.
     pub epoch: u32,
-    /// Whether a token is wanted after the last.
-    pub want: bool,
     /// Hidden values they hold.
     pub values: usize,
     /// Bytes of their frame.
@@ -25,28 +24,39 @@ pub struct CheckedRows {
 }
 
 impl CheckedRows {
-    /// Checks a message of a session whose split is `split` and context `context`.
+    /// Checks a message of a session whose split is `split` and context `context`, and whose rows may be of drafts or not.
     ///
     /// # Errors
     /// As docs/protocol.md lists them under `Rows`.
     pub fn check(
         rows: v1::Rows,
         split: usize,
-        context: usize,
+        (context, drafts): (usize, bool),
         cloud: &Cloud,
     ) -> Result<Self, Status> {
         let count = rows.count.max(1) as usize;
         let want = match v1::Want::try_from(rows.want) {
-            Ok(want) => want == v1::Want::Token,
+            Ok(v1::Want::Unspecified) => Want::Nothing,
+            Ok(v1::Want::Token) => Want::Token,
+            Ok(v1::Want::EachToken) if drafts => Want::EachToken,
+            Ok(v1::Want::EachToken) => {
+                let problem = "wants each token without FEATURE_DRAFTS";
+                return Err(invalid("rows.want", problem.to_owned()));
+            }
             Err(_) => return Err(invalid("rows.want", format!("{} is unknown", rows.want))),
         };
+        let is_of_drafts = want == Want::EachToken;
+        if is_of_drafts && count > MAX_DRAFT_ROWS {
+            let problem = format!("{count} rows want a token each, {MAX_DRAFT_ROWS} may");
+            return Err(invalid("rows.count", problem));
+        }
         if count > context {
             return Err(invalid(
                 "rows.count",
                 format!("{count} is above the context of {context}"),
             ));
         }
-        check_token_ids(&rows, count, split, cloud)?;
+        check_token_ids(&rows, count, (split, is_of_drafts), cloud)?;
         let frame_bytes = rows.frame.len();
         let (input, token_ids, values) = if split == 0 {
             (RowsInput::Tokens(rows.token_ids), Vec::new(), 0)
@@ -61,10 +71,10 @@ impl CheckedRows {
         };
         Ok(Self {
             epoch: rows.epoch,
-            want,
             values,
             frame_bytes,
             step: RowsStep {
+                epoch: rows.epoch,
                 start: rows.start as usize,
                 count,
                 skip: 0,
@@ -80,7 +90,7 @@ impl CheckedRows {
 fn check_token_ids(
     rows: &v1::Rows,
     count: usize,
-    split: usize,
+    (split, are_needed): (usize, bool),
     cloud: &Cloud,
 ) -> Result<(), Status> {
     let ids = rows.token_ids.len();
@@ -90,7 +100,7 @@ fn check_token_ids(
             "must be absent with split 0".to_owned(),
         ));
     }
-    if ids != count && (split == 0 || ids != 0) {
+    if ids != count && (split == 0 || are_needed || ids != 0) {
         return Err(invalid(
             "rows.token_ids",
             format!("{ids} ids for {count} rows"),

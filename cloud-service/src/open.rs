@@ -14,12 +14,13 @@ use tonic::{Code, Status};
 
 use crate::admission::{Moves, SessionId};
 
-/// The features that a peer's Open may name. Epochs in flight are specified and not served yet.
+/// The features that a peer's Open may name.
 pub fn served_features(peer: &Peer, cloud: &Cloud) -> Vec<v1::Feature> {
     [
         (v1::Feature::Replay, true),
         (v1::Feature::Prefixes, cloud.prefixes.are_for(peer)),
         (v1::Feature::Resume, !cloud.lease.is_zero()),
+        (v1::Feature::Drafts, true),
     ]
     .into_iter()
     .filter_map(|(feature, served)| served.then_some(feature))
@@ -41,6 +42,8 @@ pub struct Opening {
     pub profile: Option<Arc<Profile>>,
     /// Whether the edge can go on elsewhere when an answer gives way, so that its memory is reserved as it grows.
     pub moves: Moves,
+    /// Whether its rows may be of drafts.
+    pub drafts: bool,
     /// Whether it may be taken up when its stream breaks.
     pub can_resume: bool,
     /// From where it goes on, where it is one that is there already.
@@ -90,6 +93,7 @@ impl Opening {
             context,
             profile: check_profile(open, split, (peer, cloud))?,
             moves,
+            drafts: names(v1::Feature::Drafts),
             can_resume,
             resume: open.resume,
             names_pages,

@@ -305,7 +305,7 @@ mod tests {
     use std::net::IpAddr;
     use std::path::Path;
     use tandem_engine::{
-        Back, BackOpen, BackStep, Compute, Half as _, ModelFiles, RowsInput, RowsStep,
+        Back, BackOpen, BackStep, Compute, Half as _, ModelFiles, RowsInput, RowsStep, Want,
     };
 
     /// Pages of 32 rows each, named for a session.
@@ -324,12 +324,13 @@ mod tests {
         let mut run = back.session(open).unwrap();
         let rows = count * PAGE_POSITIONS;
         let step = BackStep::Rows(RowsStep {
+            epoch: 0,
             start: 0,
             count: rows,
             skip: 0,
             input: RowsInput::Tokens((0..rows as u32).map(|at| (first_token + at) % 90).collect()),
             token_ids: Vec::new(),
-            want: false,
+            want: Want::Nothing,
             room: None,
         });
         back.step(&mut run, step).unwrap().pages

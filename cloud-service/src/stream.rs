@@ -24,7 +24,7 @@ use std::time::Duration;
 use tandem_codec::Codec;
 use tandem_engine::{
     Back, BackOutput, BackStep, Completed, EngineError, EngineSession, KeptPage, Ledger, NamedPage,
-    OwnerNumber, Priority, Reservation, Room, RowsVerdict, RunRequest, RunToken,
+    OwnerNumber, Priority, Reservation, Room, RowsVerdict, RunRequest, RunToken, Want,
 };
 use tandem_model::PAGE_POSITIONS;
 use tandem_proto::v1::{self, infer_request, infer_response};
@@ -68,6 +68,8 @@ enum StepKind {
         epoch: u32,
         rows: usize,
         bytes: usize,
+        /// Tokens come of them, and not only of the last of a prompt.
+        is_answer: bool,
     },
 }
 
@@ -165,7 +167,11 @@ async fn run(
         context: opening.context,
         codec: opening.codec,
         tells_load: opening.moves.can_move,
-        ledger: Ledger::beginning(opening.context, begun, believed),
+        drafts: opening.drafts,
+        ledger: match Ledger::beginning(opening.context, begun, believed) {
+            ledger if opening.drafts => ledger.with_drafts(),
+            ledger => ledger,
+        },
         pending: FuturesOrdered::new(),
         pending_bytes: 0,
         pending_rows: 0,
@@ -221,6 +227,8 @@ struct Session<'a> {
     codec: Codec,
     /// Whether the edge goes on elsewhere, and so may have use for how busy this cloud is.
     tells_load: bool,
+    /// Whether rows may be of drafts.
+    drafts: bool,
     ledger: Ledger,
     pending: FuturesOrdered<Pin<Box<dyn Future<Output = StepResult> + Send>>>,
     /// Of the frames of pending steps.
@@ -355,7 +363,7 @@ impl Session<'_> {
         self.ledger
             .resume(resume.epoch, position)
             .map_err(|e| ledger_status(&e))?;
-        self.forget_from(position).await?;
+        self.forget_from(resume.epoch, position).await?;
         self.grant().await?;
         Ok(inbound)
     }
@@ -494,41 +502,48 @@ impl Session<'_> {
     }
 
     async fn rows(&mut self, rows: v1::Rows) -> Result<(), Status> {
-        let rows = CheckedRows::check(rows, self.split, self.context, self.cloud)?;
+        let may_be = (self.context, self.drafts);
+        let rows = CheckedRows::check(rows, self.split, may_be, self.cloud)?;
         self.metrics.rows(&rows);
-        let (count, want) = (rows.step.count, rows.want);
+        let (start, count, want) = (rows.step.start, rows.step.count, rows.step.want);
         if self.running {
             self.place.answers()
         } else {
             self.place.heard()
         }
-        let verdict = self
-            .ledger
-            .rows(rows.epoch, rows.step.start, count, want)
-            .map_err(|e| ledger_status(&e))?;
-        match verdict {
+        let verdict = match want {
+            Want::EachToken => self.ledger.drafts(rows.epoch, start, rows.step.ids()),
+            _ => {
+                let is_wanted = want == Want::Token;
+                self.ledger.rows(rows.epoch, start, count, is_wanted)
+            }
+        };
+        match verdict.map_err(|e| ledger_status(&e))? {
             RowsVerdict::Stale => return Ok(()),
             RowsVerdict::Known => {}
-            RowsVerdict::Recorded(token) => self.send_token(rows.epoch, token).await?,
+            RowsVerdict::Recorded(token) => self.send_tokens(rows.epoch, vec![token]).await?,
             RowsVerdict::Run { start, skip } => {
                 let mut step = rows.step;
                 (step.start, step.skip, step.count) = (start, skip, count - skip);
                 step.room = self.make_room(start + step.count).await?;
-                let priority = match count {
-                    1 => Priority::Decode,
-                    _ => Priority::Prefill,
+                let priority = if count == 1 || want == Want::EachToken {
+                    Priority::Decode
+                } else {
+                    Priority::Prefill
                 };
                 let kind = StepKind::Rows {
                     epoch: rows.epoch,
                     rows: count,
                     bytes: rows.frame_bytes,
+                    is_answer: priority == Priority::Decode,
                 };
                 self.pending_bytes += rows.frame_bytes;
                 self.pending_rows += count;
                 self.submit(kind, priority, BackStep::Rows(step)).await?;
             }
         }
-        if want && count == 1 {
+        // A token says it as well.
+        if want == Want::EachToken || (want == Want::Token && count == 1) {
             return Ok(());
         }
         let (queue_micros, compute_micros) = self.metrics.take_durations();
@@ -546,17 +561,17 @@ impl Session<'_> {
         self.ledger
             .truncate(truncate.epoch, position)
             .map_err(|e| ledger_status(&e))?;
-        self.forget_from(position).await
+        self.forget_from(truncate.epoch, position).await
     }
 
-    /// Has the engine forget all positions from one on, and ends the answer.
-    async fn forget_from(&mut self, position: usize) -> Result<(), Status> {
+    /// Has the engine forget all positions from one on, where an epoch begins, and ends the answer.
+    async fn forget_from(&mut self, epoch: u32, position: usize) -> Result<(), Status> {
         self.answer_ended();
         let freed = self.memory.truncate(position);
         self.submit(
             StepKind::Truncate { freed },
             Priority::Decode,
-            BackStep::Truncate { position },
+            BackStep::Truncate { epoch, position },
         )
         .await
     }
@@ -598,13 +613,19 @@ impl Session<'_> {
         }
         self.place.waits_for(self.pending.len(), self.pending_rows);
         let completed = result.map_err(|e| engine_status(&e))?;
-        let StepKind::Rows { epoch, rows, .. } = kind else {
+        let StepKind::Rows {
+            epoch,
+            rows,
+            is_answer,
+            ..
+        } = kind
+        else {
             return Ok(());
         };
         self.keep_pages(epoch, &completed.output.pages).await?;
         let frames = completed.output.frames;
         // A prompt's rows wait for those before them, which is no sign of others.
-        if rows == 1 {
+        if is_answer {
             self.cloud.waits.note(completed.queue);
         }
         self.metrics
@@ -612,18 +633,21 @@ impl Session<'_> {
         if epoch == self.ledger.epoch() {
             self.trace.step(rows, &completed);
         }
-        let Some(token) = completed.output.token else {
+        let tokens = completed.output.tokens;
+        if tokens.is_empty() {
             return Ok(());
-        };
-        let current = self.ledger.sampled(epoch, token.clone());
-        self.metrics.token(&token);
-        if current {
-            self.trace.token(&token);
         }
-        if current && token.finish.is_some() {
-            self.answer_ended();
+        for token in &tokens {
+            let current = self.ledger.sampled(epoch, token.clone());
+            self.metrics.token(token);
+            if current {
+                self.trace.token(token);
+            }
+            if current && token.finish.is_some() {
+                self.answer_ended();
+            }
         }
-        self.send_token(epoch, token).await
+        self.send_tokens(epoch, tokens).await
     }
 
     /// Leaves pages that rows of an epoch have filled to later sessions, and tells the edge their names.
@@ -644,22 +668,23 @@ impl Session<'_> {
         .await
     }
 
-    async fn send_token(&mut self, epoch: u32, token: RunToken) -> Result<(), Status> {
+    /// Sends tokens, one behind the other.
+    async fn send_tokens(&mut self, epoch: u32, tokens: Vec<RunToken>) -> Result<(), Status> {
         let (queue_micros, compute_micros) = self.metrics.take_durations();
-        let ends = token.finish.is_some();
+        let position = tokens.first().map_or(0, |token| token.position);
+        let finish = tokens.last().and_then(|token| token.finish);
+        let ids = tokens.iter().map(|token| token.id).collect();
+        let logprobs = tokens.into_iter().filter_map(|token| token.logprobs);
+        let load = (finish.is_some() && self.tells_load).then(|| self.cloud.load());
         self.send(infer_response::Message::Tokens(v1::Tokens {
             epoch,
-            position: u32::try_from(token.position).unwrap_or(u32::MAX),
-            ids: vec![token.id],
-            logprobs: token
-                .logprobs
-                .map(tandem_wire::token_logprobs)
-                .into_iter()
-                .collect(),
-            finish_reason: tandem_wire::finish_reason(token.finish).into(),
+            position: u32::try_from(position).unwrap_or(u32::MAX),
+            ids,
+            logprobs: logprobs.map(tandem_wire::token_logprobs).collect(),
+            finish_reason: tandem_wire::finish_reason(finish).into(),
             queue_micros,
             compute_micros,
-            load: (ends && self.tells_load).then(|| self.cloud.load()),
+            load,
         }))
         .await
     }

@@ -197,35 +197,40 @@ impl Running {
     ) -> Result<Finish, AnswerError> {
         let mut message = first;
         loop {
-            let Some(&id) = message.ids.first() else {
+            if message.ids.is_empty() {
                 return Err(AnswerError::NoToken);
-            };
-            self.tokens += 1;
-            GENERATION_TOKENS.counter(&[]).increment(1);
+            }
             let ended = message.finish_reason != i32::from(v1::FinishReason::Unspecified);
-            // The next row computes while the text of this token is made and sent.
-            let row = if ended {
+            // The next rows compute while the text of these tokens is made and sent.
+            let rows = if ended {
                 None
             } else {
-                Some(self.generation.begin_row().await)
+                Some(self.generation.begin_rows().await)
             };
-            let (text, stop) = self.text(id, ended)?;
-            let delta = v1::Delta {
-                text,
-                token_ids: vec![id],
-                logprobs: std::mem::take(&mut message.logprobs),
-            };
-            events.send(AnswerEvent::Delta(delta)).await?;
-            if let Some(stop) = stop {
-                if !ended {
-                    self.generation.end_early().await;
+            let mut logprobs = std::mem::take(&mut message.logprobs).into_iter();
+            let mut behind = message.ids.len();
+            for &id in &message.ids {
+                behind -= 1;
+                self.tokens += 1;
+                GENERATION_TOKENS.counter(&[]).increment(1);
+                let (text, stop) = self.text(id, ended && behind == 0)?;
+                let delta = v1::Delta {
+                    text,
+                    token_ids: vec![id],
+                    logprobs: logprobs.next().into_iter().collect(),
+                };
+                events.send(AnswerEvent::Delta(delta)).await?;
+                if let Some(stop) = stop {
+                    if !ended {
+                        self.generation.end_early(behind).await;
+                    }
+                    return Ok(Finish {
+                        reason: v1::FinishReason::Stop,
+                        stop,
+                    });
                 }
-                return Ok(Finish {
-                    reason: v1::FinishReason::Stop,
-                    stop,
-                });
             }
-            let Some(row) = row else {
+            let Some(rows) = rows else {
                 return Ok(Finish {
                     reason: message.finish_reason(),
                     stop: String::new(),
@@ -234,11 +239,14 @@ impl Running {
             if self.tokens == 1 {
                 self.decode = span.child("decode", self.first_token);
             }
-            message = self.generation.next(row, span).await?;
+            message = self.generation.next(rows, span).await?;
             let now = Instant::now();
-            INTER_TOKEN_LATENCY
-                .histogram(&[])
-                .record(now.duration_since(self.last_token));
+            let mut since = now.duration_since(self.last_token);
+            for _ in &message.ids {
+                INTER_TOKEN_LATENCY.histogram(&[]).record(since);
+                // Those behind the first come with it.
+                since = Duration::ZERO;
+            }
             self.last_token = now;
         }
     }
@@ -290,6 +298,10 @@ impl Running {
             wire: Some(wire_usage(&usage, hidden)),
             replays: self.generation.replays(),
             exact: self.generation.is_exact(),
+            drafts: Some(v1::DraftUsage {
+                sent: usage.drafted,
+                accepted: usage.accepted,
+            }),
         }
     }
 

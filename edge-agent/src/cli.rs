@@ -91,6 +91,9 @@ pub struct EdgeArgs {
     /// 0s: adapt.share counts.
     #[arg(long)]
     pub adapt_deadline: Option<HumanDuration>,
+    /// The most tokens that are sent before they are known, beside a known one; 0: none.
+    #[arg(long)]
+    pub drafts: Option<usize>,
     /// Where clients of the OpenAI-compatible API connect; nowhere unless set.
     #[arg(long)]
     pub openai_listen: Option<String>,
@@ -335,6 +338,7 @@ impl EdgeArgs {
             .flag("--codec", "codec", self.codec)
             .flag("--adapt-floor", "adapt.floor", self.adapt_floor)
             .flag("--adapt-deadline", "adapt.deadline", self.adapt_deadline)
+            .flag("--drafts", "drafts.max", self.drafts)
             .flag("--openai-listen", "openai.listen", self.openai_listen)
             .flag("--cloud-ca", "cloud_tls.ca", self.cloud_ca)
             .flag(

@@ -23,6 +23,7 @@ use tandem_telemetry::traces::TracesConfig;
 use tandem_transport::auth::AuthSettings;
 use tandem_transport::grpc::{TransportConfig, endpoint};
 use tandem_transport::tls::{ClientTlsSettings, TlsSettings, check_listener};
+use tandem_wire::MAX_DRAFT_ROWS;
 use tonic::transport::Endpoint;
 
 /// Every default, commented.
@@ -86,6 +87,8 @@ pub struct EdgeConfig {
     pub sessions: SessionsConfig,
     /// What happens when an answer's session is lost.
     pub replay: ReplayConfig,
+    /// Tokens that are sent before they are known.
+    pub drafts: DraftsConfig,
     /// How prompts go up.
     pub prefill: PrefillConfig,
     /// What `split: auto` plans for.
@@ -240,6 +243,14 @@ impl ReplayConfig {
             only_exact: self.only_exact,
         }
     }
+}
+
+/// Tokens that are sent before they are known.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DraftsConfig {
+    /// The most of them in a message; 0 for none.
+    pub max: usize,
 }
 
 /// How prompts go up.
@@ -450,6 +461,7 @@ impl Validate for EdgeConfig {
         }
         at.nested("sessions", &self.sessions);
         at.nested("replay", &self.replay);
+        at.nested("drafts", &self.drafts);
         at.nested("prefill", &self.prefill);
         at.nested("plan", &self.plan);
         at.nested("engine", &self.engine);
@@ -514,6 +526,12 @@ impl Validate for ReplayConfig {
             self.within,
             ..=HumanDuration::from(Duration::from_secs(86_400)),
         );
+    }
+}
+
+impl Validate for DraftsConfig {
+    fn validate(&self, at: &mut Violations) {
+        at.within("max", self.max, ..MAX_DRAFT_ROWS);
     }
 }
 

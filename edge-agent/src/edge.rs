@@ -127,7 +127,7 @@ impl Edge {
         let identity = files.identity;
         let compute = config.front_compute(files.package().is_some());
         let precision = files.precision(&compute)?;
-        // Bytes of its weights, and of its pages.
+        // Bytes of its weights and of its pages, and whether its rows are always the same.
         let loaded = Arc::new(OnceLock::new());
         let engine = match split {
             0 => None,
@@ -135,7 +135,11 @@ impl Edge {
                 let is_loaded = Arc::clone(&loaded);
                 let load = move || {
                     let front = files.front(split, &compute, on_layer)?;
-                    let _ = is_loaded.set((front.weight_bytes(), front.page_bytes()));
+                    let _ = is_loaded.set((
+                        front.weight_bytes(),
+                        front.page_bytes(),
+                        front.is_reproducible(),
+                    ));
                     Ok::<_, ModelError>(front)
                 };
                 let options = EngineOptions {
@@ -147,7 +151,8 @@ impl Edge {
                 Some(started.context("cannot load the model")?)
             }
         };
-        let (weight_bytes, page_bytes) = loaded.get().copied().unwrap_or((0, Some(0)));
+        let loaded = loaded.get().copied();
+        let (weight_bytes, page_bytes, is_reproducible) = loaded.unwrap_or((0, Some(0), true));
         let held = tandem_wire::held_layers(0..split, &precision, weight_bytes);
         let name = config.name.clone();
         let info = [
@@ -190,6 +195,7 @@ impl Edge {
             tokenizer: Fingerprint(tokenizer.fingerprint()),
             profile,
             page_bytes,
+            is_reproducible,
         };
         let limits = SessionLimits {
             chunk_rows: config.prefill.chunk_rows,
@@ -197,6 +203,7 @@ impl Edge {
             context: config.sessions.context,
             replay: config.replay.terms(),
             prefix_memory: config.sessions.prefix_memory.get(),
+            drafts: config.drafts.max,
         };
         Ok(Self {
             prompts: Prompts::new(tokenizer.clone(), ChatTemplate::load(&config.model)),

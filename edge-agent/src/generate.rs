@@ -37,6 +37,13 @@ struct Document {
     timings: Timings,
     wire: Wire,
     replays: u32,
+    drafts: Drafts,
+}
+
+#[derive(Debug, Serialize)]
+struct Drafts {
+    sent: u64,
+    accepted: u64,
 }
 
 #[derive(Debug, Serialize)]
@@ -219,9 +226,10 @@ impl Collected {
 
     fn document(self) -> Document {
         let finished = self.finished;
-        let (timings, wire) = (
+        let (timings, wire, drafts) = (
             finished.timings.unwrap_or_default(),
             finished.wire.clone().unwrap_or_default(),
+            finished.drafts.unwrap_or_default(),
         );
         Document {
             text: self.text,
@@ -249,6 +257,10 @@ impl Collected {
                 codecs: wire.codecs.into_iter().map(CodecUsage::from).collect(),
             },
             replays: finished.replays,
+            drafts: Drafts {
+                sent: drafts.sent,
+                accepted: drafts.accepted,
+            },
         }
     }
 }

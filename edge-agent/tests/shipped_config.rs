@@ -41,6 +41,7 @@ const FLAGS: &[Flag] = &[
     ("--adapt-deadline", "adapt.deadline", "120ms", |c| {
         c.adapt.deadline.to_string()
     }),
+    ("--drafts", "drafts.max", "3", |c| c.drafts.max.to_string()),
     ("--listen", "listen", "127.0.0.1:1", |c| {
         c.listen.to_string()
     }),

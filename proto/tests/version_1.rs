@@ -281,6 +281,20 @@ fn messages() -> Vec<(&'static str, Vec<u8>)> {
         exact: true,
         ..v1::Finished::default()
     };
+    let rows_of_drafts = v1::Rows {
+        start: 9,
+        count: 2,
+        token_ids: vec![3, 300],
+        want: v1::Want::EachToken.into(),
+        ..v1::Rows::default()
+    };
+    let finished_drafts = v1::Finished {
+        drafts: Some(v1::DraftUsage {
+            sent: 5,
+            accepted: 4,
+        }),
+        ..v1::Finished::default()
+    };
     let mut finished_codecs = finished.clone();
     finished_codecs.wire.get_or_insert_default().codecs = vec![v1::CodecUsage {
         codec: "bf16".into(),
@@ -424,6 +438,11 @@ fn messages() -> Vec<(&'static str, Vec<u8>)> {
         (
             "finished_exact",
             chat_event(v1::chat_response::Event::Finished(finished_exact)),
+        ),
+        ("rows_of_drafts", request(up::Message::Rows(rows_of_drafts))),
+        (
+            "finished_drafts",
+            chat_event(v1::chat_response::Event::Finished(finished_drafts)),
         ),
     ]
 }

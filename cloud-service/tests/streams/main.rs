@@ -8,6 +8,7 @@
 )]
 
 mod by_hand;
+mod drafts;
 mod endings;
 mod faults;
 mod leases;

@@ -2,6 +2,7 @@
 
 use crate::clouds::{Clouds, DialError, Dialer, Wish};
 use crate::codec_choice::CodecChoice;
+use crate::drafts::{Acceptance, Drafter};
 use crate::error::{CloudError, SessionError};
 use crate::generation::ReplayTerms;
 use crate::link::Cloud;
@@ -28,6 +29,8 @@ struct Shared {
     clouds: Clouds,
     limits: SessionLimits,
     prefixes: Prefixes,
+    /// How often drafts were right.
+    acceptance: Acceptance,
     /// Makes numbers of those who ask: nobody can find two that are the same.
     owners: RandomState,
 }
@@ -50,6 +53,8 @@ pub struct FrontHalf {
     /// Bytes of 32 positions of a session's keys and values in its layers; `None` where sessions cannot have any in
     /// common.
     pub page_bytes: Option<u64>,
+    /// Whether a row comes to the same bits whatever runs with it here.
+    pub is_reproducible: bool,
 }
 
 /// How large things get.
@@ -65,6 +70,8 @@ pub struct SessionLimits {
     pub replay: ReplayTerms,
     /// The most bytes of the beginnings that are kept for later prompts; 0 for none.
     pub prefix_memory: u64,
+    /// The most rows of drafts in a message; 0 for none.
+    pub drafts: usize,
 }
 
 /// What a session is opened for.
@@ -111,6 +118,7 @@ impl SplitClient {
             front,
             limits,
             prefixes: Prefixes::new(limits.prefix_memory),
+            acceptance: Acceptance::default(),
             owners: RandomState::new(),
         })))
     }
@@ -159,6 +167,18 @@ impl SplitClient {
     /// Whether a session whose stream broke is taken up again.
     fn can_resume(&self, cloud: &Cloud) -> bool {
         self.can_replay(cloud) && cloud.serves(v1::Feature::Resume)
+    }
+
+    /// Whether rows may be of drafts: the tokens have to be those without.
+    pub(crate) fn can_draft(&self, cloud: &Cloud) -> bool {
+        let is_exact = self.front().is_reproducible && !cloud.described.numerics.is_empty();
+        self.limits().drafts > 0 && is_exact && cloud.serves(v1::Feature::Drafts)
+    }
+
+    /// What makes the drafts of an answer.
+    pub(crate) fn drafter(&self, prompt: &[u32]) -> Option<Drafter> {
+        let drafts = self.limits().drafts > 0;
+        drafts.then(|| Drafter::new(prompt, &self.0.acceptance))
     }
 
     /// The cloud for an answer behind a prompt.
@@ -287,6 +307,7 @@ impl SplitClient {
                 (v1::Feature::Replay, self.can_replay(cloud)),
                 (v1::Feature::Prefixes, self.shares_prefixes(cloud)),
                 (v1::Feature::Resume, self.can_resume(cloud)),
+                (v1::Feature::Drafts, self.can_draft(cloud)),
             ]
             .into_iter()
             .filter(|(_, used)| *used)

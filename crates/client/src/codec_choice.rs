@@ -109,6 +109,13 @@ impl CodecChoice {
         }
     }
 
+    /// A frame of several rows of an answer was answered after `link`, without what edge and cloud took.
+    pub fn rows_answered(&self, frame: usize, link: Duration) {
+        if let Some(mut state) = self.lock() {
+            state.link.row_taken(Adaptation::row_bytes(frame), link);
+        }
+    }
+
     /// A prompt's frame was acknowledged after `taken`; `load` bytes were on the way when it was
     /// sent, its own included.
     pub fn frame_acknowledged(&self, bytes: usize, load: usize, taken: Duration) {

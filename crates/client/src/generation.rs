@@ -6,12 +6,13 @@
 
 use crate::client::{Opening, SplitClient};
 use crate::clouds::{Numerics, Wish};
+use crate::drafts::Drafter;
 use crate::error::{CloudError, Retry, SessionError};
 use crate::link::{Cloud, Link};
 use crate::metrics::{INEXACT_ANSWERS, REPLAY, REPLAYS, RESUMES};
 use crate::pool::Asker;
 use crate::prompt_trace::PromptTrace;
-use crate::session::{PendingRow, Session};
+use crate::session::{PendingRows, Session};
 use crate::session_codecs::WrittenRows;
 use crate::usage::Usage;
 use backon::{BackoffBuilder as _, ExponentialBackoff, ExponentialBuilder};
@@ -93,6 +94,8 @@ pub struct Generation {
     /// Positions of the prompt that the first session had: a kept one, or those that it began with.
     reused: usize,
     tokens: Vec<u32>,
+    /// What guesses the next ones.
+    drafter: Option<Drafter>,
     /// What sessions have cost that were lost.
     lost: Usage,
     /// How their rows were written.
@@ -100,9 +103,9 @@ pub struct Generation {
     replays: u32,
 }
 
-/// The row of the last token, being computed; or the error for which no row is being computed.
+/// The row of the last token, being computed, and those of drafts; or the error for which none is being computed.
 #[derive(Debug)]
-pub struct NextRow(Result<PendingRow, SessionError>);
+pub struct NextRows(Result<PendingRows, SessionError>);
 
 impl Generation {
     /// Runs a prompt, in a kept session where there is one, and returns its first token. A kept session may have been
@@ -126,6 +129,7 @@ impl Generation {
             left: None,
             context: client.context(&cloud),
             client: client.clone(),
+            drafter: client.drafter(&asked.prompt),
             asked,
             session: None,
             reused: 0,
@@ -241,52 +245,81 @@ impl Generation {
         self.session
     }
 
-    /// Begins to compute the row of the last token, where another one is to follow.
-    pub async fn begin_row(&mut self) -> NextRow {
+    /// Begins to compute the row of the last token, where another one is to follow, and those of drafts behind it.
+    pub async fn begin_rows(&mut self) -> NextRows {
         let last = self.tokens.last().copied().unwrap_or_default();
-        NextRow(match &mut self.session {
-            Some(session) => session.begin_row(last).await,
+        let drafts = self.drafts();
+        NextRows(match &mut self.session {
+            Some(session) => session.begin_rows(last, &drafts).await,
             None => Err(CloudError::Gone.into()),
         })
     }
 
-    /// The next token.
+    /// The drafts that are worth their rows.
+    fn drafts(&self) -> Vec<u32> {
+        let Some(drafter) = &self.drafter else {
+            return Vec::new();
+        };
+        let can_draft = self.session.as_ref().is_some_and(Session::can_draft);
+        // Behind the last token of an answer, or of the context, there is none.
+        let left = match self.asked.run.max_tokens as usize {
+            0 => usize::MAX,
+            most => most.saturating_sub(self.tokens.len() + 1),
+        };
+        let positions = self.asked.prompt.len() + self.tokens.len() + 1;
+        let left = left.min(self.context.saturating_sub(positions));
+        if can_draft {
+            let most = self.client.limits().drafts.min(left);
+            drafter.draft(most, self.link.round_times())
+        } else {
+            Vec::new()
+        }
+    }
+
+    /// The next token, and those behind it that were drafted.
     ///
     /// # Errors
     /// Why the answer cannot go on.
-    pub async fn next(&mut self, row: NextRow, span: &Span) -> Result<v1::Tokens, SessionError> {
+    pub async fn next(&mut self, rows: NextRows, span: &Span) -> Result<v1::Tokens, SessionError> {
         if let Some(next) = self.next_elsewhere(span).await {
             return Ok(next);
         }
-        match self.next_here(row).await {
+        match self.next_here(rows).await {
             Err(error) => self.replay(error, span).await,
             next => next,
         }
     }
 
-    /// Ends the answer before the cloud knows of it, as at a stop string. A session that is lost thereby is lost for
-    /// the next turn only.
-    pub async fn end_early(&mut self) {
+    /// Ends the answer before the cloud knows of it, as at a stop string, without the last `unused` tokens. A session that
+    /// is lost thereby is lost for the next turn only.
+    pub async fn end_early(&mut self, unused: usize) {
+        let used = self.tokens.len().saturating_sub(unused);
+        self.tokens.truncate(used);
+        // The last token's row is not needed.
+        let positions = (self.asked.prompt.len() + used).saturating_sub(1);
         if let Some(session) = &mut self.session
-            && let Err(error) = session.end_early().await
+            && let Err(error) = session.end_early(positions).await
         {
             tracing::debug!(%error, "the session is lost behind its answer");
             self.lose_session();
         }
     }
 
-    async fn next_here(&mut self, NextRow(row): NextRow) -> Result<v1::Tokens, SessionError> {
-        let row = row?;
+    async fn next_here(&mut self, NextRows(rows): NextRows) -> Result<v1::Tokens, SessionError> {
+        let rows = rows?;
         let session = self.session.as_mut().ok_or(CloudError::Gone)?;
-        session.send_row(row).await?;
+        session.send_rows(rows).await?;
         let tokens = session.token().await?;
         self.took(&tokens)?;
         Ok(tokens)
     }
 
-    /// Takes note of a token. The last one that was asked for ends the answer.
+    /// Takes note of tokens. The last one that was asked for ends the answer.
     fn took(&mut self, tokens: &v1::Tokens) -> Result<(), CloudError> {
         self.tokens.extend(&tokens.ids);
+        if let Some(drafter) = &mut self.drafter {
+            tokens.ids.iter().for_each(|&id| drafter.push(id));
+        }
         let most = self.asked.run.max_tokens as usize;
         let goes_on = tokens.finish_reason == i32::from(v1::FinishReason::Unspecified);
         if goes_on && most > 0 && self.tokens.len() >= most {
@@ -593,8 +626,7 @@ impl Generation {
             self.lose_session();
             return;
         };
-        self.lost.add(&session.usage());
-        self.written = session.written().clone();
+        self.keep_of(&session);
         let until = Instant::now() + lease;
         self.left = Some(Left { session, until });
     }
@@ -602,9 +634,16 @@ impl Generation {
     /// Takes note of what a lost session has cost, and of how it wrote its rows.
     fn lose_session(&mut self) {
         if let Some(session) = self.session.take() {
-            self.lost.add(&session.usage());
-            self.written = session.written().clone();
+            self.keep_of(&session);
         }
+    }
+
+    fn keep_of(&mut self, session: &Session) {
+        self.lost.add(&session.usage());
+        self.written = session.written().clone();
+        // Not how drafts were.
+        let known = self.asked.prompt.len() + self.tokens.len();
+        self.written.truncate(known);
     }
 }
 

@@ -3,6 +3,7 @@
 
 use crate::clouds::{Load, Place};
 use crate::codec_choice::CodecChoice;
+use crate::drafts::RoundTimes;
 use crate::error::CloudError;
 use crate::fit::{self, Misfit};
 use crate::uplink::Uplink;
@@ -54,6 +55,7 @@ pub(crate) struct LinkParts {
 struct Shared {
     parts: LinkParts,
     uplink: Uplink,
+    round_times: RoundTimes,
     state: Mutex<State>,
     /// Told when the cloud has to be asked again.
     forgotten: Notify,
@@ -106,6 +108,7 @@ impl Link {
     pub(crate) fn new(parts: LinkParts) -> Self {
         Self(Arc::new(Shared {
             uplink: Uplink::new(parts.frame_bytes),
+            round_times: RoundTimes::default(),
             parts,
             state: Mutex::new(State {
                 known: None,
@@ -120,6 +123,11 @@ impl Link {
     /// The cloud's address, as it was configured, and where that leads. Clients are not told it.
     pub fn address(&self) -> &str {
         &self.0.parts.address
+    }
+
+    /// What round trips of answers take.
+    pub(crate) fn round_times(&self) -> &RoundTimes {
+        &self.0.round_times
     }
 
     /// No other link has it.

@@ -46,6 +46,25 @@ pub const OUTLIERS: Metric = Metric {
     labels: &[],
     help: "The share of a frame's values that were written apart from the others.",
 };
+/// Drafts.
+pub const DRAFTS: Metric = Metric {
+    name: "tandem_edge_drafts_total",
+    kind: Kind::Counter,
+    unit: Unit::Count,
+    labels: &[Label {
+        name: "what",
+        values: &["sent", "accepted"],
+    }],
+    help: "Drafts whose rows were sent, and those of them that were the token.",
+};
+/// Tokens of a round trip.
+pub const ROUND_TRIP_TOKENS: Metric = Metric {
+    name: "tandem_edge_round_trip_tokens",
+    kind: Kind::Histogram(&[1.0, 2.0, 3.0, 4.0, 6.0, 8.0, 12.0, 16.0, 24.0, 32.0]),
+    unit: Unit::Count,
+    labels: &[],
+    help: "Tokens that came with one message.",
+};
 /// The link.
 pub const LINK: Metric = Metric {
     name: "tandem_edge_link_seconds",

@@ -3,9 +3,12 @@
 
 use crate::client::{OpenAs, Opening, SplitClient};
 use crate::clouds::Numerics;
+use crate::edge_ledger::EdgeLedger;
 use crate::error::{CloudError, SessionError};
 use crate::link::{Answering, Link};
-use crate::metrics::{BITS_PER_VALUE, ENCODE, FRONT_STEP, LINK, OUTLIERS, ROWS};
+use crate::metrics::{
+    BITS_PER_VALUE, DRAFTS, ENCODE, FRONT_STEP, LINK, OUTLIERS, ROUND_TRIP_TOKENS, ROWS,
+};
 use crate::prefixes::{self, Remembered, SessionBeginnings};
 use crate::prompt_trace::PromptTrace;
 use crate::session_codecs::{SessionCodecs, WrittenRows};
@@ -38,18 +41,14 @@ pub struct Session {
     again_as: v1::Open,
     /// How long the cloud keeps it when its stream broke.
     lease: Duration,
-    /// Positions whose rows have arrived there for sure.
-    arrived: usize,
     /// Counts its answer there.
     answering: Option<Answering>,
     /// `None` with split 0.
     front: Option<EngineSession<Front>>,
     stream: SplitStream,
-    /// Tokens whose rows were sent, by position.
-    tokens: Vec<u32>,
+    ledger: EdgeLedger,
     /// Positions from 0 on whose ids the cloud knows.
     ids_known: usize,
-    epoch: u32,
     context: usize,
     codecs: SessionCodecs,
     /// Rows computed so far.
@@ -62,6 +61,8 @@ pub struct Session {
     frame_bytes: usize,
     /// Whether ids go up beside the rows of the running answer.
     send_ids: bool,
+    /// Whether rows may be of drafts.
+    can_draft: bool,
     draining: bool,
     /// What it leaves to later sessions, where the cloud names its pages.
     beginnings: Option<SessionBeginnings>,
@@ -77,27 +78,38 @@ pub struct Session {
     opening: SentBytes,
     usage: Usage,
     last_sent: Instant,
-    /// The decode row whose token is waited for.
-    row: Option<SentRow>,
+    /// The rows of an answer whose tokens are waited for.
+    sent: Option<SentRows>,
     /// Of the running answer, until its first token.
     trace: PromptTrace,
 }
 
-/// A decode row on its way.
+/// The row of a token on its way, and those of drafts behind it.
 #[derive(Debug, Clone, Copy)]
-struct SentRow {
+struct SentRows {
+    rows: usize,
+    /// Where a front runs here, and all is in one frame.
+    frame: Option<SentFrame>,
+    /// When its first row began to be computed.
+    began: Instant,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct SentFrame {
     codec: Codec,
-    frame: usize,
+    bytes: usize,
     /// Nothing of a prompt was on the way with it.
     alone: bool,
     /// Front layers and encoding, waiting for them included.
     computed: Duration,
 }
 
-/// A row being computed.
+/// Rows of an answer being computed.
 #[derive(Debug)]
-pub struct PendingRow {
-    id: u32,
+pub struct PendingRows {
+    /// The last token, and drafts.
+    ids: Vec<u32>,
+    began: Instant,
     front: Option<Computing>,
 }
 
@@ -132,14 +144,13 @@ impl Session {
         Self {
             front,
             stream,
-            tokens: opening.tokens[..has].to_vec(),
+            ledger: EdgeLedger::beginning(opening.tokens[..has].to_vec()),
             // Where ids go up instead of rows, they are known with the pages.
             ids_known: if client.front().engine.is_none() {
                 has
             } else {
                 0
             },
-            epoch: 0,
             context: opening.context,
             codecs,
             computed: has,
@@ -152,11 +163,12 @@ impl Session {
             sent_rows: (0, 0),
             frame_bytes: frame_bytes.min(opening.cloud.described.max_frame_bytes as usize),
             send_ids: false,
+            can_draft: client.can_draft(opening.cloud),
             draining: false,
             opening: opening_bytes,
             usage: Usage::default(),
             last_sent: Instant::now(),
-            row: None,
+            sent: None,
             trace: PromptTrace::default(),
             numerics: Numerics::of(&opening.cloud.described),
             again_as: v1::Open {
@@ -166,7 +178,6 @@ impl Session {
                 ..open.clone()
             },
             lease: Duration::ZERO,
-            arrived: has,
             answering: Some(answering),
             link,
             client,
@@ -175,7 +186,7 @@ impl Session {
 
     /// Tokens both halves hold, by position.
     pub fn tokens(&self) -> &[u32] {
-        &self.tokens
+        self.ledger.tokens()
     }
 
     /// The most positions.
@@ -257,17 +268,21 @@ impl Session {
         let opening = std::mem::take(&mut self.opening);
         self.count(opening);
         self.send_ids = send_ids;
-        self.row = None;
-        if kept < self.tokens.len() {
-            self.epoch += 1;
-            let truncate = v1::Truncate {
-                epoch: self.epoch,
-                position: position(kept),
-            };
-            self.send(infer_request::Message::Truncate(truncate))
-                .await?;
+        self.sent = None;
+        if kept < self.tokens().len() {
+            self.truncate(kept).await?;
         }
         self.run_from(kept, run).await
+    }
+
+    /// Has the cloud keep the first `kept` tokens, and ends the answer there.
+    async fn truncate(&mut self, kept: usize) -> Result<(), SessionError> {
+        let cut = self.ledger.truncate(kept);
+        let truncate = v1::Truncate {
+            epoch: cut.epoch,
+            position: position(cut.position),
+        };
+        self.send(infer_request::Message::Truncate(truncate)).await
     }
 
     /// Begins the answer once more, with what the cloud has of the pages that the session was to begin with. The cloud
@@ -277,11 +292,10 @@ impl Session {
     /// Why the stream has ended.
     pub(crate) async fn begin_short(&mut self, run: v1::Run) -> Result<(), SessionError> {
         self.stream.forget_sent();
-        self.epoch = 1;
         if self.front.is_some() {
             self.ids_known = 0;
         }
-        self.row = None;
+        self.sent = None;
         let held = self.begins_short.take().unwrap_or_default();
         self.run_from(held * PAGE_POSITIONS, run).await
     }
@@ -292,7 +306,7 @@ impl Session {
     /// # Errors
     /// Why the stream has ended.
     fn has_begun_short(&mut self) -> Result<bool, SessionError> {
-        while !self.believed.is_empty()
+        while self.ledger.believes()
             && let Some(message) = self.stream.receive_now()?
         {
             self.note(&message)?;
@@ -302,27 +316,31 @@ impl Session {
 
     /// Sends what an answer runs by, behind the first `kept` tokens.
     async fn run_from(&mut self, kept: usize, mut run: v1::Run) -> Result<(), SessionError> {
-        self.tokens.truncate(kept);
-        self.arrived = self.arrived.min(kept);
-        self.ids_known = self.ids_known.min(kept);
-        self.computed = kept;
-        self.written.truncate(kept);
-        self.front_pages.truncate(kept / PAGE_POSITIONS);
-        if let Some(beginnings) = &mut self.beginnings {
-            beginnings.truncate(kept);
-        }
-        // The front may be a token ahead of what was sent: an answer that a stop string ended.
-        if let Some(front) = &self.front {
-            let step = FrontStep::Truncate { position: kept };
-            front.run(Priority::Decode, step).await?;
-        }
-        run.epoch = self.epoch;
+        self.forget_from(kept).await?;
+        run.epoch = self.ledger.epoch();
         if self.send_ids && self.ids_known < kept {
-            run.history_token_ids = self.tokens.clone();
+            run.history_token_ids = self.tokens().to_vec();
             self.ids_known = kept;
         }
         self.answering.get_or_insert_with(|| self.link.answering());
         self.send(infer_request::Message::Run(run)).await
+    }
+
+    /// Forgets what was computed and written of positions from one on.
+    async fn forget_from(&mut self, position: usize) -> Result<(), SessionError> {
+        self.ids_known = self.ids_known.min(position);
+        self.computed = position;
+        self.written.truncate(position);
+        self.front_pages.truncate(position / PAGE_POSITIONS);
+        if let Some(beginnings) = &mut self.beginnings {
+            beginnings.truncate(position);
+        }
+        // The front may be ahead of what was sent: an answer that a stop string ended.
+        if let Some(front) = &self.front {
+            let step = FrontStep::Truncate { position };
+            front.run(Priority::Decode, step).await?;
+        }
+        Ok(())
     }
 
     /// Sends the rows of `prompt` behind what the session holds, wanting a token after the last.
@@ -332,7 +350,7 @@ impl Session {
     /// When a step fails, or why the stream has ended.
     pub async fn prompt(&mut self, prompt: &[u32]) -> Result<(), SessionError> {
         if self.front.is_none() {
-            return self.prompt_ids(prompt).await;
+            return self.send_ids(prompt, v1::Want::Token).await;
         }
         let mut behind = prompt;
         let mut computing = self.compute_chunk(&mut behind).await?;
@@ -349,9 +367,12 @@ impl Session {
             while let Some(frame) = frames.next() {
                 let (tokens, behind) = rest.split_at(frame.rows);
                 rest = behind;
-                let want = last && frames.peek().is_none();
+                let want = match frames.peek() {
+                    None if last => v1::Want::Token,
+                    _ => v1::Want::Unspecified,
+                };
                 let paced = prompt.len() > 1;
-                self.send_frame(frame, codec, tokens, want, paced).await?;
+                self.send_frame(frame, codec, tokens, (want, paced)).await?;
                 if self.begins_short.is_some() {
                     return Ok(());
                 }
@@ -374,34 +395,58 @@ impl Session {
         if chunk.is_empty() {
             return Ok(None);
         }
-        Ok(Some((chunk, self.compute(chunk).await?)))
+        let priority = match chunk.len() {
+            1 => Priority::Decode,
+            _ => Priority::Prefill,
+        };
+        Ok(Some((chunk, self.compute(chunk, priority).await?)))
     }
 
-    async fn prompt_ids(&mut self, prompt: &[u32]) -> Result<(), SessionError> {
-        let messages = prompt.chunks(IDS_A_MESSAGE).count();
-        for (number, chunk) in prompt.chunks(IDS_A_MESSAGE).enumerate() {
+    /// Sends ids instead of rows, with what is wanted in the last message.
+    async fn send_ids(&mut self, ids: &[u32], want: v1::Want) -> Result<(), SessionError> {
+        let messages = ids.chunks(IDS_A_MESSAGE).count();
+        for (number, chunk) in ids.chunks(IDS_A_MESSAGE).enumerate() {
+            let want = if number + 1 == messages {
+                want
+            } else {
+                v1::Want::Unspecified
+            };
+            let start = self.tokens().len();
             let rows = v1::Rows {
-                epoch: self.epoch,
-                start: position(self.tokens.len()),
+                epoch: self.ledger.epoch(),
+                start: position(start),
                 count: position(chunk.len()),
                 token_ids: chunk.to_vec(),
-                want: want(number + 1 == messages),
+                want: want.into(),
                 ..v1::Rows::default()
             };
             // They are written in none; all are alike.
-            let (start, codec) = (self.tokens.len(), FrameCodec::default());
-            self.written.note(start, chunk.len(), codec);
+            self.written.note(start, chunk.len(), FrameCodec::default());
             self.sent(chunk);
+            if want == v1::Want::Token {
+                self.ledger.wants_token();
+            }
             self.send(infer_request::Message::Rows(rows)).await?;
         }
         Ok(())
     }
 
-    /// Begins to compute the row of a sampled token.
+    /// Whether rows may be of drafts.
+    pub(crate) fn can_draft(&self) -> bool {
+        self.can_draft
+    }
+
+    /// Begins to compute the row of a sampled token, and those of drafts behind it.
     ///
     /// # Errors
     /// When the engine is gone.
-    pub async fn begin_row(&mut self, id: u32) -> Result<PendingRow, SessionError> {
+    pub async fn begin_rows(
+        &mut self,
+        token: u32,
+        drafts: &[u32],
+    ) -> Result<PendingRows, SessionError> {
+        let began = Instant::now();
+        let ids = [&[token], drafts].concat();
         let front = match &self.front {
             Some(_) => {
                 // The link is idle until the row is computed.
@@ -411,50 +456,65 @@ impl Session {
                     let bytes = self.stream.send(infer_request::Message::Ping(ping)).await?;
                     self.count(bytes);
                 }
-                Some(self.compute(&[id]).await?)
+                Some(self.compute(&ids, Priority::Decode).await?)
             }
             None => None,
         };
-        Ok(PendingRow { id, front })
+        Ok(PendingRows { ids, began, front })
     }
 
-    /// Sends that row, wanting the next token.
+    /// Sends these rows, wanting the next token, and those behind drafts that are right.
     ///
     /// # Errors
     /// When the step fails, or why the stream has ended.
-    pub async fn send_row(&mut self, row: PendingRow) -> Result<(), SessionError> {
-        let Some(pending) = row.front else {
-            return self.prompt_ids(&[row.id]).await;
+    pub async fn send_rows(&mut self, rows: PendingRows) -> Result<(), SessionError> {
+        let PendingRows { ids, began, front } = rows;
+        let drafted = ids.len() - 1;
+        self.usage.drafted += drafted as u64;
+        DRAFTS.counter(&["sent"]).increment(drafted as u64);
+        let want = match drafted {
+            0 => v1::Want::Token,
+            _ => v1::Want::EachToken,
+        };
+        let mut sent = SentRows {
+            rows: ids.len(),
+            frame: None,
+            began,
+        };
+        let Some(pending) = front else {
+            self.sent = Some(sent);
+            return self.send_ids(&ids, want).await;
         };
         let codec = pending.codec;
-        let completed = self.computed(pending, 1).await?;
+        let completed = self.computed(pending, ids.len()).await?;
         let computed = completed.queue + completed.compute;
+        let mut rest = &ids[..];
         for frame in completed.output.frames {
-            self.row = Some(SentRow {
-                codec,
-                frame: frame.bytes.len(),
-                alone: self.link.uplink().load().0 == 0,
-                computed,
-            });
-            self.send_frame(frame, codec, &[row.id], true, false)
-                .await?;
+            if frame.rows == ids.len() {
+                sent.frame = Some(SentFrame {
+                    codec,
+                    bytes: frame.bytes.len(),
+                    alone: self.link.uplink().load().0 == 0,
+                    computed,
+                });
+            }
+            let (own, behind) = rest.split_at(frame.rows);
+            rest = behind;
+            self.sent = Some(sent);
+            self.send_frame(frame, codec, own, (want, false)).await?;
         }
         Ok(())
     }
 
-    /// Ends an answer that the cloud does not know to have ended: a stop string's. What both
-    /// halves hold stays; only the run is over.
+    /// Ends an answer that the cloud does not know to have ended: a stop string's. Of what both halves hold the first `most`
+    /// tokens stay.
     ///
     /// # Errors
     /// Why the stream has ended.
-    pub async fn end_early(&mut self) -> Result<(), SessionError> {
+    pub async fn end_early(&mut self, most: usize) -> Result<(), SessionError> {
         self.answering = None;
-        self.epoch += 1;
-        let truncate = v1::Truncate {
-            epoch: self.epoch,
-            position: position(self.tokens.len()),
-        };
-        self.send(infer_request::Message::Truncate(truncate)).await
+        let known = self.tokens().len() - self.ledger.drafts();
+        self.truncate(known.min(most)).await
     }
 
     /// Waits for the next token.
@@ -477,15 +537,13 @@ impl Session {
                 return Ok(None);
             }
             match self.stream.receive().await? {
-                infer_response::Message::Tokens(tokens) if tokens.epoch == self.epoch => {
-                    self.check_asked(&tokens)?;
+                infer_response::Message::Tokens(tokens) if tokens.epoch == self.ledger.epoch() => {
+                    if self.took(&tokens)? {
+                        self.forget_from(self.tokens().len()).await?;
+                    }
                     let (queue, compute) = durations(&tokens);
                     self.usage.cloud_queue += queue;
                     self.usage.cloud_compute += compute;
-                    self.arrived = tokens.position as usize;
-                    if tokens.finish_reason != i32::from(v1::FinishReason::Unspecified) {
-                        self.answering = None;
-                    }
                     self.link.note_load(|load| {
                         load.token(queue + compute);
                         tokens.load.iter().for_each(|now| load.said(now, 0));
@@ -494,11 +552,11 @@ impl Session {
                     LINK.histogram(&[]).record(link);
                     self.usage.link += link;
                     self.trace.token(link, &self.usage);
-                    if let Some(row) = self.row.take().filter(|row| row.alone) {
-                        let computed = row.computed + queue + compute;
-                        self.link
-                            .choice()
-                            .row_answered(row.codec, row.frame, link, computed);
+                    if let Some(sent) = self.sent.take() {
+                        ROUND_TRIP_TOKENS
+                            .histogram(&[])
+                            .record(tokens.ids.len() as f64);
+                        self.answered(sent, link, queue + compute);
                     }
                     return Ok(Some(tokens));
                 }
@@ -507,23 +565,52 @@ impl Session {
         }
     }
 
-    /// One token comes behind each row that wants one.
-    fn check_asked(&self, tokens: &v1::Tokens) -> Result<(), CloudError> {
-        let (asked, vocabulary) = (self.tokens.len(), self.client.front().config.vocabulary);
-        let problem = match tokens.ids[..] {
-            _ if tokens.position as usize != asked => {
-                format!("a token of position {}, not {asked}", tokens.position)
+    /// Learns from how long rows took that were answered, `link` of it without what edge and cloud computed.
+    fn answered(&self, sent: SentRows, link: Duration, of_cloud: Duration) {
+        self.link
+            .round_times()
+            .note(sent.rows, sent.began.elapsed());
+        let choice = self.link.choice();
+        match sent.frame.filter(|frame| frame.alone) {
+            Some(frame) if sent.rows == 1 => {
+                let computed = frame.computed + of_cloud;
+                choice.row_answered(frame.codec, frame.bytes, link, computed);
             }
-            [id] if id as usize >= vocabulary => {
-                format!("token {id}, where there are {vocabulary}")
-            }
-            [_] if tokens.logprobs.len() <= 1 => return Ok(()),
-            _ => format!("{} tokens behind one row", tokens.ids.len()),
-        };
-        Err(CloudError::Unasked { problem })
+            Some(frame) => choice.rows_answered(frame.bytes, link),
+            None => {}
+        }
     }
 
-    async fn compute(&mut self, tokens: &[u32]) -> Result<Computing, SessionError> {
+    /// Takes note of tokens that were asked for. True where rows behind them are worthless.
+    fn took(&mut self, tokens: &v1::Tokens) -> Result<bool, CloudError> {
+        let unasked = |problem: String| CloudError::Unasked { problem };
+        let vocabulary = self.client.front().config.vocabulary;
+        if let Some(id) = tokens.ids.iter().find(|&&id| id as usize >= vocabulary) {
+            return Err(unasked(format!("token {id}, where there are {vocabulary}")));
+        }
+        let (ids, logprobs) = (tokens.ids.len(), tokens.logprobs.len());
+        if logprobs != 0 && logprobs != ids {
+            let problem = format!("log probabilities of {logprobs} tokens beside {ids}");
+            return Err(unasked(problem));
+        }
+        let ends = tokens.finish_reason != i32::from(v1::FinishReason::Unspecified);
+        let first = tokens.position as usize;
+        let took = self.ledger.took(first, &tokens.ids, ends);
+        let is_wrong = took.map_err(|error| unasked(error.to_string()))?;
+        let accepted = tokens.ids.len() as u64 - 1;
+        self.usage.accepted += accepted;
+        DRAFTS.counter(&["accepted"]).increment(accepted);
+        if ends {
+            self.answering = None;
+        }
+        Ok(is_wrong)
+    }
+
+    async fn compute(
+        &mut self,
+        tokens: &[u32],
+        priority: Priority,
+    ) -> Result<Computing, SessionError> {
         let start = self.computed;
         let allowed = self.link.choice().step();
         let frame_codec = self.codecs.of_row(&self.again, start, allowed);
@@ -531,10 +618,6 @@ impl Session {
         self.computed += tokens.len();
         let Some(front) = &self.front else {
             return Err(EngineError::SessionGone.into());
-        };
-        let priority = match tokens.len() {
-            1 => Priority::Decode,
-            _ => Priority::Prefill,
         };
         let step = FrontStep::Tokens {
             tokens: tokens.to_vec(),
@@ -572,14 +655,13 @@ impl Session {
         Ok(completed)
     }
 
-    /// Sends a frame of the rows of `tokens`. A paced one waits for its turn on the link.
+    /// Sends a frame of the rows of `tokens`, and what is wanted. A paced one waits for its turn on the link.
     async fn send_frame(
         &mut self,
         frame: Frame,
         codec: Codec,
         tokens: &[u32],
-        wanted: bool,
-        paced: bool,
+        (want, paced): (v1::Want, bool),
     ) -> Result<(), SessionError> {
         let values = frame.rows * self.client.front().config.hidden;
         BITS_PER_VALUE
@@ -591,24 +673,27 @@ impl Session {
         ROWS.histogram(&[phase(frame.rows)])
             .record(frame.rows as f64);
         let rows = v1::Rows {
-            epoch: self.epoch,
+            epoch: self.ledger.epoch(),
             start: position(frame.start),
             // 0 means 1, and costs nothing.
             count: match frame.rows {
                 1 => 0,
                 rows => position(rows),
             },
-            token_ids: if self.send_ids {
+            token_ids: if self.send_ids || want == v1::Want::EachToken {
                 tokens.to_vec()
             } else {
                 Vec::new()
             },
-            want: want(wanted),
+            want: want.into(),
             crc32c: crc32c::crc32c(&frame.bytes),
             frame: frame.bytes,
         };
         self.usage.add_rows(codec, frame.rows, rows.frame.len());
         self.sent(tokens);
+        if want == v1::Want::Token {
+            self.ledger.wants_token();
+        }
         if !paced {
             return self.send(infer_request::Message::Rows(rows)).await;
         }
@@ -617,7 +702,7 @@ impl Session {
         tokio::pin!(acquired);
         let permit = loop {
             // A cloud that drops what is sent acknowledges nothing, so its word is heard while there is no permit.
-            let message = if self.believed.is_empty() {
+            let message = if !self.ledger.believes() {
                 tokio::select! {
                     permit = &mut acquired => break permit,
                     error = self.stream.failed() => return Err(error.into()),
@@ -645,10 +730,10 @@ impl Session {
         self.trace.sent();
         self.sent_rows.0 += tokens.len() as u64;
         let ids_go_up = self.send_ids || self.front.is_none();
-        if ids_go_up && self.ids_known == self.tokens.len() {
+        if ids_go_up && self.ids_known == self.tokens().len() {
             self.ids_known += tokens.len();
         }
-        self.tokens.extend_from_slice(tokens);
+        self.ledger.send(tokens);
     }
 
     async fn send(&mut self, message: infer_request::Message) -> Result<(), SessionError> {
@@ -680,15 +765,15 @@ impl Session {
                 let believed = std::mem::take(&mut self.believed);
                 let held = believed.len().min(granted.pages as usize);
                 prefixes::count(&believed, held);
-                if held < believed.len() {
-                    self.arrived = held * PAGE_POSITIONS;
+                let short = self.ledger.granted(held * PAGE_POSITIONS);
+                if short.is_some() {
                     self.begins_short = Some(held);
                     if let Some(beginnings) = &mut self.beginnings {
                         beginnings.forget(held);
                     }
                 }
             }
-            infer_response::Message::Pages(pages) if pages.epoch == self.epoch => {
+            infer_response::Message::Pages(pages) if pages.epoch == self.ledger.epoch() => {
                 self.note_pages(pages);
             }
             _ => {}
@@ -709,7 +794,7 @@ impl Session {
         let (rows, bytes) = self.sent_rows;
         let page_row_bytes = bytes * PAGE_POSITIONS as u64 / rows.max(1);
         beginnings.keep(
-            (&self.tokens, &self.written),
+            (self.ledger.tokens(), &self.written),
             pages.first as usize,
             &names,
             (&self.front_pages, page_row_bytes),
@@ -744,14 +829,6 @@ fn durations(tokens: &v1::Tokens) -> (Duration, Duration) {
 
 fn position(value: usize) -> u32 {
     u32::try_from(value).unwrap_or(u32::MAX)
-}
-
-fn want(token: bool) -> i32 {
-    if token {
-        v1::Want::Token.into()
-    } else {
-        v1::Want::Unspecified.into()
-    }
 }
 
 fn phase(rows: usize) -> &'static str {

@@ -16,7 +16,11 @@ pub struct Usage {
     pub token_ids: u64,
     /// Rows sent.
     pub rows: u64,
-    /// The same and their frames' bytes, in the order of [`Codec::ALL`].
+    /// Rows of drafts among them.
+    pub drafted: u64,
+    /// Those of them that were the token.
+    pub accepted: u64,
+    /// All rows and their frames' bytes, in the order of [`Codec::ALL`].
     pub codecs: [CodecUsage; Codec::ALL.len()],
     /// Front layers and encoding.
     pub edge_compute: Duration,
@@ -47,6 +51,8 @@ impl Usage {
         self.frame += other.frame;
         self.token_ids += other.token_ids;
         self.rows += other.rows;
+        self.drafted += other.drafted;
+        self.accepted += other.accepted;
         for (own, other) in self.codecs.iter_mut().zip(&other.codecs) {
             own.rows += other.rows;
             own.frame += other.frame;

@@ -9,6 +9,7 @@ use crate::named_page::{KeptPage, NamedPage, PageKey, PageNames};
 use crate::parallel::{in_parts, threads_for};
 use crate::run::{Run, RunRequest, RunToken};
 use crate::sampler::{Sampled, Sampler, SamplingParameters, TokenHistory};
+use crate::standing::Standing;
 use bytes::Bytes;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -36,8 +37,12 @@ pub struct BackSession {
     history: TokenHistory,
     run: Option<Run>,
     decoders: FrameDecoders,
+    /// Which of its rows are run.
+    standing: Standing,
     /// How long reading the frames of the step under way took.
     frames: Duration,
+    /// Tokens that the step under way has sampled.
+    sampled: Vec<RunToken>,
     room: Room,
     /// The pages of others that it began with, as long as it has all of them.
     begun_with: Vec<Arc<KeptPage>>,
@@ -71,6 +76,8 @@ pub enum BackStep {
     Rows(RowsStep),
     /// Forgets all positions from here on.
     Truncate {
+        /// The epoch that begins.
+        epoch: u32,
         /// Positions kept.
         position: usize,
     },
@@ -81,6 +88,8 @@ pub enum BackStep {
 /// Rows to run.
 #[derive(Debug)]
 pub struct RowsStep {
+    /// Their epoch.
+    pub epoch: u32,
     /// Position of the first row.
     pub start: usize,
     /// Number of rows to run.
@@ -91,10 +100,34 @@ pub struct RowsStep {
     pub input: RowsInput,
     /// The tokens at these positions, where known. With split 0 the input has them.
     pub token_ids: Vec<u32>,
-    /// Whether a token is sampled after the last row.
-    pub want: bool,
+    /// What is sampled.
+    pub want: Want,
     /// What is reserved for them, where that grows with rows.
     pub room: Option<Reservation>,
+}
+
+/// What is sampled behind rows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Want {
+    /// Nothing.
+    #[default]
+    Nothing,
+    /// The token behind the last.
+    Token,
+    /// The token behind each, as long as the next row is of that token. Rows behind one that is not are dropped, and their
+    /// epoch ends. The ids of all of them must be known.
+    EachToken,
+}
+
+impl Want {
+    /// The token behind the last row, or nothing.
+    pub fn last(is_wanted: bool) -> Self {
+        if is_wanted {
+            Self::Token
+        } else {
+            Self::Nothing
+        }
+    }
 }
 
 /// What rows are made of.
@@ -109,12 +142,28 @@ pub enum RowsInput {
 /// What a step gave.
 #[derive(Debug, Default)]
 pub struct BackOutput {
-    /// The token, where one was wanted.
-    pub token: Option<RunToken>,
+    /// The tokens that were wanted, by position.
+    pub tokens: Vec<RunToken>,
     /// How long reading its frames took.
     pub frames: Duration,
     /// The pages that it filled, in their order, where pages are named.
     pub pages: Vec<NamedPage>,
+}
+
+impl RowsStep {
+    /// The tokens of its rows, where known.
+    pub fn ids(&self) -> &[u32] {
+        match &self.input {
+            RowsInput::Tokens(ids) => ids,
+            RowsInput::Frames(_) => &self.token_ids,
+        }
+    }
+
+    /// Of what its first row is, where each is to be of the token before it.
+    fn first_of_each(&self) -> Option<u32> {
+        let first = self.ids().first().copied();
+        first.filter(|_| self.want == Want::EachToken)
+    }
 }
 
 impl Back {
@@ -189,7 +238,9 @@ impl Back {
             history,
             run: None,
             decoders: FrameDecoders::new(open.profile),
+            standing: Standing::default(),
             frames: Duration::ZERO,
+            sampled: Vec::new(),
             room: open.room,
             names: open.page_key.map(|key| PageNames::new(key, pages)),
             begun_with: open.pages,
@@ -251,8 +302,17 @@ impl Back {
     fn begin(&self, turn: &mut Turn<'_, Self>) -> Result<Option<Part>, EngineError> {
         let session = &mut *turn.session;
         match turn.step {
-            BackStep::Rows(rows) => guarded(|| self.take_rows(session, rows, turn.rows)).map(Some),
-            BackStep::Truncate { position } => {
+            BackStep::Rows(rows) => {
+                let first = rows.first_of_each();
+                if !session.standing.runs(rows.epoch, rows.start, first) {
+                    session.room.add(rows.room.take());
+                    session.decoders.forget_frame();
+                    return Ok(None);
+                }
+                guarded(|| self.take_rows(session, rows, turn.rows)).map(Some)
+            }
+            BackStep::Truncate { epoch, position } => {
+                session.standing.truncate(*epoch, *position);
                 session.truncate(*position);
                 session.room.keep(session.own_bytes());
                 Ok(None)
@@ -293,6 +353,10 @@ impl Back {
                 (self.segment.embed(&ids[skip.min(ids.len())..])?, ids)
             }
             RowsInput::Frames(frames) => {
+                if step.want == Want::EachToken && step.token_ids.len() < part {
+                    let (needed, known) = (start + part, start + step.token_ids.len());
+                    return Err(EngineError::IdsUnknown { needed, known });
+                }
                 let known = part.min(step.token_ids.len());
                 let ids = step.token_ids.drain(..known).collect();
                 (self.read_frames(session, frames, (part, skip))?, ids)
@@ -312,10 +376,17 @@ impl Back {
             input: part,
             skip,
             is_last: part == input,
+            tokens: match step.want {
+                Want::Token if part == input => (part - skip).min(1),
+                Want::EachToken => part - skip,
+                _ => 0,
+            },
+            kept: part - skip,
         })
     }
 
-    /// Runs the rows of all parts together, those that fail alone. Afterwards each has its last row.
+    /// Runs the rows of all parts together, those that fail alone. Afterwards each has the rows behind which it wants
+    /// tokens.
     fn run_layers(&self, parts: &mut [Running<'_, '_>]) {
         parts.sort_by_key(|part| part.turn.session.cache.range().start());
         let Err(error) = self.layers_of(parts) else {
@@ -352,15 +423,13 @@ impl Back {
         let mut end = 0;
         for part in parts {
             end += part.part.rows() * width;
-            part.last_row = match part.part.rows() {
-                0 => Vec::new(),
-                _ => residual[end - width..end].to_vec(),
-            };
+            part.wanting = residual[end - part.part.tokens * width..end].to_vec();
         }
         Ok(())
     }
 
-    /// Runs the head over the last row of every part that wants a token, and samples one for each.
+    /// Runs the head over the rows of every part behind which a token is wanted, and samples them: the first of all parts,
+    /// then the second of those that go on with it, and so on.
     fn sample(&mut self, parts: &mut [Running<'_, '_>]) {
         let mut wanting: Vec<&mut Running<'_, '_>> = Vec::new();
         for part in parts {
@@ -376,10 +445,11 @@ impl Back {
         }
         let rows: Vec<f32> = wanting
             .iter()
-            .flat_map(|part| &part.last_row)
+            .flat_map(|part| &part.wanting)
             .copied()
             .collect();
-        let logits = guarded(|| Ok(self.segment.logits(&rows, wanting.len())?));
+        let count = wanting.iter().map(|part| part.part.tokens).sum();
+        let logits = guarded(|| Ok(self.segment.logits(&rows, count)?));
         let logits = match logits {
             Ok(logits) => logits,
             Err(error) => {
@@ -389,24 +459,34 @@ impl Back {
                 return;
             }
         };
+        let mut rest = &logits[..];
         let vocabulary = self.config().vocabulary.max(1);
-        let rows: Vec<Choice<'_>> = logits
-            .chunks_exact(vocabulary)
-            .zip(&wanting)
-            .filter_map(|(logits, part)| part.choice(logits))
-            .collect();
-        let threads = threads_for(rows.len(), rows.len(), 1);
-        while self.samplers.len() < threads {
-            self.samplers.push(Sampler::new());
+        let mut going_on: Vec<(&mut Running<'_, '_>, &[f32])> = Vec::with_capacity(wanting.len());
+        for part in wanting {
+            let (own, behind) = rest.split_at((part.part.tokens * vocabulary).min(rest.len()));
+            rest = behind;
+            going_on.push((part, own));
         }
-        let samplers = &mut self.samplers[..threads];
-        let sampled = in_parts(samplers, &rows, |sampler, choice| choice.make(sampler));
-        drop(rows);
-        for (part, sampled) in wanting.into_iter().zip(sampled) {
-            match sampled {
-                Ok(sampled) => part.accept(sampled),
-                Err(error) => part.failed = Some(error),
+        while !going_on.is_empty() {
+            let choices: Vec<Choice<'_>> = going_on
+                .iter()
+                .filter_map(|(part, logits)| part.choice(&logits[..vocabulary]))
+                .collect();
+            let threads = threads_for(choices.len(), choices.len(), 1);
+            while self.samplers.len() < threads {
+                self.samplers.push(Sampler::new());
             }
+            let samplers = &mut self.samplers[..threads];
+            let sampled = in_parts(samplers, &choices, |sampler, choice| choice.make(sampler));
+            drop(choices);
+            for ((part, logits), sampled) in going_on.iter_mut().zip(sampled) {
+                *logits = &logits[vocabulary..];
+                match sampled {
+                    Ok(sampled) => part.accept(sampled),
+                    Err(error) => part.failed = Some(error),
+                }
+            }
+            going_on.retain(|(part, logits)| part.wants_token() && !logits.is_empty());
         }
     }
 }
@@ -421,6 +501,15 @@ impl BackSession {
         }
         // One that is kept in part is another's until rows are written to it.
         self.begun_with.truncate(position.div_ceil(PAGE_POSITIONS));
+    }
+
+    /// What the step under way has given.
+    fn output(&mut self) -> BackOutput {
+        BackOutput {
+            tokens: std::mem::take(&mut self.sampled),
+            frames: std::mem::take(&mut self.frames),
+            pages: std::mem::take(&mut self.filled),
+        }
     }
 
     /// Bytes of the pages that it has from others whole, where these take no memory of its own.
@@ -479,6 +568,10 @@ struct Part {
     skip: usize,
     /// Nothing of the step is left behind it.
     is_last: bool,
+    /// Behind how many of its last rows a token is wanted.
+    tokens: usize,
+    /// Rows that stand: all but those behind a draft that was not the token.
+    kept: usize,
 }
 
 impl Part {
@@ -491,32 +584,41 @@ impl Part {
 struct Running<'a, 't> {
     turn: &'a mut Turn<'t, Back>,
     part: Part,
-    /// The residual of its last row.
-    last_row: Vec<f32>,
-    token: Option<RunToken>,
+    /// The residual of the rows behind which a token is wanted.
+    wanting: Vec<f32>,
+    /// Tokens that were sampled.
+    tokens: usize,
     failed: Option<EngineError>,
 }
 
 impl Running<'_, '_> {
+    /// Whether a token is to be sampled behind the next of its rows.
     fn wants_token(&self) -> bool {
-        let wanted = matches!(&*self.turn.step, BackStep::Rows(rows) if rows.want);
-        wanted && self.part.is_last && self.failed.is_none() && !self.last_row.is_empty()
+        let stands = self.part.kept == self.part.rows();
+        self.failed.is_none() && stands && self.tokens < self.part.tokens
     }
 
-    /// Takes note of the tokens whose rows were run. Ids are only of use without a gap; a run with
-    /// penalties says when one is missing.
+    /// The position of the next token to be sampled.
+    fn position(&self) -> usize {
+        self.part.start + self.part.rows() - self.part.tokens + self.tokens + 1
+    }
+
+    /// Takes note of the tokens whose rows were run, up to the first behind which one is wanted. Ids are only of use
+    /// without a gap; a run with penalties says when one is missing.
     fn note_ids(&mut self) {
         let history = &mut self.turn.session.history;
         if self.failed.is_none() && history.len() == self.part.start {
-            let ids = std::mem::take(&mut self.part.ids);
-            history.extend(ids.into_iter().skip(self.part.skip));
+            let rows = self.part.rows();
+            let known = rows.min(rows + 1 - self.part.tokens);
+            let ids = &self.part.ids;
+            history.extend(ids.iter().copied().skip(self.part.skip).take(known));
         }
     }
 
-    /// Whether a token may be chosen after the last row.
+    /// Whether a token may be chosen.
     fn check_run(&mut self) -> Result<(), EngineError> {
+        let position = self.position();
         let session = &mut *self.turn.session;
-        let position = session.cache.len();
         let run = session.run.as_mut().ok_or(EngineError::NoRun)?;
         if run.request.parameters.needs_token_ids() && session.history.len() != position {
             return Err(EngineError::IdsUnknown {
@@ -538,16 +640,32 @@ impl Running<'_, '_> {
             logits,
             parameters: &session.run.as_ref()?.request.parameters,
             history: &session.history,
-            position: session.cache.len(),
+            position: self.position(),
         })
     }
 
+    /// Takes a token, and whether the row behind it stands.
     fn accept(&mut self, sampled: Sampled) {
+        let position = self.position();
         let session = &mut *self.turn.session;
-        let (position, capacity) = (session.cache.len(), session.cache.capacity());
-        if let Some(run) = &mut session.run {
-            self.token = Some(run.accept(sampled, position, capacity));
+        let capacity = session.cache.capacity();
+        let Some(run) = &mut session.run else { return };
+        let token = run.accept(sampled, position, capacity);
+        session.standing.sampled(&token);
+        self.tokens += 1;
+        if self.tokens < self.part.tokens {
+            let row = self.part.rows() - self.part.tokens + self.tokens;
+            let id = self.part.ids.get(self.part.skip + row);
+            match id.filter(|&&id| token.goes_on_with(id)) {
+                Some(&id) => {
+                    if session.history.len() == position {
+                        session.history.push(id);
+                    }
+                }
+                None => self.part.kept = row,
+            }
         }
+        session.sampled.push(token);
     }
 
     /// What has come of the turn.
@@ -556,21 +674,25 @@ impl Running<'_, '_> {
         if let Some(error) = self.failed {
             session.truncate(self.part.start);
             session.decoders.forget_frame();
+            session.sampled.clear();
             self.turn.outcome = Outcome::Done(Err(error));
             return;
         }
+        let (rows, kept) = (self.part.rows(), self.part.kept);
         if let BackStep::Rows(step) = &mut *self.turn.step {
-            step.start += self.part.rows();
-            step.count -= self.part.rows();
+            if kept < rows {
+                session.truncate(self.part.start + kept);
+                session.decoders.forget_frame();
+                session.standing.drops(step.epoch);
+            }
+            step.start += rows;
+            step.count -= rows;
             step.skip -= self.part.skip;
         }
-        session.name_pages(self.part.start, &self.part.hidden, width);
-        self.turn.outcome = if self.part.is_last {
-            Outcome::Done(Ok(BackOutput {
-                token: self.token,
-                frames: std::mem::take(&mut session.frames),
-                pages: std::mem::take(&mut session.filled),
-            }))
+        let hidden = &self.part.hidden[..kept * width];
+        session.name_pages(self.part.start, hidden, width);
+        self.turn.outcome = if self.part.is_last || kept < rows {
+            Outcome::Done(Ok(session.output()))
         } else {
             Outcome::Unfinished
         };
@@ -620,11 +742,11 @@ impl Half for Back {
                 Ok(Some(part)) => parts.push(Running {
                     turn,
                     part,
-                    last_row: Vec::new(),
-                    token: None,
+                    wanting: Vec::new(),
+                    tokens: 0,
                     failed: None,
                 }),
-                Ok(None) => turn.outcome = Outcome::Done(Ok(BackOutput::default())),
+                Ok(None) => turn.outcome = Outcome::Done(Ok(turn.session.output())),
                 Err(error) => {
                     turn.session.decoders.forget_frame();
                     turn.outcome = Outcome::Done(Err(error));
@@ -643,7 +765,7 @@ impl Half for Back {
 
     /// Behind a token that is not the last.
     fn goes_on(output: &BackOutput) -> bool {
-        let token = output.token.as_ref();
+        let token = output.tokens.last();
         token.is_some_and(|token| token.finish.is_none())
     }
 
@@ -651,7 +773,9 @@ impl Half for Back {
         let (BackStep::Rows(into), BackStep::Rows(rows)) = (step, &next) else {
             return Some(next);
         };
-        let fits = !into.want
+        let fits = into.want == Want::Nothing
+            && rows.want != Want::EachToken
+            && into.epoch == rows.epoch
             && rows.skip == 0
             && into.start + into.count == rows.start
             && into.count + rows.count <= MERGED_ROWS

@@ -103,6 +103,11 @@ impl Front {
         self.segment.weight_bytes()
     }
 
+    /// Whether a row comes to the same bits wherever it runs and whatever runs with it.
+    pub fn is_reproducible(&self) -> bool {
+        self.segment.is_reproducible()
+    }
+
     /// Bytes of a session's keys and values a position.
     pub fn kv_bytes_per_position(&self) -> u64 {
         // Of many: room is made for some positions at once.

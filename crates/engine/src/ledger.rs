@@ -5,13 +5,17 @@ use crate::run::RunToken;
 use std::collections::BTreeMap;
 
 /// What is known of a session's positions.
-#[derive(Debug)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Ledger {
     epoch: u32,
     received: usize,
     context: usize,
     /// What was or is being sampled, by the token's position.
     tokens: BTreeMap<usize, Option<RunToken>>,
+    /// Of rows that came before the token of their position was known: what they are of.
+    drafts: BTreeMap<usize, u32>,
+    /// Whether an epoch need not be the next one.
+    drafting: bool,
 }
 
 /// What to do with arrived rows.
@@ -91,6 +95,16 @@ impl Ledger {
             received: 0,
             context,
             tokens: BTreeMap::new(),
+            drafts: BTreeMap::new(),
+            drafting: false,
+        }
+    }
+
+    /// The same, of an edge that may send drafts. It does not know of all epochs, so a Truncate need not begin the next.
+    pub fn with_drafts(self) -> Self {
+        Self {
+            drafting: true,
+            ..self
         }
     }
 
@@ -176,13 +190,61 @@ impl Ledger {
         })
     }
 
+    /// Takes note of rows from `start` on, each of one of these tokens, that want the token behind each as long as the next
+    /// one is of that token. Rows that are known to be of another one are stale, and begin an epoch.
+    ///
+    /// # Errors
+    /// When they do not follow what has arrived, or do not fit. Nothing has changed then.
+    pub fn drafts(
+        &mut self,
+        epoch: u32,
+        start: usize,
+        ids: &[u32],
+    ) -> Result<RowsVerdict, LedgerError> {
+        if !self.is_current(epoch)? {
+            return Ok(RowsVerdict::Stale);
+        }
+        let end = start.saturating_add(ids.len());
+        let (received, context) = (self.received, self.context);
+        if start != received {
+            return Err(LedgerError::Gap { start, received });
+        }
+        if end > context {
+            return Err(LedgerError::PastContext { end, context });
+        }
+        match self.tokens.get(&start) {
+            None => return Err(LedgerError::NotSampled { position: start }),
+            Some(Some(token)) if !ids.first().is_some_and(|&id| token.goes_on_with(id)) => {
+                self.begin_epoch(self.epoch + 1, start);
+                return Ok(RowsVerdict::Stale);
+            }
+            Some(_) => {}
+        }
+        for (position, &id) in (start..).zip(ids) {
+            if !matches!(self.tokens.get(&position), Some(Some(_))) {
+                self.drafts.insert(position, id);
+            }
+            self.tokens.insert(position + 1, None);
+        }
+        self.received = end;
+        Ok(RowsVerdict::Run { start, skip: 0 })
+    }
+
     /// Takes note of a token sampled for rows of `epoch`. False when a Truncate has made it
-    /// worthless since; it is sent all the same, for the edge drops it by its epoch.
+    /// worthless since; it is sent all the same, for the edge drops it by its epoch. Where the row behind it is of another
+    /// token, an epoch begins.
     pub fn sampled(&mut self, epoch: u32, token: RunToken) -> bool {
-        let entry = self.tokens.get_mut(&token.position);
-        match entry {
+        let position = token.position;
+        let draft = self.drafts.get(&position).copied();
+        match self.tokens.get_mut(&position) {
             Some(entry) if epoch == self.epoch => {
+                let goes_on = draft.is_none_or(|id| token.goes_on_with(id));
                 *entry = Some(token);
+                if goes_on {
+                    self.drafts.remove(&position);
+                } else {
+                    self.begin_epoch(self.epoch + 1, position);
+                }
                 true
             }
             _ => false,
@@ -201,20 +263,18 @@ impl Ledger {
                 expected: self.epoch.wrapping_add(1),
             });
         }
-        let before = std::mem::replace(&mut self.epoch, epoch - 1);
-        let truncated = self.truncate(epoch, position);
-        if truncated.is_err() {
-            self.epoch = before;
-        }
-        truncated
+        self.cut(epoch, position)
     }
 
     /// Begins an epoch with the positions below `position`.
     ///
     /// # Errors
-    /// When it is not the next epoch, or there are not as many positions. Nothing has changed
-    /// then.
+    /// When it is not the next epoch, or, with drafts, not a later one, or there are not as many positions. Nothing has
+    /// changed then.
     pub fn truncate(&mut self, epoch: u32, position: usize) -> Result<(), LedgerError> {
+        if self.drafting {
+            return self.resume(epoch, position);
+        }
         let expected = self.epoch.wrapping_add(1);
         if epoch != expected {
             return Err(LedgerError::WrongEpoch {
@@ -222,18 +282,27 @@ impl Ledger {
                 expected,
             });
         }
+        self.cut(epoch, position)
+    }
+
+    fn cut(&mut self, epoch: u32, position: usize) -> Result<(), LedgerError> {
         if position > self.received {
             return Err(LedgerError::TruncateAhead {
                 position,
                 received: self.received,
             });
         }
+        self.begin_epoch(epoch, position);
+        Ok(())
+    }
+
+    fn begin_epoch(&mut self, epoch: u32, position: usize) {
         self.epoch = epoch;
         self.received = position;
         // What was being sampled is worthless now, at whatever position.
         self.tokens
             .retain(|&at, token| at <= position && token.is_some());
-        Ok(())
+        self.drafts.clear();
     }
 }
 

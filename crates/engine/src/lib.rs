@@ -29,12 +29,13 @@ mod pulse;
 mod run;
 pub mod sampler;
 mod scheduler;
+mod standing;
 mod step_budget;
 mod step_timer;
 mod turns;
 
 pub use back::{
-    Back, BackOpen, BackOutput, BackSession, BackStep, MERGED_ROWS, RowsInput, RowsStep,
+    Back, BackOpen, BackOutput, BackSession, BackStep, MERGED_ROWS, RowsInput, RowsStep, Want,
 };
 pub use engine::{Completed, Engine, EngineOptions, EngineSession, Pending, StartError};
 pub use engine_step::EngineStep;
@@ -52,4 +53,5 @@ pub use profiles::{Profiles, ProfilesError};
 pub use pulse::{Ended, Pulse};
 pub use run::{FinishReason, RunRequest, RunToken};
 pub use scheduler::{OwnerNumber, Priority, SessionNumber};
+pub use standing::Standing;
 pub use step_timer::{StepTime, TimedSteps, time_back, time_front, time_head};

@@ -39,6 +39,13 @@ pub struct RunToken {
     pub finish: Option<FinishReason>,
 }
 
+impl RunToken {
+    /// Whether a row of this token may be the next one.
+    pub fn goes_on_with(&self, id: u32) -> bool {
+        self.id == id && self.finish.is_none()
+    }
+}
+
 /// An answer being made.
 #[derive(Debug)]
 pub(crate) struct Run {

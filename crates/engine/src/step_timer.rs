@@ -7,7 +7,7 @@
 //! workers fall asleep and caches grow cold meanwhile. What would take too long is left out: a plan goes
 //! on from what there is.
 
-use crate::back::{Back, BackOpen, BackStep, RowsInput, RowsStep};
+use crate::back::{Back, BackOpen, BackStep, RowsInput, RowsStep, Want};
 use crate::engine::{Engine, EngineSession};
 use crate::error::EngineError;
 use crate::frames::FrameCodec;
@@ -281,12 +281,13 @@ impl<'a> BackSteps<'a> {
             }
         };
         let step = BackStep::Rows(RowsStep {
+            epoch: 0,
             start: position,
             count: rows,
             skip: 0,
             input,
             token_ids: Vec::new(),
-            want,
+            want: Want::last(want),
             room: None,
         });
         let done = self.session.run(Priority::Prefill, step).await?;
@@ -304,7 +305,7 @@ impl Steps for BackSteps<'_> {
     }
 
     async fn truncate(&self, position: usize) -> Result<(), EngineError> {
-        let step = BackStep::Truncate { position };
+        let step = BackStep::Truncate { epoch: 0, position };
         self.session.run(Priority::Prefill, step).await.map(drop)
     }
 }

@@ -1,6 +1,6 @@
 //! A session's tokens and log-probabilities have the same bits whatever runs beside it: other sessions, cut
 //! at other layers, in any batches and parts, through truncations. And they are the same when it begins with pages
-//! that another one has filled.
+//! that another one has filled, and whatever drafts it sends.
 
 #![allow(
     clippy::panic,
@@ -21,7 +21,7 @@ use tandem_engine::sampler::SamplingParameters;
 use tandem_engine::{
     Back, BackOpen, BackOutput, BackSession, BackStep, Compute, FrameCodec, Front, FrontOpen,
     FrontSession, FrontStep, Half as _, KeptPage, KvBudget, ModelFiles, NamedPage, Outcome,
-    PageKey, RowsInput, RowsStep, RunRequest, Turn,
+    PageKey, RowsInput, RowsStep, RunRequest, RunToken, Turn, Want,
 };
 use tandem_model::{KvPage, PAGE_POSITIONS};
 
@@ -111,6 +111,9 @@ fn plan() -> impl Strategy<Value = Plan> {
     )
 }
 
+/// A token and its log-probabilities, to the bit.
+type Token = (u32, String);
+
 /// A session that follows its plan.
 struct Client {
     plan: Plan,
@@ -118,13 +121,42 @@ struct Client {
     back: BackSession,
     /// Steps that are to run, in order.
     waiting: Vec<BackStep>,
-    position: usize,
-    sampled: usize,
+    epoch: u32,
+    /// The tokens whose rows it has sent, guessed ones among them.
+    rows: Vec<u32>,
+    /// Tokens that are known or guessed, behind the prompt.
+    guesses: Guesses,
     answers: usize,
     /// Every token and its log-probabilities, to the bit.
-    seen: Vec<String>,
+    seen: Vec<Token>,
     /// What it has filled until its first token.
     filled: Pages,
+}
+
+/// What tokens are to come, as far as a client knows and says.
+#[derive(Default)]
+struct Guesses {
+    /// All of them; none where it sends no drafts.
+    tokens: Vec<u32>,
+    choices: Option<ChaCha8Rng>,
+}
+
+impl Guesses {
+    /// Some tokens behind the first `seen`, the last of them a wrong one or not.
+    fn behind(&mut self, seen: usize) -> Vec<u32> {
+        let Some(choices) = &mut self.choices else {
+            return Vec::new();
+        };
+        let choice = choices.next_u32();
+        let rest = self.tokens.get(seen..).unwrap_or_default();
+        let mut guessed = rest[..rest.len().min(choice as usize % 6)].to_vec();
+        if choice % 7 < 3
+            && let Some(last) = guessed.last_mut()
+        {
+            *last = (*last + 1) % 300;
+        }
+        guessed
+    }
 }
 
 /// The pages of a prompt, in both halves.
@@ -163,8 +195,9 @@ impl Client {
             back: halves.back.session(open).unwrap(),
             filled: Pages::default(),
             waiting: Vec::new(),
-            position: 0,
-            sampled: 0,
+            epoch: 0,
+            rows: plan.prompt[..begun].to_vec(),
+            guesses: Guesses::default(),
             answers: 0,
             seen: Vec::new(),
             plan,
@@ -175,15 +208,12 @@ impl Client {
 
     /// Begins an answer that keeps some positions.
     fn begin(&mut self, halves: &mut Halves, kept: usize) {
-        self.position = kept;
-        self.sampled = 0;
-        self.waiting.push(BackStep::Truncate { position: kept });
-        if let Some(session) = &mut self.front {
-            let step = FrontStep::Truncate { position: kept };
-            halves.fronts[self.plan.split - 1]
-                .step(session, step)
-                .unwrap();
-        }
+        self.epoch += 1;
+        self.waiting.push(BackStep::Truncate {
+            epoch: self.epoch,
+            position: kept,
+        });
+        self.goes_on_from(halves, kept);
         let parameters = SamplingParameters {
             temperature: 0.8,
             repetition_penalty: 1.1,
@@ -193,31 +223,62 @@ impl Client {
         };
         self.waiting.push(BackStep::Run(Box::new(RunRequest {
             parameters,
+            max_tokens: Some(self.plan.tokens),
             history: self.plan.prompt[..kept].to_vec(),
             ..RunRequest::default()
         })));
         let prompt = self.plan.prompt[kept..].to_vec();
-        self.send(halves, &prompt);
+        let messages = prompt.chunks(self.plan.message).count();
+        for (number, ids) in prompt.chunks(self.plan.message).enumerate() {
+            self.send(halves, ids, Want::last(number + 1 == messages));
+        }
     }
 
-    fn send(&mut self, halves: &mut Halves, ids: &[u32]) {
-        let messages = ids.chunks(self.plan.message).count();
-        for (number, ids) in ids.chunks(self.plan.message).enumerate() {
-            let (input, pages) = halves.input(&self.plan, &mut self.front, ids);
-            if self.seen.is_empty() {
-                self.filled.front.extend(pages);
-            }
-            self.waiting.push(BackStep::Rows(RowsStep {
-                start: self.position,
-                count: ids.len(),
-                skip: 0,
-                input,
-                token_ids: ids.to_vec(),
-                want: number + 1 == messages,
-                room: None,
-            }));
-            self.position += ids.len();
+    /// Rows from a position on are sent anew.
+    fn goes_on_from(&mut self, halves: &mut Halves, position: usize) {
+        self.rows.truncate(position);
+        if let Some(session) = &mut self.front {
+            let step = FrontStep::Truncate { position };
+            let front = &mut halves.fronts[self.plan.split - 1];
+            front.step(session, step).unwrap();
         }
+    }
+
+    /// Sends the row of the last token, where it was not sent as a guess, and the rows of more guesses in one message or
+    /// in two.
+    fn send_token(&mut self, halves: &mut Halves, token: &RunToken) {
+        let mut first = Vec::new();
+        if self.rows.len() == token.position {
+            first.push(token.id);
+        }
+        let ahead = self.rows.len().saturating_sub(token.position + 1);
+        first.extend(self.guesses.behind(self.seen.len() + ahead));
+        let behind = first.split_off(first.len().min(2));
+        for ids in [first, behind] {
+            match self.guesses.choices {
+                _ if ids.is_empty() => {}
+                Some(_) => self.send(halves, &ids, Want::EachToken),
+                None => self.send(halves, &ids, Want::Token),
+            }
+        }
+    }
+
+    fn send(&mut self, halves: &mut Halves, ids: &[u32], want: Want) {
+        let (input, pages) = halves.input(&self.plan, &mut self.front, ids);
+        if self.seen.is_empty() {
+            self.filled.front.extend(pages);
+        }
+        self.waiting.push(BackStep::Rows(RowsStep {
+            epoch: self.epoch,
+            start: self.rows.len(),
+            count: ids.len(),
+            skip: 0,
+            input,
+            token_ids: ids.to_vec(),
+            want,
+            room: None,
+        }));
+        self.rows.extend(ids);
     }
 
     /// A step has ended.
@@ -226,24 +287,40 @@ impl Client {
         if self.seen.is_empty() {
             self.filled.back.extend(output.pages);
         }
-        let Some(token) = output.token else { return };
-        self.seen.push(format!("{} {:?}", token.id, token.logprobs));
-        self.sampled += 1;
-        if self.sampled < self.plan.tokens {
-            self.send(halves, &[token.id]);
-        } else if self.answers == 0 {
-            self.answers = 1;
-            self.begin(halves, self.plan.kept);
+        for token in &output.tokens {
+            self.seen.push((token.id, format!("{:?}", token.logprobs)));
         }
+        let Some(last) = output.tokens.last() else {
+            return;
+        };
+        let guessed = self.rows.get(last.position);
+        if last.finish.is_some() {
+            self.answers += 1;
+            if self.answers == 1 {
+                self.begin(halves, self.plan.kept);
+            }
+            return;
+        }
+        if guessed.is_some_and(|&id| id != last.id) {
+            self.epoch += 1;
+            self.goes_on_from(halves, last.position);
+        }
+        self.send_token(halves, last);
     }
 
     /// What it sees when nothing runs beside it.
-    fn alone(halves: &mut Halves, plan: Plan) -> (Vec<String>, Pages) {
+    fn alone(halves: &mut Halves, plan: Plan) -> (Vec<Token>, Pages) {
         let mut client = Self::new(halves, plan, &Pages::default(), 0);
         while !client.waiting.is_empty() {
             let step = client.waiting.remove(0);
             let done = halves.back.step(&mut client.back, step).unwrap();
-            client.waiting.insert(0, BackStep::Truncate { position: 0 });
+            client.waiting.insert(
+                0,
+                BackStep::Truncate {
+                    epoch: 0,
+                    position: 0,
+                },
+            );
             client.ended(halves, done);
         }
         (client.seen, client.filled)
@@ -254,18 +331,25 @@ impl Client {
 fn together(
     halves: &mut Halves,
     plans: &[Plan],
-    pages: &[Pages],
+    (alone, pages): (&[Vec<Token>], &[Pages]),
     choices: u64,
-) -> Vec<Vec<String>> {
+) -> Vec<Vec<Token>> {
     let mut choices = ChaCha8Rng::seed_from_u64(choices);
     let mut clients: Vec<Client> = Vec::new();
-    for (plan, pages) in plans.iter().zip(pages) {
+    for (at, (plan, pages)) in plans.iter().zip(pages).enumerate() {
         let most = pages
             .back
             .len()
             .min((plan.prompt.len() - 1) / PAGE_POSITIONS);
         let count = choices.next_u32() as usize % (most + 1);
-        clients.push(Client::new(halves, plan.clone(), pages, count));
+        let mut client = Client::new(halves, plan.clone(), pages, count);
+        if choices.next_u32() % 3 > 0 {
+            client.guesses = Guesses {
+                tokens: alone[at].iter().map(|(id, _)| *id).collect(),
+                choices: Some(ChaCha8Rng::seed_from_u64(choices.next_u64())),
+            };
+        }
+        clients.push(client);
     }
     while clients.iter().any(|client| !client.waiting.is_empty()) {
         let mut chosen = Vec::new();
@@ -309,9 +393,10 @@ fn holds_for(model: &str, weights: [&str; 2], kv: &str) {
             assert_eq!(pages.back.len(), plan.prompt.len() / PAGE_POSITIONS);
         }
         let kept = halves.pages_in_use();
-        assert_eq!(together(&mut halves, &plans, &pages, choices), alone);
+        let known = (&alone[..], &pages[..]);
+        assert_eq!(together(&mut halves, &plans, known, choices), alone);
         // Again: whatever those did with the pages, they are as they were.
-        assert_eq!(together(&mut halves, &plans, &pages, choices), alone);
+        assert_eq!(together(&mut halves, &plans, known, choices), alone);
         assert_eq!(halves.pages_in_use(), kept);
         drop(pages);
         assert_eq!(halves.pages_in_use(), 0);

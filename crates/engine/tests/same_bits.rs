@@ -9,7 +9,7 @@ use tandem_codec::Codec;
 use tandem_engine::sampler::SamplingParameters;
 use tandem_engine::{
     Back, BackOpen, BackStep, Compute, FrameCodec, Half as _, ModelFiles, RowsInput, RowsStep,
-    RunRequest,
+    RunRequest, Want,
 };
 
 const MODEL: &str = "llama-gqa-llama3-tied";
@@ -56,15 +56,16 @@ fn draws(back: &mut Back) -> Vec<Vec<u8>> {
     for _ in 0..TOKENS {
         let count = next.len();
         let rows = BackStep::Rows(RowsStep {
+            epoch: 0,
             start,
             count,
             skip: 0,
             token_ids: next.clone(),
             input: RowsInput::Tokens(next),
-            want: true,
+            want: Want::Token,
             room: None,
         });
-        let token = back.step(&mut session, rows).unwrap().token.unwrap();
+        let token = back.step(&mut session, rows).unwrap().tokens.remove(0);
         start += count;
         // A float's shortest decimal names its bits.
         drawn.push(format!("{} {:?}", token.id, token.logprobs).into_bytes());

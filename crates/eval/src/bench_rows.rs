@@ -11,7 +11,7 @@ use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
 use tandem_engine::{
     Back, BackOpen, BackSession, BackStep, Engine, EngineError, EngineOptions, EngineSession,
-    Half as _, Outcome, Priority, RowsInput, RowsStep, Turn,
+    Half as _, Outcome, Priority, RowsInput, RowsStep, Turn, Want,
 };
 use tandem_model::ComputeThread;
 use tandem_program::progress::Progress;
@@ -134,12 +134,13 @@ impl Load {
 
 fn rows(start: usize, ids: Vec<u32>, want: bool) -> BackStep {
     BackStep::Rows(RowsStep {
+        epoch: 0,
         start,
         count: ids.len(),
         skip: 0,
         input: RowsInput::Tokens(ids),
         token_ids: Vec::new(),
-        want,
+        want: Want::last(want),
         room: None,
     })
 }

@@ -7,7 +7,7 @@ use tandem_codec::Profile;
 use tandem_engine::sampler::SamplingParameters;
 use tandem_engine::{
     Back, BackOpen, BackStep, Engine, EngineSession, FrameCodec, Front, FrontOpen, FrontStep,
-    Priority, RowsInput, RowsStep, RunRequest,
+    Priority, RowsInput, RowsStep, RunRequest, Want,
 };
 
 /// What is run.
@@ -139,17 +139,18 @@ impl Sessions {
             }
         };
         let step = BackStep::Rows(RowsStep {
+            epoch: 0,
             start: self.position,
             count: tokens.len(),
             skip: 0,
             input,
             token_ids: Vec::new(),
-            want,
+            want: Want::last(want),
             room: None,
         });
         let done = self.back.run(priority, step).await?;
         phase.back += done.compute;
         self.position += tokens.len();
-        Ok(done.output.token.map(|t| t.id))
+        Ok(done.output.tokens.first().map(|token| token.id))
     }
 }

@@ -157,7 +157,10 @@ impl Cut {
 
     fn restart_backs(&mut self, crossings: &mut [Crossing]) -> Result<()> {
         let restart = |back: &mut Back, crossing: &mut Crossing| {
-            let step = BackStep::Truncate { position: 0 };
+            let step = BackStep::Truncate {
+                epoch: 0,
+                position: 0,
+            };
             back.step(&mut crossing.session, step).map(drop)
         };
         for halves in self.all() {

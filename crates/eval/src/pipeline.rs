@@ -195,7 +195,7 @@ impl Pipeline {
             let step = FrontStep::Truncate { position };
             cut.front.step(&mut cut.session, step)?;
         }
-        let step = BackStep::Truncate { position };
+        let step = BackStep::Truncate { epoch: 0, position };
         self.back.step(&mut self.session, step)?;
         self.position = position;
         Ok(())

@@ -26,6 +26,8 @@ pub struct ClientOptions {
     pub split: usize,
     /// For how long answers try to go on, and how often.
     pub replay: ReplayTerms,
+    /// The most rows of drafts in a message.
+    pub drafts: usize,
     /// The most bytes of the beginnings that are kept for later prompts.
     pub prefix_memory: u64,
 }
@@ -39,6 +41,7 @@ impl Default for ClientOptions {
                 attempts: 30,
                 only_exact: false,
             },
+            drafts: 0,
             prefix_memory: 0,
         }
     }
@@ -73,6 +76,7 @@ pub async fn client_of_many(cables: &[&Cable], options: ClientOptions) -> SplitC
         tokenizer: Fingerprint(tokenizer.fingerprint()),
         profile: None,
         page_bytes,
+        is_reproducible: true,
     };
     let limits = SessionLimits {
         chunk_rows: 16,
@@ -80,6 +84,7 @@ pub async fn client_of_many(cables: &[&Cable], options: ClientOptions) -> SplitC
         context: 0,
         replay: options.replay,
         prefix_memory: options.prefix_memory,
+        drafts: options.drafts,
     };
     let choice = CodecChoice::fixed(Codec::F32);
     let client = SplitClient::new(front, dialer(cables).await, choice, limits);

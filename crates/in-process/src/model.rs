@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use tandem_engine::{
     Back, BackOpen, BackSession, BackStep, Compute, Half as _, ModelFiles, RowsInput, RowsStep,
-    RunRequest, RunToken,
+    RunRequest, RunToken, Want,
 };
 use tandem_proto::v1;
 
@@ -51,8 +51,18 @@ impl WholeModel {
 
     /// The first `count` tokens behind a prompt, by [`demanding`].
     pub fn answer(&mut self, prompt: &[u32], count: usize) -> Vec<u32> {
+        self.answer_by(&demanding(), prompt, count)
+    }
+
+    /// The same, chosen otherwise.
+    pub fn answer_by(
+        &mut self,
+        sampling: &v1::SamplingParameters,
+        prompt: &[u32],
+        count: usize,
+    ) -> Vec<u32> {
         let vocabulary = self.0.config().vocabulary;
-        let parameters = tandem_wire::parameters(Some(&demanding()), vocabulary);
+        let parameters = tandem_wire::parameters(Some(sampling), vocabulary);
         let context = self.0.config().max_context();
         let open = BackOpen {
             context,
@@ -76,16 +86,17 @@ impl WholeModel {
 
     fn token_behind(&mut self, session: &mut BackSession, start: usize, ids: &[u32]) -> RunToken {
         let rows = RowsStep {
+            epoch: 0,
             start,
             count: ids.len(),
             skip: 0,
             input: RowsInput::Tokens(ids.to_vec()),
             token_ids: Vec::new(),
-            want: true,
+            want: Want::Token,
             room: None,
         };
         let output = self.0.step(session, BackStep::Rows(rows));
-        let token = output.expect("it runs").token;
+        let token = output.expect("it runs").tokens.pop();
         token.expect("it was wanted")
     }
 }

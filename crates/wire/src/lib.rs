@@ -16,3 +16,6 @@ pub const PROTOCOL_VERSION: u32 = 1;
 
 /// The largest padding of a Ping, in bytes.
 pub const MAX_PING_PADDING: usize = 64 << 10;
+
+/// The most rows of a message behind each of which a token is wanted: a known one, and drafts.
+pub const MAX_DRAFT_ROWS: usize = 32;

@@ -9,31 +9,29 @@ impl Session {
     /// How long the cloud keeps it after its stream broke; zero for not at all.
     pub(crate) fn lease(&self) -> Duration {
         // Where the cloud has fewer pages than were offered, what it has is not known until it says so.
-        if self.believed.is_empty() {
-            self.lease
-        } else {
+        if self.ledger.believes() {
             Duration::ZERO
+        } else {
+            self.lease
         }
     }
 
     /// Opens another stream for it, with the rows of which the cloud is known to have them. Does not wait for the cloud:
     /// an answer may begin with what is in [`Session::tokens`] then.
     pub(crate) fn resume(&mut self, most: usize) {
-        if let Some(received) = self.stream.received_in(self.epoch) {
-            self.arrived = self.arrived.max(received);
+        let epoch = self.ledger.epoch();
+        if let Some(received) = self.stream.received_in(epoch) {
+            self.ledger.progress(epoch, received);
         }
-        let kept = self.arrived.min(most).min(self.tokens.len());
-        self.epoch += 1;
+        let cut = self.ledger.resume(most);
         let open = v1::Open {
             resume: Some(v1::Resume {
-                epoch: self.epoch,
-                position: position(kept),
+                epoch: cut.epoch,
+                position: position(cut.position),
             }),
             ..self.again_as.clone()
         };
         (self.stream, self.opening) = SplitStream::open(&self.link, open);
-        self.tokens.truncate(kept);
-        self.arrived = kept;
         self.draining = false;
         self.begins_short = None;
     }

@@ -75,8 +75,8 @@ impl Answer {
 
     /// Asks for the next token, and waits for it.
     pub(crate) async fn next(&mut self) -> Result<(), SessionError> {
-        let row = self.generation.begin_row().await;
-        let next = self.generation.next(row, &Span::default()).await?;
+        let rows = self.generation.begin_rows().await;
+        let next = self.generation.next(rows, &Span::default()).await?;
         self.tokens.extend(next.ids);
         Ok(())
     }
@@ -90,7 +90,7 @@ impl Answer {
 
     /// Ends as at a stop string, and leaves its session for the next turn.
     pub(crate) async fn end(mut self) -> Session {
-        self.generation.end_early().await;
+        self.generation.end_early(0).await;
         self.generation.into_session().unwrap()
     }
 }

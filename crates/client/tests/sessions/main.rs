@@ -9,6 +9,7 @@
 
 mod asking;
 mod beginnings;
+mod drafts;
 mod losses;
 mod pool;
 mod random;

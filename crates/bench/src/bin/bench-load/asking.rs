@@ -87,6 +87,7 @@ impl Source {
             tokenizer: tandem_shape::Fingerprint(tokenizer.fingerprint()),
             profile: None,
             page_bytes: Some(0),
+            is_reproducible: true,
         };
         let transport = TransportConfig {
             keepalive_interval: Duration::from_secs(20).into(),
@@ -118,6 +119,7 @@ impl Source {
                 only_exact: false,
             },
             prefix_memory: 0,
+            drafts: 0,
         };
         let choice = CodecChoice::fixed(Codec::F32);
         Ok(Self::Cloud(SplitClient::new(
@@ -231,7 +233,7 @@ async fn from_cloud(
         if answered.took(&tokens.ids, question) && !ended {
             // Half of them end the answer, the others their session.
             if answered.ids.len().is_multiple_of(2) {
-                generation.end_early().await;
+                generation.end_early(0).await;
                 break;
             }
             answered.queue = generation.usage().cloud_queue;
@@ -240,8 +242,8 @@ async fn from_cloud(
         if ended {
             break;
         }
-        let row = generation.begin_row().await;
-        tokens = generation.next(row, &span).await.map_err(said)?;
+        let rows = generation.begin_rows().await;
+        tokens = generation.next(rows, &span).await.map_err(said)?;
     }
     answered.queue = generation.usage().cloud_queue;
     answered.replays = generation.replays();

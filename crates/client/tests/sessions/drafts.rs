@@ -1,0 +1,126 @@
+//! Answers with drafts are those without, and come with fewer round trips.
+
+use crate::asking::{Answer, PROMPT, asked, cloud};
+use tandem_client::{Asked, Kept, SplitClient, Usage};
+use tandem_in_process::{ClientOptions, LocalCloud, WholeModel, client, demanding};
+use tandem_proto::v1;
+
+const TOKENS: usize = 60;
+
+async fn drafting(cloud: &LocalCloud, split: usize) -> SplitClient {
+    let options = ClientOptions {
+        split,
+        drafts: 8,
+        ..ClientOptions::default()
+    };
+    client(&cloud.cable(), options).await
+}
+
+/// Draws one of a few tokens, so that drafts are right now and then.
+fn of_few(tokens: std::ops::Range<u32>) -> v1::SamplingParameters {
+    let logit_bias = tokens.map(|token_id| v1::LogitBias {
+        token_id,
+        bias: 80.0,
+    });
+    v1::SamplingParameters {
+        logit_bias: logit_bias.collect(),
+        logprobs: Some(2),
+        ..demanding()
+    }
+}
+
+/// The same words over and over.
+fn of_one() -> v1::SamplingParameters {
+    v1::SamplingParameters {
+        temperature: Some(0.0),
+        repetition_penalty: None,
+        presence_penalty: None,
+        frequency_penalty: None,
+        ..of_few(40..41)
+    }
+}
+
+fn asked_by(sampling: &v1::SamplingParameters, prompt: &[u32]) -> Asked {
+    let mut asked = asked(prompt);
+    asked.run.sampling = Some(sampling.clone());
+    asked.run.max_tokens = u32::try_from(TOKENS).unwrap();
+    asked
+}
+
+/// The whole answer, and what it has cost.
+async fn whole(client: &SplitClient, asked: Asked, kept: Option<Kept>) -> (Answer, Usage) {
+    let mut answer = Answer::begin(client, asked, kept).await.unwrap();
+    answer.reaches(TOKENS).await;
+    let usage = answer.generation.usage();
+    (answer, usage)
+}
+
+#[tokio::test]
+async fn answers_are_those_without() {
+    let cloud = cloud().await;
+    let mut model = WholeModel::load();
+    let (mut drafted, mut accepted) = (0, 0);
+    for split in [0, 1, 3] {
+        let client = drafting(&cloud, split).await;
+        for sampling in [demanding(), of_few(40..43), of_few(70..72), of_one()] {
+            let expected = model.answer_by(&sampling, &PROMPT, TOKENS);
+            let asked = asked_by(&sampling, &PROMPT);
+            let (answer, usage) = whole(&client, asked, None).await;
+            assert_eq!(answer.tokens, expected, "split {split}, {sampling:?}");
+            assert_eq!(usage.drafted > 0, usage.token_ids > 0 || split == 0);
+            (drafted, accepted) = (drafted + usage.drafted, accepted + usage.accepted);
+        }
+    }
+    assert!(
+        accepted > 100 && drafted > accepted,
+        "{accepted} of {drafted}"
+    );
+    cloud.is_free().await;
+}
+
+#[tokio::test]
+async fn an_answer_that_repeats_itself_takes_few_round_trips() {
+    let cloud = cloud().await;
+    let client = drafting(&cloud, 1).await;
+    let (answer, usage) = whole(&client, asked_by(&of_one(), &PROMPT), None).await;
+    assert_eq!(answer.tokens, [40; TOKENS]);
+    assert!(usage.accepted > 40, "{usage:?}");
+}
+
+#[tokio::test]
+async fn a_kept_session_goes_on_behind_drafts() {
+    let cloud = cloud().await;
+    let client = drafting(&cloud, 1).await;
+    let sampling = of_few(40..42);
+    let (answer, _) = whole(&client, asked_by(&sampling, &PROMPT), None).await;
+    // All but the last tokens of the answer are part of the next prompt.
+    let shared = PROMPT.len() + TOKENS - 9;
+    let prompt = [&PROMPT[..], &answer.tokens[..TOKENS - 9], &[9, 10]].concat();
+    let session = answer.end().await;
+    let kept = Kept { session, shared };
+    let (next, _) = whole(&client, asked_by(&sampling, &prompt), Some(kept)).await;
+    assert_eq!(next.generation.reused(), shared);
+    let expected = WholeModel::load().answer_by(&sampling, &prompt, TOKENS);
+    assert_eq!(next.tokens, expected);
+}
+
+#[tokio::test]
+async fn drafts_end_with_the_context() {
+    let cloud = LocalCloud::start(|config| config.sessions.context = 64).await;
+    let client = drafting(&cloud, 1).await;
+    let mut asked = asked_by(&of_one(), &PROMPT);
+    asked.run.max_tokens = 0;
+    let mut answer = Answer::begin(&client, asked, None).await.unwrap();
+    // The last token has a position, and no row.
+    answer.reaches(64 - PROMPT.len()).await;
+    assert_eq!(answer.tokens, [40; 57]);
+}
+
+#[tokio::test]
+async fn a_cloud_that_knows_no_drafts_is_sent_none() {
+    let cloud = cloud().await;
+    let client = client(&cloud.cable(), ClientOptions::default()).await;
+    let (answer, usage) = whole(&client, asked_by(&of_one(), &PROMPT), None).await;
+    assert_eq!(answer.tokens, [40; TOKENS]);
+    assert_eq!((usage.drafted, usage.accepted), (0, 0));
+}
