@@ -91,7 +91,7 @@ pub struct EdgeArgs {
     /// 0s: adapt.share counts.
     #[arg(long)]
     pub adapt_deadline: Option<HumanDuration>,
-    /// The most tokens that are sent before they are known, beside a known one; 0: none.
+    /// The most tokens on their way that are sent before they are known; 0: none.
     #[arg(long)]
     pub drafts: Option<usize>,
     /// Where clients of the OpenAI-compatible API connect; nowhere unless set.

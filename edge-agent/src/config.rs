@@ -249,8 +249,10 @@ impl ReplayConfig {
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct DraftsConfig {
-    /// The most of them in a message; 0 for none.
+    /// The most of them on their way; 0 for none.
     pub max: usize,
+    /// The most of them in one message.
+    pub message: usize,
 }
 
 /// How prompts go up.
@@ -531,7 +533,8 @@ impl Validate for ReplayConfig {
 
 impl Validate for DraftsConfig {
     fn validate(&self, at: &mut Violations) {
-        at.within("max", self.max, ..MAX_DRAFT_ROWS);
+        at.within("max", self.max, ..=256);
+        at.within("message", self.message, 1..MAX_DRAFT_ROWS);
     }
 }
 

@@ -204,6 +204,7 @@ impl Edge {
             replay: config.replay.terms(),
             prefix_memory: config.sessions.prefix_memory.get(),
             drafts: config.drafts.max,
+            drafts_a_message: config.drafts.message,
         };
         Ok(Self {
             prompts: Prompts::new(tokenizer.clone(), ChatTemplate::load(&config.model)),

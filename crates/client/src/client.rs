@@ -70,8 +70,10 @@ pub struct SessionLimits {
     pub replay: ReplayTerms,
     /// The most bytes of the beginnings that are kept for later prompts; 0 for none.
     pub prefix_memory: u64,
-    /// The most rows of drafts in a message; 0 for none.
+    /// The most drafts on their way; 0 for none.
     pub drafts: usize,
+    /// The most of them in one message.
+    pub drafts_a_message: usize,
 }
 
 /// What a session is opened for.

@@ -21,6 +21,7 @@ pub(crate) use round_time::RoundTimes;
 use acceptance::OfAnswer;
 use lookup::{Lookup, Match};
 use round_time::RoundTime;
+use std::collections::VecDeque;
 
 /// How many times its time a row has to be worth.
 const WORTH: f64 = 1.2;
@@ -32,6 +33,31 @@ pub(crate) struct Drafter {
     acceptance: OfAnswer,
     /// Where what is to come may have been before.
     found: Option<Match>,
+    /// What was sent and is not known yet.
+    flight: Option<Flight>,
+}
+
+/// Drafts on their way: what followed a match.
+#[derive(Debug)]
+struct Flight {
+    found: Match,
+    /// Those that were the token.
+    known: usize,
+    /// Those that are not known yet.
+    drafts: VecDeque<u32>,
+}
+
+/// What there is to be gained.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Gain<'a> {
+    /// What round trips take.
+    pub(crate) times: &'a RoundTimes,
+    /// Answers that share the cloud: a row more is one for each of them.
+    pub(crate) answers: f64,
+    /// The most drafts on their way.
+    pub(crate) most: usize,
+    /// The most of them in one message.
+    pub(crate) message: usize,
 }
 
 impl Drafter {
@@ -43,6 +69,7 @@ impl Drafter {
             found: lookup.longest(),
             lookup,
             acceptance: acceptance.of_answer(),
+            flight: None,
         }
     }
 
@@ -52,21 +79,50 @@ impl Drafter {
             let followed = self.lookup.from(found.next).next();
             self.acceptance.note(found.length, followed == Some(token));
         }
+        if let Some(mut flight) = self.flight.take()
+            && flight.drafts.pop_front() == Some(token)
+            && !flight.drafts.is_empty()
+        {
+            flight.known += 1;
+            self.flight = Some(flight);
+        }
         self.lookup.push(token);
         self.found = self.lookup.longest();
     }
 
-    /// The drafts to send beside the row of the last token, at most so many.
-    pub(crate) fn draft(&self, most: usize, times: &RoundTimes) -> Vec<u32> {
-        match (self.found, times.expected()) {
-            (Some(found), Some(time)) => {
-                let shares = self.acceptance.shares();
-                let chances = (found.length..).map(|length| shares.of(length));
-                let worth = worth(time, chances.take(most));
-                self.lookup.from(found.next).take(worth).collect()
-            }
-            _ => Vec::new(),
+    /// Nothing is on its way any more.
+    pub(crate) fn lost(&mut self) {
+        self.flight = None;
+    }
+
+    /// The drafts of the next message, behind those that are on their way.
+    pub(crate) fn draft(&mut self, gain: Gain<'_>) -> Vec<u32> {
+        let Some(time) = gain.times.expected() else {
+            return Vec::new();
+        };
+        let (found, known, sent) = match (&self.flight, self.found) {
+            (Some(flight), _) => (flight.found, flight.known, flight.drafts.len()),
+            (None, Some(found)) => (found, 0, 0),
+            (None, None) => return Vec::new(),
+        };
+        let shares = self.acceptance.shares();
+        let chances = (found.length + known..).map(|length| shares.of(length));
+        let time = RoundTime {
+            each: time.each * gain.answers.max(1.0),
+            ..time
+        };
+        let worth = worth(time, chances.take(gain.most)).saturating_sub(sent);
+        let followed = self.lookup.from(found.next).skip(known + sent);
+        let drafts: Vec<u32> = followed.take(worth.min(gain.message)).collect();
+        if !drafts.is_empty() {
+            let flight = self.flight.get_or_insert_with(|| Flight {
+                found,
+                known: 0,
+                drafts: VecDeque::new(),
+            });
+            flight.drafts.extend(&drafts);
         }
+        drafts
     }
 }
 
@@ -103,26 +159,82 @@ mod tests {
         assert_eq!(count(0.02, 0.019, 0.7), 0);
     }
 
+    fn gain(times: &RoundTimes, most: usize, message: usize) -> Gain<'_> {
+        Gain {
+            times,
+            answers: 1.0,
+            most,
+            message,
+        }
+    }
+
+    fn times() -> RoundTimes {
+        let times = RoundTimes::default();
+        for rows in [1, 4, 2, 8, 1, 3, 6, 1, 9, 2] {
+            let taken = Duration::from_millis(100 + 2 * (rows as u64 - 1));
+            times.note(rows, taken);
+        }
+        times
+    }
+
+    /// A drafter of an answer that quotes the middle of its prompt.
+    fn quoting(prompt: &[u32]) -> Drafter {
+        let mut drafter = Drafter::new(prompt, &Acceptance::default());
+        prompt[50..60].iter().for_each(|&token| drafter.push(token));
+        drafter
+    }
+
+    fn prompt() -> Vec<u32> {
+        (0..200).map(|at| at * 7 % 211).collect()
+    }
+
     #[test]
     fn an_answer_that_quotes_is_drafted_and_one_that_does_not_is_not() {
-        let times = RoundTimes::default();
-        times.note(1, Duration::from_millis(100));
-        let acceptance = Acceptance::default();
-        let prompt: Vec<u32> = (0..200).map(|at| at * 7 % 211).collect();
-        let mut quotes = Drafter::new(&prompt, &acceptance);
-        for &token in &prompt[50..60] {
-            quotes.push(token);
-        }
-        let drafts = quotes.draft(8, &times);
-        assert!(drafts.len() > 3);
-        assert_eq!(drafts, prompt[60..60 + drafts.len()]);
-        assert!(quotes.draft(0, &times).is_empty());
-        let mut says = Drafter::new(&prompt, &acceptance);
+        let (prompt, times) = (prompt(), times());
+        assert_eq!(quoting(&prompt).draft(gain(&times, 8, 8)), prompt[60..68]);
+        assert!(quoting(&prompt).draft(gain(&times, 0, 8)).is_empty());
+        let nothing = RoundTimes::default();
+        assert!(quoting(&prompt).draft(gain(&nothing, 8, 8)).is_empty());
+        let mut says = Drafter::new(&prompt, &Acceptance::default());
         for at in 0..60 {
             // Each has been before, and something else came then.
             says.push(prompt[at * 3]);
         }
-        assert!(says.draft(8, &times).is_empty());
-        assert!(quotes.draft(8, &RoundTimes::default()).is_empty());
+        assert!(says.draft(gain(&times, 8, 8)).is_empty());
+    }
+
+    #[test]
+    fn drafts_go_on_behind_those_on_their_way() {
+        let (prompt, times) = (prompt(), times());
+        let mut drafter = quoting(&prompt);
+        let three = gain(&times, 8, 3);
+        assert_eq!(drafter.draft(three), prompt[60..63]);
+        assert_eq!(drafter.draft(three), prompt[63..66]);
+        assert_eq!(drafter.draft(three), prompt[66..68]);
+        assert!(drafter.draft(three).is_empty());
+        // As many as are known now may follow.
+        prompt[60..62].iter().for_each(|&token| drafter.push(token));
+        assert_eq!(drafter.draft(three), prompt[68..70]);
+        // Behind a wrong one there is nothing on its way.
+        drafter.push(7);
+        assert!(drafter.draft(three).is_empty());
+        let mut lost = quoting(&prompt);
+        lost.draft(three);
+        lost.lost();
+        assert_eq!(lost.draft(three), prompt[60..63]);
+    }
+
+    #[test]
+    fn where_others_share_the_cloud_there_are_fewer() {
+        let (prompt, times) = (prompt(), times());
+        let drafts = |answers: f64| {
+            let all = Gain {
+                answers,
+                ..gain(&times, 31, 31)
+            };
+            quoting(&prompt).draft(all).len()
+        };
+        assert!(drafts(8.0) < drafts(1.0), "{} {}", drafts(8.0), drafts(1.0));
+        assert_eq!(drafts(1000.0), 0);
     }
 }

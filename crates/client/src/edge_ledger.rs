@@ -90,7 +90,6 @@ impl EdgeLedger {
     }
 
     /// Whether the row of the last token is not on its way yet.
-    #[cfg(test)]
     pub(crate) fn lacks_row(&self) -> bool {
         self.awaited
             .is_some_and(|awaited| self.tokens.len() < awaited)

@@ -6,7 +6,7 @@
 
 use crate::client::{Opening, SplitClient};
 use crate::clouds::{Numerics, Wish};
-use crate::drafts::Drafter;
+use crate::drafts::{Drafter, Gain};
 use crate::error::{CloudError, Retry, SessionError};
 use crate::link::{Cloud, Link};
 use crate::metrics::{INEXACT_ANSWERS, REPLAY, REPLAYS, RESUMES};
@@ -255,9 +255,9 @@ impl Generation {
         })
     }
 
-    /// The drafts that are worth their rows.
-    fn drafts(&self) -> Vec<u32> {
-        let Some(drafter) = &self.drafter else {
+    /// The drafts of the next message, as far as they are worth their rows.
+    fn drafts(&mut self) -> Vec<u32> {
+        let Some(drafter) = &mut self.drafter else {
             return Vec::new();
         };
         let can_draft = self.session.as_ref().is_some_and(Session::can_draft);
@@ -269,8 +269,13 @@ impl Generation {
         let positions = self.asked.prompt.len() + self.tokens.len() + 1;
         let left = left.min(self.context.saturating_sub(positions));
         if can_draft {
-            let most = self.client.limits().drafts.min(left);
-            drafter.draft(most, self.link.round_times())
+            let limits = self.client.limits();
+            drafter.draft(Gain {
+                times: self.link.round_times(),
+                answers: f64::from(self.link.answers()),
+                most: limits.drafts.min(left),
+                message: limits.drafts_a_message,
+            })
         } else {
             Vec::new()
         }
@@ -309,6 +314,20 @@ impl Generation {
         let rows = rows?;
         let session = self.session.as_mut().ok_or(CloudError::Gone)?;
         session.send_rows(rows).await?;
+        // More drafts may follow until there is an answer.
+        while let Some(session) = &mut self.session
+            && !session.has_heard()
+        {
+            let drafts = self.drafts();
+            let session = self.session.as_mut().ok_or(CloudError::Gone)?;
+            if drafts.is_empty() {
+                break;
+            }
+            let last = self.tokens.last().copied().unwrap_or_default();
+            let rows = session.begin_rows(last, &drafts).await?;
+            session.send_rows(rows).await?;
+        }
+        let session = self.session.as_mut().ok_or(CloudError::Gone)?;
         let tokens = session.token().await?;
         self.took(&tokens)?;
         Ok(tokens)
@@ -345,7 +364,7 @@ impl Generation {
             ..self.wish(&numerics)
         })?;
         let draining = self.session.take()?;
-        self.written = draining.written().clone();
+        self.keep_written(&draining);
         self.replays += 1;
         let began = Instant::now();
         let mut child = span.child("replay", began);
@@ -640,6 +659,13 @@ impl Generation {
 
     fn keep_of(&mut self, session: &Session) {
         self.lost.add(&session.usage());
+        self.keep_written(session);
+    }
+
+    fn keep_written(&mut self, session: &Session) {
+        if let Some(drafter) = &mut self.drafter {
+            drafter.lost();
+        }
         self.written = session.written().clone();
         // Not how drafts were.
         let known = self.asked.prompt.len() + self.tokens.len();

@@ -130,6 +130,11 @@ impl Link {
         &self.0.round_times
     }
 
+    /// Answers that the cloud makes, as far as is known.
+    pub(crate) fn answers(&self) -> u32 {
+        self.lock().load.answers()
+    }
+
     /// No other link has it.
     pub(crate) fn number(&self) -> u64 {
         self.0.parts.number

@@ -14,6 +14,7 @@ use crate::prompt_trace::PromptTrace;
 use crate::session_codecs::{SessionCodecs, WrittenRows};
 use crate::stream::{SentBytes, SplitStream};
 use crate::usage::Usage;
+use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 use tandem_codec::Codec;
 use tandem_engine::{
@@ -78,20 +79,20 @@ pub struct Session {
     opening: SentBytes,
     usage: Usage,
     last_sent: Instant,
-    /// The rows of an answer whose tokens are waited for.
-    sent: Option<SentRows>,
+    /// The messages of an answer whose tokens are waited for.
+    sent: VecDeque<SentRows>,
     /// Of the running answer, until its first token.
     trace: PromptTrace,
 }
 
-/// The row of a token on its way, and those of drafts behind it.
+/// A message of an answer on its way: the row of a token, and those of drafts.
 #[derive(Debug, Clone, Copy)]
 struct SentRows {
     rows: usize,
-    /// Where a front runs here, and all is in one frame.
+    /// Where a front runs here.
     frame: Option<SentFrame>,
-    /// When its first row began to be computed.
-    began: Instant,
+    /// When its first row began to be computed, where no other message of the answer was on its way then.
+    began: Option<Instant>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -107,8 +108,9 @@ struct SentFrame {
 /// Rows of an answer being computed.
 #[derive(Debug)]
 pub struct PendingRows {
-    /// The last token, and drafts.
+    /// The last token, where its row is not on its way yet, and drafts.
     ids: Vec<u32>,
+    drafts: usize,
     began: Instant,
     front: Option<Computing>,
 }
@@ -168,7 +170,7 @@ impl Session {
             opening: opening_bytes,
             usage: Usage::default(),
             last_sent: Instant::now(),
-            sent: None,
+            sent: VecDeque::new(),
             trace: PromptTrace::default(),
             numerics: Numerics::of(&opening.cloud.described),
             again_as: v1::Open {
@@ -268,7 +270,7 @@ impl Session {
         let opening = std::mem::take(&mut self.opening);
         self.count(opening);
         self.send_ids = send_ids;
-        self.sent = None;
+        self.sent.clear();
         if kept < self.tokens().len() {
             self.truncate(kept).await?;
         }
@@ -295,7 +297,7 @@ impl Session {
         if self.front.is_some() {
             self.ids_known = 0;
         }
-        self.sent = None;
+        self.sent.clear();
         let held = self.begins_short.take().unwrap_or_default();
         self.run_from(held * PAGE_POSITIONS, run).await
     }
@@ -436,19 +438,23 @@ impl Session {
         self.can_draft
     }
 
-    /// Begins to compute the row of a sampled token, and those of drafts behind it.
+    /// Begins to compute the row of the last token, where it is not on its way as a draft, and those of drafts behind it.
     ///
     /// # Errors
     /// When the engine is gone.
     pub async fn begin_rows(
         &mut self,
-        token: u32,
+        last: u32,
         drafts: &[u32],
     ) -> Result<PendingRows, SessionError> {
         let began = Instant::now();
-        let ids = [&[token], drafts].concat();
+        let mut ids = Vec::with_capacity(1 + drafts.len());
+        if self.ledger.lacks_row() {
+            ids.push(last);
+        }
+        ids.extend(drafts);
         let front = match &self.front {
-            Some(_) => {
+            Some(_) if !ids.is_empty() => {
                 // The link is idle until the row is computed.
                 if self.link.uplink().load().0 == 0
                     && let Some(ping) = self.link.choice().ping()
@@ -458,9 +464,20 @@ impl Session {
                 }
                 Some(self.compute(&ids, Priority::Decode).await?)
             }
-            None => None,
+            _ => None,
         };
-        Ok(PendingRows { ids, began, front })
+        let drafts = drafts.len();
+        Ok(PendingRows {
+            ids,
+            drafts,
+            began,
+            front,
+        })
+    }
+
+    /// Whether anything of the cloud has arrived.
+    pub(crate) fn has_heard(&mut self) -> bool {
+        self.stream.has_message()
     }
 
     /// Sends these rows, wanting the next token, and those behind drafts that are right.
@@ -468,21 +485,28 @@ impl Session {
     /// # Errors
     /// When the step fails, or why the stream has ended.
     pub async fn send_rows(&mut self, rows: PendingRows) -> Result<(), SessionError> {
-        let PendingRows { ids, began, front } = rows;
-        let drafted = ids.len() - 1;
-        self.usage.drafted += drafted as u64;
-        DRAFTS.counter(&["sent"]).increment(drafted as u64);
-        let want = match drafted {
+        let PendingRows {
+            ids,
+            drafts,
+            began,
+            front,
+        } = rows;
+        if ids.is_empty() {
+            return Ok(());
+        }
+        self.usage.drafted += drafts as u64;
+        DRAFTS.counter(&["sent"]).increment(drafts as u64);
+        let want = match drafts {
             0 => v1::Want::Token,
             _ => v1::Want::EachToken,
         };
-        let mut sent = SentRows {
-            rows: ids.len(),
-            frame: None,
-            began,
-        };
+        let mut began = self.sent.is_empty().then_some(began);
         let Some(pending) = front else {
-            self.sent = Some(sent);
+            self.sent.push_back(SentRows {
+                rows: ids.len(),
+                frame: None,
+                began,
+            });
             return self.send_ids(&ids, want).await;
         };
         let codec = pending.codec;
@@ -490,17 +514,19 @@ impl Session {
         let computed = completed.queue + completed.compute;
         let mut rest = &ids[..];
         for frame in completed.output.frames {
-            if frame.rows == ids.len() {
-                sent.frame = Some(SentFrame {
+            let alone = began.is_some() && self.link.uplink().load().0 == 0;
+            self.sent.push_back(SentRows {
+                rows: frame.rows,
+                frame: Some(SentFrame {
                     codec,
                     bytes: frame.bytes.len(),
-                    alone: self.link.uplink().load().0 == 0,
+                    alone,
                     computed,
-                });
-            }
+                }),
+                began: began.take(),
+            });
             let (own, behind) = rest.split_at(frame.rows);
             rest = behind;
-            self.sent = Some(sent);
             self.send_frame(frame, codec, own, (want, false)).await?;
         }
         Ok(())
@@ -538,21 +564,24 @@ impl Session {
             }
             match self.stream.receive().await? {
                 infer_response::Message::Tokens(tokens) if tokens.epoch == self.ledger.epoch() => {
+                    let sent = self.sent.pop_front();
                     if self.took(&tokens)? {
+                        self.sent.clear();
                         self.forget_from(self.tokens().len()).await?;
                     }
                     let (queue, compute) = durations(&tokens);
+                    let count = u32::try_from(tokens.ids.len()).unwrap_or(1);
                     self.usage.cloud_queue += queue;
                     self.usage.cloud_compute += compute;
                     self.link.note_load(|load| {
-                        load.token(queue + compute);
+                        load.token((queue + compute) / count);
                         tokens.load.iter().for_each(|now| load.said(now, 0));
                     });
                     let link = self.last_sent.elapsed().saturating_sub(queue + compute);
                     LINK.histogram(&[]).record(link);
                     self.usage.link += link;
                     self.trace.token(link, &self.usage);
-                    if let Some(sent) = self.sent.take() {
+                    if let Some(sent) = sent {
                         ROUND_TRIP_TOKENS
                             .histogram(&[])
                             .record(tokens.ids.len() as f64);
@@ -567,9 +596,10 @@ impl Session {
 
     /// Learns from how long rows took that were answered, `link` of it without what edge and cloud computed.
     fn answered(&self, sent: SentRows, link: Duration, of_cloud: Duration) {
-        self.link
-            .round_times()
-            .note(sent.rows, sent.began.elapsed());
+        if let Some(began) = sent.began {
+            let taken = began.elapsed();
+            self.link.round_times().note(sent.rows, taken);
+        }
         let choice = self.link.choice();
         match sent.frame.filter(|frame| frame.alone) {
             Some(frame) if sent.rows == 1 => {

@@ -169,6 +169,11 @@ impl SplitStream {
         }
     }
 
+    /// Whether a message has arrived that was not received, or the end.
+    pub(crate) fn has_message(&self) -> bool {
+        !self.early.is_empty() || !self.down.is_empty() || self.down.is_closed()
+    }
+
     /// Resolves with an error when the stream ends. What arrives before is received later.
     pub(crate) async fn failed(&mut self) -> CloudError {
         loop {

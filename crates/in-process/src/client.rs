@@ -26,8 +26,8 @@ pub struct ClientOptions {
     pub split: usize,
     /// For how long answers try to go on, and how often.
     pub replay: ReplayTerms,
-    /// The most rows of drafts in a message.
-    pub drafts: usize,
+    /// The most drafts on their way, and in one message.
+    pub drafts: (usize, usize),
     /// The most bytes of the beginnings that are kept for later prompts.
     pub prefix_memory: u64,
 }
@@ -41,7 +41,7 @@ impl Default for ClientOptions {
                 attempts: 30,
                 only_exact: false,
             },
-            drafts: 0,
+            drafts: (0, 1),
             prefix_memory: 0,
         }
     }
@@ -84,7 +84,8 @@ pub async fn client_of_many(cables: &[&Cable], options: ClientOptions) -> SplitC
         context: 0,
         replay: options.replay,
         prefix_memory: options.prefix_memory,
-        drafts: options.drafts,
+        drafts: options.drafts.0,
+        drafts_a_message: options.drafts.1,
     };
     let choice = CodecChoice::fixed(Codec::F32);
     let client = SplitClient::new(front, dialer(cables).await, choice, limits);

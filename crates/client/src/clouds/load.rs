@@ -71,12 +71,17 @@ impl Load {
         });
     }
 
+    /// Answers that it makes, as far as is known.
+    pub(crate) fn answers(&self) -> u32 {
+        let said = self.said.filter(|said| said.at.elapsed() < BELIEVED);
+        said.map_or(0, |said| said.others) + self.own
+    }
+
     /// Whether it has no room, and about how long its answers would take for a token each with another one, where a token
     /// takes `otherwise` of which nothing is known.
     fn rank(&self, otherwise: f64) -> (bool, f64) {
         let said = self.said.filter(|said| said.at.elapsed() < BELIEVED);
-        let others = said.map_or(0, |said| said.others);
-        let answers = f64::from(others + self.own + 1);
+        let answers = f64::from(self.answers() + 1);
         let full = said.is_some_and(|said| said.full);
         (full, answers * self.token.unwrap_or(otherwise))
     }

@@ -8,9 +8,13 @@ use tandem_proto::v1;
 const TOKENS: usize = 60;
 
 async fn drafting(cloud: &LocalCloud, split: usize) -> SplitClient {
+    drafting_by(cloud, split, (8, 8)).await
+}
+
+async fn drafting_by(cloud: &LocalCloud, split: usize, drafts: (usize, usize)) -> SplitClient {
     let options = ClientOptions {
         split,
-        drafts: 8,
+        drafts,
         ..ClientOptions::default()
     };
     client(&cloud.cable(), options).await
@@ -60,13 +64,22 @@ async fn answers_are_those_without() {
     let cloud = cloud().await;
     let mut model = WholeModel::load();
     let (mut drafted, mut accepted) = (0, 0);
-    for split in [0, 1, 3] {
-        let client = drafting(&cloud, split).await;
+    for (split, drafts) in [
+        (0, (8, 8)),
+        (0, (8, 2)),
+        (1, (8, 8)),
+        (1, (12, 1)),
+        (3, (8, 3)),
+    ] {
+        let client = drafting_by(&cloud, split, drafts).await;
         for sampling in [demanding(), of_few(40..43), of_few(70..72), of_one()] {
             let expected = model.answer_by(&sampling, &PROMPT, TOKENS);
             let asked = asked_by(&sampling, &PROMPT);
             let (answer, usage) = whole(&client, asked, None).await;
-            assert_eq!(answer.tokens, expected, "split {split}, {sampling:?}");
+            assert_eq!(
+                answer.tokens, expected,
+                "split {split}, {drafts:?}, {sampling:?}"
+            );
             assert_eq!(usage.drafted > 0, usage.token_ids > 0 || split == 0);
             (drafted, accepted) = (drafted + usage.drafted, accepted + usage.accepted);
         }

@@ -120,6 +120,7 @@ impl Source {
             },
             prefix_memory: 0,
             drafts: 0,
+            drafts_a_message: 1,
         };
         let choice = CodecChoice::fixed(Codec::F32);
         Ok(Self::Cloud(SplitClient::new(
