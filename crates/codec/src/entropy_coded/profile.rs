@@ -6,6 +6,7 @@
 
 use super::reflectors::Reflectors;
 use super::tables::{Tables, symbols};
+use crate::encoder::EXTREME;
 use crate::error::ProfileError;
 use std::sync::{Arc, OnceLock};
 
@@ -241,7 +242,7 @@ impl<'a> Reader<'a> {
             .chunks_exact(4)
             .map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]]))
             .collect();
-        if !means.iter().all(|m| m.is_finite()) {
+        if !means.iter().all(|m| m.abs() < EXTREME) {
             return Err(ProfileError::Malformed("means"));
         }
         let spreads = self.scales(hidden)?;
