@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 /// Values from here on may leave binary32's range on the way through a transform and back. No model
 /// has them; a frame that does is written exactly.
-pub(crate) const EXTREME: f32 = 7.9e28;
+const EXTREME: f32 = 7.9e28;
 
 /// Writes frames with one codec. Keeps the memory it works in: after the first rows it allocates
 /// nothing but what a frame itself grows by.
