@@ -8,6 +8,8 @@
 
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
+use std::fs;
+use std::path::Path;
 use tandem_fuzz::{Edit, TARGETS, Target, apply, seeds};
 
 /// The most edits of an input.
@@ -73,6 +75,18 @@ fn holds(name: &str) {
     if let Err(failure) = outcome {
         panic!("{name}: {failure}");
     }
+}
+
+#[test]
+fn every_target_has_a_program() {
+    let programs = Path::new(env!("CARGO_MANIFEST_DIR")).join("libfuzzer/src/bin");
+    let mut programs: Vec<String> = fs::read_dir(programs)
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
+    programs.sort();
+    let named: Vec<String> = TARGETS.iter().map(|t| format!("{}.rs", t.name)).collect();
+    assert_eq!(programs, named);
 }
 
 macro_rules! hold {
