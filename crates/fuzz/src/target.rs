@@ -37,7 +37,7 @@ pub const TARGETS: &[Target] = &[
         name: "chat_template",
         run: chat_template::run,
         seed_files: &[files("tests/fixtures/generator/chat_templates", ".jinja")],
-        cases: 10_000,
+        cases: 5_000,
     },
     Target {
         name: "configuration",
@@ -76,7 +76,7 @@ pub const TARGETS: &[Target] = &[
         name: "profile",
         run: profile::run,
         seed_files: &[files("crates/codec/tests/golden", ".profile")],
-        cases: 10_000,
+        cases: 5_000,
     },
     Target {
         name: "round_trip",
