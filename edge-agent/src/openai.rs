@@ -13,7 +13,7 @@ mod logprobs;
 mod message;
 pub(crate) mod origins;
 mod reply;
-mod request;
+pub mod request;
 mod respond;
 
 use crate::answer_service::{AnswerService, Call, ClientRequest};

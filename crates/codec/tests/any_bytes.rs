@@ -163,6 +163,24 @@ proptest! {
     }
 }
 
+/// Rows that such a profile writes would leave the range of binary32 where they are read.
+#[test]
+fn a_profile_with_means_that_no_rows_have_is_refused() {
+    let good = include_bytes!("golden/cut.profile");
+    // Behind 61 bytes and the tables.
+    let means = 61 + 2 * 324 * 2;
+    for (mean, is_read) in [
+        (7.8e28f32, true),
+        (7.9e28, false),
+        (-4e37, false),
+        (f32::NAN, false),
+    ] {
+        let mut bytes = good.to_vec();
+        bytes[means..means + 4].copy_from_slice(&mean.to_le_bytes());
+        assert_eq!(Profile::read(&bytes).is_ok(), is_read, "{mean}");
+    }
+}
+
 #[test]
 fn values_that_are_not_finite_are_refused_with_their_place() {
     for codec in Codec::ALL {

@@ -9,10 +9,11 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::thread;
 
 use minijinja::syntax::SyntaxConfig;
 use minijinja::value::Serde;
-use minijinja::{Environment, Error, ErrorKind, Value};
+use minijinja::{Environment, Error, ErrorKind, State, Value};
 use serde::{Deserialize, Serialize};
 
 use crate::clock::Clock;
@@ -21,7 +22,7 @@ use crate::generation_blocks;
 use crate::jinja_builtins;
 use crate::model_files::{bad_field, read_json, read_text};
 use crate::python_json::tojson;
-use crate::python_methods::unknown_method;
+use crate::python_methods::{print, unknown_method};
 use crate::special_tokens::SpecialTokens;
 use crate::template_value::TemplateValue;
 
@@ -32,6 +33,13 @@ const CONFIG_FILE: &str = "tokenizer_config.json";
 /// Steps that a rendering may take: a hundred for each of many thousand messages, and less than a second.
 /// Who sends messages must not be able to keep a template busy.
 const FUEL: u64 = 5_000_000;
+
+/// Bytes of a template: ten times those of the longest that are published.
+const MAX_SOURCE: usize = 256 << 10;
+
+/// Stack for a template. What is nested, in its source or in a value that it makes, is walked by recursion, and a process
+/// whose stack is short ends. Memory is taken of it only as it is used.
+const STACK: usize = 512 << 20;
 
 /// The only template of the environment.
 const NAME: &str = "chat_template";
@@ -146,10 +154,13 @@ impl ChatTemplate {
         variables.insert("messages", Value::from(Serde(messages)));
         let prompt = Value::from(options.add_generation_prompt);
         variables.insert("add_generation_prompt", prompt);
-        self.environment
-            .get_template(NAME)
-            .and_then(|template| template.render(Value::from_pairs(variables)))
-            .map_err(|error| render_error(&error))
+        on_a_stack_of_its_own(|| {
+            self.environment
+                .get_template(NAME)
+                .and_then(|template| template.render(Value::from_pairs(variables)))
+                .map_err(|error| render_error(&error))
+        })
+        .unwrap_or_else(|detail| Err(TextError::ChatTemplateRender { detail }))
     }
 
     fn compile(source: &str, special: SpecialTokens, origin: &str) -> Result<Self> {
@@ -157,6 +168,12 @@ impl ChatTemplate {
             origin: origin.to_owned(),
             detail: detail(&error),
         };
+        if source.len() > MAX_SOURCE {
+            return Err(TextError::ChatTemplateSyntax {
+                origin: origin.to_owned(),
+                detail: format!("{} bytes are more than {MAX_SOURCE}", source.len()),
+            });
+        }
         let mut environment = Environment::new();
         let mut syntax = SyntaxConfig::builder();
         syntax.trim_blocks(true).lstrip_blocks(true);
@@ -171,14 +188,36 @@ impl ChatTemplate {
         set_clock(&mut environment, Clock::local());
         // Jinja reads every line ending as a newline.
         let source = source.replace("\r\n", "\n").replace('\r', "\n");
-        environment
-            .add_template_owned(NAME, generation_blocks::rename(&source))
-            .map_err(refused)?;
+        let compiled = on_a_stack_of_its_own(|| {
+            environment
+                .add_template_owned(NAME, generation_blocks::rename(&source))
+                .map_err(refused)
+        });
+        compiled.unwrap_or_else(|detail| {
+            Err(TextError::ChatTemplateSyntax {
+                origin: origin.to_owned(),
+                detail,
+            })
+        })?;
         Ok(Self {
             environment,
             special,
         })
     }
+}
+
+/// Runs something on a thread with a stack of [`STACK`].
+fn on_a_stack_of_its_own<T: Send>(
+    work: impl FnOnce() -> T + Send,
+) -> std::result::Result<T, String> {
+    let builder = thread::Builder::new()
+        .name("chat-template".to_owned())
+        .stack_size(STACK);
+    thread::scope(|scope| {
+        let working = builder.spawn_scoped(scope, work);
+        let working = working.map_err(|error| format!("no thread for it: {error}"))?;
+        working.join().map_err(|_| "it panicked".to_owned())
+    })
 }
 
 /// The template in `tokenizer_config.json`.
@@ -214,11 +253,15 @@ fn configured(dir: &Path) -> Result<String> {
 }
 
 fn set_clock(environment: &mut Environment<'static>, clock: Clock) {
-    environment.add_function("strftime_now", move |format: String| {
-        clock
-            .strftime(&format)
-            .map_err(|detail| Error::new(ErrorKind::InvalidOperation, detail))
-    });
+    environment.add_function(
+        "strftime_now",
+        move |state: &State<'_, '_>, format: &str| {
+            state.consume_fuel(format.len() as u64)?;
+            clock
+                .strftime(format)
+                .map_err(|detail| Error::new(ErrorKind::InvalidOperation, detail))
+        },
+    );
 }
 
 /// Carries the words of `raise_exception` through the template engine's errors.
@@ -226,8 +269,8 @@ fn set_clock(environment: &mut Environment<'static>, clock: Clock) {
 #[error("{0}")]
 struct Raised(String);
 
-fn raise_exception(message: &Value) -> std::result::Result<Value, Error> {
-    let raised = Raised(message.to_string());
+fn raise_exception(state: &State<'_, '_>, message: &Value) -> std::result::Result<Value, Error> {
+    let raised = Raised(print(state, message)?);
     Err(Error::new(ErrorKind::InvalidOperation, "raise_exception").with_source(raised))
 }
 

@@ -64,6 +64,7 @@ mod fingerprint;
 mod generation_blocks;
 mod jinja_builtins;
 mod model_files;
+mod post_processor;
 mod python_json;
 mod python_methods;
 mod special_tokens;

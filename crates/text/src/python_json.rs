@@ -6,10 +6,16 @@
 use std::fmt::Write;
 
 use minijinja::value::{Kwargs, Rest, ValueKind, ValueOrKwargs, from_args};
-use minijinja::{Error, ErrorKind, Value};
+use minijinja::{Error, ErrorKind, State, Value};
 
 /// Deeper nesting than any message has; Python too stops, at its recursion limit.
 const MAX_DEPTH: usize = 128;
+
+/// More spaces, or bytes of another text, than any document is indented by.
+const MAX_INDENT: usize = 64;
+
+/// Bytes that a step of a template's fuel is enough for.
+const BYTES_A_STEP: usize = 64;
 
 /// How a document is laid out: `json.dumps`'s arguments.
 struct Layout {
@@ -22,11 +28,38 @@ struct Layout {
 
 /// `x | tojson(ensure_ascii=false, indent=none, separators=none, sort_keys=false)`,
 /// the arguments by position or by name.
-pub(crate) fn tojson(value: &Value, arguments: Rest<ValueOrKwargs>) -> Result<String, Error> {
+///
+/// A value that is met in many places is written in each of them, so a short template can ask for a text without an end:
+/// every value and every byte takes of the template's fuel.
+pub(crate) fn tojson(
+    state: &State<'_, '_>,
+    value: &Value,
+    arguments: Rest<ValueOrKwargs>,
+) -> Result<String, Error> {
     let layout = Layout::from_arguments(&arguments.into_values())?;
-    let mut out = String::new();
+    let mut out = Document {
+        state,
+        text: String::new(),
+        paid: 0,
+    };
     layout.write(value, 0, &mut out)?;
-    Ok(out)
+    Ok(out.text)
+}
+
+/// What is written, and what of it has taken fuel.
+struct Document<'a> {
+    state: &'a State<'a, 'a>,
+    text: String,
+    paid: usize,
+}
+
+impl Document<'_> {
+    /// Pays for what was written and for another value.
+    fn pay(&mut self) -> Result<(), Error> {
+        let steps = (self.text.len() - self.paid) / BYTES_A_STEP;
+        self.paid += steps * BYTES_A_STEP;
+        self.state.consume_fuel(1 + steps as u64)
+    }
 }
 
 impl Layout {
@@ -44,15 +77,21 @@ impl Layout {
         let indent = match argument(1, "indent")? {
             None => None,
             Some(value) => Some(match value.as_str() {
+                Some(text) if text.len() > MAX_INDENT => return Err(too_wide()),
                 Some(text) => text.to_owned(),
-                None => " ".repeat(usize::try_from(i64::try_from(value)?.max(0)).unwrap_or(0)),
+                None => match usize::try_from(i64::try_from(value)?.max(0)) {
+                    Ok(spaces @ 0..=MAX_INDENT) => " ".repeat(spaces),
+                    _ => return Err(too_wide()),
+                },
             }),
         };
         let (between_items, after_key) = match argument(2, "separators")? {
             Some(pair) => {
-                let mut parts = pair.try_iter()?.map(|part| part.to_string());
-                match (parts.next(), parts.next(), parts.next()) {
-                    (Some(item), Some(key), None) => (item, key),
+                let parts: Vec<Value> = pair.try_iter()?.take(3).collect();
+                match &*parts {
+                    [item, key] if item.as_str().is_some() && key.as_str().is_some() => {
+                        (item.to_string(), key.to_string())
+                    }
                     _ => return Err(invalid("tojson: separators are two strings".into())),
                 }
             }
@@ -71,15 +110,17 @@ impl Layout {
         })
     }
 
-    fn write(&self, value: &Value, depth: usize, out: &mut String) -> Result<(), Error> {
+    fn write(&self, value: &Value, depth: usize, out: &mut Document<'_>) -> Result<(), Error> {
         if depth > MAX_DEPTH {
             return Err(invalid("tojson: nested too deeply".into()));
         }
+        out.pay()?;
+        let text = &mut out.text;
         match value.kind() {
-            ValueKind::None => out.push_str("null"),
-            ValueKind::Bool => out.push_str(if value.is_true() { "true" } else { "false" }),
-            ValueKind::Number => out.push_str(&number(value)?),
-            ValueKind::String => self.write_string(value.as_str().unwrap_or_default(), out),
+            ValueKind::None => text.push_str("null"),
+            ValueKind::Bool => text.push_str(if value.is_true() { "true" } else { "false" }),
+            ValueKind::Number => text.push_str(&number(value)?),
+            ValueKind::String => self.write_string(value.as_str().unwrap_or_default(), text),
             ValueKind::Seq | ValueKind::Iterable => {
                 let items: Vec<Value> = value.try_iter()?.collect();
                 self.write_items(b"[]", items.len(), depth, out, |index, out| {
@@ -96,8 +137,8 @@ impl Layout {
                 }
                 self.write_items(b"{}", fields.len(), depth, out, |index, out| {
                     let (key, value) = &fields[index];
-                    self.write_string(key, out);
-                    out.push_str(&self.after_key);
+                    self.write_string(key, &mut out.text);
+                    out.text.push_str(&self.after_key);
                     self.write(value, depth + 1, out)
                 })?;
             }
@@ -115,21 +156,21 @@ impl Layout {
         brackets: &[u8; 2],
         count: usize,
         depth: usize,
-        out: &mut String,
-        mut write_item: impl FnMut(usize, &mut String) -> Result<(), Error>,
+        out: &mut Document<'_>,
+        mut write_item: impl FnMut(usize, &mut Document<'_>) -> Result<(), Error>,
     ) -> Result<(), Error> {
-        out.push(char::from(brackets[0]));
+        out.text.push(char::from(brackets[0]));
         for index in 0..count {
             if index > 0 {
-                out.push_str(&self.between_items);
+                out.text.push_str(&self.between_items);
             }
-            self.new_line(depth + 1, out);
+            self.new_line(depth + 1, &mut out.text);
             write_item(index, out)?;
         }
         if count > 0 {
-            self.new_line(depth, out);
+            self.new_line(depth, &mut out.text);
         }
-        out.push(char::from(brackets[1]));
+        out.text.push(char::from(brackets[1]));
         Ok(())
     }
 
@@ -202,6 +243,10 @@ fn key_text(key: &Value) -> Result<String, Error> {
     }
 }
 
+fn too_wide() -> Error {
+    invalid(format!("tojson: indent is more than {MAX_INDENT} wide"))
+}
+
 fn invalid(message: String) -> Error {
     Error::new(ErrorKind::InvalidOperation, message)
 }
@@ -265,5 +310,22 @@ mod tests {
         assert!(render("{{ missing | tojson }}").is_err());
         assert!(render("{{ 1 | tojson(intend=2) }}").is_err());
         assert!(render("{{ 1 | tojson(separators=(',',)) }}").is_err());
+    }
+
+    #[test]
+    fn a_document_takes_no_more_than_its_templates_fuel() {
+        for template in [
+            "{{ [1] | tojson(indent=9000000000000000) }}",
+            "{{ [1] | tojson(indent=' ' * 65) }}",
+        ] {
+            assert!(render(template).is_err(), "{template}");
+        }
+        let doubled = "{% set ns = namespace(x=[1]) %}\
+            {% for _ in range(60) %}{% set ns.x = [ns.x, ns.x] %}{% endfor %}{{ ns.x | tojson }}";
+        let mut env = Environment::new();
+        env.set_fuel(Some(100_000));
+        env.add_filter("tojson", tojson);
+        let error = env.render_str(doubled, ()).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::OutOfFuel);
     }
 }

@@ -14,6 +14,7 @@ use tokenizers::AddedToken;
 use crate::error::{Result, TextError};
 use crate::fingerprint::fingerprint;
 use crate::model_files::{bad_field, read_json};
+use crate::post_processor::missing_token;
 use crate::special_tokens::SpecialTokens;
 use crate::token_bound::TokenBound;
 
@@ -69,6 +70,18 @@ impl Tokenizer {
             detail: error.to_string(),
         };
         let mut tokenizer = tokenizers::Tokenizer::from_bytes(&text).map_err(unusable)?;
+        let missing = missing_token(&text).map_err(|source| TextError::Json {
+            path: path.clone(),
+            source,
+        })?;
+        if let Some(token) = missing {
+            return Err(unusable(
+                format!(
+                    "post_processor: its template has {token:.80?}, its special_tokens have not"
+                )
+                .into(),
+            ));
+        }
         tokenizer.with_truncation(None).map_err(unusable)?;
         tokenizer.with_padding(None);
 

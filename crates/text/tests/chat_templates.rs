@@ -212,6 +212,55 @@ fn a_rendering_that_takes_too_long_ends() {
     );
 }
 
+/// Whether they can be rendered or not: the process goes on.
+#[test]
+fn what_is_nested_deeply_ends_no_process() {
+    let nested = "{% set ns = namespace(x=1) %}{% for _ in range(1000) %}{% for _ in range(1000) %}\
+        {% set ns.x = [ns.x] %}{% endfor %}{% endfor %}";
+    let shown = nested.replacen("1000", "20", 1);
+    // Chains of operators take the square of their length to compile.
+    let chains = [
+        (".a", 20_000),
+        ("|d", 20_000),
+        ("[0]", 20_000),
+        ("+1", 2_000),
+        ("**2", 2_000),
+    ];
+    let chains = chains.map(|(link, count)| format!("{{{{ a{} }}}}", link.repeat(count)));
+    let prefixes = ["-", "not ", "(", "[", "1 if 1 else "];
+    let prefixes = prefixes.map(|prefix| format!("{{{{ {}1 }}}}", prefix.repeat(5_000)));
+    let branches = format!("{{% if 0 %}}{}{{% endif %}}", "{% elif 0 %}".repeat(5_000));
+    let values = [
+        "",
+        "{{ ns.x }}",
+        "{{ ns.x | tojson }}",
+        "{{ ns.x == [ns.x] }}",
+    ];
+    let values = values.map(|shows| format!("{shown}{shows}"));
+    let sources = [nested.to_owned(), branches].into_iter();
+    for source in sources.chain(chains).chain(prefixes).chain(values) {
+        match ChatTemplate::new(&source, SpecialTokens::default()) {
+            Ok(template) => {
+                let _ = template.render(&question(), &RenderOptions::default());
+            }
+            Err(error) => assert!(matches!(error, TextError::ChatTemplateSyntax { .. })),
+        }
+    }
+    let long = "a".repeat(300_000);
+    assert!(ChatTemplate::new(&long, SpecialTokens::default()).is_err());
+}
+
+#[test]
+fn a_format_of_the_time_takes_of_the_fuel() {
+    let source = "{% set f = '%Y' * 100000 %}{% for _ in range(99) %}{% set t = strftime_now(f) %}{% endfor %}";
+    let template = ChatTemplate::new(source, SpecialTokens::default()).unwrap();
+    assert!(
+        template
+            .render(&question(), &RenderOptions::default())
+            .is_err()
+    );
+}
+
 #[test]
 fn a_template_that_raises_and_one_that_fails_are_told_apart() {
     let render = |source: &str| {

@@ -16,7 +16,7 @@ const MAX_TOP_LOGPROBS: u32 = 20;
 
 /// Which call it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Endpoint {
+pub enum Endpoint {
     /// `/v1/chat/completions`
     Chat,
     /// `/v1/completions`
@@ -25,20 +25,20 @@ pub(super) enum Endpoint {
 
 /// A request that was read.
 #[derive(Debug)]
-pub(super) struct Request {
+pub struct Request {
     /// The model that is asked.
-    pub(super) model: String,
+    pub model: String,
     /// What to go on from.
-    pub(super) prompt: Prompt,
+    pub prompt: Prompt,
     /// The terms of the answer.
-    pub(super) terms: Terms,
+    pub terms: Terms,
     /// How the answer is written.
-    pub(super) options: ReplyOptions,
+    pub options: ReplyOptions,
 }
 
 /// What to go on from.
 #[derive(Debug, PartialEq)]
-pub(super) enum Prompt {
+pub enum Prompt {
     /// A conversation.
     Messages(Vec<v1::ChatMessage>),
     /// Text.
@@ -49,11 +49,11 @@ pub(super) enum Prompt {
 
 /// How an answer is written.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(super) struct ReplyOptions {
+pub struct ReplyOptions {
     /// Piece by piece.
-    pub(super) stream: bool,
+    pub stream: bool,
     /// With a last piece that says what it cost.
-    pub(super) include_usage: bool,
+    pub include_usage: bool,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -67,7 +67,7 @@ struct StreamOptions {
 ///
 /// # Errors
 /// The first field that is malformed or not served.
-pub(super) fn read(endpoint: Endpoint, body: &[u8]) -> Result<Request, RequestError> {
+pub fn read(endpoint: Endpoint, body: &[u8]) -> Result<Request, RequestError> {
     let mut fields = Fields::of_body(body)?;
     let model = fields.require("model")?;
     let prompt = match endpoint {

@@ -23,6 +23,9 @@ pub(crate) const FINE: i32 = 8;
 /// Scales that a profile may hold: between 2⁻⁵⁰ and 2⁵⁰.
 const SCALES: std::ops::RangeInclusive<i16> = -400..=400;
 
+/// Means that a profile may hold are smaller: as scales, below 2⁵⁰.
+const MEANS: f32 = 1_125_899_906_842_624.0;
+
 const MAGIC: &[u8; 8] = b"tandem\x00p";
 const VERSION: u8 = 2;
 const BUILT_IN: &[u8] = include_bytes!("built_in.profile");
@@ -241,7 +244,7 @@ impl<'a> Reader<'a> {
             .chunks_exact(4)
             .map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]]))
             .collect();
-        if !means.iter().all(|m| m.is_finite()) {
+        if !means.iter().all(|m| m.abs() < MEANS) {
             return Err(ProfileError::Malformed("means"));
         }
         let spreads = self.scales(hidden)?;
