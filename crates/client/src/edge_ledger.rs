@@ -24,6 +24,16 @@ pub(crate) struct Cut {
     pub(crate) position: usize,
 }
 
+/// What tokens say of the rows that were sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Took {
+    /// Drafts that were the token.
+    pub(crate) accepted: usize,
+    /// Whether the rows behind the last of them are worthless, and the cloud drops them as well: they follow a draft that
+    /// was not the token, or the answer ends. A new epoch has begun then.
+    pub(crate) cuts: bool,
+}
+
 /// A token of the cloud that was not asked for.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum Unasked {
@@ -143,9 +153,7 @@ impl EdgeLedger {
         }
     }
 
-    /// Takes note of tokens of the current epoch, the first of them at `position`. True where the rows behind the last of
-    /// them are worthless, and the cloud drops them as well: they are of drafts, which it is not the first of, or the
-    /// answer ends. A new epoch begins then.
+    /// Takes note of tokens of the current epoch, the first of them at `position`.
     ///
     /// # Errors
     /// When they were not asked for.
@@ -154,7 +162,7 @@ impl EdgeLedger {
         position: usize,
         ids: &[u32],
         ends: bool,
-    ) -> Result<bool, Unasked> {
+    ) -> Result<Took, Unasked> {
         let asked = self.awaited.ok_or(Unasked::Nothing)?;
         if position != asked {
             let found = position;
@@ -174,17 +182,20 @@ impl EdgeLedger {
             let position = asked + wrong;
             return Err(Unasked::BehindDraft { position });
         }
-        let is_wrong = drafts
-            .get(before.len())
-            .is_some_and(|draft| ends || draft != last);
+        let draft = drafts.get(before.len());
+        let is_right = draft == Some(last);
+        let took = Took {
+            accepted: before.len() + usize::from(is_right),
+            cuts: draft.is_some() && (ends || !is_right),
+        };
         let position = asked + before.len();
         self.arrived = position;
-        if is_wrong {
+        if took.cuts {
             self.epoch += 1;
             self.cut(position);
         }
         self.awaited = (!ends).then_some(position + 1);
-        Ok(is_wrong)
+        Ok(took)
     }
 
     fn cut(&mut self, position: usize) {

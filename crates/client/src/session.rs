@@ -3,7 +3,7 @@
 
 use crate::client::{OpenAs, Opening, SplitClient};
 use crate::clouds::Numerics;
-use crate::edge_ledger::EdgeLedger;
+use crate::edge_ledger::{EdgeLedger, Took};
 use crate::error::{CloudError, SessionError};
 use crate::link::{Answering, Link};
 use crate::metrics::{
@@ -89,6 +89,7 @@ pub struct Session {
 #[derive(Debug, Clone, Copy)]
 struct SentRows {
     rows: usize,
+    sent: Instant,
     /// Where a front runs here.
     frame: Option<SentFrame>,
     /// When its first row began to be computed, where no other message of the answer was on its way then.
@@ -504,6 +505,7 @@ impl Session {
         let Some(pending) = front else {
             self.sent.push_back(SentRows {
                 rows: ids.len(),
+                sent: Instant::now(),
                 frame: None,
                 began,
             });
@@ -517,6 +519,7 @@ impl Session {
             let alone = began.is_some() && self.link.uplink().load().0 == 0;
             self.sent.push_back(SentRows {
                 rows: frame.rows,
+                sent: Instant::now(),
                 frame: Some(SentFrame {
                     codec,
                     bytes: frame.bytes.len(),
@@ -565,7 +568,7 @@ impl Session {
             match self.stream.receive().await? {
                 infer_response::Message::Tokens(tokens) if tokens.epoch == self.ledger.epoch() => {
                     let sent = self.sent.pop_front();
-                    if self.took(&tokens)? {
+                    if self.took(&tokens)?.cuts {
                         self.sent.clear();
                         self.forget_from(self.tokens().len()).await?;
                     }
@@ -577,7 +580,8 @@ impl Session {
                         load.token((queue + compute) / count);
                         tokens.load.iter().for_each(|now| load.said(now, 0));
                     });
-                    let link = self.last_sent.elapsed().saturating_sub(queue + compute);
+                    let since = sent.map_or(self.last_sent, |sent| sent.sent);
+                    let link = since.elapsed().saturating_sub(queue + compute);
                     LINK.histogram(&[]).record(link);
                     self.usage.link += link;
                     self.trace.token(link, &self.usage);
@@ -611,8 +615,8 @@ impl Session {
         }
     }
 
-    /// Takes note of tokens that were asked for. True where rows behind them are worthless.
-    fn took(&mut self, tokens: &v1::Tokens) -> Result<bool, CloudError> {
+    /// Takes note of tokens that were asked for.
+    fn took(&mut self, tokens: &v1::Tokens) -> Result<Took, CloudError> {
         let unasked = |problem: String| CloudError::Unasked { problem };
         let vocabulary = self.client.front().config.vocabulary;
         if let Some(id) = tokens.ids.iter().find(|&&id| id as usize >= vocabulary) {
@@ -626,14 +630,14 @@ impl Session {
         let ends = tokens.finish_reason != i32::from(v1::FinishReason::Unspecified);
         let first = tokens.position as usize;
         let took = self.ledger.took(first, &tokens.ids, ends);
-        let is_wrong = took.map_err(|error| unasked(error.to_string()))?;
-        let accepted = tokens.ids.len() as u64 - 1;
+        let took = took.map_err(|error| unasked(error.to_string()))?;
+        let accepted = took.accepted as u64;
         self.usage.accepted += accepted;
         DRAFTS.counter(&["accepted"]).increment(accepted);
         if ends {
             self.answering = None;
         }
-        Ok(is_wrong)
+        Ok(took)
     }
 
     async fn compute(

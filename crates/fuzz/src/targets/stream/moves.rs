@@ -115,6 +115,7 @@ impl<'a> Moves<'a> {
             (1, Feature::Replay),
             (2, Feature::Resume),
             (4, Feature::Prefixes),
+            (8, Feature::Drafts),
         ];
         let asked = asked.iter().filter(|(bit, _)| features & bit != 0);
         open.features = asked.map(|(_, feature)| i32::from(*feature)).collect();
@@ -242,7 +243,7 @@ impl<'a> Moves<'a> {
             epoch: self.input.near(self.epoch),
             start,
             count: self.input.near(count),
-            want: self.input.near(1).cast_signed(),
+            want: self.want(),
             ..v1::Rows::default()
         };
         let which = self.input.byte();
@@ -263,6 +264,15 @@ impl<'a> Moves<'a> {
         }
         self.position = start.wrapping_add(count);
         rows
+    }
+
+    /// A token mostly, or one of each row.
+    fn want(&mut self) -> i32 {
+        match self.input.byte() {
+            byte if byte & 1 == 0 => v1::Want::Token.into(),
+            byte if byte & 2 == 0 => v1::Want::EachToken.into(),
+            byte => i32::from(byte) - 95,
+        }
     }
 
     fn frame(&mut self, count: usize, codec: u8) -> Vec<u8> {
