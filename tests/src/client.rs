@@ -28,6 +28,12 @@ impl Answer {
         self.pieces.concat()
     }
 
+    /// Rows that drafts have added: those of wrong ones.
+    pub fn wrong_drafts(&self) -> u64 {
+        let drafts = self.finished.drafts.unwrap_or_default();
+        drafts.sent - drafts.accepted
+    }
+
     /// What crossed the link.
     pub fn wire(&self) -> v1::WireUsage {
         self.finished.wire.clone().unwrap_or_default()

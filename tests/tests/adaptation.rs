@@ -16,7 +16,9 @@ const AFTER: usize = 30;
 /// An answer in whose middle the link falls from 20 to 0.1 Mbit/s, and what the edge counted.
 async fn answer_on_a_falling_link(floor: &str) -> (v1::Finished, Metrics, String) {
     let link = |rate| LinkProfile::new(Duration::from_millis(20), Some(rate));
-    let edge = ServerOptions::default().args(["--codec", "bf16", "--adapt-floor", floor]);
+    // One row a token, to count rows by tokens.
+    let edge = ["--codec", "bf16", "--adapt-floor", floor, "--drafts", "0"];
+    let edge = ServerOptions::default().args(edge);
     let options = PairOptions::default().edge(edge).link(link(Rate::mbit(20)));
     let pair = Pair::start(&default_model(), SPLIT, options).await.unwrap();
     let mut client = Client::connect(&pair.edge.url()).await.unwrap();

@@ -11,7 +11,9 @@ const HIDDEN: u64 = 576;
 #[tokio::test]
 async fn a_decode_row_costs_at_most_forty_bytes_beyond_its_values() {
     for (codec, value_bytes) in [("f32", 4), ("bf16", 2)] {
-        let edge = tandem_tests::process::ServerOptions::default().args(["--codec", codec]);
+        // One row a message.
+        let edge = ["--codec", codec, "--drafts", "0"];
+        let edge = tandem_tests::process::ServerOptions::default().args(edge);
         let options = PairOptions::default()
             .link(LinkProfile::unshaped())
             .edge(edge);

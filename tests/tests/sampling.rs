@@ -3,7 +3,7 @@
 use tandem_proto::v1::{self, SamplingParameters};
 use tandem_tests::client::{Client, assert_refused, greedy_parameters, ids_request, text_request};
 use tandem_tests::paths::default_model;
-use tandem_tests::process::{Pair, PairOptions};
+use tandem_tests::process::{Pair, PairOptions, ServerOptions};
 use tonic::Code;
 use tonic_types::StatusExt as _;
 
@@ -19,9 +19,10 @@ fn sampled(seed: Option<u64>) -> SamplingParameters {
 
 #[tokio::test]
 async fn parameters_do_what_they_say() {
-    let pair = Pair::start(&default_model(), 10, PairOptions::default())
-        .await
-        .unwrap();
+    // The ids of drafts would go up as well.
+    let edge = ServerOptions::default().args(["--drafts", "0"]);
+    let options = PairOptions::default().edge(edge);
+    let pair = Pair::start(&default_model(), 10, options).await.unwrap();
     let client = Client::connect(&pair.edge.url()).await.unwrap();
     let with = |sampling: SamplingParameters, max_tokens| {
         let mut request = text_request("Once upon a time", max_tokens);

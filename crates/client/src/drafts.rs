@@ -2,8 +2,9 @@
 //! them are the answer's own. It draws the same tokens as without, so a draft changes when an answer is there, and never
 //! what it is.
 //!
-//! The drafts are what followed where prompt or answer ended before as they do now. How many of them are worth it follows
-//! from how often such drafts are right and from what rows take, both as measured: a draft is worth its row as long as
+//! The drafts are what followed where prompt or answer ended before as they do now, or what comes next in a passage that was
+//! being repeated until another token came, as where a name is changed. How many of them are worth it follows from how
+//! often such drafts are right and from what rows take, both as measured: a draft is worth its row as long as
 //!
 //! ```text
 //! chance that it and all before it are right × (time of the round trip ÷ tokens that it brings) > time of a row more
@@ -18,29 +19,42 @@ mod round_time;
 pub(crate) use acceptance::Acceptance;
 pub(crate) use round_time::RoundTimes;
 
-use acceptance::OfAnswer;
-use lookup::{Lookup, Match};
+use acceptance::{Basis, OfAnswer, Shares};
+use lookup::Lookup;
 use round_time::RoundTime;
 use std::collections::VecDeque;
 
 /// How many times its time a row has to be worth.
 const WORTH: f64 = 1.2;
 
+/// Tokens of a passage that is being repeated.
+const PASSAGE: usize = 4;
+
 /// The drafts of one answer.
 #[derive(Debug)]
 pub(crate) struct Drafter {
     lookup: Lookup,
     acceptance: OfAnswer,
-    /// Where what is to come may have been before.
-    found: Option<Match>,
+    /// What the end of the tokens repeats.
+    repeated: Option<Place>,
+    /// What goes on in the passage that was repeated last.
+    passage: Option<Place>,
     /// What was sent and is not known yet.
     flight: Option<Flight>,
 }
 
-/// Drafts on their way: what followed a match.
+/// Where what is to come may have been before.
+#[derive(Debug, Clone, Copy)]
+struct Place {
+    /// The position of the next token.
+    next: usize,
+    basis: Basis,
+}
+
+/// Drafts on their way, from one place on.
 #[derive(Debug)]
 struct Flight {
-    found: Match,
+    place: Place,
     /// Those that were the token.
     known: usize,
     /// Those that are not known yet.
@@ -65,19 +79,22 @@ impl Drafter {
     pub(crate) fn new(prompt: &[u32], acceptance: &Acceptance) -> Self {
         let mut lookup = Lookup::default();
         prompt.iter().for_each(|&token| lookup.push(token));
-        Self {
-            found: lookup.longest(),
+        let mut drafter = Self {
             lookup,
             acceptance: acceptance.of_answer(),
+            repeated: None,
+            passage: None,
             flight: None,
-        }
+        };
+        drafter.look();
+        drafter
     }
 
     /// Takes note of a token of the answer.
     pub(crate) fn push(&mut self, token: u32) {
-        if let Some(found) = self.found {
-            let followed = self.lookup.from(found.next).next();
-            self.acceptance.note(found.length, followed == Some(token));
+        for place in [self.repeated, self.passage].into_iter().flatten() {
+            let was_there = self.lookup.at(place.next) == Some(token);
+            self.acceptance.note(place.basis, was_there);
         }
         if let Some(mut flight) = self.flight.take()
             && flight.drafts.pop_front() == Some(token)
@@ -86,8 +103,40 @@ impl Drafter {
             flight.known += 1;
             self.flight = Some(flight);
         }
+        if let Some(passage) = &mut self.passage {
+            // Where another token came, the passage may go on behind it.
+            passage.basis = match (self.lookup.at(passage.next) == Some(token), passage.basis) {
+                (true, Basis::GoesOn(since)) => Basis::GoesOn(since + 1),
+                _ => Basis::GoesOn(0),
+            };
+            passage.next += 1;
+        }
         self.lookup.push(token);
-        self.found = self.lookup.longest();
+        self.look();
+    }
+
+    /// Looks for what the end repeats.
+    fn look(&mut self) {
+        let found = self.lookup.longest();
+        self.repeated = found.map(|found| Place {
+            next: found.next,
+            basis: Basis::Repeats(found.length),
+        });
+        match found {
+            Some(found) if found.length >= PASSAGE => {
+                self.passage = Some(Place {
+                    next: found.next,
+                    basis: Basis::GoesOn(found.length),
+                });
+            }
+            _ => {}
+        }
+    }
+
+    /// The place from which drafts are most likely to be right.
+    fn likeliest(&self, shares: &Shares) -> Option<Place> {
+        let places = [self.passage, self.repeated].into_iter().flatten();
+        places.max_by(|a, b| shares.of(a.basis).total_cmp(&shares.of(b.basis)))
     }
 
     /// Nothing is on its way any more.
@@ -100,23 +149,25 @@ impl Drafter {
         let Some(time) = gain.times.expected() else {
             return Vec::new();
         };
-        let (found, known, sent) = match (&self.flight, self.found) {
-            (Some(flight), _) => (flight.found, flight.known, flight.drafts.len()),
-            (None, Some(found)) => (found, 0, 0),
-            (None, None) => return Vec::new(),
-        };
         let shares = self.acceptance.shares();
-        let chances = (found.length + known..).map(|length| shares.of(length));
+        let (place, known, sent) = match &self.flight {
+            Some(flight) => (flight.place, flight.known, flight.drafts.len()),
+            None => match self.likeliest(&shares) {
+                Some(place) => (place, 0, 0),
+                None => return Vec::new(),
+            },
+        };
+        let chances = (known..).map(|drafts| shares.of(place.basis.behind(drafts)));
         let time = RoundTime {
             each: time.each * gain.answers.max(1.0),
             ..time
         };
         let worth = worth(time, chances.take(gain.most)).saturating_sub(sent);
-        let followed = self.lookup.from(found.next).skip(known + sent);
+        let followed = self.lookup.from(place.next).skip(known + sent);
         let drafts: Vec<u32> = followed.take(worth.min(gain.message)).collect();
         if !drafts.is_empty() {
             let flight = self.flight.get_or_insert_with(|| Flight {
-                found,
+                place,
                 known: 0,
                 drafts: VecDeque::new(),
             });
@@ -217,11 +268,22 @@ mod tests {
         assert_eq!(drafter.draft(three), prompt[68..70]);
         // Behind a wrong one there is nothing on its way.
         drafter.push(7);
-        assert!(drafter.draft(three).is_empty());
+        assert_eq!(drafter.draft(three)[0], prompt[63]);
         let mut lost = quoting(&prompt);
         lost.draft(three);
         lost.lost();
         assert_eq!(lost.draft(three), prompt[60..63]);
+    }
+
+    #[test]
+    fn a_passage_goes_on_behind_a_token_that_was_changed() {
+        let (prompt, times) = (prompt(), times());
+        let mut drafter = quoting(&prompt);
+        // Each fifth token is another one; the first times it is not known that the passage goes on.
+        for (at, &token) in prompt[60..100].iter().enumerate() {
+            drafter.push(if at % 5 == 4 { 299 } else { token });
+        }
+        assert_eq!(drafter.draft(gain(&times, 3, 3)), prompt[100..103]);
     }
 
     #[test]

@@ -27,7 +27,7 @@ pub(crate) struct Cut {
 /// What tokens say of the rows that were sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Took {
-    /// Drafts that were the token.
+    /// Drafts that were the token, and whose rows stand.
     pub(crate) accepted: usize,
     /// Whether the rows behind the last of them are worthless, and the cloud drops them as well: they follow a draft that
     /// was not the token, or the answer ends. A new epoch has begun then.
@@ -183,10 +183,10 @@ impl EdgeLedger {
             return Err(Unasked::BehindDraft { position });
         }
         let draft = drafts.get(before.len());
-        let is_right = draft == Some(last);
+        let stands = draft == Some(last) && !ends;
         let took = Took {
-            accepted: before.len() + usize::from(is_right),
-            cuts: draft.is_some() && (ends || !is_right),
+            accepted: before.len() + usize::from(stands),
+            cuts: draft.is_some() && !stands,
         };
         let position = asked + before.len();
         self.arrived = position;

@@ -1,11 +1,14 @@
-//! How often drafts are the token, by how long a match they follow.
+//! How often drafts are the token, by what they follow.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// Kinds of drafts: by tokens alike.
-const KINDS: usize = 8;
+/// Kinds of drafts: 8 of what was repeated, 4 of what goes on behind another token.
+const KINDS: usize = 12;
+const GOES_ON: usize = 8;
 /// How often each kind is right before anything is known, as in answers of small models to questions of conversations.
-const AT_FIRST: [f64; KINDS] = [0.15, 0.3, 0.4, 0.5, 0.6, 0.7, 0.75, 0.85];
+const AT_FIRST: [f64; KINDS] = [
+    0.15, 0.3, 0.4, 0.5, 0.6, 0.7, 0.75, 0.85, 0.2, 0.4, 0.5, 0.6,
+];
 /// As how many tries that counts.
 const FIRST_WEIGHT: f64 = 8.0;
 /// As how many tries what other answers have found counts for one.
@@ -23,6 +26,15 @@ struct Count {
     right: f64,
 }
 
+/// Why a draft may be the token.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Basis {
+    /// So many tokens before it were there before, with it behind them.
+    Repeats(usize),
+    /// It comes next in a passage that was being repeated, in which another token came so many tokens ago.
+    GoesOn(usize),
+}
+
 /// What all answers have found; clones are the same.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Acceptance(Arc<Mutex<Tries>>);
@@ -34,13 +46,23 @@ pub(super) struct OfAnswer {
     own: Tries,
 }
 
-/// The kind of a draft behind so many tokens that are alike.
-fn kind(length: usize) -> usize {
-    match length {
-        0..=5 => length.saturating_sub(1),
-        6..=7 => 5,
-        8..=11 => 6,
-        _ => 7,
+impl Basis {
+    fn kind(self) -> usize {
+        match self {
+            Self::Repeats(length @ 0..=5) => length.saturating_sub(1),
+            Self::Repeats(6..=7) => 5,
+            Self::Repeats(8..=11) => 6,
+            Self::Repeats(_) => 7,
+            Self::GoesOn(since) => GOES_ON + since.min(3),
+        }
+    }
+
+    /// That of the draft behind so many others, if all of them are right.
+    pub(super) fn behind(self, drafts: usize) -> Self {
+        match self {
+            Self::Repeats(length) => Self::Repeats(length + drafts),
+            Self::GoesOn(since) => Self::GoesOn(since + drafts),
+        }
     }
 }
 
@@ -70,9 +92,9 @@ impl Acceptance {
 }
 
 impl OfAnswer {
-    /// A token behind a match of so many is known now: it was the one that followed there, or not.
-    pub(super) fn note(&mut self, length: usize, is_right: bool) {
-        let kind = kind(length);
+    /// A token is known now: it is the draft, or not.
+    pub(super) fn note(&mut self, basis: Basis, is_right: bool) {
+        let kind = basis.kind();
         self.own.0[kind].note(is_right);
         self.all.lock().0[kind].note(is_right);
     }
@@ -92,9 +114,9 @@ impl OfAnswer {
 pub(super) struct Shares([f64; KINDS]);
 
 impl Shares {
-    /// Of one behind a match of so many tokens.
-    pub(super) fn of(&self, length: usize) -> f64 {
-        self.0[kind(length)]
+    /// Of one.
+    pub(super) fn of(&self, basis: Basis) -> f64 {
+        self.0[basis.kind()]
     }
 }
 
@@ -106,13 +128,19 @@ mod tests {
     fn an_answer_learns_soon_and_others_a_little() {
         let all = Acceptance::default();
         let mut first = all.of_answer();
-        assert!((first.shares().of(3) - AT_FIRST[2]).abs() < 1e-9);
+        let three = Basis::Repeats(3);
+        assert!((first.shares().of(three) - AT_FIRST[2]).abs() < 1e-9);
         for _ in 0..20 {
-            first.note(3, false);
+            first.note(three, false);
         }
-        let (own, others) = (first.shares().of(3), all.of_answer().shares().of(3));
+        let (own, others) = (first.shares().of(three), all.of_answer().shares().of(three));
         assert!(own < 0.1 && (0.08..0.2).contains(&others), "{own} {others}");
-        let longer = all.of_answer().shares().of(9);
-        assert!((longer - AT_FIRST[6]).abs() < 1e-9);
+        for (basis, kind) in [
+            (Basis::Repeats(1).behind(8), 6),
+            (Basis::GoesOn(0), 8),
+            (Basis::GoesOn(1).behind(40), 11),
+        ] {
+            assert!((all.of_answer().shares().of(basis) - AT_FIRST[kind]).abs() < 1e-9);
+        }
     }
 }

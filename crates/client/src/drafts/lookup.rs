@@ -63,6 +63,11 @@ impl Lookup {
         found
     }
 
+    /// The token at a position.
+    pub(super) fn at(&self, position: usize) -> Option<u32> {
+        self.tokens.get(position).copied()
+    }
+
     /// The tokens from a position on, over and over those between it and the end.
     pub(super) fn from(&self, next: usize) -> impl Iterator<Item = u32> + '_ {
         self.tokens[next..].iter().copied().cycle()

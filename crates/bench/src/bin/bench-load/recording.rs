@@ -97,10 +97,11 @@ impl SplitService for Recorder {
     ) -> Result<Response<v1::DescribeBackResponse>, Status> {
         let asked = request.into_inner();
         let mut described = self.cloud.clone().describe_back(asked).await?;
-        // A session that begins with what another one left could not be sent again by itself.
-        let prefixes = i32::from(v1::Feature::Prefixes);
+        // A session that begins with what another one left could not be sent again by itself, nor one whose epochs begin as
+        // tokens come.
+        let left_out = [v1::Feature::Prefixes, v1::Feature::Drafts].map(i32::from);
         let features = &mut described.get_mut().features;
-        features.retain(|&feature| feature != prefixes);
+        features.retain(|feature| !left_out.contains(feature));
         Ok(described)
     }
 
