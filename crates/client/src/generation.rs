@@ -357,11 +357,10 @@ impl Generation {
             return None;
         }
         let here = [self.link.number()];
-        let numerics = self.numerics.clone();
         let cloud = self.client.clouds().ready(&Wish {
             but_for: &here,
             only_like: true,
-            ..self.wish(&numerics)
+            ..self.wish()
         })?;
         let draining = self.session.take()?;
         self.keep_written(&draining);
@@ -397,11 +396,11 @@ impl Generation {
     }
 
     /// What the next session is to have.
-    fn wish<'a>(&self, numerics: &'a Numerics) -> Wish<'a> {
+    fn wish(&self) -> Wish<'_> {
         let has_begun = !self.tokens.is_empty();
         Wish {
             positions: self.context,
-            like: has_begun.then_some(numerics),
+            like: has_begun.then_some(&self.numerics),
             only_like: has_begun && self.client.limits().replay.only_exact,
             but_for: &[],
             holds: &|_| 0,
@@ -410,11 +409,10 @@ impl Generation {
 
     /// Another cloud that is known to answer.
     fn ready_elsewhere(&self) -> Option<Cloud> {
-        let numerics = self.numerics.clone();
         let here = [self.link.number()];
         self.client.clouds().ready(&Wish {
             but_for: &here,
-            ..self.wish(&numerics)
+            ..self.wish()
         })
     }
 
@@ -594,10 +592,7 @@ impl Generation {
         self.replays += 1;
         let cloud = match self.ready_elsewhere() {
             Some(cloud) => cloud,
-            None => {
-                let numerics = self.numerics.clone();
-                self.client.clouds().choose(&self.wish(&numerics)).await?
-            }
+            None => self.client.clouds().choose(&self.wish()).await?,
         };
         let granted = self.client.context(&cloud);
         if granted < self.context {
