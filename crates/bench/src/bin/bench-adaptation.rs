@@ -125,8 +125,10 @@ async fn run(
     let profile = |rate| LinkProfile::new(round_trip, Some(rate));
     let link = ShapedLink::start(cloud.address(), profile(arguments.before))?;
     let url = format!("http://{}", link.address());
-    let options =
-        ServerOptions::default().args(["--codec", &arguments.codec, "--adapt-floor", floor]);
+    let options = ServerOptions::default()
+        .args(["--codec", &arguments.codec, "--adapt-floor", floor])
+        // One row a token.
+        .args(["--drafts", "0"]);
     let edge = Server::edge(model, &url, arguments.split, options).await?;
     let mut client = Client::connect(&edge.url()).await?;
     let prompt: Vec<u32> = (0..32).map(|i| (i * 7919) % 49_000).collect();

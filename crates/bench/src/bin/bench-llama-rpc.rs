@@ -157,7 +157,8 @@ async fn pair(arguments: &Arguments, types: &str) -> Result<Subject> {
         ServerOptions::default().args(["--threads", &threads, "--weights", weights])
     };
     let cloud = Server::cloud(&model, options(cloud)).await?;
-    let options = options(edge).args(["--codec", &arguments.codec]);
+    // A token is a row on both sides.
+    let options = options(edge).args(["--codec", &arguments.codec, "--drafts", "0"]);
     let edge = Server::edge(&model, &cloud.url(), arguments.split, options).await?;
     Ok(Subject::Pair {
         client: Client::connect(&edge.url()).await?,

@@ -103,7 +103,8 @@ async fn main() -> Result<()> {
     let arguments = Arguments::parse();
     let model = arguments.model.clone().unwrap_or_else(default_model);
     let cloud = Server::cloud(&model, ServerOptions::default()).await?;
-    let options = ServerOptions::default().args(["--codec", &arguments.codec]);
+    // What a row costs: one a token.
+    let options = ServerOptions::default().args(["--codec", &arguments.codec, "--drafts", "0"]);
     let direct = Server::edge(&model, &cloud.url(), arguments.split, options.clone()).await?;
     let link = ShapedLink::start(cloud.address(), LinkProfile::unshaped())?;
     let far_url = format!("http://{}", link.address());
@@ -258,7 +259,8 @@ async fn bystander(
     let profile = LinkProfile::new(Duration::from_millis(20), Some(Rate::mbit(1)));
     let link = ShapedLink::start(cloud.address(), profile)?;
     let url = format!("http://{}", link.address());
-    let options = ServerOptions::default().args(["--codec", &arguments.codec]);
+    // What a row costs: one a token.
+    let options = ServerOptions::default().args(["--codec", &arguments.codec, "--drafts", "0"]);
     let edge = Server::edge(model, &url, arguments.split, options).await?;
     let client = Client::connect(&edge.url()).await?;
     // The link's rate is learnt from a prompt of its own.

@@ -60,9 +60,12 @@ struct Arguments {
     /// Draws at this temperature, with a seed; 0 for the most likely token
     #[arg(long, default_value_t = 0.0)]
     temperature: f32,
+    /// The most drafts on their way
+    #[arg(long, default_value_t = 24)]
+    max: usize,
     /// The most drafts in a message
-    #[arg(long, default_value_t = 16)]
-    drafts: usize,
+    #[arg(long, default_value_t = 8)]
+    message: usize,
     /// Where to write the JSON document
     #[arg(long)]
     out: Option<PathBuf>,
@@ -151,19 +154,15 @@ async fn main() -> Result<()> {
 }
 
 async fn edges(arguments: &Arguments, model: &std::path::Path, url: &str) -> Result<Edges> {
-    let edge = |drafts: usize| {
-        let drafts = drafts.to_string();
-        let options = ServerOptions::default().args([
-            "--weights",
-            &arguments.weights,
-            "--codec",
-            &arguments.codec,
-            "--drafts",
-            &drafts,
-        ]);
+    let edge = |max: usize| {
+        let drafts = format!("drafts: {{max: {max}, message: {}}}", arguments.message);
+        let options = ServerOptions::default()
+            .args(["--weights", &arguments.weights])
+            .args(["--codec", &arguments.codec])
+            .config(drafts.as_str());
         Server::edge(model, url, arguments.split, options)
     };
-    let servers = [edge(0).await?, edge(arguments.drafts).await?];
+    let servers = [edge(0).await?, edge(arguments.max).await?];
     let [without, with] = &servers;
     let clients = [
         Client::connect(&without.url()).await?,

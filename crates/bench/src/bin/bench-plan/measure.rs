@@ -232,7 +232,8 @@ impl Bench {
         let options = ServerOptions::default()
             .args(["--threads", "1", "--weights", &settings.weights])
             .args(["--kv", &settings.kv, "--codec", &settings.codec])
-            .args(["--context", &CONTEXT.to_string()]);
+            // Plans are made without drafts.
+            .args(["--context", &CONTEXT.to_string(), "--drafts", "0"]);
         let link = ShapedLink::start(self.cloud.address(), LinkProfile::unshaped())?;
         let url = format!("http://{}", link.address());
         let split = u32::try_from(settings.split)?;
