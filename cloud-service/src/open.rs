@@ -20,7 +20,8 @@ pub fn served_features(peer: &Peer, cloud: &Cloud) -> Vec<v1::Feature> {
         (v1::Feature::Replay, true),
         (v1::Feature::Prefixes, cloud.prefixes.are_for(peer)),
         (v1::Feature::Resume, !cloud.lease.is_zero()),
-        (v1::Feature::Drafts, true),
+        // What comes of a draft is what would have come without.
+        (v1::Feature::Drafts, cloud.numerics.is_some()),
     ]
     .into_iter()
     .filter_map(|(feature, served)| served.then_some(feature))

@@ -6,7 +6,7 @@ use crate::metrics::{
     INTER_TOKEN_LATENCY, QUEUE, REQUEST_SUCCESS, ROWS, TIME_TO_FIRST_TOKEN, WIRE_BYTES, code_label,
 };
 use std::time::{Duration, Instant};
-use tandem_engine::RunToken;
+use tandem_engine::{RunToken, Want};
 use tandem_proto::{encoded_len, v1};
 use tandem_wire::{finish_name, finish_reason, message_bytes, token_id_bytes};
 use tonic::Status;
@@ -65,7 +65,7 @@ impl SessionMetrics {
     /// Rows were accepted.
     pub fn rows(&mut self, rows: &CheckedRows) {
         self.answer_began.get_or_insert_with(Instant::now);
-        ROWS.histogram(&[phase(rows.step.count)])
+        ROWS.histogram(&[phase(rows.step.count, rows.step.want)])
             .record(rows.step.count as f64);
         if rows.values > 0 {
             let bits = 8.0 * rows.frame_bytes as f64 / rows.values as f64;
@@ -73,17 +73,23 @@ impl SessionMetrics {
         }
     }
 
-    /// A step ended; reading its frames took `frames` of `compute`.
-    pub fn step(&mut self, rows: usize, queue: Duration, compute: Duration, frames: Duration) {
+    /// A step of a phase ended; reading its frames took `frames` of `compute`.
+    pub fn step(
+        &mut self,
+        phase: &'static str,
+        queue: Duration,
+        compute: Duration,
+        frames: Duration,
+    ) {
         self.queue += queue;
         self.compute += compute;
-        QUEUE.histogram(&[phase(rows)]).record(queue);
+        QUEUE.histogram(&[phase]).record(queue);
         if !compute.is_zero() {
-            COMPUTE.histogram(&[phase(rows)]).record(compute);
+            COMPUTE.histogram(&[phase]).record(compute);
         }
         if !frames.is_zero() {
-            FRAME_READ.histogram(&[phase(rows)]).record(frames);
-            FRAME_READ_OLD.histogram(&[phase(rows)]).record(frames);
+            FRAME_READ.histogram(&[phase]).record(frames);
+            FRAME_READ_OLD.histogram(&[phase]).record(frames);
         }
     }
 
@@ -115,9 +121,14 @@ impl SessionMetrics {
     }
 }
 
-fn phase(rows: usize) -> &'static str {
+/// Rows of an answer: a single one, or drafts behind it.
+pub const DECODE: &str = "decode";
+
+/// Whether rows are of an answer or of a prompt.
+pub fn phase(rows: usize, want: Want) -> &'static str {
     match rows {
-        1 => "decode",
+        1 => DECODE,
+        _ if want == Want::EachToken => DECODE,
         _ => "prefill",
     }
 }

@@ -14,7 +14,7 @@ use crate::metrics::{SESSIONS_EVICTED, SESSIONS_LEFT, SESSIONS_OPENED};
 use crate::open::Opening;
 use crate::prefixes::SessionPrefix;
 use crate::session_memory::SessionMemory;
-use crate::session_metrics::SessionMetrics;
+use crate::session_metrics::{DECODE, SessionMetrics, phase};
 use futures_util::StreamExt as _;
 use futures_util::stream::FuturesOrdered;
 use std::future::Future;
@@ -68,8 +68,9 @@ enum StepKind {
         epoch: u32,
         rows: usize,
         bytes: usize,
-        /// Tokens come of them, and not only of the last of a prompt.
-        is_answer: bool,
+        want: Want,
+        /// No others of the session were pending.
+        alone: bool,
     },
 }
 
@@ -526,16 +527,16 @@ impl Session<'_> {
                 let mut step = rows.step;
                 (step.start, step.skip, step.count) = (start, skip, count - skip);
                 step.room = self.make_room(start + step.count).await?;
-                let priority = if count == 1 || want == Want::EachToken {
-                    Priority::Decode
-                } else {
-                    Priority::Prefill
+                let priority = match phase(count, want) {
+                    DECODE => Priority::Decode,
+                    _ => Priority::Prefill,
                 };
                 let kind = StepKind::Rows {
                     epoch: rows.epoch,
                     rows: count,
                     bytes: rows.frame_bytes,
-                    is_answer: priority == Priority::Decode,
+                    want,
+                    alone: self.pending_rows == 0,
                 };
                 self.pending_bytes += rows.frame_bytes;
                 self.pending_rows += count;
@@ -616,20 +617,26 @@ impl Session<'_> {
         let StepKind::Rows {
             epoch,
             rows,
-            is_answer,
+            want,
+            alone,
             ..
         } = kind
         else {
             return Ok(());
         };
+        let is_dropped = want == Want::EachToken && completed.output.tokens.is_empty();
+        if is_dropped {
+            return Ok(());
+        }
         self.keep_pages(epoch, &completed.output.pages).await?;
         let frames = completed.output.frames;
-        // A prompt's rows wait for those before them, which is no sign of others.
-        if is_answer {
+        let phase = phase(rows, want);
+        // Rows wait for those before them, which is no sign of others.
+        if phase == DECODE && alone {
             self.cloud.waits.note(completed.queue);
         }
         self.metrics
-            .step(rows, completed.queue, completed.compute, frames);
+            .step(phase, completed.queue, completed.compute, frames);
         if epoch == self.ledger.epoch() {
             self.trace.step(rows, &completed);
         }

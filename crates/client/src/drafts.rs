@@ -55,6 +55,8 @@ struct Place {
 #[derive(Debug)]
 struct Flight {
     place: Place,
+    /// Tokens that there were from there on when it began: they come over and over.
+    period: usize,
     /// Those that were the token.
     known: usize,
     /// Those that are not known yet.
@@ -139,6 +141,11 @@ impl Drafter {
         places.max_by(|a, b| shares.of(a.basis).total_cmp(&shares.of(b.basis)))
     }
 
+    /// Drafts on their way.
+    pub(crate) fn on_their_way(&self) -> usize {
+        self.flight.as_ref().map_or(0, |flight| flight.drafts.len())
+    }
+
     /// Nothing is on its way any more.
     pub(crate) fn lost(&mut self) {
         self.flight = None;
@@ -150,24 +157,26 @@ impl Drafter {
             return Vec::new();
         };
         let shares = self.acceptance.shares();
-        let (place, known, sent) = match &self.flight {
-            Some(flight) => (flight.place, flight.known, flight.drafts.len()),
+        let (place, period, known) = match &self.flight {
+            Some(flight) => (flight.place, flight.period, flight.known),
             None => match self.likeliest(&shares) {
-                Some(place) => (place, 0, 0),
+                Some(place) => (place, self.lookup.behind(place.next), 0),
                 None => return Vec::new(),
             },
         };
+        let sent = self.on_their_way();
         let chances = (known..).map(|drafts| shares.of(place.basis.behind(drafts)));
         let time = RoundTime {
             each: time.each * gain.answers.max(1.0),
             ..time
         };
         let worth = worth(time, chances.take(gain.most)).saturating_sub(sent);
-        let followed = self.lookup.from(place.next).skip(known + sent);
+        let followed = self.lookup.repeat(place.next, period).skip(known + sent);
         let drafts: Vec<u32> = followed.take(worth.min(gain.message)).collect();
         if !drafts.is_empty() {
             let flight = self.flight.get_or_insert_with(|| Flight {
                 place,
+                period,
                 known: 0,
                 drafts: VecDeque::new(),
             });
@@ -273,6 +282,19 @@ mod tests {
         lost.draft(three);
         lost.lost();
         assert_eq!(lost.draft(three), prompt[60..63]);
+    }
+
+    #[test]
+    fn what_comes_over_and_over_is_drafted_so() {
+        let (prompt, times) = ([9, 1, 2, 3, 1, 2, 3, 1, 2, 3], times());
+        let mut drafter = Drafter::new(&prompt, &Acceptance::default());
+        let two = gain(&times, 7, 2);
+        assert_eq!(drafter.draft(two), [1, 2]);
+        assert_eq!(drafter.draft(two), [3, 1]);
+        drafter.push(1);
+        drafter.push(2);
+        assert_eq!(drafter.draft(two), [2, 3]);
+        assert_eq!(drafter.draft(two), [1, 2]);
     }
 
     #[test]

@@ -260,7 +260,10 @@ impl Generation {
         let Some(drafter) = &mut self.drafter else {
             return Vec::new();
         };
-        let can_draft = self.session.as_ref().is_some_and(Session::can_draft);
+        // Behind what was lost on its way, or is not sent yet, nothing can be said.
+        let can_draft = self.session.as_ref().is_some_and(|session| {
+            session.can_draft() && session.drafts_on_their_way() == drafter.on_their_way()
+        });
         // Behind the last token of an answer, or of the context, there is none.
         let left = match self.asked.run.max_tokens as usize {
             0 => usize::MAX,

@@ -120,6 +120,7 @@ pub struct PendingRows {
 #[derive(Debug)]
 struct Computing {
     codec: Codec,
+    phase: &'static str,
     output: Pending<FrontOutput>,
 }
 
@@ -476,9 +477,14 @@ impl Session {
         })
     }
 
-    /// Whether anything of the cloud has arrived.
+    /// Drafts on their way.
+    pub(crate) fn drafts_on_their_way(&self) -> usize {
+        self.ledger.drafts()
+    }
+
+    /// Whether tokens have arrived, or the stream's end.
     pub(crate) fn has_heard(&mut self) -> bool {
-        self.stream.has_message()
+        self.stream.has_tokens()
     }
 
     /// Sends these rows, wanting the next token, and those behind drafts that are right.
@@ -495,14 +501,21 @@ impl Session {
         if ids.is_empty() {
             return Ok(());
         }
-        self.usage.drafted += drafts as u64;
-        DRAFTS.counter(&["sent"]).increment(drafts as u64);
         let want = match drafts {
             0 => v1::Want::Token,
             _ => v1::Want::EachToken,
         };
         let mut began = self.sent.is_empty().then_some(began);
-        let Some(pending) = front else {
+        let completed = match front {
+            Some(pending) => {
+                let codec = pending.codec;
+                Some((codec, self.computed(pending, ids.len()).await?))
+            }
+            None => None,
+        };
+        self.usage.drafted += drafts as u64;
+        DRAFTS.counter(&["sent"]).increment(drafts as u64);
+        let Some((codec, completed)) = completed else {
             self.sent.push_back(SentRows {
                 rows: ids.len(),
                 sent: Instant::now(),
@@ -511,8 +524,6 @@ impl Session {
             });
             return self.send_ids(&ids, want).await;
         };
-        let codec = pending.codec;
-        let completed = self.computed(pending, ids.len()).await?;
         let computed = completed.queue + completed.compute;
         let mut rest = &ids[..];
         for frame in completed.output.frames {
@@ -567,7 +578,7 @@ impl Session {
             }
             match self.stream.receive().await? {
                 infer_response::Message::Tokens(tokens) if tokens.epoch == self.ledger.epoch() => {
-                    let sent = self.sent.pop_front();
+                    let sent = self.answered_messages(tokens.ids.len());
                     if self.took(&tokens)?.cuts {
                         self.sent.clear();
                         self.forget_from(self.tokens().len()).await?;
@@ -596,6 +607,18 @@ impl Session {
                 other => self.note(&other)?,
             }
         }
+    }
+
+    /// The first of the messages that so many tokens answer.
+    fn answered_messages(&mut self, tokens: usize) -> Option<SentRows> {
+        let first = self.sent.pop_front();
+        let mut rows = first.map_or(0, |sent| sent.rows);
+        while rows < tokens
+            && let Some(sent) = self.sent.pop_front()
+        {
+            rows += sent.rows;
+        }
+        first
     }
 
     /// Learns from how long rows took that were answered, `link` of it without what edge and cloud computed.
@@ -661,6 +684,7 @@ impl Session {
         let output = front.submit(priority, step).await?;
         Ok(Computing {
             codec: frame_codec.codec,
+            phase: phase(priority),
             output,
         })
     }
@@ -681,10 +705,10 @@ impl Session {
         self.usage.encode += completed.output.encode;
         self.trace.chunk(rows, &completed);
         FRONT_STEP
-            .histogram(&[phase(rows)])
+            .histogram(&[pending.phase])
             .record(completed.compute);
         ENCODE
-            .histogram(&[phase(rows)])
+            .histogram(&[pending.phase])
             .record(completed.output.encode);
         Ok(completed)
     }
@@ -704,8 +728,12 @@ impl Session {
         OUTLIERS
             .histogram(&[])
             .record(frame.outliers as f64 / values as f64);
-        ROWS.histogram(&[phase(frame.rows)])
-            .record(frame.rows as f64);
+        let phase = if frame.rows == 1 || want == v1::Want::EachToken {
+            phase(Priority::Decode)
+        } else {
+            phase(Priority::Prefill)
+        };
+        ROWS.histogram(&[phase]).record(frame.rows as f64);
         let rows = v1::Rows {
             epoch: self.ledger.epoch(),
             start: position(frame.start),
@@ -865,10 +893,10 @@ fn position(value: usize) -> u32 {
     u32::try_from(value).unwrap_or(u32::MAX)
 }
 
-fn phase(rows: usize) -> &'static str {
-    match rows {
-        1 => "decode",
-        _ => "prefill",
+fn phase(priority: Priority) -> &'static str {
+    match priority {
+        Priority::Decode => "decode",
+        Priority::Prefill => "prefill",
     }
 }
 

@@ -30,8 +30,8 @@ const KEPT_EARLY: usize = 1024;
 pub(crate) struct SplitStream {
     up: mpsc::Sender<v1::InferRequest>,
     down: mpsc::Receiver<Result<infer_response::Message, CloudError>>,
-    /// Messages that came while only the end was waited for.
-    early: VecDeque<infer_response::Message>,
+    /// What came while it was not waited for.
+    early: VecDeque<Result<infer_response::Message, CloudError>>,
     on_the_way: Arc<Mutex<OnTheWay>>,
     down_bytes: Arc<AtomicU64>,
     /// The epoch of the last Progress, and up to which position rows had arrived.
@@ -142,7 +142,7 @@ impl SplitStream {
     /// Why the stream has ended.
     pub(crate) async fn receive(&mut self) -> Result<infer_response::Message, CloudError> {
         match self.early.pop_front() {
-            Some(message) => Ok(message),
+            Some(result) => result,
             None => self.receive_new().await,
         }
     }
@@ -159,8 +159,8 @@ impl SplitStream {
     /// # Errors
     /// Why the stream has ended.
     pub(crate) fn receive_now(&mut self) -> Result<Option<infer_response::Message>, CloudError> {
-        if let Some(message) = self.early.pop_front() {
-            return Ok(Some(message));
+        if let Some(result) = self.early.pop_front() {
+            return result.map(Some);
         }
         match self.down.try_recv() {
             Ok(result) => result.map(Some),
@@ -169,17 +169,31 @@ impl SplitStream {
         }
     }
 
-    /// Whether a message has arrived that was not received, or the end.
-    pub(crate) fn has_message(&self) -> bool {
-        !self.early.is_empty() || !self.down.is_empty() || self.down.is_closed()
+    /// Whether tokens have arrived that were not received, or the end.
+    pub(crate) fn has_tokens(&mut self) -> bool {
+        while self.early.len() < KEPT_EARLY
+            && let Ok(result) = self.down.try_recv()
+        {
+            self.early.push_back(result);
+        }
+        let mut early = self.early.iter();
+        let is_told =
+            early.any(|result| matches!(result, Ok(infer_response::Message::Tokens(_)) | Err(_)));
+        is_told || !self.down.is_empty() || self.down.is_closed()
     }
 
     /// Resolves with an error when the stream ends. What arrives before is received later.
     pub(crate) async fn failed(&mut self) -> CloudError {
+        // Behind the end nothing comes.
+        if let Some(Err(error)) = self.early.pop_back_if(|last| last.is_err()) {
+            return error;
+        }
         loop {
             match self.receive_new().await {
                 Err(error) => return error,
-                Ok(message) if self.early.len() < KEPT_EARLY => self.early.push_back(message),
+                Ok(message) if self.early.len() < KEPT_EARLY => {
+                    self.early.push_back(Ok(message));
+                }
                 Ok(message) => tracing::debug!(?message, "nothing was asked for"),
             }
         }
@@ -210,6 +224,10 @@ impl SplitStream {
     }
 
     async fn why_ended(&mut self) -> CloudError {
+        let early = self.early.drain(..).find_map(Result::err);
+        if let Some(error) = early {
+            return error;
+        }
         loop {
             match self.down.recv().await {
                 Some(Ok(_)) => {}

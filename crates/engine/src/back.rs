@@ -159,10 +159,11 @@ impl RowsStep {
         }
     }
 
-    /// Of what its first row is, where each is to be of the token before it.
-    fn first_of_each(&self) -> Option<u32> {
+    /// Whether they are run behind what has been: where each is to be of the token before it, the first has to be as well.
+    fn run_behind(&self, standing: &Standing) -> bool {
         let first = self.ids().first().copied();
-        first.filter(|_| self.want == Want::EachToken)
+        let first = first.filter(|_| self.want == Want::EachToken);
+        standing.runs(self.epoch, self.start, first)
     }
 }
 
@@ -303,8 +304,8 @@ impl Back {
         let session = &mut *turn.session;
         match turn.step {
             BackStep::Rows(rows) => {
-                let first = rows.first_of_each();
-                if !session.standing.runs(rows.epoch, rows.start, first) {
+                if !rows.run_behind(&session.standing) {
+                    session.standing.drops(rows.epoch);
                     session.room.add(rows.room.take());
                     session.decoders.forget_frame();
                     return Ok(None);
@@ -733,6 +734,10 @@ impl Half for Back {
             BackStep::Rows(rows) => (rows.skip + rows.count).min(most),
             BackStep::Truncate { .. } | BackStep::Run(_) => 0,
         }
+    }
+
+    fn is_dropped(session: &BackSession, step: &BackStep) -> bool {
+        matches!(step, BackStep::Rows(rows) if !rows.run_behind(&session.standing))
     }
 
     fn run(&mut self, turns: &mut [Turn<'_, Self>]) {

@@ -473,7 +473,9 @@ impl<H: Half> EngineLoop<H> {
     fn note_trip(&mut self, key: SessionNumber, job: &JobOf<H>) {
         let token = self.coming.iter().find(|(other, _)| *other == key);
         let row = job.replies.first().map(|reply| reply.submitted);
+        // A row that was sent before the token was there is none that it brought.
         if let Some(((_, token), row)) = token.zip(row)
+            && row > *token
             && self.is_coming(key)
         {
             self.gather.came(key, row.saturating_duration_since(*token));
@@ -504,7 +506,8 @@ impl<H: Half> EngineLoop<H> {
             let Some(taken) = self.take(key, job, rows) else {
                 continue;
             };
-            if rows == 0 {
+            if rows == 0 || H::is_dropped(&taken.session, &taken.job.step) {
+                // It takes no time.
                 self.run_batch(vec![taken]);
             } else {
                 decoding += rows;

@@ -336,6 +336,10 @@ impl Half for Front {
     }
 
     /// Steps are chunks already, so none is cut.
+    fn is_dropped(_: &FrontSession, _: &FrontStep) -> bool {
+        false
+    }
+
     fn run(&mut self, turns: &mut [Turn<'_, Self>]) {
         let mut running = Vec::with_capacity(turns.len());
         for turn in turns {

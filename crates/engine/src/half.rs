@@ -24,6 +24,9 @@ pub trait Half: Sized + 'static {
     /// bookkeeping, which takes no time.
     fn rows(step: &Self::Step, most: usize) -> usize;
 
+    /// Whether a step of a session runs nothing any more, whatever rows it has.
+    fn is_dropped(session: &Self::Session, step: &Self::Step) -> bool;
+
     /// Runs steps of several sessions together, a part of those that are longer than their turn. Whatever
     /// goes wrong with one is its own outcome, and leaves its session as it was before the part.
     fn run(&mut self, turns: &mut [Turn<'_, Self>]);

@@ -4,6 +4,9 @@
 use crate::run::RunToken;
 use std::collections::BTreeMap;
 
+/// The last epoch that an edge may begin: there are as many again for those that drafts begin.
+const LAST_EPOCH: u32 = u32::MAX / 2;
+
 /// What is known of a session's positions.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Ledger {
@@ -13,7 +16,7 @@ pub struct Ledger {
     /// What was or is being sampled, by the token's position.
     tokens: BTreeMap<usize, Option<RunToken>>,
     /// Of rows that came before the token of their position was known: what they are of.
-    drafts: BTreeMap<usize, u32>,
+    guessed: BTreeMap<usize, u32>,
     /// Whether an epoch need not be the next one.
     drafting: bool,
 }
@@ -95,12 +98,13 @@ impl Ledger {
             received: 0,
             context,
             tokens: BTreeMap::new(),
-            drafts: BTreeMap::new(),
+            guessed: BTreeMap::new(),
             drafting: false,
         }
     }
 
-    /// The same, of an edge that may send drafts. It does not know of all epochs, so a Truncate need not begin the next.
+    /// The same, of an edge that may send drafts. The edge does not know of all epochs, so its Truncate need not begin the
+    /// next one.
     pub fn with_drafts(self) -> Self {
         Self {
             drafting: true,
@@ -222,7 +226,7 @@ impl Ledger {
         }
         for (position, &id) in (start..).zip(ids) {
             if !matches!(self.tokens.get(&position), Some(Some(_))) {
-                self.drafts.insert(position, id);
+                self.guessed.insert(position, id);
             }
             self.tokens.insert(position + 1, None);
         }
@@ -235,13 +239,13 @@ impl Ledger {
     /// token, an epoch begins.
     pub fn sampled(&mut self, epoch: u32, token: RunToken) -> bool {
         let position = token.position;
-        let draft = self.drafts.get(&position).copied();
+        let guessed = self.guessed.get(&position).copied();
         match self.tokens.get_mut(&position) {
             Some(entry) if epoch == self.epoch => {
-                let goes_on = draft.is_none_or(|id| token.goes_on_with(id));
+                let goes_on = guessed.is_none_or(|id| token.goes_on_with(id));
                 *entry = Some(token);
                 if goes_on {
-                    self.drafts.remove(&position);
+                    self.guessed.remove(&position);
                 } else {
                     self.begin_epoch(self.epoch + 1, position);
                 }
@@ -286,6 +290,12 @@ impl Ledger {
     }
 
     fn cut(&mut self, epoch: u32, position: usize) -> Result<(), LedgerError> {
+        if epoch > LAST_EPOCH {
+            return Err(LedgerError::WrongEpoch {
+                found: epoch,
+                expected: self.epoch + 1,
+            });
+        }
         if position > self.received {
             return Err(LedgerError::TruncateAhead {
                 position,
@@ -302,7 +312,7 @@ impl Ledger {
         // What was being sampled is worthless now, at whatever position.
         self.tokens
             .retain(|&at, token| at <= position && token.is_some());
-        self.drafts.clear();
+        self.guessed.clear();
     }
 }
 
@@ -383,6 +393,7 @@ mod tests {
         let unchanged = |ledger: &Ledger| (ledger.epoch(), ledger.received()) == (0, 10);
         assert!(ledger.resume(0, 5).is_err() && unchanged(&ledger));
         assert!(ledger.resume(3, 11).is_err() && unchanged(&ledger));
+        assert!(ledger.resume(u32::MAX, 10).is_err() && unchanged(&ledger));
         ledger.resume(3, 10).unwrap();
         assert_eq!(ledger.rows(2, 10, 1, true), Ok(RowsVerdict::Stale));
         // The record of what was kept is there.

@@ -13,18 +13,12 @@ pub struct Standing {
 
 impl Standing {
     /// Whether rows of an epoch are run. Where each is to be of the token before it, `first` says of what the first one is.
-    pub fn runs(&mut self, epoch: u32, start: usize, first: Option<u32>) -> bool {
-        if epoch < self.epoch {
-            return false;
-        }
+    pub fn runs(&self, epoch: u32, start: usize, first: Option<u32>) -> bool {
         let goes_on = match (self.last, first) {
             (Some((position, id, ends)), Some(first)) if position == start => id == first && !ends,
             _ => true,
         };
-        if !goes_on {
-            self.drops(epoch);
-        }
-        goes_on
+        epoch >= self.epoch && goes_on
     }
 
     /// Takes note of a token.
@@ -34,7 +28,7 @@ impl Standing {
 
     /// The rows of an epoch that are left are worthless.
     pub fn drops(&mut self, epoch: u32) {
-        self.epoch = epoch.saturating_add(1);
+        self.epoch = self.epoch.max(epoch.saturating_add(1));
     }
 
     /// An epoch begins behind `position`.

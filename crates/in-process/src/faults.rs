@@ -129,6 +129,10 @@ impl Half for FaultyBack {
         Back::rows(step, most)
     }
 
+    fn is_dropped(session: &BackSession, step: &BackStep) -> bool {
+        Back::is_dropped(session, step)
+    }
+
     fn run(&mut self, turns: &mut [Turn<'_, Self>]) {
         if turns.iter().any(|turn| !positions(turn.step).is_empty()) {
             self.faults.pass();

@@ -68,9 +68,15 @@ impl Lookup {
         self.tokens.get(position).copied()
     }
 
-    /// The tokens from a position on, over and over those between it and the end.
-    pub(super) fn from(&self, next: usize) -> impl Iterator<Item = u32> + '_ {
-        self.tokens[next..].iter().copied().cycle()
+    /// How many tokens there are from a position on.
+    pub(super) fn behind(&self, position: usize) -> usize {
+        self.tokens.len().saturating_sub(position)
+    }
+
+    /// So many tokens from a position on, over and over.
+    pub(super) fn repeat(&self, next: usize, period: usize) -> impl Iterator<Item = u32> + '_ {
+        let tokens = self.tokens.get(next..next + period).unwrap_or_default();
+        tokens.iter().copied().cycle()
     }
 }
 
@@ -92,7 +98,8 @@ mod tests {
         let lookup = lookup(&[1, 2, 3, 9, 2, 3, 8, 1, 2, 3]);
         let found = lookup.longest().unwrap();
         assert_eq!((found.next, found.length), (3, 3));
-        let next: Vec<u32> = lookup.from(found.next).take(9).collect();
+        let period = lookup.behind(found.next);
+        let next: Vec<u32> = lookup.repeat(found.next, period).take(9).collect();
         assert_eq!(next, [9, 2, 3, 8, 1, 2, 3, 9, 2]);
     }
 

@@ -372,6 +372,7 @@ impl World {
             } => {
                 let first = ids.first().copied().filter(|_| want == Want::Each);
                 if !cloud.standing.runs(epoch, start, first) {
+                    cloud.standing.drops(epoch);
                     return;
                 }
                 if start != cloud.rows.len() {
