@@ -185,7 +185,9 @@ impl SplitStream {
     /// Resolves with an error when the stream ends. What arrives before is received later.
     pub(crate) async fn failed(&mut self) -> CloudError {
         // Behind the end nothing comes.
-        if let Some(Err(error)) = self.early.pop_back_if(|last| last.is_err()) {
+        if self.early.back().is_some_and(Result::is_err)
+            && let Some(Err(error)) = self.early.pop_back()
+        {
             return error;
         }
         loop {
