@@ -9,6 +9,8 @@ const KEPT: f64 = 0.97;
 const ROW_AT_FIRST: f64 = 0.1;
 /// As how many squared rows that counts.
 const FIRST_WEIGHT: f64 = 12.0;
+/// The least share that a row more is taken for: what the link hides of it, the cloud computes all the same.
+const ROW_LEAST: f64 = 0.03;
 /// What takes so many times as long as was expected had another reason, and counts as this.
 const LONGEST: f64 = 3.0;
 
@@ -66,10 +68,10 @@ impl RoundTimes {
         let covariance = sums.rows_seconds - sums.rows * seconds;
         let guess = ROW_AT_FIRST * seconds / (1.0 + ROW_AT_FIRST * rows);
         let each = (covariance + FIRST_WEIGHT * guess) / (variance + FIRST_WEIGHT);
-        let each = each.max(0.0);
+        let first = (seconds - rows * each.max(0.0)).max(0.0);
         Some(RoundTime {
-            first: (seconds - rows * each).max(0.0),
-            each,
+            first,
+            each: each.max(ROW_LEAST * first),
         })
     }
 
@@ -96,6 +98,16 @@ mod tests {
         let learnt = times.expected().unwrap();
         assert!((learnt.each - 0.012).abs() < 0.001, "{learnt:?}");
         assert!((learnt.first - 0.040).abs() < 0.004, "{learnt:?}");
+    }
+
+    #[test]
+    fn a_row_is_never_free() {
+        let times = RoundTimes::default();
+        for rows in [1, 9, 1, 9, 1, 9, 1, 9] {
+            times.note(rows, Duration::from_millis(100));
+        }
+        let learnt = times.expected().unwrap();
+        assert!((learnt.each / learnt.first - ROW_LEAST).abs() < 1e-9);
     }
 
     #[test]
