@@ -264,7 +264,7 @@ impl Generation {
         let can_draft = self.session.as_ref().is_some_and(|session| {
             session.can_draft() && session.drafts_on_their_way() == drafter.on_their_way()
         });
-        // Behind the last token of an answer, or of the context, there is none.
+        // No draft is sent for a position behind the answer's last token, or behind the end of the context.
         let left = match self.asked.run.max_tokens as usize {
             0 => usize::MAX,
             most => most.saturating_sub(self.tokens.len() + 1),

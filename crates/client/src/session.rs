@@ -406,7 +406,7 @@ impl Session {
         Ok(Some((chunk, self.compute(chunk, priority).await?)))
     }
 
-    /// Sends ids instead of rows, with what is wanted in the last message.
+    /// Sends token ids instead of hidden rows, for a cloud that runs all layers. The last message asks for `want`.
     async fn send_ids(&mut self, ids: &[u32], want: v1::Want) -> Result<(), SessionError> {
         let messages = ids.chunks(IDS_A_MESSAGE).count();
         for (number, chunk) in ids.chunks(IDS_A_MESSAGE).enumerate() {
@@ -713,7 +713,7 @@ impl Session {
         Ok(completed)
     }
 
-    /// Sends a frame of the rows of `tokens`, and what is wanted. A paced one waits for its turn on the link.
+    /// Sends a frame of the rows of `tokens`, and asks for `want`. A paced frame waits for its turn on the link.
     async fn send_frame(
         &mut self,
         frame: Frame,

@@ -386,8 +386,8 @@ impl Back {
         })
     }
 
-    /// Runs the rows of all parts together, those that fail alone. Afterwards each has the rows behind which it wants
-    /// tokens.
+    /// Runs the rows of all parts together, or, where that fails, those of each part alone. Afterwards each part has its rows
+    /// that want a token.
     fn run_layers(&self, parts: &mut [Running<'_, '_>]) {
         parts.sort_by_key(|part| part.turn.session.cache.range().start());
         let Err(error) = self.layers_of(parts) else {
@@ -429,8 +429,8 @@ impl Back {
         Ok(())
     }
 
-    /// Runs the head over the rows of every part behind which a token is wanted, and samples them: the first of all parts,
-    /// then the second of those that go on with it, and so on.
+    /// Runs the head over all rows that want a token, and samples these tokens: first the first one of every part, then the
+    /// second one of the parts whose next row is of that token, and so on.
     fn sample(&mut self, parts: &mut [Running<'_, '_>]) {
         let mut wanting: Vec<&mut Running<'_, '_>> = Vec::new();
         for part in parts {
@@ -569,7 +569,7 @@ struct Part {
     skip: usize,
     /// Nothing of the step is left behind it.
     is_last: bool,
-    /// Behind how many of its last rows a token is wanted.
+    /// How many of its last rows want the token behind them.
     tokens: usize,
     /// Rows that stand: all but those behind a draft that was not the token.
     kept: usize,
@@ -585,7 +585,7 @@ impl Part {
 struct Running<'a, 't> {
     turn: &'a mut Turn<'t, Back>,
     part: Part,
-    /// The residual of the rows behind which a token is wanted.
+    /// The residual of the rows that want a token.
     wanting: Vec<f32>,
     /// Tokens that were sampled.
     tokens: usize,

@@ -7,7 +7,7 @@ use stateright::{Checker, Model, Property};
 use std::hash::{Hash, Hasher};
 use tandem_engine::{FinishReason, Ledger, LedgerError, RowsVerdict, RunToken, Standing};
 
-/// Tokens that there are.
+/// Tokens of the model's vocabulary.
 const VOCABULARY: u32 = 3;
 /// Positions of a session.
 const CONTEXT: usize = 8;
