@@ -29,6 +29,9 @@ pub(crate) struct Arguments {
     /// Seconds from one fault of a mix to the next
     #[arg(long, default_value_t = 3.0, requires = "seconds")]
     pub(crate) every: f64,
+    /// Seconds between two faults of a mix that end a process, at least
+    #[arg(long, default_value_t = 0.0, requires = "seconds")]
+    pub(crate) kills_apart: f64,
     /// The model that the servers load; the default model unless given
     #[arg(long)]
     pub(crate) model: Option<PathBuf>,
@@ -76,7 +79,12 @@ pub(crate) enum Until {
     /// So many.
     Times(usize),
     /// For so long, one after so long.
-    Time { whole: Duration, every: Duration },
+    Time {
+        whole: Duration,
+        every: Duration,
+        /// Between two that end a process.
+        kills_apart: Duration,
+    },
 }
 
 /// One row of the table: servers of its own, and faults under clients.
@@ -112,6 +120,7 @@ impl Arguments {
                 let until = Until::Time {
                     whole: Duration::from_secs(seconds),
                     every: Duration::from_secs_f64(self.every.max(0.0)),
+                    kills_apart: Duration::from_secs_f64(self.kills_apart.max(0.0)),
                 };
                 vec![trial("mixed".to_owned(), self.faults.clone(), until)]
             }

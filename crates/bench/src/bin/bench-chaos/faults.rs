@@ -46,6 +46,13 @@ pub(crate) enum Kind {
     One,
 }
 
+impl Kind {
+    /// Whether a process ends.
+    pub(crate) fn kills(self) -> bool {
+        matches!(self, Self::Kill | Self::Term | Self::Edge | Self::One)
+    }
+}
+
 impl fmt::Display for Kind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let name = self.to_possible_value();

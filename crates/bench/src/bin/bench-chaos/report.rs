@@ -176,6 +176,8 @@ pub(crate) struct Row {
     pub(crate) panics: usize,
     pub(crate) memory_at_start: Resident,
     pub(crate) memory_at_end: Resident,
+    /// Behind the first fault of each minute.
+    pub(crate) memory: Vec<Resident>,
     /// By what answers lost a session to.
     pub(crate) replays: Vec<(String, f64)>,
     /// Faults that were not over in time, what was left behind, and panics.
@@ -213,6 +215,16 @@ impl Row {
             self.seconds,
             causes.join(", ")
         );
+        if !self.memory.is_empty() {
+            let minutes = self.memory.iter();
+            let minutes: Vec<String> = minutes
+                .map(|at| format!("{:.0} + {:.0}", at.clouds, at.edges))
+                .collect();
+            eprintln!(
+                "{name}: MiB of clouds and edges, each minute: {}",
+                minutes.join(", ")
+            );
+        }
         if self.freed_within_s > 0.0 {
             let seconds = self.freed_within_s;
             eprintln!(

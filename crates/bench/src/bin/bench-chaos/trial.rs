@@ -4,7 +4,7 @@ use crate::arguments::{Arguments, Trial, Until};
 use crate::asking::{Answer, Asker};
 use crate::clients::Clients;
 use crate::faults::{Faults, Kind};
-use crate::fleet::Fleet;
+use crate::fleet::{Fleet, Resident};
 use crate::report::{Judged, Row};
 use anyhow::{Context as _, Result};
 use rand::rngs::SmallRng;
@@ -16,6 +16,9 @@ use tokio::time::{sleep, sleep_until};
 
 /// Between two lines of progress.
 const PROGRESS: Duration = Duration::from_secs(10);
+
+/// Between two looks at the memory of a mix.
+const MEMORY: Duration = Duration::from_secs(60);
 
 /// Answers every request by itself, with nothing wrong.
 pub(crate) async fn alone(
@@ -95,6 +98,7 @@ pub(crate) async fn run(
         panics: fleet.panics().len(),
         memory_at_start,
         memory_at_end: memory_at_end.unwrap_or(memory_at_start),
+        memory: made.memory,
         replays: replays.unwrap_or_default(),
         defects: made.defects,
         logs: None,
@@ -127,25 +131,44 @@ struct Made {
     times: Vec<(Kind, usize)>,
     /// How long each took until all was as before.
     whole_again: Vec<f64>,
+    /// Memory, now and then.
+    memory: Vec<Resident>,
     defects: Vec<String>,
 }
 
 impl Made {
     async fn make(&mut self, trial: &Trial, faults: &mut Faults<'_>) -> Result<()> {
         let began = Instant::now();
-        let mut told = began;
+        let (mut told, mut looked) = (began, began);
+        let mut killed: Option<Instant> = None;
         for number in 0.. {
+            let mut kinds = trial.kinds.clone();
             match trial.until {
                 Until::Times(times) if number >= times => break,
                 Until::Time { whole, .. } if began.elapsed() >= whole => break,
                 Until::Times(_) => {}
-                Until::Time { every, .. } => {
+                Until::Time {
+                    every, kills_apart, ..
+                } => {
                     let due = every.mul_f64(number as f64);
                     sleep_until((began + due).into()).await;
+                    if killed.is_some_and(|at| at.elapsed() < kills_apart) {
+                        kinds.retain(|kind| !kind.kills());
+                    }
+                    if kinds.is_empty() {
+                        continue;
+                    }
                 }
             }
-            let kind = trial.kinds[faults.random.random_range(0..trial.kinds.len())];
+            let kind = kinds[faults.random.random_range(0..kinds.len())];
+            if kind.kills() {
+                killed = Some(Instant::now());
+            }
             let took = faults.make(kind).await?;
+            if looked.elapsed() >= MEMORY {
+                looked = Instant::now();
+                self.memory.push(faults.fleet.resident()?);
+            }
             sleep(trial.rest).await;
             self.whole_again.push(took.as_secs_f64());
             match self.times.iter_mut().find(|(of, _)| *of == kind) {
