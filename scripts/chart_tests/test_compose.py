@@ -1,4 +1,5 @@
-"""docker/compose.yaml, as far as it can be tested without a Docker engine: which model its services are given."""
+"""docker/compose.yaml, as far as it can be tested without a Docker engine: which model its services are given, and
+that the second cloud of docker/compose.two-clouds.yaml is as the first."""
 
 import os
 import re
@@ -15,11 +16,12 @@ REFERENCE = re.compile(r"\$\{(\w+):-([^}]*)\}")
 VARIABLE = re.compile(r"\$\{(\w+)")
 DOCKER = ROOT / "docker"
 COMPOSE = (DOCKER / "compose.yaml").read_text()
+TWO_CLOUDS = (DOCKER / "compose.two-clouds.yaml").read_text()
 
 
-def services(**variables: str) -> dict[str, Any]:
+def services(file: str = COMPOSE, **variables: str) -> dict[str, Any]:
     """The services as compose sees them with these variables set."""
-    text = REFERENCE.sub(lambda found: variables.get(found[1]) or found[2], COMPOSE)
+    text = REFERENCE.sub(lambda found: variables.get(found[1]) or found[2], file)
     return yaml.safe_load(text)["services"]
 
 
@@ -66,6 +68,25 @@ class Compose(unittest.TestCase):
             for variable in ("HF_HOME", "XDG_CACHE_HOME"):
                 self.assertRegex(found[name]["environment"][variable], "^/cache(/|$)")
         self.assertIn("cache", yaml.safe_load(COMPOSE)["volumes"])
+
+    def test_a_second_cloud_is_as_the_first(self) -> None:
+        own = {"build", "depends_on", "pull_policy"}
+        for name in set(VARIABLE.findall(COMPOSE)):
+            first = services(**{name: "other"})["cloud-service"]
+            second = services(TWO_CLOUDS, **{name: "other"})["cloud-service-2"]
+            for cloud in (first, second):
+                for key in own:
+                    cloud.pop(key, None)
+            self.assertEqual(second, first, name)
+
+    def test_an_edge_with_two_clouds_is_as_one_with_one(self) -> None:
+        for name in set(VARIABLE.findall(COMPOSE)):
+            command = services(**{name: "other"})["edge-agent"]["command"]
+            clouds = command.index("--cloud") + 1
+            command[clouds] += ",http://cloud-service-2:50051"
+            edge = services(TWO_CLOUDS, **{name: "other"})["edge-agent"]
+            self.assertEqual(edge["command"], command, name)
+            self.assertEqual(set(edge), {"command", "depends_on"})
 
     def test_its_head_names_the_variables_of_the_servers(self) -> None:
         head = COMPOSE.split("x-server:")[0]

@@ -51,7 +51,7 @@ class Engine(unittest.TestCase):
         workspace = tomllib.loads((ROOT / "Cargo.toml").read_text())["workspace"]
         version = workspace["package"]["version"]
         self.assertEqual(helm_python.Chart.load(CHART).metadata["appVersion"], version)
-        for file in ("docker/Dockerfile", "docker/compose.yaml"):
+        for file in ("docker/Dockerfile", "docker/compose.yaml", "docker/compose.two-clouds.yaml"):
             found = re.findall(r"VERSION(?::-|=)([0-9][^}\s]*)", (ROOT / file).read_text())
             self.assertEqual(set(found), {version}, file)
 
