@@ -10,7 +10,7 @@ use std::hash::{BuildHasher as _, RandomState};
 use std::time::Duration;
 use tandem_codec::Codec;
 use tandem_engine::{Back, Engine, KvBudget, KvSizes, ModelFiles, Numerics, OwnerNumber, Profiles};
-use tandem_model::{KvMemory, ModelError};
+use tandem_model::{KvMemory, ModelError, ModelFile};
 use tandem_program::machine;
 use tandem_proto::v1;
 use tandem_server::drain::DrainSignal;
@@ -41,6 +41,8 @@ pub struct Cloud {
     pub tokenizer: Fingerprint,
     /// First layer held.
     pub first_layer: usize,
+    /// What of the model stays in its file, where the first layer runs here.
+    embedding: Option<ModelFile>,
     /// The most positions of a session.
     pub context: usize,
     /// The most bytes of a frame.
@@ -120,7 +122,11 @@ impl Cloud {
             budget.clone(),
             loaded.kv_sizes,
         );
-        let range = config.first_layer(files)..files.config.layers;
+        let first_layer = config.first_layer(files);
+        let range = first_layer..files.config.layers;
+        let embedding = (first_layer == 0)
+            .then(|| files.embedding_file())
+            .transpose()?;
         Ok(Self {
             engine,
             admission: Admission::new(&config.sessions, budget.clone(), prefixes.clone()),
@@ -129,7 +135,8 @@ impl Cloud {
             drain,
             identity: files.identity,
             tokenizer,
-            first_layer: config.first_layer(files),
+            first_layer,
+            embedding,
             context: config.context(files.config.max_context()),
             max_frame: config.limits.max_frame.as_usize(),
             profiles: files.profiles.clone(),
@@ -155,6 +162,14 @@ impl Cloud {
             name,
             owners: RandomState::new(),
         })
+    }
+
+    /// Looks whether the model is still the one that was loaded.
+    ///
+    /// # Errors
+    /// When its file was written to.
+    pub fn check_model(&self) -> Result<(), ModelError> {
+        self.embedding.as_ref().map_or(Ok(()), ModelFile::check)
     }
 
     /// Names of the codecs decoded.

@@ -64,7 +64,7 @@ async fn serve_loaded(
     } = started;
     let gauges = publish_gauges(Arc::clone(&cloud));
     let pulse = cloud.engine.pulse();
-    let split = SplitServiceServer::new(Split(cloud))
+    let split = SplitServiceServer::new(Split(Arc::clone(&cloud)))
         .max_decoding_message_size(config.transport.max_message.as_usize());
     let address = listener.local_addr()?;
     let serving = grpc::server_builder(&config.transport)
@@ -82,11 +82,18 @@ async fn serve_loaded(
         metrics = %config.metrics_listen,
         "serving"
     );
+    let lost = watch_engine(
+        || pulse.turn(),
+        || cloud.check_model(),
+        &config.engine,
+        &health,
+        ENGINE_STALLED,
+    );
     tokio::select! {
         served = serving => served?,
         () = drain.connections_closed() => {}
         () = gauges => {}
-        lost = watch_engine(|| pulse.turn(), &config.engine, &health, ENGINE_STALLED) => return Err(lost.into()),
+        lost = lost => return Err(lost.into()),
     }
     Ok(())
 }

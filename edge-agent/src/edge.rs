@@ -15,7 +15,7 @@ use tandem_client::adaptation::Adaptation;
 use tandem_client::{CodecChoice, Dialer, FrontHalf, SessionLimits, SessionPool, SplitClient};
 use tandem_codec::Codec;
 use tandem_engine::{Engine, EngineOptions, ModelFiles};
-use tandem_model::{ModelError, Package};
+use tandem_model::{ModelError, ModelFile, Package};
 use tandem_model_source::{Part, ProgressTo, locate};
 use tandem_proto::v1;
 use tandem_shape::Fingerprint;
@@ -32,6 +32,8 @@ pub struct Edge {
     sampling: SamplingDefaults,
     /// What runs here.
     held: v1::HeldLayers,
+    /// What of the model stays in its file, where layers run here.
+    embedding: Option<ModelFile>,
 }
 
 /// Brings the model to this machine and names its directory in the configuration, and itself where no
@@ -127,6 +129,7 @@ impl Edge {
         let identity = files.identity;
         let compute = config.front_compute(files.package().is_some());
         let precision = files.precision(&compute)?;
+        let embedding = (split > 0).then(|| files.embedding_file()).transpose()?;
         // Bytes of its weights and of its pages, and whether its rows are always the same.
         let loaded = Arc::new(OnceLock::new());
         let engine = match split {
@@ -220,6 +223,7 @@ impl Edge {
             },
             sampling,
             held,
+            embedding,
         })
     }
 
@@ -253,6 +257,14 @@ impl Edge {
     ) -> Result<AnswerRequest, RequestError> {
         let vocabulary = self.client().front().config.vocabulary;
         terms.check(prompt, &self.sampling, vocabulary, began)
+    }
+
+    /// Looks whether the model is still the one that was loaded.
+    ///
+    /// # Errors
+    /// When its file was written to.
+    pub fn check_model(&self) -> Result<(), ModelError> {
+        self.embedding.as_ref().map_or(Ok(()), ModelFile::check)
     }
 
     /// Sessions with the cloud.

@@ -125,7 +125,14 @@ async fn work(
         match &client.front().engine {
             Some(engine) => {
                 let pulse = engine.pulse();
-                watch_engine(|| pulse.turn(), &config.engine, health, ENGINE_STALLED).await
+                watch_engine(
+                    || pulse.turn(),
+                    || edge.check_model(),
+                    &config.engine,
+                    health,
+                    ENGINE_STALLED,
+                )
+                .await
             }
             // The cloud has all layers.
             None => std::future::pending().await,

@@ -1,6 +1,7 @@
 //! Health, metrics, drain: what whoever runs the servers relies on.
 
 use std::time::{Duration, Instant};
+use tandem_tests::altered::AlteredModel;
 use tandem_tests::client::{Client, assert_refused, ids_request};
 use tandem_tests::link::LinkProfile;
 use tandem_tests::paths::{default_model, fixtures};
@@ -224,6 +225,45 @@ async fn sigterm_ends_a_server_that_still_reads_its_model() {
         server.terminate().unwrap();
         let status = server.wait(Duration::from_secs(5)).await.unwrap();
         assert!(status.success(), "{status}");
+    }
+}
+
+#[tokio::test]
+async fn a_model_that_is_written_to_is_used_no_more() {
+    let model = fixtures().join("models/qwen2-bias");
+    let own = [(); 2].map(|()| AlteredModel::copy(&model).unwrap());
+    let weights = |at: usize| own[at].path().join("model.safetensors");
+    let cloud = Server::cloud(own[0].path(), ServerOptions::default());
+    let mut cloud = cloud.await.unwrap();
+    let (url, options) = (cloud.url(), ServerOptions::default());
+    let edge = Server::edge(own[1].path(), &url, 1, options);
+    let mut edge = edge.await.unwrap();
+    let client = Client::connect(&edge.url()).await.unwrap();
+    let expected = client.greedy(&[1, 2, 3], 4).await.unwrap().ids;
+
+    // Other files in their place are those of the next start.
+    for at in [0, 1] {
+        let next = own[at].path().join("next");
+        std::fs::write(&next, "nothing that can be loaded").unwrap();
+        std::fs::rename(&next, weights(at)).unwrap();
+    }
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    assert_eq!(client.greedy(&[1, 2, 3], 4).await.unwrap().ids, expected);
+
+    for at in [0, 1] {
+        std::fs::copy(model.join("model.safetensors"), weights(at)).unwrap();
+    }
+    cloud.restart().await.unwrap();
+    edge.restart().await.unwrap();
+    let client = Client::connect(&edge.url()).await.unwrap();
+    assert_eq!(client.greedy(&[1, 2, 3], 4).await.unwrap().ids, expected);
+    for (at, server) in [(1, &mut edge), (0, &mut cloud)] {
+        let written = std::fs::File::options().write(true).open(weights(at));
+        written.unwrap().set_len(4096).unwrap();
+        let status = server.wait(Duration::from_secs(5)).await.unwrap();
+        assert_eq!(status.code(), Some(70), "{}", server.log());
+        let said = "was written to while it was in use";
+        assert!(server.log().contains(said), "{}", server.log());
     }
 }
 

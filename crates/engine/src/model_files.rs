@@ -7,7 +7,8 @@ use std::fmt::Display;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use tandem_model::{
-    Checkpoint, EmbeddingType, Manifest, ModelError, Package, Preparation, Segment,
+    Checkpoint, Embedding, EmbeddingType, Manifest, ModelError, ModelFile, Package, Preparation,
+    Segment,
 };
 use tandem_shape::{
     BackendName, DeviceName, Fingerprint, Identity, KvType, LayerRange, ModelConfig, Place,
@@ -259,6 +260,14 @@ impl ModelFiles {
             path: self.directory.clone(),
         };
         self.identity.weights().ok_or_else(in_part)
+    }
+
+    /// The file that stays in use once a half with the first layers is loaded: its embedding lies there.
+    ///
+    /// # Errors
+    /// When there is no embedding.
+    pub fn embedding_file(&self) -> Result<ModelFile, ModelError> {
+        Embedding::file(&self.checkpoint).cloned()
     }
 
     /// Where they lie.

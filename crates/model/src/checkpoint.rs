@@ -1,10 +1,12 @@
 //! The safetensors files of a model directory: one `model.safetensors`, or several with an index.
 
 pub(crate) mod mapped;
+pub(crate) mod model_file;
 pub(crate) mod shards;
 pub(crate) mod stored_matrix;
 
 use crate::checkpoint::mapped::MappedBytes;
+use crate::checkpoint::model_file::ModelFile;
 use crate::checkpoint::shards::ShardHashes;
 use crate::error::{ModelError, Result};
 use half::{bf16, f16};
@@ -24,7 +26,7 @@ const MAX_HEADER: u64 = 100_000_000;
 /// Where every tensor of a model lies. Nothing is read before it is asked for.
 #[derive(Debug)]
 pub struct Checkpoint {
-    files: Vec<CheckpointFile>,
+    files: Vec<ModelFile>,
     tensors: BTreeMap<String, Entry>,
     /// Tensors in shards that were not fetched, and the shard of each.
     absent: BTreeMap<String, String>,
@@ -32,12 +34,6 @@ pub struct Checkpoint {
     hashes: Option<ShardHashes>,
     /// What to name in a message about a tensor that is nowhere.
     origin: PathBuf,
-}
-
-#[derive(Debug)]
-struct CheckpointFile {
-    path: PathBuf,
-    file: File,
 }
 
 #[derive(Debug, Clone)]
@@ -160,8 +156,8 @@ impl Checkpoint {
             path: path.to_owned(),
             source,
         };
-        let mut file = File::open(path).map_err(read_error)?;
-        let file_length = file.metadata().map_err(read_error)?.len();
+        let opened = ModelFile::open(path)?;
+        let (mut file, file_length) = (opened.file(), opened.length());
         let mut prefix = [0; 8];
         file.read_exact(&mut prefix).map_err(|_| {
             unusable(
@@ -209,10 +205,7 @@ impl Checkpoint {
                 },
             );
         }
-        self.files.push(CheckpointFile {
-            path: path.to_owned(),
-            file,
-        });
+        self.files.push(opened);
         Ok(())
     }
 
@@ -284,7 +277,7 @@ impl Checkpoint {
             Ok(entry)
         } else {
             Err(ModelError::TensorShape {
-                path: self.files[entry.file].path.clone(),
+                path: self.files[entry.file].path().to_owned(),
                 tensor: name.to_owned(),
                 expected: shape.to_vec(),
                 found: entry.shape.clone(),
@@ -294,7 +287,7 @@ impl Checkpoint {
 
     fn of_another_type(&self, name: &str, entry: &Entry, expected: &str) -> ModelError {
         ModelError::TensorType {
-            path: self.files[entry.file].path.clone(),
+            path: self.files[entry.file].path().to_owned(),
             tensor: name.to_owned(),
             found: format!("{:?}", entry.dtype),
             expected: expected.to_owned(),
@@ -303,15 +296,23 @@ impl Checkpoint {
 
     fn map(&self, entry: &Entry) -> Result<MappedBytes> {
         let file = &self.files[entry.file];
-        MappedBytes::new(&file.file, &file.path, entry.offset, entry.length)
+        MappedBytes::new(file.file(), file.path(), entry.offset, entry.length)
     }
 
     /// The file that holds a tensor.
     ///
     /// # Errors
     /// When there is none of this name.
-    pub(crate) fn file_of(&self, name: &str) -> Result<&Path> {
-        Ok(&self.files[self.entry(name)?.file].path)
+    pub(crate) fn file_of(&self, name: &str) -> Result<&ModelFile> {
+        Ok(&self.files[self.entry(name)?.file])
+    }
+
+    /// Looks whether a file was written to since this was opened.
+    ///
+    /// # Errors
+    /// When one was.
+    pub(crate) fn check(&self) -> Result<()> {
+        self.files.iter().try_for_each(ModelFile::check)
     }
 
     /// Every tensor in name order: name, type, shape, and a reader of its bytes.
@@ -320,8 +321,8 @@ impl Checkpoint {
             name,
             dtype: format!("{:?}", entry.dtype),
             shape: &entry.shape,
-            file: &self.files[entry.file].file,
-            path: &self.files[entry.file].path,
+            file: self.files[entry.file].file(),
+            path: self.files[entry.file].path(),
             offset: entry.offset,
             length: entry.length,
         })
@@ -329,7 +330,7 @@ impl Checkpoint {
 
     /// The files, for caches keyed by their size and time.
     pub(crate) fn paths(&self) -> impl Iterator<Item = &Path> {
-        self.files.iter().map(|f| f.path.as_path())
+        self.files.iter().map(ModelFile::path)
     }
 
     fn entry(&self, name: &str) -> Result<&Entry> {

@@ -1,7 +1,8 @@
 //! The token embedding, left in its file: a row costs a page, not the table.
 
 use crate::checkpoint::Checkpoint;
-use crate::checkpoint::stored_matrix::StoredMatrix;
+use crate::checkpoint::model_file::ModelFile;
+use crate::checkpoint::stored_matrix::{StoredMatrix, codes_name};
 use crate::error::{ModelError, Result};
 use tandem_shape::WeightType;
 
@@ -9,6 +10,7 @@ use tandem_shape::WeightType;
 #[derive(Debug)]
 pub struct Embedding {
     table: StoredMatrix,
+    file: ModelFile,
     vocabulary: usize,
     hidden: usize,
 }
@@ -30,16 +32,28 @@ impl Embedding {
                 [vocabulary, hidden],
                 WeightType::Int8,
             )?,
+            file: Self::file(checkpoint)?.clone(),
             vocabulary,
             hidden,
         })
     }
 
+    /// The file that it stays in.
+    ///
+    /// # Errors
+    /// When there is no table.
+    pub fn file(checkpoint: &Checkpoint) -> Result<&ModelFile> {
+        checkpoint
+            .file_of(&codes_name(EMBEDDING))
+            .or_else(|_| checkpoint.file_of(EMBEDDING))
+    }
+
     /// Rows of `tokens`: `[tokens, hidden]` in f32.
     ///
     /// # Errors
-    /// For an id outside the vocabulary.
+    /// For an id outside the vocabulary, or a file that was written to since it was opened.
     pub fn rows(&self, tokens: &[u32]) -> Result<Vec<f32>> {
+        self.file.check()?;
         let mut values = Vec::with_capacity(tokens.len() * self.hidden);
         for &id in tokens {
             if id as usize >= self.vocabulary {

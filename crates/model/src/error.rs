@@ -149,6 +149,12 @@ pub enum ModelError {
         /// Why.
         source: std::io::Error,
     },
+    /// A file was written to while it was in use.
+    #[error("{} was written to while it was in use: put another file in its place instead", path.display())]
+    FileChanged {
+        /// The file.
+        path: PathBuf,
+    },
     /// More positions than the cache was allocated for.
     #[error("position {position} is past the granted context of {capacity}")]
     ContextFull {

@@ -36,6 +36,7 @@ mod stretch;
 mod threads;
 mod workers;
 
+pub use checkpoint::model_file::ModelFile;
 pub use checkpoint::{Checkpoint, FloatType, StoredTensor};
 pub use embedding::Embedding;
 pub use error::{ModelError, Result};

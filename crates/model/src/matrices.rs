@@ -152,7 +152,7 @@ impl Stored {
             Some(&value) => {
                 let tensor = self.weight();
                 Err(ModelError::NotFinite {
-                    path: checkpoint.file_of(&tensor)?.to_owned(),
+                    path: checkpoint.file_of(&tensor)?.path().to_owned(),
                     tensor,
                     value,
                 })

@@ -107,15 +107,17 @@ impl Segment {
             })
         };
         let embedding = || Embedding::open(checkpoint, config.vocabulary, config.hidden);
+        let embedding = range.is_first().then(embedding).transpose()?;
+        let head = range.is_last().then(|| head(scheme.of_head()));
+        let head = head.transpose()?;
+        // All of it is of one state of the files.
+        checkpoint.check()?;
         Ok(Self {
             config: config.clone(),
             range,
-            embedding: range.is_first().then(embedding).transpose()?,
+            embedding,
             stretches,
-            head: range
-                .is_last()
-                .then(|| head(scheme.of_head()))
-                .transpose()?,
+            head,
             inverse_frequencies: config.rope.inverse_frequencies(config.head_dim),
             kv_memory: KvMemory::new(page_bytes(config, precision.kv())),
             precision: precision.clone(),

@@ -1,5 +1,5 @@
-//! What a server does about an engine that hangs: health says so, and in the end the process does, so that whoever runs
-//! it starts it again.
+//! What a server does about an engine that hangs, or whose model changes under it: health says so, and in the end the
+//! process does, so that whoever runs it starts it again.
 
 use crate::engine_config::EngineConfig;
 use crate::health::Health;
@@ -12,9 +12,11 @@ use tokio::time::MissedTickBehavior;
 const LOOK: Duration = Duration::from_secs(1);
 
 /// Keeps health and a gauge true to an engine, and returns when the engine is lost. `turn` is the number of the turn
-/// that the engine is in, none while it has nothing to do, and an error once it has ended.
-pub async fn watch_engine<E: Error>(
+/// that the engine is in, none while it has nothing to do, and an error once it has ended. `model` fails once the model
+/// in use is not the one that was loaded.
+pub async fn watch_engine<E: Error, M: Error>(
     turn: impl Fn() -> Result<Option<u64>, E>,
+    model: impl Fn() -> Result<(), M>,
     config: &EngineConfig,
     health: &Health,
     stalled: Metric,
@@ -22,7 +24,7 @@ pub async fn watch_engine<E: Error>(
     let gauge = stalled.gauge(&[]);
     gauge.set(0.0);
     let after = config.stalled_after;
-    let lost = watch(turn, config.patience(), |change| match change {
+    let lost = watch(turn, model, config.patience(), |change| match change {
         Change::Stalled => {
             tracing::error!(%after, "the engine has stalled");
             health.stall(format!(
@@ -68,14 +70,18 @@ pub enum EngineLost {
     /// Its thread has ended.
     #[error("{0}")]
     Ended(String),
+    /// Its model is another one.
+    #[error("{0}")]
+    ModelChanged(String),
 }
 
 /// Watches an engine, tells each change, and returns when it is lost.
 ///
 /// Time is counted in looks and not by a clock: a process that was stopped, or a machine that slept, has not
 /// stalled.
-async fn watch<E: Error>(
+async fn watch<E: Error, M: Error>(
     turn: impl Fn() -> Result<Option<u64>, E>,
+    model: impl Fn() -> Result<(), M>,
     patience: Patience,
     mut tell: impl FnMut(Change),
 ) -> EngineLost {
@@ -88,6 +94,9 @@ async fn watch<E: Error>(
             Ok(now) => now,
             Err(ended) => return EngineLost::Ended(ended.to_string()),
         };
+        if let Err(changed) = model() {
+            return EngineLost::ModelChanged(changed.to_string());
+        }
         if now.is_some() && now == last {
             lasts += LOOK;
         } else {
@@ -126,6 +135,7 @@ mod tests {
         turn: Option<u64>,
         turns: u64,
         ended: bool,
+        model_changed: bool,
     }
 
     impl Engine {
@@ -146,6 +156,13 @@ mod tests {
             }
             Ok(state.turn)
         }
+
+        fn model(&self) -> io::Result<()> {
+            if self.state().model_changed {
+                return Err(io::Error::other("it is another one"));
+            }
+            Ok(())
+        }
     }
 
     fn watched(engine: &Engine, lost_after: Option<u64>) -> (Told, JoinHandle<EngineLost>) {
@@ -155,9 +172,10 @@ mod tests {
             stalled_after: Duration::from_secs(10),
             lost_after: lost_after.map(Duration::from_secs),
         };
-        let engine = engine.clone();
+        let (turning, holding) = (engine.clone(), engine.clone());
         let watched = watch(
-            move || engine.turn(),
+            move || turning.turn(),
+            move || holding.model(),
             patience,
             move |change| seen.lock().unwrap().push(change),
         );
@@ -217,5 +235,15 @@ mod tests {
         engine.state().ended = true;
         let lost = watch.await.unwrap();
         assert_eq!(lost, EngineLost::Ended("it has ended".to_owned()));
+    }
+    #[tokio::test(start_paused = true)]
+    async fn an_engine_whose_model_changes_is_lost() {
+        let engine = Engine::default();
+        let (_, watch) = watched(&engine, None);
+        sleep(Duration::from_secs(5)).await;
+        engine.state().model_changed = true;
+        let lost = watch.await.unwrap();
+        let expected = EngineLost::ModelChanged("it is another one".to_owned());
+        assert_eq!(lost, expected);
     }
 }

@@ -18,7 +18,7 @@ impl MappedBytes {
     pub(crate) fn new(file: &File, path: &Path, offset: u64, length: usize) -> Result<Self> {
         // SAFETY: reading a mapping is undefined behaviour if the file shrinks or is written to
         // meanwhile. Checkpoints are replaced by rename, never in place (docs/operations.md), so
-        // the mapped inode does not change.
+        // the mapped inode does not change. Where it does all the same, the servers end (`ModelFile::check`).
         let map = unsafe { MmapOptions::new().offset(offset).len(length).map(file) };
         map.map(Self).map_err(|source| ModelError::Read {
             path: path.to_owned(),
