@@ -27,7 +27,10 @@ use tandem_engine::{
     OwnerNumber, Priority, Reservation, Room, RowsVerdict, RunRequest, RunToken, Want,
 };
 use tandem_model::PAGE_POSITIONS;
-use tandem_proto::v1::{self, infer_request, infer_response};
+use tandem_proto::{
+    encoded_len,
+    v1::{self, infer_request, infer_response},
+};
 use tandem_shape::Reason;
 use tandem_status::{bad_request, failure, unavailable};
 use tandem_transport::auth::Peer;
@@ -42,6 +45,10 @@ const PENDING_STEPS: usize = 64;
 
 /// The same for the frames of these steps: as many bytes as so many of the largest have.
 const PENDING_FRAMES: usize = 4;
+
+/// Bytes of a message that may wait to go down behind others. Of larger ones, such as what measures a link, one at a time
+/// does.
+const SMALL_MESSAGE: usize = 4 << 10;
 
 /// How long a stream's status may wait for its edge to read.
 const STATUS_TAKES: Duration = Duration::from_secs(10);
@@ -310,10 +317,7 @@ impl Session<'_> {
                     SESSIONS_LEFT.counter(&["lease_ended"]).increment(1);
                     return Ok(());
                 }
-                () = tokio::time::sleep(self.cloud.idle_ttl), if idle => {
-                    SESSIONS_EVICTED.counter(&["idle_ttl"]).increment(1);
-                    return Err(failure(Code::Aborted, Reason::Idle, "nothing was heard for idle_ttl"));
-                }
+                () = tokio::time::sleep(self.cloud.idle_ttl), if idle => return Err(is_idle()),
                 () = passed(self.deadline) => {
                     return Err(too_late());
                 }
@@ -711,14 +715,24 @@ impl Session<'_> {
             message: Some(message),
         };
         SessionMetrics::sent(&response);
+        let room = match encoded_len(&response) {
+            ..=SMALL_MESSAGE => 1,
+            _ => self.out.max_capacity(),
+        };
         // A peer that does not read must not keep what others need.
         tokio::select! {
-            sent = self.out.send(Ok(response)) => match sent {
-                Ok(()) => Ok(()),
+            permits = self.out.reserve_many(room) => match permits.map(|mut permits| permits.next()) {
+                Ok(permit) => {
+                    if let Some(permit) = permit {
+                        permit.send(Ok(response));
+                    }
+                    Ok(())
+                }
                 // It may be taken up: that the stream is closed is noticed where its rest is read.
                 Err(_) if self.lease.is_some() => Ok(()),
                 Err(_) => Err(Status::cancelled("the edge went away")),
             },
+            () = tokio::time::sleep(self.cloud.idle_ttl) => Err(is_idle()),
             () = self.place.evicted() => Err(gives_way()),
             () = passed(self.deadline) => Err(too_late()),
         }
@@ -775,6 +789,12 @@ fn session_gone() -> Status {
 fn too_late() -> Status {
     let message = "nobody waits for the answer any more";
     failure(Code::DeadlineExceeded, Reason::Deadline, message)
+}
+
+fn is_idle() -> Status {
+    SESSIONS_EVICTED.counter(&["idle_ttl"]).increment(1);
+    let message = "nothing was heard for idle_ttl";
+    failure(Code::Aborted, Reason::Idle, message)
 }
 
 /// Resolves when a deadline has passed, where there is one.

@@ -35,6 +35,26 @@ async fn a_session_that_is_silent_for_too_long_is_closed() {
 }
 
 #[tokio::test]
+async fn whoever_reads_nothing_is_closed_too() {
+    let cloud = cloud().await;
+    let edge = Edge::of(&cloud).await;
+    let session = edge.session(Vec::new()).await;
+    let ping = || {
+        Message::Ping(v1::Ping {
+            reply_bytes: 64 << 10,
+            ..v1::Ping::default()
+        })
+    };
+    for _ in 0..200 {
+        session.send(ping()).await.unwrap();
+    }
+    let clock = StoppedClock::stop();
+    clock.advance(Duration::from_secs(299)).await;
+    clock.advance(Duration::from_secs(2)).await;
+    cloud.is_free().await;
+}
+
+#[tokio::test]
 async fn who_waits_for_the_engine_is_not_silent() {
     let cloud = cloud().await;
     let edge = Edge::of(&cloud).await;
