@@ -76,7 +76,7 @@ pub struct ServeArgs {
     /// How long an idle session is kept, such as 5m.
     #[arg(long)]
     pub idle_ttl: Option<HumanDuration>,
-    /// How much longer a step may take for the rows of prompts in it, such as 20ms, or auto.
+    /// How much longer a step may take for the rows of prompts and of drafts in it, such as 20ms, or auto.
     #[arg(long)]
     pub engine_step: Option<AutoDuration>,
     /// Silence after which an answer may give way to another session, such as 30s.

@@ -126,7 +126,7 @@ pub struct EdgeArgs {
     /// For how long an answer whose session was lost tries to go on, such as 1m; 0s: not at all.
     #[arg(long)]
     pub replay_within: Option<HumanDuration>,
-    /// How much longer a step may take for the rows of prompts in it, such as 20ms, or auto.
+    /// How much longer a step may take for the rows of prompts and of drafts in it, such as 20ms, or auto.
     #[arg(long)]
     pub engine_step: Option<AutoDuration>,
     /// Prompt tokens computed at once.

@@ -3,7 +3,7 @@
 //!
 //! One thread, because libtorch's pool of workers and its gradient mode belong to the thread that
 //! calls it. A step there has rows of all sessions that are ready: those that wait for a token, and as many
-//! rows of prompts as do not keep these waiting for long. A step that panics loses its session and nothing
+//! rows of prompts and of drafts as do not keep these waiting for long. A step that panics loses its session and nothing
 //! else.
 
 use crate::engine_step::EngineStep;
@@ -20,7 +20,7 @@ use std::time::{Duration, Instant};
 use tandem_model::ComputeThread;
 use tokio::sync::{mpsc, oneshot};
 
-/// Rows of sessions that wait for a token in one step.
+/// Sessions that wait for a token in one step.
 const DECODE_ROWS: usize = 64;
 
 /// How long a session counts as coming, behind a token of its answer.
@@ -34,8 +34,8 @@ const LOOK: Duration = Duration::from_micros(50);
 pub struct EngineOptions {
     /// Threads that compute, the engine's own included.
     pub threads: usize,
-    /// How much longer a step in which somebody waits for a token may take for the rows of prompts in it; `None` for
-    /// as much as it takes without.
+    /// How much longer a step in which somebody waits for a token may take for the rows of prompts and of drafts in
+    /// it; `None` for as much as it takes without.
     pub step: Option<Duration>,
     /// Is told of every step, on the engine's thread.
     pub observe: fn(&EngineStep),
@@ -366,6 +366,8 @@ struct Taken<H: Half> {
     key: SessionNumber,
     session: H::Session,
     job: JobOf<H>,
+    priority: Priority,
+    /// How many of its rows run.
     rows: usize,
 }
 
@@ -503,26 +505,28 @@ impl<H: Half> EngineLoop<H> {
         {
             idle = false;
             let rows = H::rows(&job.step, usize::MAX);
-            let Some(taken) = self.take(key, job, rows) else {
+            let Some(taken) = self.take(key, job, (Priority::Decode, rows)) else {
                 continue;
             };
             if rows == 0 || H::is_dropped(&taken.session, &taken.job.step) {
                 // It takes no time.
                 self.run_batch(vec![taken]);
             } else {
-                decoding += rows;
-                self.scheduler.ran(key, Priority::Decode, rows);
+                decoding += 1;
                 batch.push(taken);
             }
         }
-        let most = self.budget.prompt_rows(decoding, self.is_awaited());
+        let awaited = self.is_awaited();
+        let of_drafts = self.cut_drafts(&mut batch, awaited);
+        let most = self.budget.rows(decoding, awaited);
+        let most = most.saturating_sub(of_drafts);
         let mut of_prompts = 0;
         while of_prompts < most
             && let Some((key, job)) = self.scheduler.take_prefill(absorb::<H>)
         {
             idle = false;
             let rows = H::rows(&job.step, most - of_prompts);
-            if let Some(taken) = self.take(key, job, rows) {
+            if let Some(taken) = self.take(key, job, (Priority::Prefill, rows)) {
                 of_prompts += rows;
                 self.scheduler.ran(key, Priority::Prefill, rows);
                 batch.push(taken);
@@ -533,7 +537,8 @@ impl<H: Half> EngineLoop<H> {
             let began = Instant::now();
             let coming = self.run_batch(batch);
             let step = EngineStep {
-                decode_rows: decoding,
+                decode_rows: decoding + of_drafts,
+                draft_rows: of_drafts,
                 prefill_rows: of_prompts,
                 took: began.elapsed(),
             };
@@ -548,13 +553,39 @@ impl<H: Half> EngineLoop<H> {
         !idle
     }
 
+    /// Of steps of several rows, those that are of drafts, takes as many as others may wait for, and returns how many these
+    /// are. What is left of a step runs in later ones: in none where a draft before it was wrong.
+    fn cut_drafts(&mut self, batch: &mut [Taken<H>], awaited: bool) -> usize {
+        let prompts_wait = self.scheduler.has_prefill();
+        let mut left = match batch.len() {
+            // Nobody but the session itself waits for its drafts.
+            ..=1 if !awaited && !prompts_wait => usize::MAX,
+            decoding => self.budget.rows(decoding, awaited) / if prompts_wait { 2 } else { 1 },
+        };
+        let mut drafts = 0;
+        for taken in batch {
+            let of_drafts = (taken.rows - 1).min(left);
+            taken.rows = 1 + of_drafts;
+            left -= of_drafts;
+            drafts += of_drafts;
+            self.scheduler.ran(taken.key, taken.priority, taken.rows);
+        }
+        drafts
+    }
+
     /// The session of a step, for as long as that runs.
-    fn take(&mut self, key: SessionNumber, job: JobOf<H>, rows: usize) -> Option<Taken<H>> {
+    fn take(
+        &mut self,
+        key: SessionNumber,
+        job: JobOf<H>,
+        (priority, rows): (Priority, usize),
+    ) -> Option<Taken<H>> {
         match self.sessions.remove(&key) {
             Some(session) => Some(Taken {
                 key,
                 session,
                 job,
+                priority,
                 rows,
             }),
             None => {
@@ -591,6 +622,7 @@ impl<H: Half> EngineLoop<H> {
                 key,
                 session,
                 mut job,
+                priority,
                 ..
             } = taken;
             let start = *job.begun.get_or_insert(began);
@@ -598,7 +630,7 @@ impl<H: Half> EngineLoop<H> {
             let done = match outcome {
                 Outcome::Unfinished => {
                     self.sessions.insert(key, session);
-                    self.scheduler.put_back(key, job);
+                    self.scheduler.put_back(key, priority, job);
                     continue;
                 }
                 Outcome::Done(done) => done,

@@ -7,6 +7,8 @@ use std::time::Duration;
 pub struct EngineStep {
     /// Rows of sessions that wait for a token.
     pub decode_rows: usize,
+    /// Those of them that are behind their session's first: rows of drafts.
+    pub draft_rows: usize,
     /// Rows of prompts.
     pub prefill_rows: usize,
     /// What it took.

@@ -114,12 +114,17 @@ impl<J> Scheduler<J> {
         }
     }
 
-    /// Puts what is left of a taken prefill before the session's other steps, behind what others wait for.
-    pub(crate) fn put_back(&mut self, session: SessionNumber, job: J) {
+    /// Whether a prefill is ready.
+    pub(crate) fn has_prefill(&self) -> bool {
+        !self.prefill.is_empty()
+    }
+
+    /// Puts what is left of a taken step before the session's other steps, behind what others wait for.
+    pub(crate) fn put_back(&mut self, session: SessionNumber, priority: Priority, job: J) {
         let queue = self.queues.entry(session).or_default();
-        queue.push_front((Priority::Prefill, job));
+        queue.push_front((priority, job));
         self.taken.remove(&session);
-        self.ready(session, Priority::Prefill);
+        self.ready(session, priority);
     }
 
     /// Forgets a session and its waiting steps.
@@ -218,7 +223,7 @@ mod tests {
         s.push(B, Priority::Prefill, "another's");
         let (session, job) = s.take_prefill(|_, next| Some(next)).unwrap();
         s.push(C, Priority::Decode, "a token");
-        s.put_back(session, job);
+        s.put_back(session, Priority::Prefill, job);
         assert_eq!(order(&mut s), ["a token", "another's", "long", "behind it"]);
     }
 

@@ -1,4 +1,4 @@
-//! How many rows of prompts may join a step without making those who wait for a token wait too long.
+//! How many rows of prompts and of drafts may join a step without making those who wait for a token wait too long.
 
 use crate::back::MERGED_ROWS;
 use crate::engine_step::EngineStep;
@@ -6,33 +6,32 @@ use std::time::Duration;
 
 /// How much a new measurement counts.
 const WEIGHT: f64 = 0.2;
-/// Rows of prompts below which a step says little of what one takes.
+/// Rows that joined below which a step says little of what one takes.
 const ENOUGH_ROWS: usize = 8;
-/// Rows of prompts that always join: prompts go on, however slow the machine is.
+/// Rows that may always join: prompts go on, however slow the machine is.
 const LEAST_ROWS: usize = 4;
 
-/// Steps with rows of prompts in them, after which a step has none, where sessions wait for a token: how many sessions
-/// do so changes, and only a step without prompts tells what their rows take.
+/// Steps with rows that joined, after which a step has none, where sessions wait for a token: how many sessions
+/// do so changes, and only such a step tells what their rows take.
 const STALE: usize = 64;
-/// How much longer a step may take before one without rows of prompts was seen.
+/// How much longer a step may take before one without rows that joined was seen.
 const UNKNOWN: Duration = Duration::from_millis(20);
 
 /// Learns what rows take.
 #[derive(Debug)]
 pub(crate) struct StepBudget {
-    /// How much longer a step may take for the rows of prompts in it, where that is said.
+    /// How much longer a step may take for the rows that join it, where that is said.
     longer: Option<Duration>,
-    /// Seconds of a step of decode rows alone.
+    /// Seconds of a step of one row a session, each of which waits for a token.
     decode: Option<f64>,
     /// Steps since the last of these.
     since_decode: usize,
-    /// Seconds of a row of a prompt in a step.
+    /// Seconds of a row that joined a step.
     row: Option<f64>,
 }
 
 impl StepBudget {
-    /// Steps in which somebody waits for a token may take `longer` for the rows of prompts, or as much as is good for
-    /// both.
+    /// Steps in which somebody waits for a token may take `longer` for the rows that join, or as much as is good for both.
     pub(crate) fn new(longer: Option<Duration>) -> Self {
         Self {
             longer,
@@ -42,9 +41,8 @@ impl StepBudget {
         }
     }
 
-    /// Rows of prompts that may be in a step that has `decoding` others, where somebody comes soon for a token or nobody
-    /// does.
-    pub(crate) fn prompt_rows(&self, decoding: usize, somebody_comes: bool) -> usize {
+    /// Rows that may join a step that has `decoding` others, where somebody comes soon for a token or nobody does.
+    pub(crate) fn rows(&self, decoding: usize, somebody_comes: bool) -> usize {
         let Some(row) = self.row.filter(|_| decoding > 0 || somebody_comes) else {
             return MERGED_ROWS;
         };
@@ -64,7 +62,7 @@ impl StepBudget {
     /// A step has ended.
     pub(crate) fn learn(&mut self, step: &EngineStep) {
         let took = step.took.as_secs_f64();
-        let rows = step.prefill_rows;
+        let rows = step.prefill_rows + step.draft_rows;
         self.since_decode += 1;
         if rows == 0 {
             self.since_decode = 0;
@@ -92,6 +90,7 @@ mod tests {
     fn step(decode_rows: usize, prefill_rows: usize, took: Duration) -> EngineStep {
         EngineStep {
             decode_rows,
+            draft_rows: 0,
             prefill_rows,
             took,
         }
@@ -100,9 +99,9 @@ mod tests {
     #[test]
     fn prompts_have_a_step_to_themselves_where_nobody_waits() {
         let mut budget = StepBudget::new(Some(10 * MILLISECOND));
-        assert_eq!(budget.prompt_rows(0, false), MERGED_ROWS);
+        assert_eq!(budget.rows(0, false), MERGED_ROWS);
         budget.learn(&step(0, 128, 256 * MILLISECOND));
-        assert_eq!(budget.prompt_rows(0, false), MERGED_ROWS);
+        assert_eq!(budget.rows(0, false), MERGED_ROWS);
     }
 
     #[test]
@@ -111,22 +110,18 @@ mod tests {
         (0..50).for_each(|_| budget.learn(&step(4, 0, 20 * MILLISECOND)));
         (0..50).for_each(|_| budget.learn(&step(4, 16, 52 * MILLISECOND)));
         // Two milliseconds a row.
-        assert!((4..=6).contains(&budget.prompt_rows(4, true)));
+        assert!((4..=6).contains(&budget.rows(4, true)));
     }
 
     #[test]
     fn without_a_word_a_step_takes_up_to_twice_as_long() {
         let mut budget = StepBudget::new(None);
         budget.learn(&step(0, 100, 200 * MILLISECOND));
-        assert_eq!(
-            budget.prompt_rows(4, true),
-            10,
-            "before a step without was seen"
-        );
+        assert_eq!(budget.rows(4, true), 10, "before a step without was seen");
         for decode in [16, 40] {
             (0..50).for_each(|_| budget.learn(&step(4, 0, decode * MILLISECOND)));
             let rows = decode as usize / 2;
-            assert!((rows - 1..=rows).contains(&budget.prompt_rows(4, true)));
+            assert!((rows - 1..=rows).contains(&budget.rows(4, true)));
         }
     }
 
@@ -137,23 +132,19 @@ mod tests {
         // Many more come with their rows, which looks as if those of the prompt took longer.
         let mut rows = Vec::new();
         for _ in 0..10 * STALE {
-            rows.push(budget.prompt_rows(64, true));
+            rows.push(budget.rows(64, true));
             let last = rows[rows.len() - 1];
             budget.learn(&step(64, last, (50 + last as u32) * MILLISECOND));
         }
         assert!(rows.iter().filter(|rows| **rows == 0).count() <= 10);
         assert!(rows[9 * STALE..].iter().any(|rows| *rows > 20), "{rows:?}");
-        assert_eq!(
-            budget.prompt_rows(0, true).min(1),
-            1,
-            "nobody else would run"
-        );
+        assert_eq!(budget.rows(0, true).min(1), 1, "nobody else would run");
     }
 
     #[test]
     fn a_prompt_goes_on_however_slow_the_machine_is() {
         let mut budget = StepBudget::new(Some(MILLISECOND));
         budget.learn(&step(0, 128, 10_000 * MILLISECOND));
-        assert_eq!(budget.prompt_rows(4, true), LEAST_ROWS);
+        assert_eq!(budget.rows(4, true), LEAST_ROWS);
     }
 }

@@ -9,7 +9,7 @@ use tandem_config::{AutoDuration, HumanDuration, Validate, Violations};
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct EngineConfig {
-    /// How much longer a step may take for the rows of prompts in it, while others wait for a token; `auto` for as
+    /// How much longer a step may take for the rows of prompts and of drafts in it, while others wait for a token; `auto` for as
     /// much as it takes without.
     pub step: AutoDuration,
     /// How long one step may last before health says NOT_SERVING.

@@ -149,6 +149,44 @@ async fn sessions_that_are_ready_run_together_and_prompts_behind_them() {
 }
 
 #[tokio::test]
+async fn drafts_join_as_far_as_others_may_wait_for_them() {
+    // The least that may join: steps of this half take no time at all.
+    let test = Test::start_with(EngineOptions {
+        step: Some(Duration::ZERO),
+        ..EngineOptions::new(1)
+    })
+    .await;
+    let (alone, other) = (test.session().await, test.session().await);
+    // A prompt first, by which it learns what a row takes.
+    let prompt = alone.submit(Priority::Prefill, Step::Rows(64));
+    let prompt = prompt.await.unwrap();
+    assert_eq!(test.step(), [64]);
+    done(prompt).await;
+    // Nobody else waits.
+    tokio::time::sleep(SOON).await;
+    let drafts = alone
+        .submit(Priority::Decode, Step::Rows(32))
+        .await
+        .unwrap();
+    assert_eq!(test.step(), [32]);
+    done(drafts).await;
+
+    let (_held, _pending) = test.hold().await;
+    let drafts = alone
+        .submit(Priority::Decode, Step::Rows(32))
+        .await
+        .unwrap();
+    let token = other.submit(Priority::Decode, Step::Rows(1)).await.unwrap();
+    let mut ran = vec![test.step(), test.step()];
+    assert_eq!(done(token).await, 1);
+    assert!(ran[1].iter().sum::<usize>() <= 2 + 4, "{ran:?}");
+    while ran.iter().flatten().sum::<usize>() < 1 + 1 + 32 {
+        ran.push(test.step());
+    }
+    assert_eq!(done(drafts).await, 64 + 32 + 32);
+}
+
+#[tokio::test]
 async fn a_long_step_lets_others_in_between_its_parts() {
     let test = Test::start().await;
     let (long, short) = (test.session().await, test.session().await);
