@@ -101,10 +101,12 @@ pub async fn fitting_open(url: &str, split: u32) -> Result<v1::Open> {
 /// The same over a connection that is open already.
 pub async fn open_of(client: &SplitServiceClient<Channel>, split: u32) -> Result<v1::Open> {
     let mut client = client.clone();
-    let described = client
-        .describe_back(v1::DescribeBackRequest {})
-        .await?
-        .into_inner();
+    let described = client.describe_back(v1::DescribeBackRequest {}).await?;
+    open_as_described(described.into_inner(), split)
+}
+
+/// The same by what the cloud has said of itself.
+pub fn open_as_described(described: v1::DescribeBackResponse, split: u32) -> Result<v1::Open> {
     let model = described.model.context("a model")?;
     Ok(v1::Open {
         versions: described.versions,

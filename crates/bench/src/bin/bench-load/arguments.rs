@@ -1,5 +1,6 @@
 //! What is asked for on the command line.
 
+use crate::hostile::{self, Way};
 use anyhow::{Context as _, Result, ensure};
 use clap::Parser;
 use std::ops::RangeInclusive;
@@ -74,6 +75,9 @@ pub(crate) struct Arguments {
     /// Tokens of a prompt that another client sends while the others are answered; 0 for none
     #[arg(long, default_value_t = 0)]
     pub(crate) long_prompt: u32,
+    /// Beside the peers of --clients-of, one that is hostile in each of these ways: a level without it, then one with it
+    #[arg(long, value_enum, value_delimiter = ',', requires = "clients_of")]
+    pub(crate) hostile: Vec<Way>,
     /// Of the random numbers
     #[arg(long, default_value_t = 1)]
     pub(crate) seed: u64,
@@ -111,8 +115,22 @@ impl FromStr for Span {
 }
 
 impl Arguments {
-    /// Clients of each peer, one level after the other.
-    pub(crate) fn levels(&self) -> Vec<Vec<usize>> {
+    /// Clients of each peer, one level after the other, and how another peer is hostile meanwhile.
+    pub(crate) fn levels(&self) -> Vec<(Vec<usize>, Option<Way>)> {
+        let beside = |way| {
+            [
+                (self.clients_of.clone(), None),
+                (self.clients_of.clone(), Some(way)),
+            ]
+        };
+        if !self.hostile.is_empty() {
+            return self.hostile.iter().copied().flat_map(beside).collect();
+        }
+        let levels = self.levels_of_clients().into_iter();
+        levels.map(|level| (level, None)).collect()
+    }
+
+    fn levels_of_clients(&self) -> Vec<Vec<usize>> {
         if self.rate.is_some() && self.clients_of.is_empty() {
             vec![vec![1]]
         } else if self.clients_of.is_empty() {
@@ -133,15 +151,27 @@ impl Arguments {
     /// The longest session that may come of it.
     pub(crate) fn context(&self) -> u32 {
         let turn = self.prompt_tokens.0.end() + self.tokens.0.end();
-        (self.turns * turn).max(self.long_prompt) + 64
+        let context = (self.turns * turn).max(self.long_prompt) + 64;
+        if self.hostile.is_empty() {
+            context
+        } else {
+            context.max(hostile::CONTEXT)
+        }
     }
 
     /// Sessions at once, at most.
     pub(crate) fn sessions(&self) -> usize {
         let level = |level: &Vec<usize>| level.iter().sum::<usize>();
-        let most = self.levels().iter().map(level).max().unwrap_or(1);
+        let most = self
+            .levels_of_clients()
+            .iter()
+            .map(level)
+            .max()
+            .unwrap_or(1);
         match self.rate {
             Some(_) => 4096,
+            // As many as there are without a word.
+            None if !self.hostile.is_empty() => 1024,
             // One that has ended may be open still when the next one begins.
             None if self.recorded.is_some() => 2 * most,
             None => most + 1,

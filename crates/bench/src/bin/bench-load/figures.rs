@@ -1,6 +1,7 @@
 //! What clients saw, and what is made of it.
 
 use crate::asking::Answered;
+use crate::hostile::Way;
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -40,6 +41,12 @@ pub(crate) struct Row {
     pub(crate) failures: BTreeMap<String, usize>,
     /// From the long prompt to its first token, where there was one.
     pub(crate) long_prompt_seconds: Option<f64>,
+    /// How another peer was hostile meanwhile.
+    pub(crate) hostile: Option<Way>,
+    /// How often: connections, streams or messages.
+    pub(crate) hostile_acts: Option<u64>,
+    /// What the cloud took at the end, in MiB, where it was started here.
+    pub(crate) cloud_mib: Option<u64>,
 }
 
 /// Of some times, in milliseconds; null of none.
@@ -115,6 +122,9 @@ impl Seen {
             replays: self.replays,
             failures: self.failures.clone(),
             long_prompt_seconds: None,
+            hostile: None,
+            hostile_acts: None,
+            cloud_mib: None,
         }
     }
 }
@@ -138,9 +148,9 @@ impl Times {
 pub(crate) fn table(rows: &[Row]) {
     println!(
         "| clients | tokens/s | prompt tokens/s | first token p50, p95, p99, ms | inter-token p50, p95, p99, ms \
-         | queue p50, p99, ms | answers | given up | replays | failures | long prompt, s |"
+         | queue p50, p99, ms | answers | given up | replays | failures | long prompt, s | hostile, how often | cloud, MiB |"
     );
-    println!("| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |");
+    println!("| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |");
     for row in rows {
         let failures: Vec<String> = row
             .failures
@@ -150,9 +160,12 @@ pub(crate) fn table(rows: &[Row]) {
         let long = row
             .long_prompt_seconds
             .map(|seconds| format!("{seconds:.2}"));
+        let hostile = row.hostile.zip(row.hostile_acts);
+        let hostile = hostile.map(|(way, acts)| format!("{way}, {acts}"));
+        let mib = row.cloud_mib.map(|mib| mib.to_string());
         let (first, between) = (&row.first_token_ms, &row.inter_token_ms);
         println!(
-            "| {}{} | {:.1} | {:.0} | {:.0}, {:.0}, {:.0} | {:.1}, {:.1}, {:.1} | {:.0}, {:.0} | {} | {} | {} | {} | {} |",
+            "| {}{} | {:.1} | {:.0} | {:.0}, {:.0}, {:.0} | {:.1}, {:.1}, {:.1} | {:.0}, {:.0} | {} | {} | {} | {} | {} | {} | {} |",
             row.clients,
             row.peer
                 .map_or(String::new(), |peer| format!(" of peer {peer}")),
@@ -175,6 +188,8 @@ pub(crate) fn table(rows: &[Row]) {
                 failures.join(", ")
             },
             long.unwrap_or_default(),
+            hostile.unwrap_or_default(),
+            mib.unwrap_or_default(),
         );
     }
 }

@@ -6,6 +6,7 @@
 mod arguments;
 mod asking;
 mod figures;
+mod hostile;
 mod recording;
 
 use anyhow::{Context as _, Result};
@@ -13,6 +14,7 @@ use arguments::Arguments;
 use asking::{Held, Question, Source};
 use clap::Parser as _;
 use figures::{Row, Seen, table};
+use hostile::{Hostile, Way};
 use rand::rngs::SmallRng;
 use rand::{RngExt as _, SeedableRng as _};
 use recording::{Player, Recorder, Recording};
@@ -41,8 +43,15 @@ async fn main() -> Result<()> {
     let arguments = Arc::new(Arguments::parse());
     let loaded = Loaded::start(&arguments).await?;
     let mut rows = Vec::new();
-    for level in arguments.levels() {
-        rows.extend(run_level(&arguments, &loaded, &level).await?);
+    for (level, way) in arguments.levels() {
+        let hostile = way.map(|way| loaded.hostile(way)).transpose()?;
+        let mut of_level = run_level(&arguments, &loaded, &level).await?;
+        for row in &mut of_level {
+            row.hostile = way;
+            row.hostile_acts = hostile.as_ref().map(Hostile::acts);
+            row.cloud_mib = loaded.cloud_memory()?;
+        }
+        rows.extend(of_level);
     }
     if let Some((recorder, file)) = loaded.recorder.as_ref().zip(arguments.record.as_ref()) {
         let sessions = recorder.save(file)?;
@@ -67,8 +76,11 @@ struct Loaded {
     player: Option<Player>,
     /// Files of the peers' tokens; an empty name without any.
     tokens: Vec<PathBuf>,
+    /// The token of the hostile one.
+    token_of_hostile: String,
     prompts: Arc<Vec<Vec<u32>>>,
-    _servers: Vec<Server>,
+    /// Those that were started, the cloud last.
+    servers: Vec<Server>,
     _folder: tempfile::TempDir,
 }
 
@@ -77,6 +89,7 @@ impl Loaded {
         let model = arguments.model.clone().unwrap_or_else(default_model);
         let folder = tempfile::tempdir()?;
         let mut tokens = vec![PathBuf::new()];
+        let token_of_hostile = format!("hostile-{:032x}", rand::random::<u128>());
         let mut accepted = String::new();
         if !arguments.clients_of.is_empty() {
             tokens.clear();
@@ -87,6 +100,7 @@ impl Loaded {
                 accepted += &format!("peer-{peer}: {token}\n");
                 tokens.push(file);
             }
+            accepted += &format!("hostile: {token_of_hostile}\n");
         }
         let all = folder.path().join("tokens");
         std::fs::write(&all, &accepted)?;
@@ -145,10 +159,23 @@ impl Loaded {
             recorder,
             player,
             tokens,
+            token_of_hostile,
             prompts: Arc::new(prompts),
-            _servers: servers,
+            servers,
             _folder: folder,
         })
+    }
+
+    /// Sets the hostile peer to work on the cloud that was started.
+    fn hostile(&self, way: Way) -> Result<Hostile> {
+        let cloud = self.servers.last().context("no cloud was started")?;
+        Hostile::begin(way, &cloud.url(), cloud.address(), &self.token_of_hostile)
+    }
+
+    /// What the cloud that was started takes now, in MiB.
+    fn cloud_memory(&self) -> Result<Option<u64>> {
+        let cloud = self.servers.last().map(Server::memory).transpose()?;
+        Ok(cloud.map(|memory| memory.resident >> 20))
     }
 
     /// The source of a peer's answers.
@@ -215,6 +242,12 @@ async fn run_level(
         seen[peer].add(of_client);
     }
     told.abort();
+    if !arguments.hostile.is_empty() {
+        // What each of the honest ones got is the same question: one row.
+        let mut all = Seen::default();
+        seen.into_iter().for_each(|of_peer| all.add(of_peer));
+        return Ok(vec![all.row(level.iter().sum(), &window)]);
+    }
     let several = level.len() > 1;
     let rows = level.iter().zip(&seen).enumerate();
     Ok(rows
