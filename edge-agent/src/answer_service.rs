@@ -38,7 +38,7 @@ pub struct AnswerService {
 /// A call, before its request is read.
 #[derive(Debug, Clone, Copy)]
 pub struct Call<'a> {
-    /// `generate`, `chat` or `completions`: the name of the request's span.
+    /// `generate`, `chat`, `completions` or `responses`: the name of the request's span.
     pub name: &'static str,
     /// HTTP's headers, or gRPC's metadata, which may name the caller's trace.
     pub headers: &'a HeaderMap,

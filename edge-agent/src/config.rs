@@ -1,8 +1,10 @@
 //! The configuration of edge-agent. `edge.yaml` has every default.
 
 use crate::metrics::RELOADS;
+use crate::openai::fields::UnknownFields;
 use crate::openai::hosts::Hosts;
 use crate::openai::origins::cors;
+use crate::openai::parts::CallFormat;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::net::SocketAddr;
@@ -195,6 +197,25 @@ pub struct OpenAiConfig {
     pub hosts: Vec<String>,
     /// Origins whose pages may call it from a browser.
     pub origins: Vec<String>,
+    /// Other names of the model.
+    pub aliases: Vec<String>,
+    /// Whether requests for a model of any name are answered.
+    pub any_model: bool,
+    /// What is done about fields that are not known.
+    pub unknown_fields: UnknownFields,
+    /// How the model writes calls of functions.
+    pub tool_calls: ToolCalls,
+}
+
+/// How calls of functions are read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ToolCalls {
+    /// As the chat template writes them.
+    Auto,
+    /// In one of the formats that are known.
+    #[serde(untagged)]
+    Format(CallFormat),
 }
 
 /// How many sessions, and how large.
@@ -502,6 +523,8 @@ impl Validate for OpenAiConfig {
         if let Err(problem) = cors(&self.origins) {
             at.push("origins", problem);
         }
+        let named = self.aliases.iter().all(|alias| !alias.is_empty());
+        at.check("aliases", named, "has an empty name".to_owned());
     }
 }
 

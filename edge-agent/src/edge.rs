@@ -2,9 +2,10 @@
 
 use crate::answer::{AnswerRequest, Answers};
 use crate::config::EdgeConfig;
+use crate::conversation::Conversation;
 use crate::error::{AnswerError, RequestError};
 use crate::metrics::{DEPLOYMENT_INFO, WEIGHT_BYTES, observe_step};
-use crate::prompts::Prompts;
+use crate::prompts::{Prompted, Prompts};
 use crate::request::Terms;
 use crate::request_span::Served;
 use crate::sampling_defaults::SamplingDefaults;
@@ -232,17 +233,37 @@ impl Edge {
     /// # Errors
     /// As [`Prompts::of_text`] says.
     pub async fn text_ids(&self, text: String) -> Result<Vec<u32>, AnswerError> {
+        self.text_ids_with(text, true).await
+    }
+
+    /// The same with the special tokens that the model puts around a prompt or without them.
+    ///
+    /// # Errors
+    /// As [`Prompts::of_text`] says.
+    pub async fn text_ids_with(
+        &self,
+        text: String,
+        special_tokens: bool,
+    ) -> Result<Vec<u32>, AnswerError> {
         let context = self.client().most_positions();
-        self.prompts.of_text(text, context).await
+        self.prompts.of_text(text, special_tokens, context).await
     }
 
     /// The ids of a conversation, opened for an answer.
     ///
     /// # Errors
-    /// As [`Prompts::of_messages`] says.
+    /// As [`Prompts::of_conversation`] says.
     pub async fn chat_ids(&self, messages: Vec<v1::ChatMessage>) -> Result<Vec<u32>, AnswerError> {
+        Ok(self.prompt_of(messages.into()).await?.ids)
+    }
+
+    /// The prompt of a conversation, opened for an answer.
+    ///
+    /// # Errors
+    /// As [`Prompts::of_conversation`] says.
+    pub async fn prompt_of(&self, conversation: Conversation) -> Result<Prompted, AnswerError> {
         let context = self.client().most_positions();
-        self.prompts.of_messages(messages, context).await
+        self.prompts.of_conversation(conversation, context).await
     }
 
     /// The request for an answer behind `prompt`, which came at `began`.

@@ -17,6 +17,7 @@ pub mod chat;
 pub mod cli;
 pub mod cloud_watch;
 pub mod config;
+pub mod conversation;
 pub mod edge;
 pub mod error;
 pub mod events;

@@ -1,42 +1,50 @@
 //! The OpenAI-compatible API: what [`crate::service`] is over gRPC, for clients that speak HTTP and
 //! JSON. docs/openai.md has what is served and what is refused.
 //!
-//! `hosts` and `origins` say who may call, and `body` takes what they send. `request` reads it field by field, `message` its conversation; the answer is made by the
-//! same [`AnswerService`]; `respond` sends it as `reply` and `logprobs` write it; `error` is the one mapping
-//! from statuses. Tokens are checked in front of it all, as on the data port.
+//! `hosts` and `origins` say who may call, and `body` takes what they send. `request` reads it field by field, `message` its
+//! conversation; the answers are made by the same [`AnswerService`], several of them by `choices`; `parts` tells what the
+//! model thinks, says and calls apart; `respond` sends it as `reply` and `logprobs` write it; `error` is the one mapping
+//! from statuses. `responses` is the newer call for answers, `tokenize` is for text and ids alone. Tokens are checked in front of it all, as on the data port.
 
 mod body;
+mod choices;
 mod error;
-mod fields;
+pub mod fields;
 pub(crate) mod hosts;
 mod logprobs;
 mod message;
 pub(crate) mod origins;
+pub(crate) mod parts;
 mod reply;
 pub mod request;
 mod respond;
+pub mod responses;
+mod tokenize;
 
 use crate::answer_service::{AnswerService, Call, ClientRequest};
-use crate::config::OpenAiConfig;
-use crate::error::RequestError;
+use crate::config::{OpenAiConfig, ToolCalls};
+use crate::error::{AnswerError, RequestError};
 use crate::opening::Opening;
 use axum::Extension;
 use axum::Router;
 use axum::extract::{DefaultBodyLimit, Path, State};
 use axum::http::header::CONTENT_TYPE;
-use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Uri};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use body::JsonBody;
 use error::Failure;
+use fields::{Fields, UnknownFields};
 use hosts::Hosts;
 use logprobs::Logprobs;
-use reply::{Origin, Writer};
-use request::{Endpoint, Prompt, ReplyOptions, read};
+use parts::{CallFormat, Splitter, THINKS};
+use reply::{Choice, Origin, Writer};
+use request::{Endpoint, Prompt, ReplyOptions, Request, read};
 use serde_json::{Value, json};
+use std::collections::BTreeSet;
 use std::future::Future;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tandem_transport::auth::{Authenticate, EndWithToken, Peer};
 use tandem_transport::data_port::DataPort;
@@ -49,6 +57,15 @@ use tower::ServiceExt as _;
 
 /// Hexadecimal digits of the weights' fingerprint that answers name.
 const FINGERPRINT_BYTES: usize = 8;
+
+/// Which fields of a request were passed over.
+const PASSED_OVER: HeaderName = HeaderName::from_static("x-tandem-passed-over");
+
+/// Fields that the log names, at most.
+const MOST_TOLD: usize = 256;
+
+/// Where probes of other servers' clients ask, without a token.
+const HEALTH: &str = "/health";
 
 /// Serves the API on a listener, HTTP/1.1 and HTTP/2, with the data port's TLS and tokens, until
 /// `closing`. Before there is something to serve, requests are refused.
@@ -66,7 +83,7 @@ pub async fn serve(
     let gate = Gate {
         opening,
         max_body: transport.max_message.as_usize(),
-        timeout: config.timeout.get(),
+        config: config.clone(),
         router: OnceLock::new(),
     };
     let router = Router::new()
@@ -93,7 +110,7 @@ pub async fn serve(
 struct Gate {
     opening: Opening,
     max_body: usize,
-    timeout: Duration,
+    config: OpenAiConfig,
     /// Made by the first request that finds it open.
     router: OnceLock<Router>,
 }
@@ -105,7 +122,7 @@ async fn when_open(
     let service = gate.opening.service()?;
     let router = gate
         .router
-        .get_or_init(|| router(service.clone(), gate.max_body, gate.timeout));
+        .get_or_init(|| router(service.clone(), gate.max_body, &gate.config));
     match router.clone().oneshot(request).await {
         Ok(response) => Ok(response),
         Err(never) => match never {},
@@ -134,6 +151,9 @@ async fn authenticate(
     request: axum::extract::Request,
     next: Next,
 ) -> Result<Response, Failure> {
+    if request.uri().path() == HEALTH {
+        return Ok(next.run(request).await);
+    }
     let (mut parts, body) = request.into_parts();
     let metadata = MetadataMap::from_headers(std::mem::take(&mut parts.headers));
     let extensions = std::mem::take(&mut parts.extensions);
@@ -145,8 +165,8 @@ async fn authenticate(
     Ok(next.run(request).await)
 }
 
-/// The API of an [`AnswerService`]. Bodies have at most `max_body` bytes, and answers take `timeout`.
-fn router(service: AnswerService, max_body: usize, timeout: Duration) -> Router {
+/// The API of an [`AnswerService`]. Bodies have at most `max_body` bytes.
+fn router(service: AnswerService, max_body: usize, config: &OpenAiConfig) -> Router {
     let description = service.edge.model();
     let weights = match &*description.weights_fingerprint {
         [] => &description.files_fingerprint,
@@ -160,7 +180,13 @@ fn router(service: AnswerService, max_body: usize, timeout: Duration) -> Router 
             fingerprint: format!("fp_{digits}"),
         },
         created: unix_seconds(),
-        timeout,
+        timeout: config.timeout.get(),
+        aliases: config.aliases.iter().cloned().collect(),
+        any_model: config.any_model,
+        unknown_fields: config.unknown_fields,
+        calls: call_format(&service, config.tool_calls),
+        may_think: source(&service).contains(THINKS.1),
+        told: Mutex::default(),
         service,
     };
     let only_post = || async { Failure::method("POST") };
@@ -168,12 +194,32 @@ fn router(service: AnswerService, max_body: usize, timeout: Duration) -> Router 
     Router::new()
         .route("/v1/chat/completions", post(chat).fallback(only_post))
         .route("/v1/completions", post(completion).fallback(only_post))
+        .route("/v1/responses", post(respond_to).fallback(only_post))
         .route("/v1/models", get(models).fallback(only_get))
         // A name may have slashes.
         .route("/v1/models/{*name}", get(model).fallback(only_get))
+        .route("/tokenize", post(tokenize::tokenize).fallback(only_post))
+        .route(
+            "/detokenize",
+            post(tokenize::detokenize).fallback(only_post),
+        )
+        .route(HEALTH, get(|| async {}).fallback(only_get))
         .fallback(nothing_here)
         .layer(DefaultBodyLimit::max(max_body))
         .with_state(Arc::new(api))
+}
+
+/// The text of the model's chat template; empty where it has none.
+fn source(service: &AnswerService) -> &str {
+    let template = service.edge.prompts.template();
+    template.map_or("", |template| template.source())
+}
+
+fn call_format(service: &AnswerService, configured: ToolCalls) -> CallFormat {
+    match configured {
+        ToolCalls::Auto => CallFormat::of_template(source(service)),
+        ToolCalls::Format(format) => format,
+    }
 }
 
 /// What all requests share.
@@ -185,6 +231,28 @@ struct Api {
     created: u64,
     /// How long an answer may take.
     timeout: Duration,
+    /// Other names of the model.
+    aliases: BTreeSet<String>,
+    any_model: bool,
+    unknown_fields: UnknownFields,
+    /// How the model writes calls of functions.
+    calls: CallFormat,
+    /// Whether the model may think before it answers.
+    may_think: bool,
+    /// Fields that were passed over, and of which the log has a line.
+    told: Mutex<BTreeSet<String>>,
+}
+
+/// What was asked for besides the first answer.
+#[derive(Debug)]
+struct Asked {
+    others: Vec<ClientRequest>,
+    /// One for each answer, the first one's too.
+    choices: Vec<Choice>,
+    /// How many of them answer the same prompt.
+    answers: usize,
+    options: ReplyOptions,
+    passed_over: Vec<String>,
 }
 
 async fn chat(
@@ -204,6 +272,48 @@ async fn completion(
 ) -> Result<Response, Failure> {
     api.answer(Endpoint::Completion, peer, &headers, &body)
         .await
+}
+
+/// `POST /v1/responses`
+async fn respond_to(
+    State(api): State<Arc<Api>>,
+    Extension(peer): Extension<Peer>,
+    headers: HeaderMap,
+    JsonBody(body): JsonBody,
+) -> Result<Response, Failure> {
+    let mut asked = None;
+    let reading = async {
+        let request = responses::read(&body, api.unknown_fields)?;
+        api.check_model(&request.model)?;
+        let prompted = api.service.edge.prompt_of(request.conversation).await?;
+        let parts = api.splitter(prompted.thinks, &request.functions);
+        let writer = responses::Writer::new(&api.origin, request.repeated, parts);
+        asked = Some((writer, request.options, request.passed_over));
+        Ok(ClientRequest {
+            peer,
+            prompt: prompted.ids,
+            terms: request.terms,
+            deadline: None,
+            ends: Instant::now().checked_add(api.timeout),
+        })
+    };
+    let name = "responses";
+    let call = Call {
+        name,
+        headers: &headers,
+    };
+    let first = api.service.begin(call, reading).await?;
+    let Some((writer, options, passed_over)) = asked else {
+        return Err(AnswerError::EndedEarly.into());
+    };
+    let events = choices::events(&api.service, name, &headers, first, Vec::new());
+    let mut response = if options.stream {
+        respond::pieces(events, writer).await?
+    } else {
+        respond::whole(events, writer).await?
+    };
+    api.tell(&passed_over, response.headers_mut());
+    Ok(response)
 }
 
 async fn models(State(api): State<Arc<Api>>) -> Response {
@@ -228,48 +338,174 @@ impl Api {
         headers: &HeaderMap,
         body: &[u8],
     ) -> Result<Response, Failure> {
-        let mut options = ReplyOptions::default();
         let name = match endpoint {
             Endpoint::Chat => "chat",
             Endpoint::Completion => "completions",
         };
-        let edge = Arc::clone(&self.service.edge);
-        let ends = Instant::now().checked_add(self.timeout);
+        let mut asked = None;
         let reading = async {
-            let request = read(endpoint, body)?;
+            let request = read(endpoint, body, self.unknown_fields)?;
             self.check_model(&request.model)?;
-            options = request.options;
-            Ok(ClientRequest {
-                peer,
-                prompt: match request.prompt {
-                    Prompt::Messages(messages) => edge.chat_ids(messages).await?,
-                    Prompt::Text(text) => edge.text_ids(text).await?,
-                    Prompt::Ids(ids) => ids,
-                },
-                terms: request.terms,
-                deadline: None,
-                ends,
-            })
+            let (first, rest) = self.ask(request, peer).await?;
+            asked = Some(rest);
+            Ok(first)
         };
-        let events = self.service.begin(Call { name, headers }, reading).await?;
-        let logprobs = Logprobs::new(move |id| {
-            // An id that is no text is no reason to end an answer.
-            edge.answers
-                .tokenizer
-                .decode(&[id], false)
-                .unwrap_or_default()
-        });
-        let writer = Writer::new(endpoint, options, &self.origin, logprobs);
-        if options.stream {
-            respond::pieces(events, writer).await
+        let first = self.service.begin(Call { name, headers }, reading).await?;
+        let Some(asked) = asked else {
+            return Err(AnswerError::EndedEarly.into());
+        };
+        let Asked {
+            others,
+            choices,
+            answers,
+            options,
+            passed_over,
+        } = asked;
+        let events = choices::events(&self.service, name, headers, first, others);
+        let writer = Writer::new(endpoint, options, &self.origin, choices, answers);
+        let mut response = if options.stream {
+            respond::pieces(events, writer).await?
         } else {
-            respond::whole(events, writer).await
+            respond::whole(events, writer).await?
+        };
+        self.tell(&passed_over, response.headers_mut());
+        Ok(response)
+    }
+
+    /// The answers that a request asks for: the first, and the others with all that is known of them.
+    async fn ask(
+        &self,
+        request: Request,
+        peer: Peer,
+    ) -> Result<(ClientRequest, Asked), AnswerError> {
+        let edge = &self.service.edge;
+        let ends = Instant::now().checked_add(self.timeout);
+        let (mut all, mut choices) = (Vec::new(), Vec::new());
+        for prompt in request.prompts {
+            let mut parts = Splitter::new();
+            let mut echo = String::new();
+            let ids = match prompt {
+                Prompt::Conversation(conversation) => {
+                    let prompted = edge.prompt_of(conversation).await?;
+                    parts = self.splitter(prompted.thinks, &request.functions);
+                    prompted.ids
+                }
+                Prompt::Text(text) => {
+                    if request.options.echo {
+                        echo.clone_from(&text);
+                    }
+                    edge.text_ids(text).await?
+                }
+                Prompt::Ids(ids) => {
+                    if request.options.echo {
+                        echo = edge
+                            .answers
+                            .tokenizer
+                            .decode(&ids, true)
+                            .unwrap_or_default();
+                    }
+                    ids
+                }
+            };
+            for answer in 0..request.answers {
+                let mut terms = request.terms.clone();
+                if let Some(sampling) = &mut terms.sampling {
+                    // Answers to one prompt are to differ, and to be the same again.
+                    sampling.seed = sampling.seed.map(|seed| seed.wrapping_add(answer as u64));
+                }
+                all.push(ClientRequest {
+                    peer: peer.clone(),
+                    prompt: ids.clone(),
+                    terms,
+                    deadline: None,
+                    ends,
+                });
+                choices.push(Choice::new(self.logprobs(), parts.clone(), echo.clone()));
+            }
         }
+        let mut others = all.into_iter();
+        let first = others.next().ok_or(RequestError::Prompt("is absent"))?;
+        Ok((
+            first,
+            Asked {
+                others: others.collect(),
+                choices,
+                answers: request.answers,
+                options: request.options,
+                passed_over: request.passed_over,
+            },
+        ))
+    }
+
+    /// Of an answer that may call these functions, and whose prompt may have begun what the model thinks.
+    fn splitter(&self, thinks: bool, functions: &BTreeSet<String>) -> Splitter {
+        let mut parts = Splitter::new();
+        if thinks || self.may_think {
+            parts = parts.with_reasoning(thinks);
+        }
+        if !functions.is_empty() {
+            parts = parts.with_calls(self.calls, functions.clone());
+        }
+        parts
+    }
+
+    fn logprobs(&self) -> Logprobs {
+        let edge = Arc::clone(&self.service.edge);
+        Logprobs::new(move |id| {
+            // An id that is no text is no reason to end an answer.
+            let tokenizer = &edge.answers.tokenizer;
+            tokenizer.decode(&[id], false).unwrap_or_default()
+        })
+    }
+
+    /// Says which fields of a request were passed over: in its response, and once in the log.
+    fn tell(&self, passed_over: &[String], headers: &mut HeaderMap) {
+        if passed_over.is_empty() {
+            return;
+        }
+        // What is no name of a field anywhere is shown in the log alone, in quotes.
+        let is_plain = |path: &&String| {
+            let plain = |c: char| c.is_ascii_alphanumeric() || "_-.[]".contains(c);
+            path.len() <= 128 && path.chars().all(plain)
+        };
+        let plain: Vec<&str> = passed_over
+            .iter()
+            .filter(is_plain)
+            .map(String::as_str)
+            .collect();
+        if let Ok(value) = HeaderValue::from_str(&plain.join(", ")) {
+            headers.insert(PASSED_OVER, value);
+        }
+        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        let room = MOST_TOLD.saturating_sub(told.len());
+        let new: Vec<String> = passed_over
+            .iter()
+            .map(|path| path.chars().take(128).collect())
+            .filter(|path| !told.contains(path))
+            .take(room)
+            .collect();
+        if !new.is_empty() {
+            tracing::info!(fields = ?new, "requests have fields that are passed over");
+            told.extend(new);
+        }
+    }
+
+    /// A response of JSON to a request of which some fields were passed over.
+    fn reply(&self, value: &Value, passed_over: &[String]) -> Response {
+        let mut response = json_response(value);
+        self.tell(passed_over, response.headers_mut());
+        response
+    }
+
+    /// Checks the model's name where a request has one.
+    fn check_named_model(&self, fields: &mut Fields) -> Result<(), RequestError> {
+        let named: Option<String> = fields.take("model")?;
+        named.map_or(Ok(()), |name| self.check_model(&name))
     }
 
     fn check_model(&self, name: &str) -> Result<(), RequestError> {
         let served = &self.origin.model;
-        if name == served {
+        if name == served || self.any_model || self.aliases.contains(name) {
             return Ok(());
         }
         Err(RequestError::Model {

@@ -4,10 +4,10 @@
 //! that cannot fit the context is refused by a glance at its bytes, and the others take turns on a
 //! thread of their own.
 
+use crate::conversation::Conversation;
 use crate::error::{AnswerError, RequestError};
 use std::sync::Arc;
-use tandem_proto::v1;
-use tandem_text::{ChatMessage, ChatTemplate, RenderOptions, TextError, Tokenizer};
+use tandem_text::{ChatTemplate, TextError, Tokenizer};
 use tokio::sync::{Semaphore, TryAcquireError};
 
 /// Prompts that are made at once: one, for the processors are the engine's.
@@ -30,6 +30,18 @@ struct Text {
     /// Messages to text, or why the model cannot chat.
     template: Result<ChatTemplate, Arc<TextError>>,
 }
+
+/// A conversation's prompt.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Prompted {
+    /// Its token ids.
+    pub ids: Vec<u32>,
+    /// Whether it ends with the mark behind which the model thinks.
+    pub thinks: bool,
+}
+
+/// The mark behind which a model thinks.
+const THINKS: &str = "<think>";
 
 /// Where a text comes from, as its refusals name it.
 #[derive(Debug, Clone, Copy)]
@@ -62,44 +74,54 @@ impl Prompts {
         }
     }
 
-    /// The ids of a plain prompt, with the special tokens the model puts around one.
+    /// The model's chat template, where it has one.
+    pub fn template(&self) -> Option<&ChatTemplate> {
+        self.text.template.as_ref().ok()
+    }
+
+    /// The ids of a plain prompt, with the special tokens the model puts around one or without them.
     ///
     /// # Errors
     /// It cannot fit `context` positions, too many prompts wait, or the tokenizer fails.
-    pub async fn of_text(&self, text: String, context: usize) -> Result<Vec<u32>, AnswerError> {
+    pub async fn of_text(
+        &self,
+        text: String,
+        special_tokens: bool,
+        context: usize,
+    ) -> Result<Vec<u32>, AnswerError> {
         self.text.check(&text, Field::Prompt, context)?;
-        self.in_turn(move |own| own.encode(&text, true)).await
+        self.in_turn(move |own| own.encode(&text, special_tokens))
+            .await
     }
 
-    /// The ids of a conversation, opened for an answer.
+    /// The prompt of a conversation, opened for an answer.
     ///
     /// # Errors
     /// As [`Prompts::of_text`]; or the template refuses the messages, or the model has none.
-    pub async fn of_messages(
+    pub async fn of_conversation(
         &self,
-        messages: Vec<v1::ChatMessage>,
+        conversation: Conversation,
         context: usize,
-    ) -> Result<Vec<u32>, AnswerError> {
-        if messages.is_empty() {
+    ) -> Result<Prompted, AnswerError> {
+        if conversation.messages.is_empty() {
             return Err(RequestError::NoMessages.into());
         }
-        let bytes = messages.iter().map(|m| m.content.len()).sum();
+        let bytes = conversation.bytes();
         self.text.check_bytes(bytes, Field::Messages, context)?;
         self.in_turn(move |own| {
-            let messages: Vec<ChatMessage> = messages
-                .into_iter()
-                .map(|m| ChatMessage::new(m.role, m.content))
-                .collect();
             let template = own
                 .template
                 .as_ref()
                 .map_err(|error| text_error(Arc::clone(error)))?;
-            let text = template
-                .render(&messages, &RenderOptions::default())
+            let text = conversation
+                .render(template)
                 .map_err(|error| text_error(Arc::new(error)))?;
             own.check(&text, Field::Messages, context)?;
-            // The template has written the special tokens.
-            own.encode(&text, false)
+            Ok(Prompted {
+                // The template has written the special tokens.
+                ids: own.encode(&text, false)?,
+                thinks: text.trim_end().ends_with(THINKS),
+            })
         })
         .await
     }
@@ -189,7 +211,8 @@ mod tests {
             Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/fixtures/models/llama-bf16");
         let tokenizer = Tokenizer::load(&model).unwrap();
         let prompts = Arc::new(Prompts::new(tokenizer, ChatTemplate::load(&model)));
-        let ask = |prompts: Arc<Prompts>| async move { prompts.of_text("a".to_owned(), 100).await };
+        let ask =
+            |prompts: Arc<Prompts>| async move { prompts.of_text("a".to_owned(), true, 100).await };
         let turn = Arc::clone(&prompts.turns).acquire_owned().await.unwrap();
         let waiting: Vec<_> = (0..AT_ONCE + WAITING)
             .map(|_| tokio::spawn(ask(Arc::clone(&prompts))))

@@ -72,6 +72,8 @@ REFUSED: list[tuple[Values, str]] = [
     ({"edge": {"openai": {"hosts": ["edge:80"]}}}, "hosts"),
     ({"edge": {"openai": {"origins": ["chat.example.org"]}}}, "origins"),
     ({"edge": {"openai": {"timeout": "10"}}}, "timeout"),
+    ({"edge": {"openai": {"unknownFields": "keep"}}}, "unknownFields"),
+    ({"edge": {"openai": {"toolCalls": "xml"}}}, "toolCalls"),
     ({"cloud": {"config": {"transport": {"connections": {"max": 0}}}}}, "max"),
     ({"edge": {"config": {"openai": {"listen": ""}}}}, "openai"),
     ({"cloud": {"config": {"limits": {"accept_profiles": "known"}}}}, "accept_profiles"),

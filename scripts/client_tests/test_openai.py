@@ -107,11 +107,59 @@ class OpenAiTest(unittest.TestCase):
         with self.assertRaises(openai.NotFoundError) as refused:
             self.chat(model="gpt-4")
         self.assertEqual(refused.exception.code, "model_not_found")
-        for fields, param in (({"n": 2}, "n"), ({"top_p": 2}, "top_p"), ({"extra_body": {"beams": 4}}, "beams")):
+        json_mode = {"response_format": {"type": "json_object"}}
+        for fields, param in (({"n": 0}, "n"), ({"top_p": 2}, "top_p"), (json_mode, "response_format")):
             with self.assertRaises(openai.BadRequestError) as refused:
                 self.chat(**fields)
             self.assertEqual(refused.exception.param, param)
             self.assertEqual(refused.exception.type, "invalid_request_error")
+
+    def test_several_answers_and_prompts_come_in_one_response(self) -> None:
+        answer = self.chat(n=3, temperature=1, seed=5)
+        self.assertEqual([choice.index for choice in answer.choices], [0, 1, 2])
+        self.assertGreater(len({choice.message.content for choice in answer.choices}), 1)
+        prompts = ["The capital of France is", "One, two,"]
+        completion = self.client.completions.create(model=NAME, prompt=prompts, max_tokens=4, temperature=0, echo=True)
+        for prompt, choice in zip(prompts, completion.choices):
+            self.assertTrue(choice.text.startswith(prompt))
+
+    def test_functions_are_told_and_a_conversation_with_calls_goes_on(self) -> None:
+        parameters = {"type": "object", "properties": {"city": {"type": "string"}}}
+        tools = [{"type": "function", "function": {"name": "weather", "parameters": parameters}}]
+        told = self.chat(tools=tools)
+        self.assertGreater(told.usage.prompt_tokens, self.chat().usage.prompt_tokens)
+        call = {"id": "1", "type": "function", "function": {"name": "weather", "arguments": '{"city": "Rome"}'}}
+        turns = [
+            *MESSAGES,
+            {"role": "assistant", "content": None, "tool_calls": [call]},
+            {"role": "tool", "tool_call_id": "1", "content": "Rain."},
+        ]
+        self.assertTrue(self.chat(messages=turns, tools=tools).choices[0].message.content)
+
+    def test_a_response_is_the_same_answer_whole_and_in_events(self) -> None:
+        fields = {"model": NAME, "input": PROMPT, "max_output_tokens": TOKENS, "temperature": 0}
+        expected = self.chat().choices[0].message.content
+        whole = self.client.responses.create(**fields)
+        self.assertEqual(whole.output_text, expected)
+        self.assertEqual((whole.status, whole.incomplete_details.reason), ("incomplete", "max_output_tokens"))
+        with self.client.responses.stream(**fields) as stream:
+            events = list(stream)
+        self.assertEqual("".join(e.delta for e in events if e.type == "response.output_text.delta"), expected)
+        self.assertEqual(events[-1].type, "response.incomplete")
+        turns = [
+            {"role": "user", "content": PROMPT},
+            *(item.model_dump(exclude_none=True) for item in whole.output),
+            {"role": "user", "content": "And why?"},
+        ]
+        second = self.client.responses.create(**{**fields, "input": turns})
+        self.assertGreater(second.usage.input_tokens, whole.usage.input_tokens)
+
+    def test_unknown_fields_are_passed_over_and_told(self) -> None:
+        raw = self.client.chat.completions.with_raw_response.create(
+            model=NAME, messages=MESSAGES, max_tokens=1, user="ann", extra_body={"beams": 4}
+        )
+        self.assertEqual(raw.headers["x-tandem-passed-over"], "user, beams")
+        self.assertEqual(raw.parse().usage.completion_tokens, 1)
 
     def test_vllms_fields_are_served(self) -> None:
         extra = {"top_k": 1, "min_p": 0.1, "repetition_penalty": 1.0, "ignore_eos": True}

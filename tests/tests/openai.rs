@@ -185,7 +185,7 @@ async fn what_cannot_be_served_is_an_error_in_openais_shape() {
         body
     };
     for (body, code, param) in [
-        (with("n", json!(2)), "field", "n"),
+        (with("n", json!(0)), "field", "n"),
         (with("top_p", json!(3)), "sampling", "top_p"),
         (with("stop", json!("")), "stop", "stop"),
         (with("stop", json!(vec!["x"; 17])), "stop", "stop"),
@@ -206,10 +206,10 @@ async fn what_cannot_be_served_is_an_error_in_openais_shape() {
     let refused = served.post(CHAT, &with("model", json!("gpt-4"))).await;
     refused.assert_error(404, "model_not_found", json!("model"));
     // The same while streaming: the status comes before the stream begins.
-    let mut body = with("n", json!(2));
+    let mut body = with("response_format", json!({"type": "json_object"}));
     body["stream"] = json!(true);
     let refused = served.post(CHAT, &body).await;
-    refused.assert_error(400, "field", json!("n"));
+    refused.assert_error(400, "field", json!("response_format"));
     let body = json!({"model": chat(1, false)["model"], "prompt": [[1, 99_999_999]]});
     let refused = served.post("/v1/completions", &body).await;
     refused.assert_error(400, "token_id", json!("prompt"));
@@ -408,4 +408,233 @@ async fn an_answer_ends_when_its_time_is_up() {
         .await
         .assert_error(504, "deadline", Value::Null);
     served.wait_freed().await;
+}
+
+/// A configuration of the edge with this section.
+fn configured(openai: &str) -> (ServerOptions, tempfile::TempDir) {
+    let folder = tempfile::tempdir().unwrap();
+    let config = folder.path().join("edge.yaml");
+    std::fs::write(&config, openai).unwrap();
+    let options = ServerOptions::default()
+        .arg("--config")
+        .arg(config.display().to_string());
+    (options, folder)
+}
+
+#[tokio::test]
+async fn several_answers_and_prompts_come_in_one_response() {
+    let served = Served::start(ServerOptions::default()).await;
+    let drawn = |seed: u32, n: u32, stream: bool| {
+        let mut body = chat(12, stream);
+        body["temperature"] = json!(1.0);
+        body["seed"] = json!(seed);
+        body["n"] = json!(n);
+        body["stream_options"] = json!({"include_usage": true});
+        body
+    };
+    let answer = served.post(CHAT, &drawn(5, 6, false)).await.json();
+    let choices = answer["choices"].as_array().unwrap();
+    let text = |choice: &Value| choice["message"]["content"].as_str().unwrap().to_owned();
+    let texts: Vec<String> = choices.iter().map(text).collect();
+    assert_eq!(texts.len(), 6);
+    assert!(texts.iter().any(|other| *other != texts[0]), "{texts:?}");
+    // Each is what one request with the seed behind would have got.
+    for (index, expected) in texts.iter().enumerate() {
+        assert_eq!(choices[index]["index"], index);
+        let alone = served.post(CHAT, &drawn(5 + index as u32, 1, false)).await;
+        assert_eq!(text(&alone.json()["choices"][0]), *expected);
+    }
+    assert_eq!(answer["usage"]["completion_tokens"], 72);
+
+    let streamed = served.post(CHAT, &drawn(5, 6, true)).await;
+    let mut events = streamed.events();
+    assert_eq!(events.pop(), Some("[DONE]"));
+    let pieces: Vec<Value> = events
+        .into_iter()
+        .map(|event| serde_json::from_str(event).unwrap())
+        .collect();
+    for (index, expected) in texts.iter().enumerate() {
+        let own = pieces.iter().map(|piece| &piece["choices"][0]);
+        let own = own.filter(|choice| choice["index"] == index);
+        let text: String = own
+            .filter_map(|choice| choice["delta"]["content"].as_str())
+            .collect();
+        assert_eq!(text, *expected);
+    }
+    let usage = &pieces.last().unwrap()["usage"];
+    assert_eq!(
+        usage["completion_tokens"],
+        answer["usage"]["completion_tokens"]
+    );
+    assert_eq!(usage["prompt_tokens"], answer["usage"]["prompt_tokens"]);
+
+    let prompts = ["The capital of France is", "One, two, three,"];
+    let completion = |prompt: Value, echo: bool| {
+        json!({
+            "model": chat(1, false)["model"], "prompt": prompt, "max_tokens": 6, "temperature": 0, "echo": echo,
+        })
+    };
+    let both = served
+        .post("/v1/completions", &completion(json!(prompts), true))
+        .await;
+    let both = both.json();
+    for (index, prompt) in prompts.iter().enumerate() {
+        let alone = served
+            .post("/v1/completions", &completion(json!(prompt), false))
+            .await;
+        let expected = format!(
+            "{prompt}{}",
+            alone.json()["choices"][0]["text"].as_str().unwrap()
+        );
+        assert_eq!(both["choices"][index]["text"], expected);
+    }
+}
+
+#[tokio::test]
+async fn what_nobody_knows_is_passed_over_and_told() {
+    let served = Served::start(ServerOptions::default()).await;
+    let mut body = chat(2, false);
+    body["beams"] = json!(4);
+    body["user"] = json!("ann");
+    for _ in 0..2 {
+        let answered = served.post(CHAT, &body).await;
+        assert_eq!(answered.status, 200, "{answered:?}");
+        let header = "x-tandem-passed-over: user, beams";
+        assert!(answered.head.contains(header), "{}", answered.head);
+    }
+    let log = served.pair.edge.log();
+    assert_eq!(log.matches("passed over").count(), 1, "{log}");
+
+    let (options, _folder) = configured("openai: {unknown_fields: refuse, aliases: [gpt-4o]}\n");
+    let strict = Served::start(options).await;
+    let refused = strict.post(CHAT, &body).await;
+    refused.assert_error(400, "field", json!("beams"));
+    let mut named = chat(2, false);
+    for (name, status) in [("gpt-4o", 200), ("gpt-4", 404)] {
+        named["model"] = json!(name);
+        assert_eq!(strict.post(CHAT, &named).await.status, status, "{name}");
+    }
+    let (options, _folder) = configured("openai: {any_model: true}\n");
+    let any = Served::start(options).await;
+    assert_eq!(any.post(CHAT, &named).await.status, 200);
+}
+
+/// The default model's template knows no functions: it is told of them, and a conversation with calls goes on.
+#[tokio::test]
+async fn functions_are_told_and_their_results_read() {
+    let served = Served::start(ServerOptions::default()).await;
+    let plain = served.post(CHAT, &chat(2, false)).await.json();
+    let mut body = chat(2, false);
+    body["tools"] = json!([{"type": "function", "function": {
+        "name": "weather", "description": "Today's weather",
+        "parameters": {"type": "object", "properties": {"city": {"type": "string"}}},
+    }}]);
+    let told = served.post(CHAT, &body).await;
+    assert_eq!(told.status, 200, "{told:?}");
+    let tokens = |answer: &Value| answer["usage"]["prompt_tokens"].as_u64().unwrap();
+    assert!(tokens(&told.json()) > tokens(&plain) + 50);
+    body["tool_choice"] = json!("none");
+    let untold = served.post(CHAT, &body).await.json();
+    assert_eq!(tokens(&untold), tokens(&plain));
+
+    body["tool_choice"] = json!("auto");
+    body["messages"] = json!([
+        {"role": "user", "content": "How is the weather in Rome?"},
+        {"role": "assistant", "content": null, "tool_calls": [
+            {"id": "call_1", "type": "function", "function": {"name": "weather", "arguments": "{\"city\": \"Rome\"}"}},
+        ]},
+        {"role": "tool", "tool_call_id": "call_1", "content": "Rain."},
+    ]);
+    let answered = served.post(CHAT, &body).await;
+    assert_eq!(answered.status, 200, "{answered:?}");
+}
+
+#[tokio::test]
+async fn text_becomes_ids_and_text_again() {
+    let served = Served::start(ServerOptions::default()).await;
+    let text = "Why is the sky blue?";
+    let tokenized = served
+        .post(
+            "/tokenize",
+            &json!({"prompt": text, "return_token_strs": true}),
+        )
+        .await;
+    let tokenized = tokenized.json();
+    let ids = tokenized["tokens"].as_array().unwrap();
+    assert_eq!(tokenized["count"], ids.len());
+    let strings = tokenized["token_strs"].as_array().unwrap();
+    let joined: String = strings.iter().map(|text| text.as_str().unwrap()).collect();
+    assert_eq!(joined, text);
+    let back = served.post("/detokenize", &json!({"tokens": ids})).await;
+    assert_eq!(back.json()["prompt"], text);
+
+    let chat = chat(1, false);
+    let asked = json!({"model": chat["model"], "messages": chat["messages"]});
+    let tokenized = served.post("/tokenize", &asked).await.json();
+    let answer = served.post(CHAT, &chat).await.json();
+    assert_eq!(tokenized["count"], answer["usage"]["prompt_tokens"]);
+
+    let refused = served
+        .post("/detokenize", &json!({"tokens": [99_999_999]}))
+        .await;
+    refused.assert_error(400, "field", json!("tokens"));
+    let refused = served
+        .post("/tokenize", &json!({"model": "gpt-4", "prompt": "x"}))
+        .await;
+    refused.assert_error(404, "model_not_found", json!("model"));
+    let health = ask(served.api.address(), "GET /health HTTP/1.0", b"")
+        .await
+        .unwrap();
+    assert_eq!((health.status, &*health.body), (200, ""));
+}
+
+#[tokio::test]
+async fn a_response_is_the_same_answer_whole_and_in_events() {
+    let served = Served::start(ServerOptions::default()).await;
+    let expected = served.post(CHAT, &chat(12, false)).await.json();
+    let expected = expected["choices"][0]["message"]["content"]
+        .as_str()
+        .unwrap();
+    let asked = |stream: bool| {
+        json!({
+            "model": chat(1, false)["model"], "input": "Why is the sky blue?", "max_output_tokens": 12,
+            "temperature": 0, "stream": stream, "store": true,
+        })
+    };
+    let whole = served.post("/v1/responses", &asked(false)).await;
+    assert!(
+        whole.head.contains("x-tandem-passed-over: store"),
+        "{whole:?}"
+    );
+    let whole = whole.json();
+    assert_eq!(whole["status"], "incomplete");
+    assert_eq!(whole["output"][0]["content"][0]["text"], expected);
+    assert_eq!(whole["usage"]["output_tokens"], 12);
+
+    let streamed = served.post("/v1/responses", &asked(true)).await;
+    let events: Vec<Value> = streamed
+        .body
+        .lines()
+        .filter_map(|line| line.strip_prefix("data: "))
+        .map(|data| serde_json::from_str(data).unwrap())
+        .collect();
+    let names = streamed
+        .body
+        .lines()
+        .filter_map(|line| line.strip_prefix("event: "));
+    let types = events.iter().map(|event| event["type"].as_str().unwrap());
+    assert!(names.eq(types));
+    let deltas = events
+        .iter()
+        .filter(|event| event["type"] == "response.output_text.delta");
+    let text: String = deltas
+        .map(|event| event["delta"].as_str().unwrap())
+        .collect();
+    assert_eq!(text, expected);
+    assert_eq!(events.last().unwrap()["type"], "response.incomplete");
+
+    let mut stored = asked(false);
+    stored["previous_response_id"] = json!("resp_1");
+    let refused = served.post("/v1/responses", &stored).await;
+    refused.assert_error(400, "field", json!("previous_response_id"));
 }

@@ -7,7 +7,7 @@
 //! the model answers a little worse, without any error; hence the fixtures made
 //! by transformers itself.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::thread;
 
@@ -90,6 +90,9 @@ impl Default for RenderOptions {
 pub struct ChatTemplate {
     environment: Environment<'static>,
     special: SpecialTokens,
+    source: String,
+    /// The variables that it reads.
+    variables: BTreeSet<String>,
 }
 
 impl ChatTemplate {
@@ -163,6 +166,16 @@ impl ChatTemplate {
         .unwrap_or_else(|detail| Err(TextError::ChatTemplateRender { detail }))
     }
 
+    /// Its text.
+    pub fn source(&self) -> &str {
+        &self.source
+    }
+
+    /// Whether it reads a variable such as `tools`.
+    pub fn reads(&self, variable: &str) -> bool {
+        self.variables.contains(variable)
+    }
+
     fn compile(source: &str, special: SpecialTokens, origin: &str) -> Result<Self> {
         let refused = |error: Error| TextError::ChatTemplateSyntax {
             origin: origin.to_owned(),
@@ -191,9 +204,11 @@ impl ChatTemplate {
         let compiled = on_a_stack_of_its_own(|| {
             environment
                 .add_template_owned(NAME, generation_blocks::rename(&source))
-                .map_err(refused)
+                .map_err(refused)?;
+            let template = environment.get_template(NAME).map_err(refused)?;
+            Ok(template.undeclared_variables(false).into_iter().collect())
         });
-        compiled.unwrap_or_else(|detail| {
+        let variables = compiled.unwrap_or_else(|detail| {
             Err(TextError::ChatTemplateSyntax {
                 origin: origin.to_owned(),
                 detail,
@@ -202,6 +217,8 @@ impl ChatTemplate {
         Ok(Self {
             environment,
             special,
+            source,
+            variables,
         })
     }
 }

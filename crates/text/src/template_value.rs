@@ -35,6 +35,12 @@ impl From<&str> for TemplateValue {
     }
 }
 
+impl From<Vec<Self>> for TemplateValue {
+    fn from(list: Vec<Self>) -> Self {
+        Self(list.into_iter().map(Self::into_inner).collect())
+    }
+}
+
 impl<'de> Deserialize<'de> for TemplateValue {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         Value::deserialize(deserializer).map(Self)

@@ -1,16 +1,59 @@
-//! A JSON object that is read field by field, so that every field is either served, known to change
-//! nothing, or refused by its name: none is passed over.
+//! A JSON object that is read field by field, so that of every field it is known whether it is served, refused by its
+//! name, or passed over: of those last ones a list is kept.
 
 use crate::error::RequestError;
 use serde::de::DeserializeOwned;
-use serde_json::{Map, Value};
+use serde_json::Value;
+use serde_json::value::RawValue;
+use std::collections::BTreeMap;
+
+/// What is done about fields that nobody has read.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum UnknownFields {
+    /// They are passed over, and told.
+    #[default]
+    Ignore,
+    /// They are refused by their names.
+    Refuse,
+}
+
+/// Fields that were passed over, by their paths.
+#[derive(Debug)]
+pub(super) struct PassedOver {
+    unknown: UnknownFields,
+    paths: Vec<String>,
+}
+
+/// Names that are listed of one request.
+const MOST_NAMES: usize = 32;
+
+impl PassedOver {
+    pub(super) fn new(unknown: UnknownFields) -> Self {
+        Self {
+            unknown,
+            paths: Vec::new(),
+        }
+    }
+
+    fn add(&mut self, path: String) {
+        if self.paths.len() < MOST_NAMES && !self.paths.contains(&path) {
+            self.paths.push(path);
+        }
+    }
+
+    /// Their paths, without the numbers of lists.
+    pub(super) fn into_paths(self) -> Vec<String> {
+        self.paths
+    }
+}
 
 /// The fields of an object that have not been read yet. `null` is as good as absent.
 #[derive(Debug)]
 pub(super) struct Fields {
     /// Where the object is, such as `messages[2]`; empty for the body.
     path: String,
-    left: Map<String, Value>,
+    left: BTreeMap<String, Box<RawValue>>,
 }
 
 impl Fields {
@@ -21,11 +64,13 @@ impl Fields {
     pub(super) fn of_body(body: &[u8]) -> Result<Self, RequestError> {
         let refused = RequestError::Body;
         match serde_json::from_slice(body) {
-            Ok(Value::Object(left)) => Ok(Self {
+            Ok(left) => Ok(Self {
                 path: String::new(),
                 left,
             }),
-            Ok(_) => Err(refused("is not a JSON object".to_owned())),
+            Err(_) if serde_json::from_slice::<&RawValue>(body).is_ok() => {
+                Err(refused("is not a JSON object".to_owned()))
+            }
             Err(error) => Err(refused(format!("is not JSON: {error}"))),
         }
     }
@@ -34,13 +79,21 @@ impl Fields {
     ///
     /// # Errors
     /// It is no object.
-    pub(super) fn of(path: String, value: Value) -> Result<Self, RequestError> {
-        match value {
-            Value::Object(left) => Ok(Self { path, left }),
-            _ => Err(RequestError::Field {
+    pub(super) fn of(path: String, value: &RawValue) -> Result<Self, RequestError> {
+        match serde_json::from_str(value.get()) {
+            Ok(left) => Ok(Self { path, left }),
+            Err(_) => Err(RequestError::Field {
                 path,
                 problem: "must be an object".to_owned(),
             }),
+        }
+    }
+
+    /// Where a field of this object is.
+    pub(super) fn path_of(&self, name: &str) -> String {
+        match self.path.as_str() {
+            "" => name.to_owned(),
+            path => format!("{path}.{name}"),
         }
     }
 
@@ -52,11 +105,11 @@ impl Fields {
         &mut self,
         name: &str,
     ) -> Result<Option<T>, RequestError> {
-        let value = match self.left.remove(name) {
-            None | Some(Value::Null) => return Ok(None),
-            Some(value) => value,
+        let Some(raw) = self.take_raw(name) else {
+            return Ok(None);
         };
-        match serde_path_to_error::deserialize(value) {
+        // By way of a value, whose errors say nothing of lines and columns within the field.
+        match serde_path_to_error::deserialize(value_of(&raw)) {
             Ok(read) => Ok(Some(read)),
             Err(error) => {
                 let within = match error.path().to_string().as_str() {
@@ -68,6 +121,26 @@ impl Fields {
                 Err(self.refuse(&format!("{name}{within}"), why))
             }
         }
+    }
+
+    /// Takes a field that may be absent as it came.
+    pub(super) fn take_raw(&mut self, name: &str) -> Option<Box<RawValue>> {
+        let raw = self.left.remove(name)?;
+        (raw.get() != "null").then_some(raw)
+    }
+
+    /// Takes a list that may be absent, each element as it came.
+    ///
+    /// # Errors
+    /// It is no list.
+    pub(super) fn take_list(
+        &mut self,
+        name: &str,
+    ) -> Result<Option<Vec<Box<RawValue>>>, RequestError> {
+        let raw = self.take_raw(name);
+        let list = raw.map(|raw| serde_json::from_str(raw.get()));
+        list.transpose()
+            .map_err(|_| self.refuse(name, "must be an array"))
     }
 
     /// Reads a field that must be there.
@@ -89,42 +162,64 @@ impl Fields {
         changes_nothing: impl FnOnce(&Value) -> bool,
         why: &str,
     ) -> Result<(), RequestError> {
-        match self.left.remove(name) {
-            None | Some(Value::Null) => Ok(()),
-            Some(value) if changes_nothing(&value) => Ok(()),
+        match self.take_raw(name) {
+            None => Ok(()),
+            Some(raw) if changes_nothing(&value_of(&raw)) => Ok(()),
             Some(_) => Err(self.refuse(name, why)),
         }
     }
 
-    /// Leaves out fields that say something to another server and ask for nothing.
-    pub(super) fn leave(&mut self, names: &[&str]) {
+    /// Passes over fields that say something to another server and ask for nothing.
+    pub(super) fn pass_over(&mut self, names: &[&str], passed_over: &mut PassedOver) {
         for name in names {
-            self.left.remove(*name);
+            if self.take_raw(name).is_some() {
+                passed_over.add(self.without_numbers(name));
+            }
         }
     }
 
-    /// Ends the reading.
+    /// Ends the reading: what is left is unknown.
     ///
     /// # Errors
-    /// A field is left that nobody has read.
-    pub(super) fn end(self) -> Result<(), RequestError> {
-        match self.left.iter().find(|(_, value)| !value.is_null()) {
-            None => Ok(()),
-            Some((name, _)) => Err(self.refuse(name, "is not served")),
+    /// A field is left, and such are refused.
+    pub(super) fn end(self, passed_over: &mut PassedOver) -> Result<(), RequestError> {
+        for (name, value) in &self.left {
+            if value.get() == "null" {
+                continue;
+            }
+            match passed_over.unknown {
+                UnknownFields::Ignore => passed_over.add(self.without_numbers(name)),
+                UnknownFields::Refuse => return Err(self.refuse(name, "is not served")),
+            }
         }
+        Ok(())
+    }
+
+    /// The path of a field that is the same in all elements of lists.
+    fn without_numbers(&self, name: &str) -> String {
+        let path = self.path_of(name);
+        let mut within = false;
+        path.chars()
+            .filter(|&c| {
+                let keeps = !within || c == ']';
+                within = (within || c == '[') && c != ']';
+                keeps
+            })
+            .collect()
     }
 
     /// A field and what is wrong with it.
     pub(super) fn refuse(&self, name: &str, why: impl Into<String>) -> RequestError {
-        let field = match self.path.as_str() {
-            "" => name.to_owned(),
-            path => format!("{path}.{name}"),
-        };
         RequestError::Field {
-            path: field,
+            path: self.path_of(name),
             problem: why.into(),
         }
     }
+}
+
+/// What JSON says that has been read once already.
+pub(super) fn value_of(raw: &RawValue) -> Value {
+    serde_json::from_str(raw.get()).unwrap_or_default()
 }
 
 /// Whether a list or a text is empty: nothing is asked for by it.
@@ -134,5 +229,42 @@ pub(super) fn is_empty(value: &Value) -> bool {
         Value::String(text) => text.is_empty(),
         Value::Object(map) => map.is_empty(),
         _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_nobody_reads_is_told_or_refused() {
+        let body = br#"{"a": 1, "b": null, "c": [{"d": 2, "e": 3}, {"d": 4}]}"#;
+        let read = |unknown| {
+            let mut passed_over = PassedOver::new(unknown);
+            let mut fields = Fields::of_body(body)?;
+            for (at, element) in fields.take_list("c")?.unwrap().iter().enumerate() {
+                let mut element = Fields::of(format!("c[{at}]"), element)?;
+                element.pass_over(&["e"], &mut passed_over);
+                element.end(&mut passed_over)?;
+            }
+            fields.end(&mut passed_over)?;
+            Ok::<_, RequestError>(passed_over.into_paths())
+        };
+        assert_eq!(
+            read(UnknownFields::Ignore).unwrap(),
+            ["c[].e", "c[].d", "a"]
+        );
+        let refused = read(UnknownFields::Refuse).unwrap_err();
+        assert_eq!(refused.to_string(), "c[0].d: is not served");
+    }
+
+    #[test]
+    fn a_list_is_as_long_as_it_may_be() {
+        let fields = (0..100).map(|at| format!("\"f{at}\": 1"));
+        let body = format!("{{{}}}", fields.collect::<Vec<_>>().join(","));
+        let mut passed_over = PassedOver::new(UnknownFields::Ignore);
+        let fields = Fields::of_body(body.as_bytes()).unwrap();
+        fields.end(&mut passed_over).unwrap();
+        assert_eq!(passed_over.into_paths().len(), MOST_NAMES);
     }
 }

@@ -1,24 +1,45 @@
 //! Answers as OpenAI writes them: whole, or piece by piece.
 
+use super::error::Failure;
 use super::logprobs::Logprobs;
+use super::parts::{Call, Part, Splitter};
 use super::request::{Endpoint, ReplyOptions};
+use super::respond::{Reply, Said};
 use crate::answer::AnswerEvent;
 use serde::Serialize;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use tandem_proto::v1;
 
 /// What is said last of a stream.
 pub(super) const DONE: &str = "[DONE]";
 
-/// Writes one answer.
+/// Writes the answers of one request.
+#[derive(Debug)]
 pub(super) struct Writer {
     /// Which call it answers.
     endpoint: Endpoint,
     options: ReplyOptions,
     head: Head,
+    choices: Vec<Choice>,
+    /// How many of them answer the same prompt.
+    answers: usize,
+    usage: Usage,
+    ended: usize,
+}
+
+/// One of the answers.
+#[derive(Debug)]
+pub(super) struct Choice {
     logprobs: Logprobs,
-    /// Tokens of the prompt that were not computed again.
-    cached: u32,
+    parts: Splitter,
+    /// What its text begins with.
+    echo: String,
+    /// What has come of it, where it is written whole.
+    all: v1::Delta,
+    /// Functions that it called.
+    calls: usize,
+    /// Why it ended.
+    finish_reason: Option<&'static str>,
 }
 
 /// What every piece of an answer begins with.
@@ -33,7 +54,7 @@ struct Head {
 
 /// A whole answer or a piece of one.
 #[derive(Debug, Serialize)]
-struct Reply<'a> {
+struct Body<'a> {
     #[serde(flatten)]
     head: &'a Head,
     choices: Vec<Value>,
@@ -42,17 +63,19 @@ struct Reply<'a> {
     usage: Option<Option<Usage>>,
 }
 
-/// What an answer cost.
-#[derive(Debug, Clone, Copy, Serialize)]
+/// What the answers cost.
+#[derive(Debug, Clone, Copy, Default, Serialize)]
 struct Usage {
+    /// Of each prompt once.
     prompt_tokens: u32,
     completion_tokens: u32,
     total_tokens: u32,
     prompt_tokens_details: PromptDetails,
 }
 
-#[derive(Debug, Clone, Copy, Serialize)]
+#[derive(Debug, Clone, Copy, Default, Serialize)]
 struct PromptDetails {
+    /// Tokens of the prompts that were not computed again.
     cached_tokens: u32,
 }
 
@@ -65,13 +88,109 @@ pub(super) struct Origin {
     pub(super) fingerprint: String,
 }
 
+impl Choice {
+    /// One that begins now.
+    pub(super) fn new(logprobs: Logprobs, parts: Splitter, echo: String) -> Self {
+        Self {
+            logprobs,
+            parts,
+            echo,
+            all: v1::Delta::default(),
+            calls: 0,
+            finish_reason: None,
+        }
+    }
+
+    fn ends(&mut self, finished: &v1::Finished) -> &'static str {
+        let reason = tandem_wire::finish_name(finished.finish_reason());
+        let reason = match reason {
+            "stop" if self.parts.has_called() => "tool_calls",
+            reason => reason,
+        };
+        self.finish_reason = Some(reason);
+        reason
+    }
+
+    /// What is new in a chat for some parts.
+    fn deltas(&mut self, parts: Vec<Part>) -> Vec<Value> {
+        let deltas = parts.into_iter().map(|part| match part {
+            Part::Content(text) => json!({"content": text}),
+            Part::Reasoning(text) => json!({"reasoning_content": text}),
+            Part::Call(call) => {
+                let mut call = called(&call);
+                call.insert("index".to_owned(), self.calls.into());
+                self.calls += 1;
+                json!({"tool_calls": [call]})
+            }
+        });
+        deltas.collect()
+    }
+
+    /// The whole of it.
+    fn whole(&mut self, endpoint: Endpoint, index: usize) -> Value {
+        let told = self.logprobs.told(endpoint, &self.all);
+        let (name, said) = match endpoint {
+            Endpoint::Chat => ("message", self.message()),
+            Endpoint::Completion => ("text", format!("{}{}", self.echo, self.all.text).into()),
+        };
+        json!({
+            "index": index,
+            name: said,
+            "logprobs": told,
+            "finish_reason": self.finish_reason,
+        })
+    }
+
+    fn message(&mut self) -> Value {
+        let mut parts = self.parts.feed(&std::mem::take(&mut self.all.text));
+        parts.extend(self.parts.end());
+        let (mut content, mut reasoning, mut calls) = (String::new(), String::new(), Vec::new());
+        for part in parts {
+            match part {
+                Part::Content(text) => content += &text,
+                Part::Reasoning(text) => reasoning += &text,
+                Part::Call(call) => calls.push(called(&call)),
+            }
+        }
+        if self.finish_reason == Some("stop") && !calls.is_empty() {
+            self.finish_reason = Some("tool_calls");
+        }
+        let mut message = json!({"role": "assistant", "content": content, "refusal": null});
+        if !reasoning.is_empty() {
+            message["reasoning_content"] = reasoning.into();
+        }
+        if !calls.is_empty() {
+            if content.is_empty() {
+                message["content"] = Value::Null;
+            }
+            message["tool_calls"] = json!(calls);
+        }
+        message
+    }
+}
+
+/// A call as it stands in a message.
+fn called(call: &Call) -> Map<String, Value> {
+    let function = json!({"name": call.name, "arguments": call.arguments});
+    let fields = [
+        ("id", Value::from(call.id.clone())),
+        ("type", Value::from("function")),
+        ("function", function),
+    ];
+    fields
+        .map(|(name, value)| (name.to_owned(), value))
+        .into_iter()
+        .collect()
+}
+
 impl Writer {
-    /// For an answer that begins now.
+    /// For a request whose answers begin now: `answers` to each prompt, one prompt's behind the other's.
     pub(super) fn new(
         endpoint: Endpoint,
         options: ReplyOptions,
         origin: &Origin,
-        logprobs: Logprobs,
+        choices: Vec<Choice>,
+        answers: usize,
     ) -> Self {
         let (prefix, object) = match (endpoint, options.stream) {
             (Endpoint::Chat, false) => ("chatcmpl", "chat.completion"),
@@ -88,113 +207,152 @@ impl Writer {
                 model: origin.model.clone(),
                 system_fingerprint: origin.fingerprint.clone(),
             },
-            logprobs,
-            cached: 0,
+            choices,
+            answers,
+            usage: Usage::default(),
+            ended: 0,
         }
     }
 
-    /// The pieces that an event makes, as JSON: none, one or several.
-    pub(super) fn pieces(&mut self, event: AnswerEvent) -> Vec<String> {
-        match event {
-            AnswerEvent::Started(started) => {
-                self.cached = started.reused_tokens;
-                match self.endpoint {
-                    Endpoint::Completion => Vec::new(),
-                    Endpoint::Chat => {
-                        let delta = json!({"role": "assistant", "content": ""});
-                        vec![self.piece(delta, Value::Null, Value::Null)]
-                    }
-                }
-            }
-            AnswerEvent::Delta(delta) => {
-                let told = self.logprobs.told(self.endpoint, &delta);
-                // A token that completes no character says nothing yet.
-                if delta.text.is_empty() && told.is_null() {
-                    return Vec::new();
-                }
-                let content = match self.endpoint {
-                    Endpoint::Chat => json!({"content": delta.text}),
-                    Endpoint::Completion => Value::String(delta.text),
-                };
-                vec![self.piece(content, told, Value::Null)]
-            }
-            AnswerEvent::Finished(finished) => {
-                let content = match self.endpoint {
-                    Endpoint::Chat => json!({}),
-                    Endpoint::Completion => Value::String(String::new()),
-                };
-                let reason = finish_reason(&finished).into();
-                let mut pieces = vec![self.piece(content, Value::Null, reason)];
-                if self.options.include_usage {
-                    pieces.push(self.write(Vec::new(), Some(Some(self.usage(&finished)))));
-                }
-                pieces.push(DONE.to_owned());
-                pieces
-            }
+    fn starts(&mut self, index: usize, started: &v1::Started) {
+        if index.is_multiple_of(self.answers) {
+            self.usage.prompt_tokens_details.cached_tokens += started.reused_tokens;
         }
     }
 
-    /// The whole answer, as JSON.
-    pub(super) fn whole(
-        &mut self,
-        started: v1::Started,
-        all: &v1::Delta,
-        finished: &v1::Finished,
-    ) -> String {
-        self.cached = started.reused_tokens;
-        let told = self.logprobs.told(self.endpoint, all);
-        let choice = match self.endpoint {
-            Endpoint::Chat => json!({
-                "index": 0,
-                "message": {"role": "assistant", "content": all.text, "refusal": null},
-                "logprobs": told,
-                "finish_reason": finish_reason(finished),
-            }),
-            Endpoint::Completion => json!({
-                "index": 0,
-                "text": all.text,
-                "logprobs": told,
-                "finish_reason": finish_reason(finished),
-            }),
-        };
-        self.write(vec![choice], Some(Some(self.usage(finished))))
+    fn finishes(&mut self, index: usize, finished: &v1::Finished) {
+        self.ended += 1;
+        let usage = &mut self.usage;
+        usage.completion_tokens += finished.completion_tokens;
+        if index.is_multiple_of(self.answers) {
+            usage.prompt_tokens += finished.prompt_tokens;
+        }
+        usage.total_tokens = usage.prompt_tokens + usage.completion_tokens;
     }
 
-    fn piece(&self, content: Value, logprobs: Value, finish_reason: Value) -> String {
+    fn piece(&self, index: usize, content: Value, logprobs: Value, finish_reason: Value) -> Said {
         let name = match self.endpoint {
             Endpoint::Chat => "delta",
             Endpoint::Completion => "text",
         };
         let choice = json!({
-            "index": 0,
+            "index": index,
             name: content,
             "logprobs": logprobs,
             "finish_reason": finish_reason,
         });
-        self.write(vec![choice], self.options.include_usage.then_some(None))
+        unnamed(self.write(vec![choice], self.options.include_usage.then_some(None)))
     }
 
     fn write(&self, choices: Vec<Value>, usage: Option<Option<Usage>>) -> String {
-        let reply = Reply {
+        let reply = Body {
             head: &self.head,
             choices,
             usage,
         };
         serde_json::to_string(&reply).unwrap_or_default()
     }
-
-    fn usage(&self, finished: &v1::Finished) -> Usage {
-        Usage {
-            prompt_tokens: finished.prompt_tokens,
-            completion_tokens: finished.completion_tokens,
-            total_tokens: finished.prompt_tokens + finished.completion_tokens,
-            prompt_tokens_details: PromptDetails {
-                cached_tokens: self.cached,
-            },
-        }
-    }
 }
 
-fn finish_reason(finished: &v1::Finished) -> &'static str {
-    tandem_wire::finish_name(finished.finish_reason())
+/// Something that is said in a stream of one kind of events.
+fn unnamed(data: String) -> Said {
+    Said { name: None, data }
+}
+
+impl Reply for Writer {
+    fn is_done(&self) -> bool {
+        self.ended == self.choices.len()
+    }
+
+    fn pieces(&mut self, index: usize, event: AnswerEvent) -> Vec<Said> {
+        let endpoint = self.endpoint;
+        let Some(choice) = self.choices.get_mut(index) else {
+            return Vec::new();
+        };
+        match event {
+            AnswerEvent::Started(started) => {
+                let first = match endpoint {
+                    Endpoint::Completion if choice.echo.is_empty() => None,
+                    Endpoint::Completion => Some(std::mem::take(&mut choice.echo).into()),
+                    Endpoint::Chat => Some(json!({"role": "assistant", "content": ""})),
+                };
+                self.starts(index, &started);
+                let first = first.map(|first| self.piece(index, first, Value::Null, Value::Null));
+                first.into_iter().collect()
+            }
+            AnswerEvent::Delta(delta) => {
+                let mut told = choice.logprobs.told(endpoint, &delta);
+                // A token that completes no character says nothing yet.
+                let contents = match endpoint {
+                    Endpoint::Chat => {
+                        let parts = choice.parts.feed(&delta.text);
+                        let deltas = choice.deltas(parts);
+                        if deltas.is_empty() && !told.is_null() {
+                            vec![json!({"content": ""})]
+                        } else {
+                            deltas
+                        }
+                    }
+                    Endpoint::Completion if delta.text.is_empty() && told.is_null() => Vec::new(),
+                    Endpoint::Completion => vec![Value::String(delta.text)],
+                };
+                let contents = contents.into_iter();
+                contents
+                    .map(|content| self.piece(index, content, told.take(), Value::Null))
+                    .collect()
+            }
+            AnswerEvent::Finished(finished) => {
+                let (rest, last) = match endpoint {
+                    Endpoint::Chat => {
+                        let parts = choice.parts.end();
+                        (choice.deltas(parts), json!({}))
+                    }
+                    Endpoint::Completion => (Vec::new(), Value::String(String::new())),
+                };
+                let reason = choice.ends(&finished).into();
+                self.finishes(index, &finished);
+                let rest = rest.into_iter();
+                let mut pieces: Vec<Said> = rest
+                    .map(|content| self.piece(index, content, Value::Null, Value::Null))
+                    .collect();
+                pieces.push(self.piece(index, last, Value::Null, reason));
+                if self.is_done() {
+                    if self.options.include_usage {
+                        pieces.push(unnamed(self.write(Vec::new(), Some(Some(self.usage)))));
+                    }
+                    pieces.push(unnamed(DONE.to_owned()));
+                }
+                pieces
+            }
+        }
+    }
+
+    fn gather(&mut self, index: usize, event: AnswerEvent) {
+        let Some(choice) = self.choices.get_mut(index) else {
+            return;
+        };
+        match event {
+            AnswerEvent::Started(started) => self.starts(index, &started),
+            AnswerEvent::Delta(delta) => {
+                choice.all.text.push_str(&delta.text);
+                choice.all.token_ids.extend(delta.token_ids);
+                choice.all.logprobs.extend(delta.logprobs);
+            }
+            AnswerEvent::Finished(finished) => {
+                choice.ends(&finished);
+                self.finishes(index, &finished);
+            }
+        }
+    }
+
+    fn whole(mut self) -> String {
+        let mut choices = std::mem::take(&mut self.choices);
+        let written = choices.iter_mut().enumerate();
+        let written = written.map(|(index, choice)| choice.whole(self.endpoint, index));
+        self.write(written.collect(), Some(Some(self.usage)))
+    }
+
+    fn failure(&mut self, failure: &Failure) -> Said {
+        unnamed(failure.json())
+    }
 }

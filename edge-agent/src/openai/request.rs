@@ -1,18 +1,26 @@
-//! The bodies of the two calls that make answers. docs/openai.md has the table of what is served.
+//! The bodies of the two calls that make answers. docs/openai.md has the tables of what is served, passed over and
+//! refused; the tests read them.
 
-use super::fields::{Fields, is_empty};
+use super::fields::{Fields, PassedOver, UnknownFields, is_empty, value_of};
 use super::message::messages;
+use crate::conversation::Conversation;
 use crate::error::RequestError;
 use crate::request::Terms;
 use serde::Deserialize;
 use serde_json::Value;
-use std::collections::BTreeMap;
+use serde_json::value::RawValue;
+use std::collections::{BTreeMap, BTreeSet};
 use tandem_proto::v1;
+use tandem_text::TemplateValue;
 
 /// The most tokens of a completion that does not say, as OpenAI has it. A chat goes on to its end.
 const COMPLETION_TOKENS: u32 = 16;
 /// The most alternatives a token's log probabilities come with.
 const MAX_TOP_LOGPROBS: u32 = 20;
+/// The most answers of one request.
+const MAX_CHOICES: usize = 128;
+/// The most functions of one request, as OpenAI has it.
+pub(super) const MAX_TOOLS: usize = 128;
 
 /// Which call it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,19 +36,25 @@ pub enum Endpoint {
 pub struct Request {
     /// The model that is asked.
     pub model: String,
-    /// What to go on from.
-    pub prompt: Prompt,
-    /// The terms of the answer.
+    /// What to go on from: at least one.
+    pub prompts: Vec<Prompt>,
+    /// How many answers to each.
+    pub answers: usize,
+    /// The terms of the answers.
     pub terms: Terms,
-    /// How the answer is written.
+    /// How the answers are written.
     pub options: ReplyOptions,
+    /// The functions that may be called.
+    pub functions: BTreeSet<String>,
+    /// Fields that were passed over.
+    pub passed_over: Vec<String>,
 }
 
 /// What to go on from.
-#[derive(Debug, PartialEq)]
+#[derive(Debug)]
 pub enum Prompt {
     /// A conversation.
-    Messages(Vec<v1::ChatMessage>),
+    Conversation(Conversation),
     /// Text.
     Text(String),
     /// Token ids.
@@ -54,10 +68,11 @@ pub struct ReplyOptions {
     pub stream: bool,
     /// With a last piece that says what it cost.
     pub include_usage: bool,
+    /// With its prompt before it.
+    pub echo: bool,
 }
 
 #[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields)]
 struct StreamOptions {
     #[serde(default)]
     include_usage: bool,
@@ -66,55 +81,172 @@ struct StreamOptions {
 /// Reads a body.
 ///
 /// # Errors
-/// The first field that is malformed or not served.
-pub fn read(endpoint: Endpoint, body: &[u8]) -> Result<Request, RequestError> {
+/// The first field that is malformed, or asks for what is not done.
+pub fn read(
+    endpoint: Endpoint,
+    body: &[u8],
+    unknown: UnknownFields,
+) -> Result<Request, RequestError> {
     let mut fields = Fields::of_body(body)?;
+    let mut passed_over = PassedOver::new(unknown);
     let model = fields.require("model")?;
-    let prompt = match endpoint {
-        Endpoint::Chat => Prompt::Messages(messages(fields.require("messages")?)?),
-        Endpoint::Completion => completion_prompt(&mut fields)?,
+    let mut functions = BTreeSet::new();
+    let prompts = match endpoint {
+        Endpoint::Chat => {
+            let conversation = conversation(&mut fields, &mut functions, &mut passed_over)?;
+            vec![Prompt::Conversation(conversation)]
+        }
+        Endpoint::Completion => completion_prompts(&mut fields)?,
     };
+    let answers = answers(&mut fields, prompts.len())?;
     let terms = Terms {
         max_tokens: max_tokens(endpoint, &mut fields)?,
         stop: stop(&mut fields)?,
         cache_salt: fields.take("cache_salt")?.unwrap_or_default(),
         sampling: Some(sampling(endpoint, &mut fields)?),
     };
-    let options = reply_options(&mut fields)?;
-    refuse_others(endpoint, &mut fields)?;
-    fields.end()?;
+    let options = reply_options(endpoint, &mut fields, &terms)?;
+    refuse_what_is_not_done(endpoint, answers, &mut fields)?;
+    fields.pass_over(&HINTS, &mut passed_over);
+    fields.end(&mut passed_over)?;
     Ok(Request {
         model,
-        prompt,
+        prompts,
+        answers,
         terms,
         options,
+        functions,
+        passed_over: passed_over.into_paths(),
     })
 }
 
-fn completion_prompt(fields: &mut Fields) -> Result<Prompt, RequestError> {
-    let wrong = "must be one string, or one array of token ids";
+/// What says something to another server, and changes no answer where it is passed over.
+const HINTS: [&str; 10] = [
+    "metadata",
+    "parallel_tool_calls",
+    "prediction",
+    "prompt_cache_key",
+    "prompt_cache_retention",
+    "safety_identifier",
+    "service_tier",
+    "store",
+    "user",
+    "verbosity",
+];
+
+/// The messages, the functions, and what else a template is handed.
+pub(super) fn conversation(
+    fields: &mut Fields,
+    functions: &mut BTreeSet<String>,
+    passed_over: &mut PassedOver,
+) -> Result<Conversation, RequestError> {
+    let Some(list) = fields.take_list("messages")? else {
+        return Err(fields.refuse("messages", "is absent"));
+    };
+    let messages = messages(&list, passed_over)?;
+    let tools = tools(fields, functions)?;
+    let mut conversation = Conversation {
+        messages,
+        other_bytes: tools.iter().map(|raw| raw.get().len()).sum(),
+        ..Conversation::default()
+    };
+    for raw in &tools {
+        let tool = TemplateValue::from_json(raw.get());
+        let too_deep = |_| fields.refuse("tools", "are nested too deeply");
+        conversation.tools.push(tool.map_err(too_deep)?);
+    }
+    if let Some(raw) = fields.take_raw("chat_template_kwargs") {
+        conversation.other_bytes += raw.get().len();
+        conversation.variables = serde_json::from_str(raw.get())
+            .map_err(|_| fields.refuse("chat_template_kwargs", "must be an object"))?;
+    }
+    effort("reasoning_effort", fields, &mut conversation)?;
+    Ok(conversation)
+}
+
+/// How much the model is to think, which its template may read.
+pub(super) fn effort(
+    name: &str,
+    fields: &mut Fields,
+    conversation: &mut Conversation,
+) -> Result<(), RequestError> {
+    if let Some(effort) = fields.take::<String>(name)? {
+        conversation.other_bytes += effort.len();
+        let effort = TemplateValue::from(effort.as_str());
+        let name = "reasoning_effort".to_owned();
+        conversation.variables.insert(name, effort);
+    }
+    Ok(())
+}
+
+/// The functions as they came, none where none may be called, and their names.
+fn tools(
+    fields: &mut Fields,
+    functions: &mut BTreeSet<String>,
+) -> Result<Vec<Box<RawValue>>, RequestError> {
+    let tools = fields.take_list("tools")?.unwrap_or_default();
+    let choice = fields.take_raw("tool_choice").map(|raw| value_of(&raw));
+    match choice.as_ref().map(Value::as_str) {
+        Some(Some("none")) => return Ok(Vec::new()),
+        None | Some(Some("auto")) => {}
+        Some(_) => {
+            let why = "must be auto or none: no answer is made to call a function";
+            return Err(fields.refuse("tool_choice", why));
+        }
+    }
+    if tools.len() > MAX_TOOLS {
+        let why = format!("has {} functions, may have {MAX_TOOLS}", tools.len());
+        return Err(fields.refuse("tools", why));
+    }
+    for (at, raw) in tools.iter().enumerate() {
+        let mut tool = Fields::of(format!("tools[{at}]"), raw)?;
+        tool.only("type", |kind| kind == "function", "must be function")?;
+        let Some(function) = tool.take_raw("function") else {
+            return Err(tool.refuse("function", "is absent"));
+        };
+        let mut function = Fields::of(tool.path_of("function"), &function)?;
+        let name: String = function.require("name")?;
+        if !functions.insert(name) {
+            return Err(function.refuse("name", "is that of another function too"));
+        }
+    }
+    Ok(tools)
+}
+
+/// One prompt or several, each a text or token ids.
+fn completion_prompts(fields: &mut Fields) -> Result<Vec<Prompt>, RequestError> {
+    let wrong = "must be a string, an array of token ids, or an array of such";
+    let of = |value: Value| match value {
+        Value::String(text) => Some(Prompt::Text(text)),
+        Value::Array(ids) => ids
+            .iter()
+            .map(|id| id.as_u64().and_then(|id| u32::try_from(id).ok()))
+            .collect::<Option<Vec<u32>>>()
+            .map(Prompt::Ids),
+        _ => None,
+    };
     let value: Value = fields.require("prompt")?;
     let several = |list: &[Value]| list.iter().any(|v| v.is_string() || v.is_array());
-    let value = match value {
-        Value::Array(mut list) if list.len() == 1 && several(&list) => list.remove(0),
-        Value::Array(list) if several(&list) => {
-            let why = format!("has {} prompts, {wrong}", list.len());
-            return Err(fields.refuse("prompt", why));
-        }
-        value => value,
+    let prompts: Option<Vec<Prompt>> = match value {
+        Value::Array(list) if several(&list) => list.into_iter().map(of).collect(),
+        value => of(value).map(|prompt| vec![prompt]),
     };
-    match value {
-        Value::String(text) => Ok(Prompt::Text(text)),
-        Value::Array(ids) => {
-            let ids: Option<Vec<u32>> = ids
-                .iter()
-                .map(|id| id.as_u64().and_then(|id| u32::try_from(id).ok()))
-                .collect();
-            ids.map(Prompt::Ids)
-                .ok_or_else(|| fields.refuse("prompt", wrong))
-        }
-        _ => Err(fields.refuse("prompt", wrong)),
+    prompts.ok_or_else(|| fields.refuse("prompt", wrong))
+}
+
+/// How many answers to each of so many prompts.
+fn answers(fields: &mut Fields, prompts: usize) -> Result<usize, RequestError> {
+    let answers: usize = fields.take("n")?.unwrap_or(1);
+    if answers == 0 {
+        return Err(fields.refuse("n", "is 0, must be at least 1"));
     }
+    let all = answers.saturating_mul(prompts);
+    if all > MAX_CHOICES {
+        let name = if prompts > 1 { "prompt" } else { "n" };
+        let why = format!("asks for {all} answers, may ask for {MAX_CHOICES}");
+        return Err(fields.refuse(name, why));
+    }
+    Ok(answers)
 }
 
 fn max_tokens(endpoint: Endpoint, fields: &mut Fields) -> Result<Option<u32>, RequestError> {
@@ -205,54 +337,103 @@ fn logprobs(endpoint: Endpoint, fields: &mut Fields) -> Result<Option<u32>, Requ
     }
 }
 
-fn reply_options(fields: &mut Fields) -> Result<ReplyOptions, RequestError> {
+fn reply_options(
+    endpoint: Endpoint,
+    fields: &mut Fields,
+    terms: &Terms,
+) -> Result<ReplyOptions, RequestError> {
     let stream = fields.take("stream")?.unwrap_or(false);
     let stream_options: Option<StreamOptions> = fields.take("stream_options")?;
-    if stream_options.is_some() && !stream {
-        return Err(fields.refuse("stream_options", "needs stream: true"));
+    let echo = match endpoint {
+        Endpoint::Chat => false,
+        Endpoint::Completion => fields.take("echo")?.unwrap_or(false),
+    };
+    let sampling = terms.sampling.as_ref();
+    if echo && sampling.is_some_and(|sampling| sampling.logprobs.is_some()) {
+        let why = "has no log probabilities of the prompt: not with logprobs";
+        return Err(fields.refuse("echo", why));
     }
     Ok(ReplyOptions {
         stream,
-        include_usage: stream_options.unwrap_or_default().include_usage,
+        include_usage: stream && stream_options.unwrap_or_default().include_usage,
+        echo,
     })
 }
 
-/// What is known and not served: the values that ask for nothing pass.
-fn refuse_others(endpoint: Endpoint, fields: &mut Fields) -> Result<(), RequestError> {
-    let one = |value: &Value| value == 1;
+/// Fields that ask for what is not done, here or by vLLM's and llama.cpp's servers: values that ask for nothing pass.
+fn refuse_what_is_not_done(
+    endpoint: Endpoint,
+    answers: usize,
+    fields: &mut Fields,
+) -> Result<(), RequestError> {
     let off = |value: &Value| value == false;
-    fields.only("n", one, "must be 1: one answer a request")?;
-    fields.only("store", off, "must be false: nothing is stored")?;
-    let tier = |value: &Value| value == "auto" || value == "default";
-    fields.only("service_tier", tier, "must be auto or default")?;
-    fields.leave(&["user", "metadata", "safety_identifier", "prompt_cache_key"]);
+    let none = |value: &Value| value == 0;
+    let nothing = |value: &Value| is_empty(value);
+    for name in [
+        "guided_choice",
+        "guided_grammar",
+        "guided_json",
+        "guided_regex",
+        "structured_outputs",
+        "grammar",
+    ] {
+        fields.only(name, nothing, "is not served: answers keep no grammar")?;
+    }
+    for name in ["bad_words", "stop_token_ids"] {
+        fields.only(name, nothing, "is not served")?;
+    }
+    fields.only(
+        "min_tokens",
+        none,
+        "must be 0: an answer ends where the model ends it",
+    )?;
+    fields.only("use_beam_search", off, "must be false: tokens are drawn")?;
+    fields.only("prompt_logprobs", |_| false, "is not served")?;
+    let text = |value: &Value| value.get("type").is_some_and(|kind| kind == "text");
+    fields.only("response_format", text, "must be of type text")?;
     match endpoint {
         Endpoint::Completion => {
-            fields.only("best_of", one, "must be 1: one answer a request")?;
-            fields.only("echo", off, "must be false: the prompt is not repeated")?;
+            let best_of = |value: &Value| *value == answers;
+            fields.only(
+                "best_of",
+                best_of,
+                "must be as many as n: all answers are returned",
+            )?;
             fields.only("suffix", is_empty, "is not served: text is only continued")
         }
         Endpoint::Chat => {
-            let mut choice = None;
+            fields.only("functions", is_empty, "are not served: write them as tools")?;
+            let none = |value: &Value| value == "none" || value == "auto";
             fields.only(
-                "tool_choice",
-                |value| {
-                    choice = value.as_str().map(str::to_owned);
-                    matches!(choice.as_deref(), Some("none" | "auto"))
-                },
-                "must be none: tools are not served",
+                "function_call",
+                none,
+                "is not served: write it as tool_choice",
             )?;
-            let unused = choice.as_deref() == Some("none");
-            let tools = |value: &Value| unused || is_empty(value);
-            fields.only("tools", tools, "are not served unless tool_choice is none")?;
-            fields.leave(&["parallel_tool_calls"]);
-            fields.only("functions", is_empty, "are not served")?;
-            let none = |value: &Value| value == "none";
-            fields.only("function_call", none, "must be none")?;
-            let text = |value: &Value| value.get("type").is_some_and(|kind| kind == "text");
-            fields.only("response_format", text, "must be of type text")?;
             let texts = |value: &Value| *value == serde_json::json!(["text"]);
-            fields.only("modalities", texts, "must be [\"text\"]")
+            fields.only("modalities", texts, "must be [\"text\"]")?;
+            fields.only("audio", |_| false, "is not served")?;
+            fields.only("web_search_options", |_| false, "is not served")?;
+            fields.only(
+                "chat_template",
+                |_| false,
+                "is not served: the model's own is used",
+            )?;
+            fields.only(
+                "documents",
+                is_empty,
+                "is not served: write them in chat_template_kwargs",
+            )?;
+            fields.only(
+                "continue_final_message",
+                off,
+                "must be false: a message is begun",
+            )?;
+            let on = |value: &Value| value == true;
+            fields.only(
+                "add_generation_prompt",
+                on,
+                "must be true: a message is begun",
+            )
         }
     }
 }

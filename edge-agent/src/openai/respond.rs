@@ -1,7 +1,7 @@
 //! From the events of an answer to the response: gathered, or sent as they come (server-sent events).
 
+use super::choices::Numbered;
 use super::error::Failure;
-use super::reply::Writer;
 use crate::answer::AnswerEvent;
 use crate::error::AnswerError;
 use axum::http::HeaderValue;
@@ -12,7 +12,6 @@ use futures_util::stream;
 use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::time::Duration;
-use tandem_proto::v1;
 use tokio_stream::{Stream, StreamExt as _};
 
 /// How long the headers of a stream wait for its first event. What fails by then still has a status
@@ -28,65 +27,82 @@ const UNBUFFERED: (HeaderName, HeaderValue) = (
     HeaderValue::from_static("no"),
 );
 
-/// The whole answer in one response.
-///
-/// # Errors
-/// The answer failed.
-pub(super) async fn whole(
-    mut events: impl Stream<Item = Result<AnswerEvent, AnswerError>> + Unpin,
-    mut writer: Writer,
-) -> Result<Response, Failure> {
-    let mut started = v1::Started::default();
-    let mut all = v1::Delta::default();
-    loop {
-        match events
-            .next()
-            .await
-            .unwrap_or_else(|| Err(AnswerError::EndedEarly))?
-        {
-            AnswerEvent::Started(event) => started = event,
-            AnswerEvent::Delta(delta) => {
-                all.text.push_str(&delta.text);
-                all.token_ids.extend(delta.token_ids);
-                all.logprobs.extend(delta.logprobs);
-            }
-            AnswerEvent::Finished(finished) => {
-                let json = HeaderValue::from_static("application/json");
-                let body = writer.whole(started, &all, &finished);
-                return Ok(([(CONTENT_TYPE, json)], body).into_response());
-            }
-        }
-    }
+/// What is said to a client at once, in a stream.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Said {
+    /// What kind of event it is, where a stream has several.
+    pub(super) name: Option<String>,
+    /// JSON, or what a stream ends with.
+    pub(super) data: String,
 }
 
-/// The answer piece by piece. A failure after the first piece is the last event.
+/// Makes what clients read of the events of their answers.
+pub(super) trait Reply {
+    /// Whether all answers have ended.
+    fn is_done(&self) -> bool;
+    /// What there is to say of an event of an answer.
+    fn pieces(&mut self, index: usize, event: AnswerEvent) -> Vec<Said>;
+    /// Keeps an event of an answer that is written whole.
+    fn gather(&mut self, index: usize, event: AnswerEvent);
+    /// The answers that were gathered, as JSON.
+    fn whole(self) -> String;
+    /// What there is to say of a failure.
+    fn failure(&mut self, failure: &Failure) -> Said;
+}
+
+/// The whole answers in one response.
 ///
 /// # Errors
-/// The answer failed before its first event, within five seconds.
+/// One of them failed.
+pub(super) async fn whole(
+    mut events: impl Stream<Item = Numbered> + Unpin,
+    mut writer: impl Reply,
+) -> Result<Response, Failure> {
+    while !writer.is_done() {
+        let (index, event) = events.next().await.unwrap_or_else(ended_early);
+        writer.gather(index, event?);
+    }
+    let json = HeaderValue::from_static("application/json");
+    Ok(([(CONTENT_TYPE, json)], writer.whole()).into_response())
+}
+
+/// The answers piece by piece. A failure after the first piece is the last event.
+///
+/// # Errors
+/// The first event is a failure, within five seconds.
 pub(super) async fn pieces(
-    mut events: impl Stream<Item = Result<AnswerEvent, AnswerError>> + Unpin + Send + 'static,
-    writer: Writer,
+    mut events: impl Stream<Item = Numbered> + Unpin + Send + 'static,
+    writer: impl Reply + Send + 'static,
 ) -> Result<Response, Failure> {
     let first = match tokio::time::timeout(STATUS_WITHIN, events.next()).await {
         Err(_) => None,
-        Ok(first) => Some(first.unwrap_or_else(|| Err(AnswerError::EndedEarly))?),
+        Ok(first) => {
+            let (index, event) = first.unwrap_or_else(ended_early);
+            Some((index, Ok(event?)))
+        }
     };
-    let events = tokio_stream::iter(first.map(Ok)).chain(events);
+    let events = tokio_stream::iter(first).chain(events);
     let keep_alive = KeepAlive::new().interval(KEEP_ALIVE);
     let sse = Sse::new(sse_events(events, writer)).keep_alive(keep_alive);
     Ok(([UNBUFFERED], sse).into_response())
 }
 
-struct Sending<S> {
+/// What is to be said where nothing more comes.
+fn ended_early() -> Numbered {
+    (0, Err(AnswerError::EndedEarly))
+}
+
+struct Sending<S, W> {
     events: S,
-    writer: Writer,
-    ready: VecDeque<String>,
+    writer: W,
+    ready: VecDeque<Said>,
     ended: bool,
 }
 
-fn sse_events<S>(events: S, writer: Writer) -> impl Stream<Item = Result<Event, Infallible>> + Send
+fn sse_events<S, W>(events: S, writer: W) -> impl Stream<Item = Result<Event, Infallible>> + Send
 where
-    S: Stream<Item = Result<AnswerEvent, AnswerError>> + Unpin + Send + 'static,
+    S: Stream<Item = Numbered> + Unpin + Send + 'static,
+    W: Reply + Send + 'static,
 {
     let sending = Sending {
         events,
@@ -96,25 +112,29 @@ where
     };
     stream::unfold(sending, |mut sending| async move {
         loop {
-            if let Some(piece) = sending.ready.pop_front() {
-                return Some((Ok(Event::default().data(piece)), sending));
+            if let Some(said) = sending.ready.pop_front() {
+                let event = Event::default().data(said.data);
+                let event = match said.name {
+                    Some(name) => event.event(name),
+                    None => event,
+                };
+                return Some((Ok(event), sending));
             }
             if sending.ended {
                 return None;
             }
-            match sending
-                .events
-                .next()
-                .await
-                .unwrap_or_else(|| Err(AnswerError::EndedEarly))
-            {
+            let next = sending.events.next().await;
+            let (index, event) = next.unwrap_or_else(ended_early);
+            match event {
                 Ok(event) => {
-                    sending.ended = matches!(event, AnswerEvent::Finished(_));
-                    sending.ready.extend(sending.writer.pieces(event));
+                    let pieces = sending.writer.pieces(index, event);
+                    sending.ready.extend(pieces);
+                    sending.ended = sending.writer.is_done();
                 }
                 Err(error) => {
                     sending.ended = true;
-                    sending.ready.push_back(Failure::from(error).json());
+                    let said = sending.writer.failure(&Failure::from(error));
+                    sending.ready.push_back(said);
                 }
             }
         }

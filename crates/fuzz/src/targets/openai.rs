@@ -2,12 +2,14 @@
 
 use super::fixture;
 use edge_agent::error::{AnswerError, RequestError};
+use edge_agent::openai::fields::UnknownFields;
 use edge_agent::openai::request::{Endpoint, Prompt, read};
+use edge_agent::openai::responses;
 use edge_agent::sampling_defaults::SamplingDefaults;
 use std::sync::LazyLock;
 use std::time::Instant;
 use tandem_shape::Reason;
-use tandem_text::{ChatMessage, ChatTemplate, RenderOptions, Tokenizer};
+use tandem_text::{ChatTemplate, Tokenizer};
 use tonic::{Code, Status};
 use tonic_types::StatusExt as _;
 
@@ -21,36 +23,34 @@ static TEMPLATE: LazyLock<ChatTemplate> =
 
 /// Runs it.
 pub(crate) fn run(data: &[u8]) {
+    match responses::read(data, UnknownFields::Refuse) {
+        Ok(asked) => drop(asked.conversation.render(&TEMPLATE)),
+        Err(error) => says_what_is_wrong(error),
+    }
     for endpoint in [Endpoint::Chat, Endpoint::Completion] {
-        let request = match read(endpoint, data) {
+        let request = match read(endpoint, data, UnknownFields::Ignore) {
             Ok(request) => request,
             Err(error) => {
                 says_what_is_wrong(error);
                 continue;
             }
         };
-        let ids = match request.prompt {
-            Prompt::Ids(ids) => ids,
-            Prompt::Text(text) => TOKENIZER.encode(&text, true).expect("any text has ids"),
-            Prompt::Messages(messages) => {
-                let messages = messages.into_iter();
-                let messages: Vec<ChatMessage> = messages
-                    .map(|m| ChatMessage::new(m.role, m.content))
-                    .collect();
-                let Ok(text) = TEMPLATE.render(&messages, &RenderOptions::default()) else {
-                    continue;
-                };
-                TOKENIZER.encode(&text, false).expect("any text has ids")
+        for prompt in request.prompts {
+            let ids = match prompt {
+                Prompt::Ids(ids) => ids,
+                Prompt::Text(text) => TOKENIZER.encode(&text, true).expect("any text has ids"),
+                Prompt::Conversation(conversation) => match conversation.render(&TEMPLATE) {
+                    Ok(text) => TOKENIZER.encode(&text, false).expect("any text has ids"),
+                    Err(_) => continue,
+                },
+            };
+            let defaults = SamplingDefaults::llama_server();
+            let vocabulary = TOKENIZER.vocabulary_size();
+            let terms = request.terms.clone();
+            match terms.check(ids, &defaults, vocabulary, Instant::now()) {
+                Ok(answer) => assert!(!answer.prompt.is_empty()),
+                Err(error) => says_what_is_wrong(error),
             }
-        };
-        let defaults = SamplingDefaults::llama_server();
-        let vocabulary = TOKENIZER.vocabulary_size();
-        let checked = request
-            .terms
-            .check(ids, &defaults, vocabulary, Instant::now());
-        match checked {
-            Ok(answer) => assert!(!answer.prompt.is_empty()),
-            Err(error) => says_what_is_wrong(error),
         }
     }
 }

@@ -4,13 +4,21 @@ use serde_json::json;
 /// The body of a chat with these fields besides.
 fn chat(fields: Value) -> Result<Request, RequestError> {
     let body = json!({"model": "m", "messages": [{"role": "user", "content": "x"}]});
-    read(Endpoint::Chat, with(body, fields).as_bytes())
+    read_as(Endpoint::Chat, body, fields)
 }
 
 /// The body of a completion with these fields besides.
 fn completion(fields: Value) -> Result<Request, RequestError> {
     let body = json!({"model": "m", "prompt": "x"});
-    read(Endpoint::Completion, with(body, fields).as_bytes())
+    read_as(Endpoint::Completion, body, fields)
+}
+
+fn read_as(endpoint: Endpoint, body: Value, fields: Value) -> Result<Request, RequestError> {
+    read(
+        endpoint,
+        with(body, fields).as_bytes(),
+        UnknownFields::Ignore,
+    )
 }
 
 fn with(mut body: Value, fields: Value) -> String {
@@ -34,7 +42,8 @@ fn absent_fields_have_openais_defaults() {
     assert_eq!(sampling(request), absent);
     let request = completion(json!({})).unwrap();
     assert_eq!(request.terms.max_tokens, Some(16));
-    assert_eq!(request.prompt, Prompt::Text("x".to_owned()));
+    assert!(matches!(&*request.prompts, [Prompt::Text(text)] if text == "x"));
+    assert_eq!(request.answers, 1);
     assert_eq!(sampling(request), absent);
 }
 
@@ -81,52 +90,161 @@ fn a_field_may_be_written_in_several_ways() {
     assert_eq!(sampling(asked).logprobs, Some(0));
     let asked = completion(json!({"logprobs": 4})).unwrap();
     assert_eq!(sampling(asked).logprobs, Some(4));
-    for (prompt, expected) in [
-        (json!(["y"]), Prompt::Text("y".to_owned())),
-        (json!([1, 2]), Prompt::Ids(vec![1, 2])),
-        (json!([[3]]), Prompt::Ids(vec![3])),
+    for (prompt, texts, ids) in [
+        (json!(["y"]), vec!["y"], vec![]),
+        (json!(["y", "z"]), vec!["y", "z"], vec![]),
+        (json!([1, 2]), vec![], vec![vec![1, 2]]),
+        (json!([[3], [4, 5]]), vec![], vec![vec![3], vec![4, 5]]),
     ] {
-        let read = completion(json!({"prompt": prompt})).unwrap();
-        assert_eq!(read.prompt, expected);
+        let (mut found_texts, mut found_ids) = (Vec::new(), Vec::new());
+        for prompt in completion(json!({"prompt": prompt})).unwrap().prompts {
+            match prompt {
+                Prompt::Text(text) => found_texts.push(text),
+                Prompt::Ids(ids) => found_ids.push(ids),
+                Prompt::Conversation(_) => panic!("no conversation"),
+            }
+        }
+        assert_eq!(
+            (found_texts, found_ids),
+            (texts.iter().map(|&t| t.to_owned()).collect(), ids)
+        );
+    }
+}
+
+/// The rows of a table in docs/openai.md behind this line: cells of code, without their marks.
+fn documented(title: &str) -> Vec<Vec<String>> {
+    let page = include_str!("../../../../docs/openai.md");
+    let (_, behind) = page.split_once(title).unwrap();
+    let rows = behind
+        .lines()
+        .skip_while(|line| !line.starts_with('|'))
+        .skip(2);
+    let cells = |row: &str| {
+        let cells = row.trim_matches('|').split('|');
+        cells.map(|cell| cell.trim().replace('`', "")).collect()
+    };
+    rows.take_while(|line| line.starts_with('|'))
+        .map(cells)
+        .collect()
+}
+
+/// The call of a row, and its field with a value.
+fn documented_field(row: &[String]) -> (Endpoint, String, Value) {
+    let endpoint = match row[0].as_str() {
+        "chat" => Endpoint::Chat,
+        "completions" => Endpoint::Completion,
+        other => panic!("{other}"),
+    };
+    let value = serde_json::from_str(&row[2]).unwrap_or_else(|error| panic!("{row:?}: {error}"));
+    (endpoint, row[1].clone(), value)
+}
+
+fn body_of(endpoint: Endpoint) -> Value {
+    match endpoint {
+        Endpoint::Chat => json!({"model": "m", "messages": [{"role": "user", "content": "x"}]}),
+        Endpoint::Completion => json!({"model": "m", "prompt": "x"}),
     }
 }
 
 #[test]
-fn fields_that_ask_for_nothing_pass() {
-    chat(json!({
-        "n": 1, "user": "u", "metadata": {"a": "b"}, "store": false, "service_tier": "auto",
-        "safety_identifier": "s", "prompt_cache_key": "k", "tools": [{"type": "function"}],
-        "tool_choice": "none", "parallel_tool_calls": true, "functions": [],
-        "function_call": "none", "response_format": {"type": "text"}, "modalities": ["text"],
-        "logit_bias": {}, "audio": null, "max_tokens": null, "top_logprobs": 0, "logprobs": false,
-    }))
-    .unwrap();
-    completion(json!({"best_of": 1, "echo": false, "suffix": "", "logprobs": null})).unwrap();
+fn what_the_page_says_is_refused_is_refused_by_its_name() {
+    let rows = documented("**Refused.**");
+    assert!(rows.len() > 20);
+    for row in rows {
+        let (endpoint, name, value) = documented_field(&row);
+        let refused = read_as(endpoint, body_of(endpoint), json!({name.clone(): value}));
+        let said = refused.map(drop).expect_err(&name).to_string();
+        assert!(said.starts_with(&name), "{said}");
+    }
 }
 
 #[test]
-fn what_is_not_served_is_refused_by_name() {
+fn what_the_page_says_is_passed_over_is_told() {
+    let rows = documented("**Passed over.**");
+    assert!(rows.len() >= 8);
+    for row in rows {
+        let (endpoint, name, value) = documented_field(&row);
+        for unknown in [UnknownFields::Ignore, UnknownFields::Refuse] {
+            let body = with(body_of(endpoint), json!({name.clone(): value}));
+            let read = read(endpoint, body.as_bytes(), unknown);
+            let passed_over = read.unwrap().passed_over;
+            assert_eq!(passed_over, [name.as_str()]);
+        }
+    }
+}
+
+#[test]
+fn values_that_ask_for_nothing_pass() {
+    let request = chat(json!({
+        "n": 1, "tools": [{"type": "nothing"}], "tool_choice": "none", "functions": [],
+        "function_call": "none", "response_format": {"type": "text"}, "modalities": ["text"],
+        "logit_bias": {}, "audio": null, "max_tokens": null, "top_logprobs": 0, "logprobs": false,
+        "min_tokens": 0, "guided_json": null, "add_generation_prompt": true,
+    }))
+    .unwrap();
+    assert!(request.functions.is_empty() && request.passed_over.is_empty());
+    completion(json!({"best_of": 1, "echo": false, "suffix": "", "logprobs": null})).unwrap();
+    completion(json!({"n": 3, "best_of": 3})).unwrap();
+}
+
+#[test]
+fn functions_are_handed_to_the_template_as_they_came() {
+    let add =
+        json!({"type": "function", "function": {"name": "add", "strict": true, "parameters": {}}});
+    let request = chat(json!({
+        "tools": [add], "tool_choice": "auto", "reasoning_effort": "low",
+        "chat_template_kwargs": {"enable_thinking": false},
+    }))
+    .unwrap();
+    assert_eq!(request.functions, ["add".to_owned()].into());
+    let [Prompt::Conversation(conversation)] = &*request.prompts else {
+        panic!("{request:?}")
+    };
+    assert_eq!(conversation.tools.len(), 1);
+    let variables: Vec<&String> = conversation.variables.keys().collect();
+    assert_eq!(variables, ["enable_thinking", "reasoning_effort"]);
+    assert!(conversation.other_bytes > add.to_string().len());
+}
+
+#[test]
+fn unknown_fields_are_told_or_refused() {
+    let request = chat(json!({"beams": 4, "mood": null, "user": "u"})).unwrap();
+    assert_eq!(request.passed_over, ["user", "beams"]);
+    let body = with(body_of(Endpoint::Chat), json!({"beams": 4}));
+    let refused = read(Endpoint::Chat, body.as_bytes(), UnknownFields::Refuse);
+    assert_eq!(refused.unwrap_err().to_string(), "beams: is not served");
+}
+
+#[test]
+fn what_cannot_be_is_refused_by_name() {
     for (fields, said) in [
-        (json!({"n": 2}), "n: must be 1: one answer a request"),
+        (json!({"n": 0}), "n: is 0, must be at least 1"),
         (
-            json!({"tools": [{}]}),
-            "tools: are not served unless tool_choice is none",
+            json!({"n": 129}),
+            "n: asks for 129 answers, may ask for 128",
         ),
         (
             json!({"tools": [{}], "tool_choice": "required"}),
-            "tool_choice: must be none: tools are not served",
+            "tool_choice: must be auto or none: no answer is made to call a function",
+        ),
+        (json!({"tools": [{}]}), "tools[0].function: is absent"),
+        (
+            json!({"tools": [{"type": "function", "function": {}}]}),
+            "tools[0].function.name: is absent",
+        ),
+        (
+            json!({"tools": [{"function": {"name": "a"}}, {"function": {"name": "a"}}]}),
+            "tools[1].function.name: is that of another function too",
+        ),
+        (json!({"tools": {}}), "tools: must be an array"),
+        (
+            json!({"chat_template_kwargs": []}),
+            "chat_template_kwargs: must be an object",
         ),
         (
             json!({"response_format": {"type": "json_object"}}),
             "response_format: must be of type text",
         ),
-        (
-            json!({"store": true}),
-            "store: must be false: nothing is stored",
-        ),
-        (json!({"audio": {"voice": "x"}}), "audio: is not served"),
-        (json!({"guided_json": {}}), "guided_json: is not served"),
-        (json!({"best_of": 1}), "best_of: is not served"),
         (
             json!({"top_logprobs": 2}),
             "top_logprobs: needs logprobs: true",
@@ -148,35 +266,29 @@ fn what_is_not_served_is_refused_by_name() {
             json!({"stop": [1]}),
             "stop: must be a string or an array of strings",
         ),
-        (
-            json!({"stream_options": {"include_usage": true}}),
-            "stream_options: needs stream: true",
-        ),
     ] {
         assert_eq!(chat(fields).unwrap_err().to_string(), said);
     }
+    let wrong = "prompt: must be a string, an array of token ids, or an array of such";
     for (fields, said) in [
         (
-            json!({"best_of": 2}),
-            "best_of: must be 1: one answer a request",
+            json!({"n": 2, "best_of": 3}),
+            "best_of: must be as many as n: all answers are returned",
         ),
         (
-            json!({"echo": true}),
-            "echo: must be false: the prompt is not repeated",
+            json!({"echo": true, "logprobs": 1}),
+            "echo: has no log probabilities of the prompt: not with logprobs",
         ),
         (
             json!({"suffix": "y"}),
             "suffix: is not served: text is only continued",
         ),
-        (json!({"tools": []}), "tools: is not served"),
         (
-            json!({"prompt": ["a", "b"]}),
-            "prompt: has 2 prompts, must be one string, or one array of token ids",
+            json!({"prompt": vec!["a"; 65], "n": 2}),
+            "prompt: asks for 130 answers, may ask for 128",
         ),
-        (
-            json!({"prompt": [-1]}),
-            "prompt: must be one string, or one array of token ids",
-        ),
+        (json!({"prompt": [-1]}), wrong),
+        (json!({"prompt": ["a", 1]}), wrong),
         (json!({"prompt": null}), "prompt: is absent"),
         (json!({"model": null}), "model: is absent"),
     ] {
@@ -195,16 +307,14 @@ fn a_wrong_type_is_named_with_its_path() {
     let message = said(json!({"stream": true, "stream_options": {"include_usage": 1}}));
     let path = "stream_options.include_usage: invalid type";
     assert!(message.starts_with(path), "{message}");
-    let message = said(json!({"stream": true, "stream_options": {"often": true}}));
-    assert!(
-        message.starts_with("stream_options.often: unknown field"),
-        "{message}"
-    );
 }
 
 #[test]
 fn a_body_that_is_no_object_is_refused_as_such() {
-    let said = |body: &[u8]| read(Endpoint::Chat, body).unwrap_err().to_string();
+    let said = |body: &[u8]| {
+        let refused = read(Endpoint::Chat, body, UnknownFields::Ignore);
+        refused.unwrap_err().to_string()
+    };
     assert!(said(b"{").starts_with("the body is not JSON: "));
     assert_eq!(said(b"[]"), "the body is not a JSON object");
 }

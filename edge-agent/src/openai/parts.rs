@@ -1,0 +1,518 @@
+//! The parts of an answer: what the model thinks, what it says, and the functions that it calls, told apart by the marks
+//! that it was trained to write.
+
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+use std::collections::BTreeSet;
+
+/// Around what a model thinks before it answers.
+pub(crate) const THINKS: (&str, &str) = ("<think>", "</think>");
+
+/// Around a call, as Hermes and Qwen write it.
+const HERMES: (&str, &str) = ("<tool_call>", "</tool_call>");
+
+/// Before calls, as Mistral writes them. A special token, which the text may lack.
+const MISTRAL: &str = "[TOOL_CALLS]";
+
+/// Before calls, as some of Llama 3's templates have it. A special token, which the text may lack.
+const LLAMA: &str = "<|python_tag|>";
+
+/// How a model writes calls of functions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum CallFormat {
+    /// Each as JSON between `<tool_call>` and `</tool_call>`: Hermes, Qwen.
+    Hermes,
+    /// The whole answer is a JSON object with `name` and `parameters`, or several with `;` between: Llama 3.
+    Llama3,
+    /// The whole answer is `[TOOL_CALLS]` and a JSON array: Mistral.
+    Mistral,
+}
+
+impl CallFormat {
+    /// The one that a chat template was written for.
+    pub(crate) fn of_template(source: &str) -> Self {
+        if source.contains(MISTRAL) {
+            Self::Mistral
+        } else if source.contains(LLAMA) || source.contains("Environment: ipython") {
+            Self::Llama3
+        } else {
+            Self::Hermes
+        }
+    }
+
+    /// What calls are named by: Mistral's templates read back nine characters and no others.
+    fn new_id(self) -> String {
+        let random: u128 = rand::random();
+        match self {
+            Self::Mistral => format!("{random:032x}")[..9].to_owned(),
+            Self::Hermes | Self::Llama3 => format!("call_{:024x}", random >> 32),
+        }
+    }
+}
+
+/// A part of an answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Part {
+    /// Of what is said.
+    Content(String),
+    /// Of what is thought.
+    Reasoning(String),
+    /// A whole call.
+    Call(Call),
+}
+
+/// A function that is called.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub(super) struct Call {
+    /// What its result will name.
+    pub(super) id: String,
+    /// The function.
+    pub(super) name: String,
+    /// Its arguments as JSON.
+    pub(super) arguments: String,
+}
+
+/// A call as models write it.
+#[derive(Deserialize)]
+struct Written {
+    name: String,
+    #[serde(alias = "parameters")]
+    arguments: Option<Box<RawValue>>,
+}
+
+/// Tells the parts of one answer apart while it comes.
+#[derive(Debug, Clone)]
+pub(super) struct Splitter {
+    /// How calls are written, and the functions that there are; none where none may be called.
+    calls: Option<(CallFormat, BTreeSet<String>)>,
+    state: State,
+    /// What is not known to be of one part yet.
+    held: String,
+    /// Whether white space is left out before the next part.
+    skips_space: bool,
+    has_called: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    /// Nothing but white space was written.
+    Start,
+    Reasoning,
+    Content,
+    /// Between the marks of a call.
+    Call,
+    /// In an answer that is nothing but calls.
+    OnlyCalls,
+}
+
+impl Splitter {
+    /// Of an answer with nothing but content, unless more is said.
+    pub(super) fn new() -> Self {
+        Self {
+            calls: None,
+            state: State::Content,
+            held: String::new(),
+            skips_space: false,
+            has_called: false,
+        }
+    }
+
+    /// Of an answer that may call these functions.
+    #[must_use]
+    pub(super) fn with_calls(self, format: CallFormat, functions: BTreeSet<String>) -> Self {
+        Self {
+            calls: Some((format, functions)),
+            state: match self.state {
+                State::Content => State::Start,
+                state => state,
+            },
+            ..self
+        }
+    }
+
+    /// Of an answer that may begin with what the model thinks, or whose prompt has begun with that already.
+    #[must_use]
+    pub(super) fn with_reasoning(self, has_begun: bool) -> Self {
+        Self {
+            state: if has_begun {
+                State::Reasoning
+            } else {
+                State::Start
+            },
+            skips_space: has_begun,
+            ..self
+        }
+    }
+
+    /// Whether a function was called.
+    pub(super) fn has_called(&self) -> bool {
+        self.has_called
+    }
+
+    /// Takes the next text, and returns the parts that are known to be in it.
+    pub(super) fn feed(&mut self, text: &str) -> Vec<Part> {
+        self.held.push_str(text);
+        let mut parts = Vec::new();
+        while self.step(&mut parts) {}
+        parts
+    }
+
+    /// Returns what is left when the answer has ended.
+    pub(super) fn end(&mut self) -> Vec<Part> {
+        let held = std::mem::take(&mut self.held);
+        match self.state {
+            State::Reasoning => part(Part::Reasoning, held),
+            State::OnlyCalls => match self.only_calls(&held) {
+                Some(calls) => calls,
+                None => part(Part::Content, held),
+            },
+            State::Call => match self.call(&held) {
+                Some(call) => vec![call],
+                None => part(Part::Content, format!("{}{held}", HERMES.0)),
+            },
+            // Behind a call white space says nothing.
+            _ if self.has_called && held.trim().is_empty() => Vec::new(),
+            State::Start | State::Content => part(Part::Content, held),
+        }
+    }
+
+    /// Takes one step through what is held. Returns false when more text is needed.
+    fn step(&mut self, parts: &mut Vec<Part>) -> bool {
+        match self.state {
+            State::Start => self.begin(),
+            State::Reasoning => {
+                if self.skips_space {
+                    self.held = self.held.trim_start().to_owned();
+                    self.skips_space = self.held.is_empty();
+                }
+                let (reasoning, ended) = self.take_to(THINKS.1, false);
+                parts.extend(part(Part::Reasoning, reasoning));
+                if ended {
+                    self.state = State::Start;
+                    self.skips_space = true;
+                }
+                ended
+            }
+            State::Content if self.format() == Some(CallFormat::Hermes) => {
+                let (content, found) = self.take_to(HERMES.0, true);
+                let content = if found {
+                    content.trim_end().to_owned()
+                } else {
+                    content
+                };
+                if !(self.has_called && content.trim().is_empty()) {
+                    parts.extend(part(Part::Content, content));
+                }
+                if found {
+                    self.state = State::Call;
+                }
+                found
+            }
+            State::Content => {
+                parts.extend(part(Part::Content, std::mem::take(&mut self.held)));
+                false
+            }
+            State::Call => {
+                let Some((written, rest)) = self.held.split_once(HERMES.1) else {
+                    return false;
+                };
+                let (written, rest) = (written.to_owned(), rest.to_owned());
+                self.held = rest;
+                self.state = State::Content;
+                match self.call(&written) {
+                    Some(call) => parts.push(call),
+                    None => {
+                        let as_it_came = format!("{}{written}{}", HERMES.0, HERMES.1);
+                        parts.push(Part::Content(as_it_came));
+                    }
+                }
+                true
+            }
+            State::OnlyCalls => false,
+        }
+    }
+
+    /// Finds out what the answer begins with.
+    fn begin(&mut self) -> bool {
+        let text = self.held.trim_start();
+        if text.is_empty() {
+            return false;
+        }
+        let may_be = |mark: &str| mark.starts_with(text) && mark != text;
+        if let Some(rest) = text.strip_prefix(THINKS.0) {
+            self.held = rest.to_owned();
+            self.state = State::Reasoning;
+            self.skips_space = true;
+            return true;
+        }
+        let format = self.format();
+        let marks = match format {
+            Some(CallFormat::Llama3) => Some((LLAMA, ["{", "{"])),
+            Some(CallFormat::Mistral) => Some((MISTRAL, ["[{", "["])),
+            Some(CallFormat::Hermes) | None => None,
+        };
+        if let Some((mark, [begins, may_begin])) = marks {
+            if text.starts_with(mark) || text.starts_with(begins) {
+                self.state = State::OnlyCalls;
+                return true;
+            }
+            if may_be(mark) || text == may_begin {
+                return false;
+            }
+        }
+        if may_be(THINKS.0) {
+            return false;
+        }
+        if self.skips_space {
+            self.held = text.to_owned();
+        }
+        self.state = State::Content;
+        true
+    }
+
+    fn format(&self) -> Option<CallFormat> {
+        self.calls.as_ref().map(|(format, _)| *format)
+    }
+
+    /// Takes what is held before a mark, and the mark; or else what cannot be the beginning of it, without the white space
+    /// before that where it is to be kept together.
+    fn take_to(&mut self, mark: &str, keeps_space: bool) -> (String, bool) {
+        if let Some((before, behind)) = self.held.split_once(mark) {
+            let taken = (before.to_owned(), true);
+            self.held = behind.to_owned();
+            return taken;
+        }
+        let begun = (1..mark.len())
+            .rev()
+            .find(|&length| self.held.ends_with(&mark[..length]));
+        let mut end = self.held.len() - begun.unwrap_or(0);
+        if keeps_space {
+            end = self.held[..end].trim_end().len();
+        }
+        let rest = self.held.split_off(end);
+        (std::mem::replace(&mut self.held, rest), false)
+    }
+
+    /// A call that is one of the functions there are.
+    fn call(&mut self, written: &str) -> Option<Part> {
+        let (format, _) = self.calls.as_ref()?;
+        let id = format.new_id();
+        let read = serde_json::from_str(written.trim()).ok()?;
+        let call = self.checked(read, id)?;
+        self.has_called = true;
+        Some(call)
+    }
+
+    fn checked(&self, written: Written, id: String) -> Option<Part> {
+        let (_, functions) = self.calls.as_ref()?;
+        let arguments = written.arguments.map_or("{}".to_owned(), |raw| {
+            // Some write the object as a text.
+            let text: Result<String, _> = serde_json::from_str(raw.get());
+            text.unwrap_or_else(|_| raw.get().to_owned())
+        });
+        functions
+            .contains(&written.name)
+            .then_some(Part::Call(Call {
+                id,
+                name: written.name,
+                arguments,
+            }))
+    }
+
+    /// The calls of an answer that is nothing else.
+    fn only_calls(&mut self, text: &str) -> Option<Vec<Part>> {
+        let (format, _) = self.calls.clone()?;
+        let text = text.trim();
+        let written: Vec<Written> = match format {
+            CallFormat::Mistral => {
+                let list = text.strip_prefix(MISTRAL).unwrap_or(text);
+                serde_json::from_str(list).ok()?
+            }
+            CallFormat::Llama3 | CallFormat::Hermes => {
+                let mut rest = text.strip_prefix(LLAMA).unwrap_or(text).trim_start();
+                let mut all = Vec::new();
+                while !rest.is_empty() {
+                    let mut objects = serde_json::Deserializer::from_str(rest).into_iter();
+                    all.push(objects.next()?.ok()?);
+                    rest = rest[objects.byte_offset()..].trim_start_matches([';', ' ', '\n']);
+                }
+                all
+            }
+        };
+        let calls: Option<Vec<Part>> = (written.into_iter())
+            .map(|written| self.checked(written, format.new_id()))
+            .collect();
+        let calls = calls.filter(|calls| !calls.is_empty())?;
+        self.has_called = true;
+        Some(calls)
+    }
+}
+
+/// A part, unless it is empty.
+fn part(kind: impl FnOnce(String) -> Part, text: String) -> Vec<Part> {
+    if text.is_empty() {
+        Vec::new()
+    } else {
+        vec![kind(text)]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn splitter(format: CallFormat) -> Splitter {
+        let functions = ["add", "weather"].map(str::to_owned);
+        Splitter::new()
+            .with_reasoning(false)
+            .with_calls(format, functions.into())
+    }
+
+    /// What comes of a text, in pieces of so many characters: what is thought, what is said, and calls.
+    fn split(
+        mut splitter: Splitter,
+        text: &str,
+        length: usize,
+    ) -> (String, String, Vec<(String, String)>) {
+        let characters: Vec<char> = text.chars().collect();
+        let pieces = characters.chunks(length);
+        let mut parts: Vec<Part> = pieces
+            .flat_map(|piece| splitter.feed(&piece.iter().collect::<String>()))
+            .collect();
+        parts.extend(splitter.end());
+        let mut all = (String::new(), String::new(), Vec::new());
+        for part in parts {
+            match part {
+                Part::Reasoning(text) => all.0 += &text,
+                Part::Content(text) => all.1 += &text,
+                Part::Call(call) => all.2.push((call.name, call.arguments)),
+            }
+        }
+        assert_eq!(splitter.has_called(), !all.2.is_empty());
+        all
+    }
+
+    fn check(format: CallFormat, text: &str, expected: (&str, &str, &[(&str, &str)])) {
+        let calls: Vec<(String, String)> = (expected.2.iter())
+            .map(|&(name, arguments)| (name.to_owned(), arguments.to_owned()))
+            .collect();
+        let expected = (expected.0.to_owned(), expected.1.to_owned(), calls);
+        for length in [1, 2, 3, 7, 1000] {
+            assert_eq!(
+                split(splitter(format), text, length),
+                expected,
+                "{length}: {text}"
+            );
+        }
+    }
+
+    #[test]
+    fn hermes_calls_stand_between_marks() {
+        let one = "{\"name\": \"add\", \"arguments\": {\"b\": 1, \"a\": [2]}}";
+        check(
+            CallFormat::Hermes,
+            &format!(
+                "I add.\n<tool_call>\n{one}\n</tool_call>\n<tool_call>{{\"name\": \"weather\"}}</tool_call>\n"
+            ),
+            (
+                "",
+                "I add.",
+                &[("add", "{\"b\": 1, \"a\": [2]}"), ("weather", "{}")],
+            ),
+        );
+        // Without an end, at the end.
+        check(
+            CallFormat::Hermes,
+            &format!("<tool_call>{one}"),
+            ("", "", &[("add", "{\"b\": 1, \"a\": [2]}")]),
+        );
+    }
+
+    #[test]
+    fn what_is_no_call_stays_text() {
+        for text in [
+            "no call at all",
+            "a < b, and <tool, and <tool_call",
+            "<tool_call>not JSON</tool_call>",
+            "<tool_call>{\"name\": \"stranger\", \"arguments\": {}}</tool_call>",
+            "<tool_call>{\"name\": \"add\"",
+            "  spaces at both ends \n",
+        ] {
+            check(CallFormat::Hermes, text, ("", text, &[]));
+        }
+        for text in [
+            "{\"answer\": 42}",
+            "{\"name\": \"add\"} and more",
+            "{",
+            "[1, 2]",
+            "[{\"name\": \"x\"}]",
+        ] {
+            check(CallFormat::Llama3, text, ("", text, &[]));
+            check(CallFormat::Mistral, text, ("", text, &[]));
+        }
+    }
+
+    #[test]
+    fn llamas_and_mistrals_answers_are_nothing_but_calls() {
+        let call = "{\"name\": \"add\", \"parameters\": {\"a\": 1}}";
+        let expected = ("", "", [("add", "{\"a\": 1}")].as_slice());
+        check(CallFormat::Llama3, call, expected);
+        check(
+            CallFormat::Llama3,
+            &format!("<|python_tag|>{call}"),
+            expected,
+        );
+        check(
+            CallFormat::Llama3,
+            &format!("{call}; {call}"),
+            ("", "", &[("add", "{\"a\": 1}"), ("add", "{\"a\": 1}")]),
+        );
+        let list = "[{\"name\": \"add\", \"arguments\": \"{\\\"a\\\": 1}\"}]";
+        check(CallFormat::Mistral, list, expected);
+        check(
+            CallFormat::Mistral,
+            &format!("[TOOL_CALLS] {list}"),
+            expected,
+        );
+        let id = CallFormat::Mistral.new_id();
+        assert!(
+            id.len() == 9 && id.chars().all(|c| c.is_ascii_alphanumeric()),
+            "{id}"
+        );
+    }
+
+    #[test]
+    fn thoughts_come_before_the_answer() {
+        for format in [CallFormat::Hermes, CallFormat::Llama3, CallFormat::Mistral] {
+            check(
+                format,
+                "<think>\nTwo.\n</think>\n\nIt is 2.",
+                ("Two.\n", "It is 2.", &[]),
+            );
+            check(format, "\n<think>unended", ("unended", "", &[]));
+            check(format, "I <think> so", ("", "I <think> so", &[]));
+        }
+        let begun = || Splitter::new().with_reasoning(true);
+        let expected = ("so\n".to_owned(), "2".to_owned(), Vec::new());
+        assert_eq!(split(begun(), "so\n</think>\n2", 2), expected);
+        let call = "<think>a</think>\n<tool_call>{\"name\": \"add\"}</tool_call>";
+        check(CallFormat::Hermes, call, ("a", "", &[("add", "{}")]));
+    }
+
+    #[test]
+    fn without_functions_and_thoughts_a_text_is_what_it_is() {
+        let text = "<tool_call>{\"name\": \"add\"}</tool_call><think>";
+        let expected = (String::new(), text.to_owned(), Vec::new());
+        assert_eq!(split(Splitter::new(), text, 5), expected);
+    }
+
+    #[test]
+    fn a_template_says_how_calls_are_written() {
+        let format = CallFormat::of_template;
+        assert_eq!(format("{{ '[TOOL_CALLS]' }}"), CallFormat::Mistral);
+        assert_eq!(format("{{- '<|python_tag|>' }}"), CallFormat::Llama3);
+        assert_eq!(format("<tool_call>"), CallFormat::Hermes);
+        assert_eq!(format(""), CallFormat::Hermes);
+    }
+}

@@ -1,0 +1,596 @@
+//! `POST /v1/responses`: the newer of OpenAI's calls that make an answer. Nothing is stored, so that each request brings
+//! its whole conversation.
+
+use super::error::Failure;
+use super::fields::{Fields, PassedOver, UnknownFields, is_empty, value_of};
+use super::message::arguments;
+use super::parts::{Call, Part, Splitter};
+use super::reply::Origin;
+use super::request::{MAX_TOOLS, ReplyOptions, effort};
+use super::respond::{Reply, Said};
+use crate::answer::AnswerEvent;
+use crate::conversation::{CalledFunction, Conversation, Message, ToolCall};
+use crate::error::RequestError;
+use crate::request::Terms;
+use serde_json::value::RawValue;
+use serde_json::{Map, Value, json};
+use std::collections::BTreeSet;
+use tandem_proto::v1;
+use tandem_text::TemplateValue;
+
+/// A request that was read.
+#[derive(Debug)]
+pub struct Asked {
+    /// The model that is asked.
+    pub model: String,
+    /// What to go on from.
+    pub conversation: Conversation,
+    /// The terms of the answer.
+    pub terms: Terms,
+    /// How it is written.
+    pub options: ReplyOptions,
+    /// The functions that may be called.
+    pub functions: BTreeSet<String>,
+    /// Fields of the request that its response repeats.
+    pub repeated: Map<String, Value>,
+    /// Fields that were passed over.
+    pub passed_over: Vec<String>,
+}
+
+/// What says something to another server, and changes no answer where it is passed over.
+const HINTS: [&str; 12] = [
+    "include",
+    "max_tool_calls",
+    "parallel_tool_calls",
+    "prompt_cache_key",
+    "prompt_cache_retention",
+    "safety_identifier",
+    "service_tier",
+    "store",
+    "stream_options",
+    "truncation",
+    "user",
+    "verbosity",
+];
+
+/// Reads a body.
+///
+/// # Errors
+/// The first field that is malformed, or asks for what is not done.
+pub fn read(body: &[u8], unknown: UnknownFields) -> Result<Asked, RequestError> {
+    let mut fields = Fields::of_body(body)?;
+    let mut passed_over = PassedOver::new(unknown);
+    let model = fields.require("model")?;
+    let instructions: Option<String> = fields.take("instructions")?;
+    let mut messages = Vec::new();
+    if let Some(text) = &instructions {
+        messages.push(said("system", text.clone()));
+    }
+    messages.extend(input(&mut fields, &mut passed_over)?);
+    let metadata: Option<Map<String, Value>> = fields.take("metadata")?;
+    let mut functions = BTreeSet::new();
+    let (told, tools) = tools(&mut fields, &mut functions, &mut passed_over)?;
+    let mut conversation = Conversation {
+        messages,
+        other_bytes: tools.iter().map(String::len).sum(),
+        ..Conversation::default()
+    };
+    for tool in tools {
+        let tool = TemplateValue::from_json(&tool);
+        let too_deep = |_| fields.refuse("tools", "are nested too deeply");
+        conversation.tools.push(tool.map_err(too_deep)?);
+    }
+    if let Some(raw) = fields.take_raw("reasoning") {
+        let mut reasoning = Fields::of("reasoning".to_owned(), &raw)?;
+        effort("effort", &mut reasoning, &mut conversation)?;
+        reasoning.pass_over(&["summary", "generate_summary"], &mut passed_over);
+        reasoning.end(&mut passed_over)?;
+    }
+    if let Some(raw) = fields.take_raw("text") {
+        let mut text = Fields::of("text".to_owned(), &raw)?;
+        let plain = |format: &Value| format["type"] == "text";
+        text.only("format", plain, "must be of type text")?;
+        text.pass_over(&["verbosity"], &mut passed_over);
+        text.end(&mut passed_over)?;
+    }
+    let (temperature, top_p) = (fields.take("temperature")?, fields.take("top_p")?);
+    let terms = Terms {
+        max_tokens: fields.take("max_output_tokens")?,
+        stop: Vec::new(),
+        cache_salt: fields.take("cache_salt")?.unwrap_or_default(),
+        sampling: Some(v1::SamplingParameters {
+            temperature,
+            top_p,
+            ..v1::SamplingParameters::default()
+        }),
+    };
+    let options = ReplyOptions {
+        stream: fields.take("stream")?.unwrap_or(false),
+        ..ReplyOptions::default()
+    };
+    let off = |value: &Value| value == false;
+    fields.only("background", off, "must be false: nothing is stored")?;
+    for name in ["previous_response_id", "conversation", "prompt"] {
+        fields.only(name, is_empty, "is not served: nothing is stored")?;
+    }
+    let none = |value: &Value| value == 0;
+    fields.only(
+        "top_logprobs",
+        none,
+        "must be 0: chat completions have log probabilities",
+    )?;
+    fields.pass_over(&HINTS, &mut passed_over);
+    fields.end(&mut passed_over)?;
+    let repeated = json!({
+        "instructions": instructions,
+        "max_output_tokens": terms.max_tokens,
+        "metadata": metadata.unwrap_or_default(),
+        "parallel_tool_calls": true,
+        "previous_response_id": null,
+        "store": false,
+        "temperature": temperature,
+        "text": {"format": {"type": "text"}},
+        "tool_choice": if functions.is_empty() { "none" } else { "auto" },
+        "tools": told,
+        "top_p": top_p,
+        "truncation": "disabled",
+    });
+    let Value::Object(repeated) = repeated else {
+        return Err(RequestError::Body("has no fields".to_owned()));
+    };
+    Ok(Asked {
+        model,
+        conversation,
+        terms,
+        options,
+        functions,
+        repeated,
+        passed_over: passed_over.into_paths(),
+    })
+}
+
+fn said(role: &str, content: String) -> Message {
+    Message {
+        role: role.to_owned(),
+        content,
+        ..Message::default()
+    }
+}
+
+/// The conversation: a text of the user's, or a list of items.
+fn input(fields: &mut Fields, passed_over: &mut PassedOver) -> Result<Vec<Message>, RequestError> {
+    let Some(raw) = fields.take_raw("input") else {
+        return Err(fields.refuse("input", "is absent"));
+    };
+    if let Value::String(text) = value_of(&raw) {
+        return Ok(vec![said("user", text)]);
+    }
+    let items: Result<Vec<Box<RawValue>>, _> = serde_json::from_str(raw.get());
+    let items = items.map_err(|_| fields.refuse("input", "must be a string or an array"))?;
+    let mut messages: Vec<Message> = Vec::new();
+    for (at, raw) in items.iter().enumerate() {
+        let mut item = Fields::of(format!("input[{at}]"), raw)?;
+        let kind: Option<String> = item.take("type")?;
+        match kind.as_deref() {
+            None | Some("message") => messages.push(message(&mut item, passed_over)?),
+            Some("function_call") => {
+                let call = ToolCall {
+                    id: item.require("call_id")?,
+                    kind: "function",
+                    function: CalledFunction {
+                        name: item.require("name")?,
+                        arguments: arguments(&mut item)?,
+                    },
+                };
+                // Calls of one turn belong to one message, and to what was said before them.
+                match messages.last_mut() {
+                    Some(last) if last.role == "assistant" => last.tool_calls.push(call),
+                    _ => messages.push(Message {
+                        tool_calls: vec![call],
+                        ..said("assistant", String::new())
+                    }),
+                }
+            }
+            Some("function_call_output") => {
+                let id = item.require("call_id")?;
+                let output = match item.take_raw("output") {
+                    Some(raw) => content(&item, "output", &raw, passed_over)?,
+                    None => return Err(item.refuse("output", "is absent")),
+                };
+                messages.push(Message {
+                    tool_call_id: Some(id),
+                    ..said("tool", output)
+                });
+            }
+            // What a model thought before an earlier answer: templates leave it out.
+            Some("reasoning") => {
+                item.pass_over(&["summary", "content", "encrypted_content"], passed_over);
+            }
+            Some(other) => {
+                let why = format!("is {other}, which is not served");
+                return Err(item.refuse("type", why));
+            }
+        }
+        item.pass_over(&["id", "status", "phase"], passed_over);
+        item.end(passed_over)?;
+    }
+    Ok(messages)
+}
+
+fn message(item: &mut Fields, passed_over: &mut PassedOver) -> Result<Message, RequestError> {
+    let role: String = item.require("role")?;
+    let role = match role.as_str() {
+        "system" | "user" | "assistant" => role.as_str(),
+        "developer" => "system",
+        other => {
+            let why = format!("is {other}, must be system, developer, user or assistant");
+            return Err(item.refuse("role", why));
+        }
+    };
+    match item.take_raw("content") {
+        Some(raw) => Ok(said(role, content(item, "content", &raw, passed_over)?)),
+        None => Err(item.refuse("content", "is absent")),
+    }
+}
+
+/// A text, or its parts.
+fn content(
+    item: &Fields,
+    name: &str,
+    raw: &RawValue,
+    passed_over: &mut PassedOver,
+) -> Result<String, RequestError> {
+    if let Value::String(text) = value_of(raw) {
+        return Ok(text);
+    }
+    let parts: Result<Vec<Box<RawValue>>, _> = serde_json::from_str(raw.get());
+    let wrong = |_| item.refuse(name, "must be a string or an array of text parts");
+    let mut texts = Vec::new();
+    for (at, raw) in parts.map_err(wrong)?.iter().enumerate() {
+        let mut part = Fields::of(item.path_of(&format!("{name}[{at}]")), raw)?;
+        let kind: String = part.require("type")?;
+        let text: String = match kind.as_str() {
+            "input_text" | "output_text" | "text" => part.require("text")?,
+            "refusal" => part.require("refusal")?,
+            _ => return Err(part.refuse("type", format!("is {kind}, only text is served"))),
+        };
+        texts.push(text);
+        part.pass_over(&["annotations", "logprobs"], passed_over);
+        part.end(passed_over)?;
+    }
+    Ok(texts.join("\n"))
+}
+
+/// The functions as they came, and in the form in which templates know them.
+fn tools(
+    fields: &mut Fields,
+    functions: &mut BTreeSet<String>,
+    passed_over: &mut PassedOver,
+) -> Result<(Value, Vec<String>), RequestError> {
+    let tools = fields.take_list("tools")?.unwrap_or_default();
+    let choice: Option<Value> = fields.take("tool_choice")?;
+    match choice.as_ref().map(Value::as_str) {
+        Some(Some("none")) => return Ok((json!([]), Vec::new())),
+        None | Some(Some("auto")) => {}
+        Some(_) => {
+            let why = "must be auto or none: no answer is made to call a function";
+            return Err(fields.refuse("tool_choice", why));
+        }
+    }
+    if tools.len() > MAX_TOOLS {
+        let why = format!("has {} functions, may have {MAX_TOOLS}", tools.len());
+        return Err(fields.refuse("tools", why));
+    }
+    let mut written = Vec::new();
+    for (at, raw) in tools.iter().enumerate() {
+        let mut tool = Fields::of(format!("tools[{at}]"), raw)?;
+        tool.only(
+            "type",
+            |kind| kind == "function",
+            "must be function: no other tool is here",
+        )?;
+        let name: String = tool.require("name")?;
+        let mut function = format!("{{\"name\": {}", json!(name));
+        for part in ["description", "parameters"] {
+            if let Some(raw) = tool.take_raw(part) {
+                function += &format!(", \"{part}\": {}", raw.get());
+            }
+        }
+        written.push(format!(
+            "{{\"type\": \"function\", \"function\": {function}}}}}"
+        ));
+        tool.pass_over(&["strict"], passed_over);
+        if !functions.insert(name) {
+            return Err(tool.refuse("name", "is that of another function too"));
+        }
+        tool.end(passed_over)?;
+    }
+    let told = tools.iter().map(|raw| value_of(raw)).collect();
+    Ok((Value::Array(told), written))
+}
+
+/// Writes one response.
+#[derive(Debug)]
+pub(super) struct Writer {
+    id: String,
+    created: u64,
+    model: String,
+    repeated: Map<String, Value>,
+    parts: Splitter,
+    /// Items that have ended.
+    output: Vec<Value>,
+    /// The one that has not.
+    open: Option<Item>,
+    /// Tokens of the prompt that were not computed again.
+    cached: u32,
+    finished: Option<v1::Finished>,
+    number: u64,
+}
+
+/// An item of text under way.
+#[derive(Debug)]
+struct Item {
+    kind: Kind,
+    id: String,
+    text: String,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Message,
+    Reasoning,
+}
+
+impl Kind {
+    /// Events of its text are called so.
+    fn event(self) -> &'static str {
+        match self {
+            Self::Message => "output_text",
+            Self::Reasoning => "reasoning_text",
+        }
+    }
+
+    fn part(self, text: &str) -> Value {
+        match self {
+            Self::Message => {
+                json!({"type": "output_text", "text": text, "annotations": [], "logprobs": []})
+            }
+            Self::Reasoning => json!({"type": "reasoning_text", "text": text}),
+        }
+    }
+}
+
+impl Item {
+    fn value(&self, status: &str) -> Value {
+        let content = match status {
+            "in_progress" => Vec::new(),
+            _ => vec![self.kind.part(&self.text)],
+        };
+        match self.kind {
+            Kind::Message => json!({
+                "type": "message", "id": self.id, "status": status, "role": "assistant", "content": content,
+            }),
+            Kind::Reasoning => json!({
+                "type": "reasoning", "id": self.id, "status": status, "summary": [], "content": content,
+            }),
+        }
+    }
+}
+
+fn new_id(prefix: &str) -> String {
+    format!("{prefix}_{:032x}", rand::random::<u128>())
+}
+
+impl Writer {
+    /// For an answer that begins now.
+    pub(super) fn new(origin: &Origin, repeated: Map<String, Value>, parts: Splitter) -> Self {
+        Self {
+            id: new_id("resp"),
+            created: super::unix_seconds(),
+            model: origin.model.clone(),
+            repeated,
+            parts,
+            output: Vec::new(),
+            open: None,
+            cached: 0,
+            finished: None,
+            number: 0,
+        }
+    }
+
+    fn response(&self) -> Value {
+        let (status, reason) = match &self.finished {
+            None => ("in_progress", None),
+            Some(finished) if finished.finish_reason() == v1::FinishReason::Length => {
+                ("incomplete", Some("max_output_tokens"))
+            }
+            Some(_) => ("completed", None),
+        };
+        let mut response = self.repeated.clone();
+        let own = json!({
+            "id": self.id,
+            "object": "response",
+            "created_at": self.created,
+            "status": status,
+            "error": null,
+            "incomplete_details": reason.map(|reason| json!({"reason": reason})),
+            "model": self.model,
+            "output": self.output,
+            "usage": self.finished.as_ref().map(|finished| json!({
+                "input_tokens": finished.prompt_tokens,
+                "input_tokens_details": {"cached_tokens": self.cached},
+                "output_tokens": finished.completion_tokens,
+                "output_tokens_details": {"reasoning_tokens": 0},
+                "total_tokens": finished.prompt_tokens + finished.completion_tokens,
+            })),
+        });
+        if let Value::Object(own) = own {
+            response.extend(own);
+        }
+        Value::Object(response)
+    }
+
+    fn event(&mut self, name: &str, fields: Value) -> Said {
+        let mut event = Map::from_iter([
+            ("type".to_owned(), Value::from(name)),
+            ("sequence_number".to_owned(), self.number.into()),
+        ]);
+        self.number += 1;
+        if let Value::Object(fields) = fields {
+            event.extend(fields);
+        }
+        Said {
+            name: Some(name.to_owned()),
+            data: Value::Object(event).to_string(),
+        }
+    }
+
+    /// More text of a kind, in the item under way or in a new one.
+    fn text(&mut self, kind: Kind, text: &str, said: &mut Vec<Said>) {
+        if self.open.as_ref().is_some_and(|open| open.kind != kind) {
+            self.end_item(said);
+        }
+        let at = self.output.len();
+        if self.open.is_none() {
+            let prefix = match kind {
+                Kind::Message => "msg",
+                Kind::Reasoning => "rs",
+            };
+            let item = Item {
+                kind,
+                id: new_id(prefix),
+                text: String::new(),
+            };
+            let (value, id) = (item.value("in_progress"), item.id.clone());
+            said.push(self.event(
+                "response.output_item.added",
+                json!({"output_index": at, "item": value}),
+            ));
+            let part = json!({"item_id": id, "output_index": at, "content_index": 0, "part": kind.part("")});
+            said.push(self.event("response.content_part.added", part));
+            self.open = Some(item);
+        }
+        let Some(open) = &mut self.open else { return };
+        open.text += text;
+        let id = open.id.clone();
+        let name = format!("response.{}.delta", kind.event());
+        let mut delta =
+            json!({"item_id": id, "output_index": at, "content_index": 0, "delta": text});
+        if kind == Kind::Message {
+            delta["logprobs"] = json!([]);
+        }
+        said.push(self.event(&name, delta));
+    }
+
+    fn end_item(&mut self, said: &mut Vec<Said>) {
+        let Some(open) = self.open.take() else { return };
+        let at = self.output.len();
+        let name = format!("response.{}.done", open.kind.event());
+        let mut done =
+            json!({"item_id": open.id, "output_index": at, "content_index": 0, "text": open.text});
+        if open.kind == Kind::Message {
+            done["logprobs"] = json!([]);
+        }
+        said.push(self.event(&name, done));
+        let part = open.kind.part(&open.text);
+        let part =
+            json!({"item_id": open.id, "output_index": at, "content_index": 0, "part": part});
+        said.push(self.event("response.content_part.done", part));
+        let item = open.value("completed");
+        said.push(self.event(
+            "response.output_item.done",
+            json!({"output_index": at, "item": item}),
+        ));
+        self.output.push(item);
+    }
+
+    fn call(&mut self, call: Call, said: &mut Vec<Said>) {
+        self.end_item(said);
+        let at = self.output.len();
+        let id = new_id("fc");
+        let item = |status: &str, arguments: &str| {
+            json!({
+                "type": "function_call", "id": id, "call_id": call.id, "name": call.name, "arguments": arguments,
+                "status": status,
+            })
+        };
+        let begun = json!({"output_index": at, "item": item("in_progress", "")});
+        said.push(self.event("response.output_item.added", begun));
+        let delta = json!({"item_id": id, "output_index": at, "delta": call.arguments});
+        said.push(self.event("response.function_call_arguments.delta", delta));
+        let done = json!({"item_id": id, "output_index": at, "name": call.name, "arguments": call.arguments});
+        said.push(self.event("response.function_call_arguments.done", done));
+        let item = item("completed", &call.arguments);
+        said.push(self.event(
+            "response.output_item.done",
+            json!({"output_index": at, "item": item}),
+        ));
+        self.output.push(item);
+    }
+
+    fn parts(&mut self, parts: Vec<Part>, said: &mut Vec<Said>) {
+        for part in parts {
+            match part {
+                Part::Content(text) => self.text(Kind::Message, &text, said),
+                Part::Reasoning(text) => self.text(Kind::Reasoning, &text, said),
+                Part::Call(call) => self.call(call, said),
+            }
+        }
+    }
+}
+
+impl Reply for Writer {
+    fn is_done(&self) -> bool {
+        self.finished.is_some()
+    }
+
+    fn pieces(&mut self, _: usize, event: AnswerEvent) -> Vec<Said> {
+        let mut said = Vec::new();
+        match event {
+            AnswerEvent::Started(started) => {
+                self.cached = started.reused_tokens;
+                let response = self.response();
+                for name in ["response.created", "response.in_progress"] {
+                    said.push(self.event(name, json!({"response": response})));
+                }
+            }
+            AnswerEvent::Delta(delta) => {
+                let parts = self.parts.feed(&delta.text);
+                self.parts(parts, &mut said);
+            }
+            AnswerEvent::Finished(finished) => {
+                let parts = self.parts.end();
+                self.parts(parts, &mut said);
+                self.end_item(&mut said);
+                let name = match finished.finish_reason() {
+                    v1::FinishReason::Length => "response.incomplete",
+                    _ => "response.completed",
+                };
+                self.finished = Some(finished);
+                let response = self.response();
+                said.push(self.event(name, json!({"response": response})));
+            }
+        }
+        said
+    }
+
+    fn gather(&mut self, index: usize, event: AnswerEvent) {
+        // What it would say on the way makes up the whole.
+        self.pieces(index, event);
+    }
+
+    fn whole(self) -> String {
+        self.response().to_string()
+    }
+
+    fn failure(&mut self, failure: &Failure) -> Said {
+        let failure: Value = serde_json::from_str(&failure.json()).unwrap_or_default();
+        let error = &failure["error"];
+        let fields =
+            json!({"code": error["code"], "message": error["message"], "param": error["param"]});
+        self.event("error", fields)
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,91 @@
+//! Text and conversations to token ids and back, in the form of vLLM's calls.
+
+use super::Api;
+use super::body::JsonBody;
+use super::error::Failure;
+use super::fields::{Fields, PassedOver};
+use super::request::conversation;
+use crate::error::{AnswerError, RequestError};
+use axum::extract::State;
+use axum::response::Response;
+use serde_json::json;
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+/// `POST /tokenize`
+pub(super) async fn tokenize(
+    State(api): State<Arc<Api>>,
+    JsonBody(body): JsonBody,
+) -> Result<Response, Failure> {
+    let mut passed_over = PassedOver::new(api.unknown_fields);
+    let mut fields = Fields::of_body(&body)?;
+    api.check_named_model(&mut fields)?;
+    let with_texts = fields.take("return_token_strs")?.unwrap_or(false);
+    let edge = &api.service.edge;
+    let ids = match fields.take::<String>("prompt")? {
+        Some(text) => {
+            let special_tokens = fields.take("add_special_tokens")?.unwrap_or(true);
+            fields.end(&mut passed_over)?;
+            edge.text_ids_with(text, special_tokens).await?
+        }
+        None => {
+            let conversation = conversation(&mut fields, &mut BTreeSet::new(), &mut passed_over)?;
+            let on = |value: &serde_json::Value| value == true;
+            fields.only(
+                "add_generation_prompt",
+                on,
+                "must be true: a message is begun",
+            )?;
+            let off = |value: &serde_json::Value| value == false;
+            fields.only(
+                "add_special_tokens",
+                off,
+                "must be false: the template writes them",
+            )?;
+            fields.end(&mut passed_over)?;
+            edge.prompt_of(conversation).await?.ids
+        }
+    };
+    let texts = with_texts.then(|| {
+        let spell = |&id: &u32| {
+            edge.answers
+                .tokenizer
+                .decode(&[id], false)
+                .unwrap_or_default()
+        };
+        ids.iter().map(spell).collect::<Vec<String>>()
+    });
+    Ok(api.reply(
+        &json!({
+            "count": ids.len(),
+            "max_model_len": edge.client().most_positions(),
+            "tokens": ids,
+            "token_strs": texts,
+        }),
+        &passed_over.into_paths(),
+    ))
+}
+
+/// `POST /detokenize`
+pub(super) async fn detokenize(
+    State(api): State<Arc<Api>>,
+    JsonBody(body): JsonBody,
+) -> Result<Response, Failure> {
+    let mut passed_over = PassedOver::new(api.unknown_fields);
+    let mut fields = Fields::of_body(&body)?;
+    api.check_named_model(&mut fields)?;
+    let ids: Vec<u32> = fields.require("tokens")?;
+    fields.end(&mut passed_over)?;
+    let edge = &api.service.edge;
+    let vocabulary = edge.client().front().config.vocabulary;
+    if let Some(id) = ids.iter().find(|&&id| id as usize >= vocabulary) {
+        return Err(RequestError::Field {
+            path: "tokens".to_owned(),
+            problem: format!("{id} is outside the vocabulary of {vocabulary}"),
+        }
+        .into());
+    }
+    let text = edge.answers.tokenizer.decode(&ids, false);
+    let text = text.map_err(AnswerError::from)?;
+    Ok(api.reply(&json!({"prompt": text}), &passed_over.into_paths()))
+}
