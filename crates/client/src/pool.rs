@@ -77,6 +77,16 @@ impl SessionPool {
         Ok(Turn { pool: self })
     }
 
+    /// Whether an answer may begin now.
+    pub fn has_turn(&self) -> bool {
+        self.lock().running < self.max
+    }
+
+    /// The most sessions.
+    pub fn most(&self) -> usize {
+        self.max
+    }
+
     /// Closes what has been idle too long or has lost its stream. A cloud to which one was lost may be another one since.
     pub fn prune(&self) {
         let now = Instant::now();

@@ -680,6 +680,7 @@ impl Running<'_, '_> {
             return;
         }
         let (rows, kept) = (self.part.rows(), self.part.kept);
+        let mut ends = self.part.is_last || kept < rows;
         if let BackStep::Rows(step) = &mut *self.turn.step {
             if kept < rows {
                 session.truncate(self.part.start + kept);
@@ -689,10 +690,16 @@ impl Running<'_, '_> {
             step.start += rows;
             step.count -= rows;
             step.skip -= self.part.skip;
+            // What is left begins with a draft that is not the token.
+            if !ends && !step.run_behind(&session.standing) {
+                session.standing.drops(step.epoch);
+                session.decoders.forget_frame();
+                ends = true;
+            }
         }
         let hidden = &self.part.hidden[..kept * width];
         session.name_pages(self.part.start, hidden, width);
-        self.turn.outcome = if self.part.is_last || kept < rows {
+        self.turn.outcome = if ends {
             Outcome::Done(Ok(session.output()))
         } else {
             Outcome::Unfinished

@@ -513,6 +513,7 @@ impl<H: Half> EngineLoop<H> {
                 self.run_batch(vec![taken]);
             } else {
                 decoding += 1;
+                self.scheduler.ran(key, Priority::Decode, 1);
                 batch.push(taken);
             }
         }
@@ -562,13 +563,17 @@ impl<H: Half> EngineLoop<H> {
             ..=1 if !awaited && !prompts_wait => usize::MAX,
             decoding => self.budget.rows(decoding, awaited) / if prompts_wait { 2 } else { 1 },
         };
+        let mut waiting = batch.iter().filter(|taken| taken.rows > 1).count();
         let mut drafts = 0;
-        for taken in batch {
-            let of_drafts = (taken.rows - 1).min(left);
-            taken.rows = 1 + of_drafts;
-            left -= of_drafts;
+        for taken in batch.iter_mut().filter(|taken| taken.rows > 1) {
+            let share = left.div_ceil(waiting);
+            waiting -= 1;
+            // All of a step that cannot be cut.
+            taken.rows = H::rows(&taken.job.step, share.saturating_add(1));
+            let of_drafts = taken.rows - 1;
+            left = left.saturating_sub(of_drafts);
             drafts += of_drafts;
-            self.scheduler.ran(taken.key, taken.priority, taken.rows);
+            self.scheduler.ran(taken.key, taken.priority, of_drafts);
         }
         drafts
     }
