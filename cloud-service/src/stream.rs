@@ -317,7 +317,9 @@ impl Session<'_> {
                     SESSIONS_LEFT.counter(&["lease_ended"]).increment(1);
                     return Ok(());
                 }
-                () = tokio::time::sleep(self.cloud.idle_ttl), if idle => return Err(is_idle()),
+                () = tokio::time::sleep(self.cloud.idle_ttl), if idle => {
+                    return Err(is_idle("nothing was heard for idle_ttl"));
+                }
                 () = passed(self.deadline) => {
                     return Err(too_late());
                 }
@@ -732,7 +734,7 @@ impl Session<'_> {
                 Err(_) if self.lease.is_some() => Ok(()),
                 Err(_) => Err(Status::cancelled("the edge went away")),
             },
-            () = tokio::time::sleep(self.cloud.idle_ttl) => Err(is_idle()),
+            () = tokio::time::sleep(self.cloud.idle_ttl) => Err(is_idle("nothing was read for idle_ttl")),
             () = self.place.evicted() => Err(gives_way()),
             () = passed(self.deadline) => Err(too_late()),
         }
@@ -791,9 +793,8 @@ fn too_late() -> Status {
     failure(Code::DeadlineExceeded, Reason::Deadline, message)
 }
 
-fn is_idle() -> Status {
+fn is_idle(message: &str) -> Status {
     SESSIONS_EVICTED.counter(&["idle_ttl"]).increment(1);
-    let message = "nothing was heard for idle_ttl";
     failure(Code::Aborted, Reason::Idle, message)
 }
 

@@ -356,10 +356,10 @@ impl One {
     }
 
     async fn send_no_frame(&self, client: &Client, open: v1::Open) -> Result<()> {
-        // Of 8,192 rows, by its own account.
-        let frame = vec![5, 0x80, 0x40, 48, 4, 0, 0, 1];
+        // Of 2,000 rows, by its own account.
+        let frame = vec![5, 0xd0, 0x0f, 48, 4, 0, 0, 1];
         let none = Message::Rows(v1::Rows {
-            count: 8192,
+            count: 2000,
             want: v1::Want::Token.into(),
             crc32c: crc32c::crc32c(&frame),
             frame: frame.into(),
