@@ -48,6 +48,8 @@ pub struct AnswerRequest {
     pub max_tokens: Option<u32>,
     /// What ends the answer.
     pub stop: StopStrings,
+    /// Whether the conversation is not kept for a next turn.
+    pub forgets: bool,
     /// When the request came.
     pub began: Instant,
     /// When the client stops waiting.
@@ -109,7 +111,8 @@ impl Answers {
         let hidden = self.client.front().config.hidden;
         let finished = run.finished(&request, streamed?, hidden);
         say_answer(span, reused, &finished);
-        if let Some(session) = run.generation.into_session() {
+        let session = run.generation.into_session();
+        if let Some(session) = session.filter(|_| !request.forgets) {
             turn.keep(request.asker, session);
         }
         E2E_LATENCY.histogram(&[]).record(request.began.elapsed());

@@ -14,8 +14,8 @@ pub struct Conversation {
     pub tools: Vec<TemplateValue>,
     /// What else this model's template reads, such as `enable_thinking`.
     pub variables: BTreeMap<String, TemplateValue>,
-    /// Bytes of the functions and of what else the template reads, as they came.
-    pub other_bytes: usize,
+    /// Bytes of the functions, as they came.
+    pub tool_bytes: usize,
 }
 
 /// One message.
@@ -75,13 +75,10 @@ impl From<Vec<v1::ChatMessage>> for Conversation {
 }
 
 impl Conversation {
-    /// Bytes of all that a template writes of it, at least.
+    /// Bytes of all that a template writes of it, at least. Some leave out what was thought.
     pub fn bytes(&self) -> usize {
-        let of_messages = self.messages.iter().map(|message| {
-            let reasoning = message.reasoning_content.as_deref().unwrap_or_default();
-            message.content.len() + reasoning.len()
-        });
-        of_messages.sum::<usize>() + self.other_bytes
+        let of_messages = self.messages.iter().map(|message| message.content.len());
+        of_messages.sum::<usize>() + self.tool_bytes
     }
 
     /// The prompt that a template makes of it.

@@ -249,6 +249,38 @@ impl Edge {
         self.prompts.of_text(text, special_tokens, context).await
     }
 
+    /// The text of ids, with special tokens or without them.
+    ///
+    /// # Errors
+    /// As [`Prompts::of_ids`] says.
+    pub async fn text_of(
+        &self,
+        ids: Vec<u32>,
+        special_tokens: bool,
+    ) -> Result<String, AnswerError> {
+        let context = self.client().most_positions();
+        self.prompts.of_ids(ids, special_tokens, context).await
+    }
+
+    /// Checks that ids are the model's, and no more than a session may have.
+    ///
+    /// # Errors
+    /// The first that is not, or that they are too many.
+    pub fn check_ids(&self, ids: &[u32]) -> Result<(), RequestError> {
+        let context = self.client().most_positions();
+        if ids.len() > context {
+            return Err(RequestError::PromptTooLong {
+                field: "prompt",
+                problem: format!("has {} tokens; the context is {context} tokens", ids.len()),
+            });
+        }
+        let vocabulary = self.client().front().config.vocabulary;
+        match ids.iter().find(|&&id| id as usize >= vocabulary) {
+            Some(&id) => Err(RequestError::TokenId { id, vocabulary }),
+            None => Ok(()),
+        }
+    }
+
     /// The ids of a conversation, opened for an answer.
     ///
     /// # Errors

@@ -80,6 +80,7 @@ impl GenerationService for Generation {
             max_tokens: request.max_tokens,
             stop: request.stop,
             cache_salt: request.cache_salt,
+            forgets: false,
         };
         let input = request.input;
         let call = Call {
@@ -125,6 +126,7 @@ impl GenerationService for Generation {
             max_tokens: request.max_tokens,
             stop: request.stop,
             cache_salt: request.cache_salt,
+            forgets: false,
         };
         let messages = request.messages;
         let call = Call {

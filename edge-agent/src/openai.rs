@@ -21,7 +21,7 @@ mod respond;
 pub mod responses;
 mod tokenize;
 
-use crate::answer_service::{AnswerService, Call, ClientRequest};
+use crate::answer_service::{AnswerService, Call};
 use crate::config::{OpenAiConfig, ToolCalls};
 use crate::error::{AnswerError, RequestError};
 use crate::opening::Opening;
@@ -34,11 +34,12 @@ use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use body::JsonBody;
+use choices::Several;
 use error::Failure;
 use fields::{Fields, UnknownFields};
 use hosts::Hosts;
 use logprobs::Logprobs;
-use parts::{CallFormat, Splitter, THINKS};
+use parts::{CallFormat, Callable, Splitter, THINKS};
 use reply::{Choice, Origin, Writer};
 use request::{Endpoint, Prompt, ReplyOptions, Request, read};
 use serde_json::{Value, json};
@@ -216,7 +217,10 @@ fn source(service: &AnswerService) -> &str {
 }
 
 fn call_format(service: &AnswerService, configured: ToolCalls) -> CallFormat {
+    let template = service.edge.prompts.template();
     match configured {
+        // The model is told of them in words, and of this form.
+        _ if !template.is_some_and(|template| template.reads("tools")) => CallFormat::Hermes,
         ToolCalls::Auto => CallFormat::of_template(source(service)),
         ToolCalls::Format(format) => format,
     }
@@ -243,14 +247,12 @@ struct Api {
     told: Mutex<BTreeSet<String>>,
 }
 
-/// What was asked for besides the first answer.
+/// What a request asks for.
 #[derive(Debug)]
 struct Asked {
-    others: Vec<ClientRequest>,
-    /// One for each answer, the first one's too.
+    several: Several,
+    /// One for each answer.
     choices: Vec<Choice>,
-    /// How many of them answer the same prompt.
-    answers: usize,
     options: ReplyOptions,
     passed_over: Vec<String>,
 }
@@ -286,16 +288,19 @@ async fn respond_to(
         let request = responses::read(&body, api.unknown_fields)?;
         api.check_model(&request.model)?;
         let prompted = api.service.edge.prompt_of(request.conversation).await?;
-        let parts = api.splitter(prompted.thinks, &request.functions);
+        let callable = api.callable(request.functions, request.one_call);
+        let parts = api.splitter(prompted.thinks, callable);
         let writer = responses::Writer::new(&api.origin, request.repeated, parts);
-        asked = Some((writer, request.options, request.passed_over));
-        Ok(ClientRequest {
+        let several = Several {
             peer,
-            prompt: prompted.ids,
-            terms: request.terms,
-            deadline: None,
+            prompts: Arc::new(vec![prompted.ids]),
+            answers: 1,
+            terms: Arc::new(request.terms),
             ends: Instant::now().checked_add(api.timeout),
-        })
+        };
+        let first = several.request(0);
+        asked = Some((several, writer, request.options, request.passed_over));
+        Ok(first)
     };
     let name = "responses";
     let call = Call {
@@ -303,10 +308,10 @@ async fn respond_to(
         headers: &headers,
     };
     let first = api.service.begin(call, reading).await?;
-    let Some((writer, options, passed_over)) = asked else {
+    let Some((several, writer, options, passed_over)) = asked else {
         return Err(AnswerError::EndedEarly.into());
     };
-    let events = choices::events(&api.service, name, &headers, first, Vec::new());
+    let events = choices::events(&api.service, name, &headers, first, several);
     let mut response = if options.stream {
         respond::pieces(events, writer).await?
     } else {
@@ -346,8 +351,9 @@ impl Api {
         let reading = async {
             let request = read(endpoint, body, self.unknown_fields)?;
             self.check_model(&request.model)?;
-            let (first, rest) = self.ask(request, peer).await?;
-            asked = Some(rest);
+            let all = self.ask(request, peer).await?;
+            let first = all.several.request(0);
+            asked = Some(all);
             Ok(first)
         };
         let first = self.service.begin(Call { name, headers }, reading).await?;
@@ -355,13 +361,13 @@ impl Api {
             return Err(AnswerError::EndedEarly.into());
         };
         let Asked {
-            others,
+            several,
             choices,
-            answers,
             options,
             passed_over,
         } = asked;
-        let events = choices::events(&self.service, name, headers, first, others);
+        let answers = several.answers;
+        let events = choices::events(&self.service, name, headers, first, several);
         let writer = Writer::new(endpoint, options, &self.origin, choices, answers);
         let mut response = if options.stream {
             respond::pieces(events, writer).await?
@@ -372,81 +378,71 @@ impl Api {
         Ok(response)
     }
 
-    /// The answers that a request asks for: the first, and the others with all that is known of them.
-    async fn ask(
-        &self,
-        request: Request,
-        peer: Peer,
-    ) -> Result<(ClientRequest, Asked), AnswerError> {
+    /// The answers that a request asks for.
+    async fn ask(&self, request: Request, peer: Peer) -> Result<Asked, AnswerError> {
         let edge = &self.service.edge;
-        let ends = Instant::now().checked_add(self.timeout);
-        let (mut all, mut choices) = (Vec::new(), Vec::new());
+        let callable = self.callable(request.functions, request.one_call);
+        let (mut prompts, mut choices) = (Vec::new(), Vec::new());
         for prompt in request.prompts {
             let mut parts = Splitter::new();
-            let mut echo = String::new();
+            let mut echo = Arc::from("");
             let ids = match prompt {
                 Prompt::Conversation(conversation) => {
                     let prompted = edge.prompt_of(conversation).await?;
-                    parts = self.splitter(prompted.thinks, &request.functions);
+                    parts = self.splitter(prompted.thinks, callable.clone());
                     prompted.ids
                 }
                 Prompt::Text(text) => {
                     if request.options.echo {
-                        echo.clone_from(&text);
+                        echo = Arc::from(&*text);
                     }
                     edge.text_ids(text).await?
                 }
                 Prompt::Ids(ids) => {
+                    edge.check_ids(&ids)?;
                     if request.options.echo {
-                        echo = edge
-                            .answers
-                            .tokenizer
-                            .decode(&ids, true)
-                            .unwrap_or_default();
+                        echo = Arc::from(edge.text_of(ids.clone(), false).await?);
                     }
                     ids
                 }
             };
-            for answer in 0..request.answers {
-                let mut terms = request.terms.clone();
-                if let Some(sampling) = &mut terms.sampling {
-                    // Answers to one prompt are to differ, and to be the same again.
-                    sampling.seed = sampling.seed.map(|seed| seed.wrapping_add(answer as u64));
-                }
-                all.push(ClientRequest {
-                    peer: peer.clone(),
-                    prompt: ids.clone(),
-                    terms,
-                    deadline: None,
-                    ends,
-                });
-                choices.push(Choice::new(self.logprobs(), parts.clone(), echo.clone()));
-            }
+            let choice = || Choice::new(self.logprobs(), parts.clone(), Arc::clone(&echo));
+            choices.extend(std::iter::repeat_with(choice).take(request.answers));
+            prompts.push(ids);
         }
-        let mut others = all.into_iter();
-        let first = others.next().ok_or(RequestError::Prompt("is absent"))?;
-        Ok((
-            first,
-            Asked {
-                others: others.collect(),
-                choices,
+        Ok(Asked {
+            several: Several {
+                peer,
+                prompts: Arc::new(prompts),
                 answers: request.answers,
-                options: request.options,
-                passed_over: request.passed_over,
+                terms: Arc::new(request.terms),
+                ends: Instant::now().checked_add(self.timeout),
             },
-        ))
+            choices,
+            options: request.options,
+            passed_over: request.passed_over,
+        })
     }
 
-    /// Of an answer that may call these functions, and whose prompt may have begun what the model thinks.
-    fn splitter(&self, thinks: bool, functions: &BTreeSet<String>) -> Splitter {
+    /// How functions may be called, where there are any.
+    fn callable(&self, functions: BTreeSet<String>, only_one: bool) -> Option<Callable> {
+        (!functions.is_empty()).then(|| Callable {
+            format: self.calls,
+            functions: Arc::new(functions),
+            only_one,
+        })
+    }
+
+    /// Of an answer that may call functions, and whose prompt may have begun what the model thinks.
+    fn splitter(&self, thinks: bool, callable: Option<Callable>) -> Splitter {
         let mut parts = Splitter::new();
         if thinks || self.may_think {
             parts = parts.with_reasoning(thinks);
         }
-        if !functions.is_empty() {
-            parts = parts.with_calls(self.calls, functions.clone());
+        match callable {
+            Some(callable) => parts.with_calls(callable),
+            None => parts,
         }
-        parts
     }
 
     fn logprobs(&self) -> Logprobs {

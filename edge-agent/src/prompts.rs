@@ -94,6 +94,39 @@ impl Prompts {
             .await
     }
 
+    /// The text of ids, with special tokens or without them.
+    ///
+    /// # Errors
+    /// More than `context` ids, too many prompts wait, or the tokenizer fails.
+    pub async fn of_ids(
+        &self,
+        ids: Vec<u32>,
+        special_tokens: bool,
+        context: usize,
+    ) -> Result<String, AnswerError> {
+        if ids.len() > context {
+            let why = format!("has {} tokens", ids.len());
+            return Err(too_long(Field::Prompt, &why, context));
+        }
+        self.in_turn(move |own| {
+            let text = own.tokenizer.decode(&ids, !special_tokens);
+            text.map_err(|error| text_error(Arc::new(error)))
+        })
+        .await
+    }
+
+    /// The text of each of these ids by itself.
+    ///
+    /// # Errors
+    /// Too many prompts wait.
+    pub async fn of_each(&self, ids: Vec<u32>) -> Result<Vec<String>, AnswerError> {
+        self.in_turn(move |own| {
+            let spell = |id| own.tokenizer.decode(&[id], false).unwrap_or_default();
+            Ok(ids.into_iter().map(spell).collect())
+        })
+        .await
+    }
+
     /// The prompt of a conversation, opened for an answer.
     ///
     /// # Errors

@@ -20,6 +20,8 @@ pub struct Terms {
     pub stop: Vec<String>,
     /// What keeps conversations apart of those whom the client asks for.
     pub cache_salt: String,
+    /// Whether the conversation is not kept for a next turn.
+    pub forgets: bool,
 }
 
 /// The longest salt, in bytes.
@@ -68,6 +70,7 @@ impl Terms {
             sampling,
             max_tokens: self.max_tokens,
             stop,
+            forgets: self.forgets,
             began,
             deadline: None,
         })

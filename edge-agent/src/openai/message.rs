@@ -57,7 +57,8 @@ fn message(
         Some(_) => {
             return Err(fields.refuse("content", "must be a string or an array of text parts"));
         }
-        None if role == "assistant" && !tool_calls.is_empty() => String::new(),
+        // It called something, or ended before it said anything.
+        None if role == "assistant" => String::new(),
         None => return Err(fields.refuse("content", "is absent")),
     };
     let message = Message {

@@ -3,7 +3,9 @@
 
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
+use serde_json::{Map, Value};
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 /// Around what a model thinks before it answers.
 pub(crate) const THINKS: (&str, &str) = ("<think>", "</think>");
@@ -84,14 +86,29 @@ struct Written {
 /// Tells the parts of one answer apart while it comes.
 #[derive(Debug, Clone)]
 pub(super) struct Splitter {
-    /// How calls are written, and the functions that there are; none where none may be called.
-    calls: Option<(CallFormat, BTreeSet<String>)>,
+    /// How functions may be called; none where none may.
+    calls: Option<Callable>,
+    /// Whether the answer may begin with what the model thinks.
+    may_think: bool,
     state: State,
     /// What is not known to be of one part yet.
     held: String,
     /// Whether white space is left out before the next part.
     skips_space: bool,
+    /// White space before the call under way.
+    space: String,
     has_called: bool,
+}
+
+/// How functions may be called.
+#[derive(Debug, Clone)]
+pub(super) struct Callable {
+    /// How calls are written.
+    pub(super) format: CallFormat,
+    /// The functions that there are.
+    pub(super) functions: Arc<BTreeSet<String>>,
+    /// Whether calls behind the first are left out.
+    pub(super) only_one: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -111,18 +128,20 @@ impl Splitter {
     pub(super) fn new() -> Self {
         Self {
             calls: None,
+            may_think: false,
             state: State::Content,
             held: String::new(),
             skips_space: false,
+            space: String::new(),
             has_called: false,
         }
     }
 
-    /// Of an answer that may call these functions.
+    /// Of an answer that may call functions.
     #[must_use]
-    pub(super) fn with_calls(self, format: CallFormat, functions: BTreeSet<String>) -> Self {
+    pub(super) fn with_calls(self, calls: Callable) -> Self {
         Self {
-            calls: Some((format, functions)),
+            calls: Some(calls),
             state: match self.state {
                 State::Content => State::Start,
                 state => state,
@@ -141,8 +160,14 @@ impl Splitter {
                 State::Start
             },
             skips_space: has_begun,
+            may_think: true,
             ..self
         }
+    }
+
+    /// Whether what comes next is thought.
+    pub(super) fn thinks(&self) -> bool {
+        self.state == State::Reasoning
     }
 
     /// Whether a function was called.
@@ -169,10 +194,10 @@ impl Splitter {
             },
             State::Call => match self.call(&held) {
                 Some(call) => vec![call],
-                None => part(Part::Content, format!("{}{held}", HERMES.0)),
+                None => part(Part::Content, format!("{}{}{held}", self.space, HERMES.0)),
             },
-            // Behind a call white space says nothing.
-            _ if self.has_called && held.trim().is_empty() => Vec::new(),
+            // Behind thoughts and calls white space says nothing.
+            _ if (self.has_called || self.skips_space) && held.trim().is_empty() => Vec::new(),
             State::Start | State::Content => part(Part::Content, held),
         }
     }
@@ -195,12 +220,10 @@ impl Splitter {
                 ended
             }
             State::Content if self.format() == Some(CallFormat::Hermes) => {
-                let (content, found) = self.take_to(HERMES.0, true);
-                let content = if found {
-                    content.trim_end().to_owned()
-                } else {
-                    content
-                };
+                let (mut content, found) = self.take_to(HERMES.0, true);
+                if found {
+                    self.space = content.split_off(content.trim_end().len());
+                }
                 if !(self.has_called && content.trim().is_empty()) {
                     parts.extend(part(Part::Content, content));
                 }
@@ -222,8 +245,11 @@ impl Splitter {
                 self.state = State::Content;
                 match self.call(&written) {
                     Some(call) => parts.push(call),
+                    // One too many.
+                    None if self.has_called && self.only_one() => {}
                     None => {
-                        let as_it_came = format!("{}{written}{}", HERMES.0, HERMES.1);
+                        let space = std::mem::take(&mut self.space);
+                        let as_it_came = format!("{space}{}{written}{}", HERMES.0, HERMES.1);
                         parts.push(Part::Content(as_it_came));
                     }
                 }
@@ -240,7 +266,9 @@ impl Splitter {
             return false;
         }
         let may_be = |mark: &str| mark.starts_with(text) && mark != text;
-        if let Some(rest) = text.strip_prefix(THINKS.0) {
+        if self.may_think
+            && let Some(rest) = text.strip_prefix(THINKS.0)
+        {
             self.held = rest.to_owned();
             self.state = State::Reasoning;
             self.skips_space = true;
@@ -261,7 +289,7 @@ impl Splitter {
                 return false;
             }
         }
-        if may_be(THINKS.0) {
+        if self.may_think && may_be(THINKS.0) {
             return false;
         }
         if self.skips_space {
@@ -272,7 +300,11 @@ impl Splitter {
     }
 
     fn format(&self) -> Option<CallFormat> {
-        self.calls.as_ref().map(|(format, _)| *format)
+        self.calls.as_ref().map(|calls| calls.format)
+    }
+
+    fn only_one(&self) -> bool {
+        self.calls.as_ref().is_some_and(|calls| calls.only_one)
     }
 
     /// Takes what is held before a mark, and the mark; or else what cannot be the beginning of it, without the white space
@@ -296,8 +328,10 @@ impl Splitter {
 
     /// A call that is one of the functions there are.
     fn call(&mut self, written: &str) -> Option<Part> {
-        let (format, _) = self.calls.as_ref()?;
-        let id = format.new_id();
+        if self.has_called && self.only_one() {
+            return None;
+        }
+        let id = self.format()?.new_id();
         let read = serde_json::from_str(written.trim()).ok()?;
         let call = self.checked(read, id)?;
         self.has_called = true;
@@ -305,24 +339,24 @@ impl Splitter {
     }
 
     fn checked(&self, written: Written, id: String) -> Option<Part> {
-        let (_, functions) = self.calls.as_ref()?;
+        let functions = &self.calls.as_ref()?.functions;
         let arguments = written.arguments.map_or("{}".to_owned(), |raw| {
             // Some write the object as a text.
             let text: Result<String, _> = serde_json::from_str(raw.get());
             text.unwrap_or_else(|_| raw.get().to_owned())
         });
-        functions
-            .contains(&written.name)
-            .then_some(Part::Call(Call {
-                id,
-                name: written.name,
-                arguments,
-            }))
+        let is_object = serde_json::from_str::<Map<String, Value>>(&arguments).is_ok();
+        let is_call = is_object && functions.contains(&written.name);
+        is_call.then_some(Part::Call(Call {
+            id,
+            name: written.name,
+            arguments,
+        }))
     }
 
     /// The calls of an answer that is nothing else.
     fn only_calls(&mut self, text: &str) -> Option<Vec<Part>> {
-        let (format, _) = self.calls.clone()?;
+        let format = self.format()?;
         let text = text.trim();
         let written: Vec<Written> = match format {
             CallFormat::Mistral => {
@@ -343,7 +377,10 @@ impl Splitter {
         let calls: Option<Vec<Part>> = (written.into_iter())
             .map(|written| self.checked(written, format.new_id()))
             .collect();
-        let calls = calls.filter(|calls| !calls.is_empty())?;
+        let mut calls = calls.filter(|calls| !calls.is_empty())?;
+        if self.only_one() {
+            calls.truncate(1);
+        }
         self.has_called = true;
         Some(calls)
     }
@@ -363,10 +400,18 @@ mod tests {
     use super::*;
 
     fn splitter(format: CallFormat) -> Splitter {
-        let functions = ["add", "weather"].map(str::to_owned);
         Splitter::new()
             .with_reasoning(false)
-            .with_calls(format, functions.into())
+            .with_calls(callable(format))
+    }
+
+    fn callable(format: CallFormat) -> Callable {
+        let functions = ["add", "weather"].map(str::to_owned);
+        Callable {
+            format,
+            functions: Arc::new(functions.into()),
+            only_one: false,
+        }
     }
 
     /// What comes of a text, in pieces of so many characters: what is thought, what is said, and calls.
@@ -437,6 +482,7 @@ mod tests {
             "<tool_call>not JSON</tool_call>",
             "<tool_call>{\"name\": \"stranger\", \"arguments\": {}}</tool_call>",
             "<tool_call>{\"name\": \"add\"",
+            "no object:\n <tool_call>{\"name\": \"add\", \"arguments\": \"two\"}</tool_call>",
             "  spaces at both ends \n",
         ] {
             check(CallFormat::Hermes, text, ("", text, &[]));
@@ -505,6 +551,42 @@ mod tests {
         let text = "<tool_call>{\"name\": \"add\"}</tool_call><think>";
         let expected = (String::new(), text.to_owned(), Vec::new());
         assert_eq!(split(Splitter::new(), text, 5), expected);
+    }
+
+    #[test]
+    fn one_call_is_all_where_no_more_are_wanted() {
+        let call = "{\"name\": \"add\"}";
+        for (format, text) in [
+            (
+                CallFormat::Hermes,
+                format!("<tool_call>{call}</tool_call>\n<tool_call>{call}</tool_call>"),
+            ),
+            (CallFormat::Llama3, format!("{call};{call}")),
+            (CallFormat::Mistral, format!("[{call}, {call}]")),
+        ] {
+            let one = Splitter::new().with_calls(Callable {
+                only_one: true,
+                ..callable(format)
+            });
+            let expected = vec![("add".to_owned(), "{}".to_owned())];
+            assert_eq!(
+                split(one, &text, 3),
+                (String::new(), String::new(), expected)
+            );
+        }
+    }
+
+    #[test]
+    fn thoughts_that_nothing_follows_are_all() {
+        let expected = ("so".to_owned(), String::new(), Vec::new());
+        let thinking = || Splitter::new().with_reasoning(false);
+        assert_eq!(split(thinking(), "<think>so</think>\n\n", 4), expected);
+        let text = "<think>so</think>";
+        let calling = Splitter::new().with_calls(callable(CallFormat::Hermes));
+        assert_eq!(
+            split(calling, text, 4),
+            (String::new(), text.to_owned(), Vec::new())
+        );
     }
 
     #[test]

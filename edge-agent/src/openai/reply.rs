@@ -8,6 +8,7 @@ use super::respond::{Reply, Said};
 use crate::answer::AnswerEvent;
 use serde::Serialize;
 use serde_json::{Map, Value, json};
+use std::sync::Arc;
 use tandem_proto::v1;
 
 /// What is said last of a stream.
@@ -33,10 +34,14 @@ pub(super) struct Choice {
     logprobs: Logprobs,
     parts: Splitter,
     /// What its text begins with.
-    echo: String,
+    echo: Arc<str>,
     /// What has come of it, where it is written whole.
     all: v1::Delta,
-    /// Functions that it called.
+    /// What the model thought, where that is written whole.
+    reasoning: String,
+    /// Functions that it called, where they are written whole.
+    called: Vec<Map<String, Value>>,
+    /// How many these are.
     calls: usize,
     /// Why it ended.
     finish_reason: Option<&'static str>,
@@ -90,12 +95,14 @@ pub(super) struct Origin {
 
 impl Choice {
     /// One that begins now.
-    pub(super) fn new(logprobs: Logprobs, parts: Splitter, echo: String) -> Self {
+    pub(super) fn new(logprobs: Logprobs, parts: Splitter, echo: Arc<str>) -> Self {
         Self {
             logprobs,
             parts,
             echo,
             all: v1::Delta::default(),
+            reasoning: String::new(),
+            called: Vec::new(),
             calls: 0,
             finish_reason: None,
         }
@@ -141,29 +148,29 @@ impl Choice {
         })
     }
 
-    fn message(&mut self) -> Value {
-        let mut parts = self.parts.feed(&std::mem::take(&mut self.all.text));
-        parts.extend(self.parts.end());
-        let (mut content, mut reasoning, mut calls) = (String::new(), String::new(), Vec::new());
+    /// Keeps some parts for the whole.
+    fn keep(&mut self, parts: Vec<Part>) {
         for part in parts {
             match part {
-                Part::Content(text) => content += &text,
-                Part::Reasoning(text) => reasoning += &text,
-                Part::Call(call) => calls.push(called(&call)),
+                Part::Content(text) => self.all.text += &text,
+                Part::Reasoning(text) => self.reasoning += &text,
+                Part::Call(call) => self.called.push(called(&call)),
             }
         }
-        if self.finish_reason == Some("stop") && !calls.is_empty() {
-            self.finish_reason = Some("tool_calls");
-        }
+    }
+
+    fn message(&mut self) -> Value {
+        let content = std::mem::take(&mut self.all.text);
+        let no_content = content.is_empty() && !self.called.is_empty();
         let mut message = json!({"role": "assistant", "content": content, "refusal": null});
-        if !reasoning.is_empty() {
-            message["reasoning_content"] = reasoning.into();
+        if no_content {
+            message["content"] = Value::Null;
         }
-        if !calls.is_empty() {
-            if content.is_empty() {
-                message["content"] = Value::Null;
-            }
-            message["tool_calls"] = json!(calls);
+        if !self.reasoning.is_empty() {
+            message["reasoning_content"] = std::mem::take(&mut self.reasoning).into();
+        }
+        if !self.called.is_empty() {
+            message["tool_calls"] = json!(std::mem::take(&mut self.called));
         }
         message
     }
@@ -273,7 +280,7 @@ impl Reply for Writer {
             AnswerEvent::Started(started) => {
                 let first = match endpoint {
                     Endpoint::Completion if choice.echo.is_empty() => None,
-                    Endpoint::Completion => Some(std::mem::take(&mut choice.echo).into()),
+                    Endpoint::Completion => Some(Value::from(&*choice.echo)),
                     Endpoint::Chat => Some(json!({"role": "assistant", "content": ""})),
                 };
                 self.starts(index, &started);
@@ -328,17 +335,26 @@ impl Reply for Writer {
     }
 
     fn gather(&mut self, index: usize, event: AnswerEvent) {
+        let endpoint = self.endpoint;
         let Some(choice) = self.choices.get_mut(index) else {
             return;
         };
         match event {
             AnswerEvent::Started(started) => self.starts(index, &started),
             AnswerEvent::Delta(delta) => {
-                choice.all.text.push_str(&delta.text);
+                match endpoint {
+                    Endpoint::Chat => {
+                        let parts = choice.parts.feed(&delta.text);
+                        choice.keep(parts);
+                    }
+                    Endpoint::Completion => choice.all.text.push_str(&delta.text),
+                }
                 choice.all.token_ids.extend(delta.token_ids);
                 choice.all.logprobs.extend(delta.logprobs);
             }
             AnswerEvent::Finished(finished) => {
+                let parts = choice.parts.end();
+                choice.keep(parts);
                 choice.ends(&finished);
                 self.finishes(index, &finished);
             }

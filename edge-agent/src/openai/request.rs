@@ -46,6 +46,8 @@ pub struct Request {
     pub options: ReplyOptions,
     /// The functions that may be called.
     pub functions: BTreeSet<String>,
+    /// Whether an answer calls one of them at most.
+    pub one_call: bool,
     /// Fields that were passed over.
     pub passed_over: Vec<String>,
 }
@@ -99,10 +101,15 @@ pub fn read(
         Endpoint::Completion => completion_prompts(&mut fields)?,
     };
     let answers = answers(&mut fields, prompts.len())?;
+    let several_calls = match endpoint {
+        Endpoint::Chat => fields.take("parallel_tool_calls")?.unwrap_or(true),
+        Endpoint::Completion => true,
+    };
     let terms = Terms {
         max_tokens: max_tokens(endpoint, &mut fields)?,
         stop: stop(&mut fields)?,
         cache_salt: fields.take("cache_salt")?.unwrap_or_default(),
+        forgets: false,
         sampling: Some(sampling(endpoint, &mut fields)?),
     };
     let options = reply_options(endpoint, &mut fields, &terms)?;
@@ -116,14 +123,14 @@ pub fn read(
         terms,
         options,
         functions,
+        one_call: !several_calls,
         passed_over: passed_over.into_paths(),
     })
 }
 
 /// What says something to another server, and changes no answer where it is passed over.
-const HINTS: [&str; 10] = [
+const HINTS: [&str; 9] = [
     "metadata",
-    "parallel_tool_calls",
     "prediction",
     "prompt_cache_key",
     "prompt_cache_retention",
@@ -147,7 +154,7 @@ pub(super) fn conversation(
     let tools = tools(fields, functions)?;
     let mut conversation = Conversation {
         messages,
-        other_bytes: tools.iter().map(|raw| raw.get().len()).sum(),
+        tool_bytes: tools.iter().map(|raw| raw.get().len()).sum(),
         ..Conversation::default()
     };
     for raw in &tools {
@@ -156,7 +163,6 @@ pub(super) fn conversation(
         conversation.tools.push(tool.map_err(too_deep)?);
     }
     if let Some(raw) = fields.take_raw("chat_template_kwargs") {
-        conversation.other_bytes += raw.get().len();
         conversation.variables = serde_json::from_str(raw.get())
             .map_err(|_| fields.refuse("chat_template_kwargs", "must be an object"))?;
     }
@@ -171,7 +177,6 @@ pub(super) fn effort(
     conversation: &mut Conversation,
 ) -> Result<(), RequestError> {
     if let Some(effort) = fields.take::<String>(name)? {
-        conversation.other_bytes += effort.len();
         let effort = TemplateValue::from(effort.as_str());
         let name = "reasoning_effort".to_owned();
         conversation.variables.insert(name, effort);
@@ -360,80 +365,79 @@ fn reply_options(
     })
 }
 
-/// Fields that ask for what is not done, here or by vLLM's and llama.cpp's servers: values that ask for nothing pass.
-fn refuse_what_is_not_done(
-    endpoint: Endpoint,
-    answers: usize,
-    fields: &mut Fields,
-) -> Result<(), RequestError> {
-    let off = |value: &Value| value == false;
-    let none = |value: &Value| value == 0;
-    let nothing = |value: &Value| is_empty(value);
-    for name in [
+/// Fields that ask for what is not done, here or by vLLM's and llama.cpp's servers, in no call: values that ask for nothing
+/// pass.
+pub(super) fn refuse_everywhere(fields: &mut Fields) -> Result<(), RequestError> {
+    const GRAMMARS: [&str; 7] = [
         "guided_choice",
         "guided_grammar",
         "guided_json",
         "guided_regex",
         "structured_outputs",
         "grammar",
-    ] {
-        fields.only(name, nothing, "is not served: answers keep no grammar")?;
+        "json_schema",
+    ];
+    for name in GRAMMARS {
+        fields.only(name, is_empty, "is not served: answers keep no grammar")?;
     }
-    for name in ["bad_words", "stop_token_ids"] {
-        fields.only(name, nothing, "is not served")?;
+    for name in ["allowed_token_ids", "bad_words", "stop_token_ids"] {
+        fields.only(name, is_empty, "is not served")?;
     }
-    fields.only(
-        "min_tokens",
-        none,
-        "must be 0: an answer ends where the model ends it",
-    )?;
+    let (none, off) = (|value: &Value| value == 0, |value: &Value| value == false);
+    let why = "must be 0: an answer ends where the model ends it";
+    fields.only("min_tokens", none, why)?;
     fields.only("use_beam_search", off, "must be false: tokens are drawn")?;
-    fields.only("prompt_logprobs", |_| false, "is not served")?;
+    let why = "must be false: an answer ends before them";
+    fields.only("include_stop_str_in_output", off, why)?;
+    for name in ["prompt_logprobs", "truncate_prompt_tokens"] {
+        fields.only(name, |_| false, "is not served")?;
+    }
     let text = |value: &Value| value.get("type").is_some_and(|kind| kind == "text");
-    fields.only("response_format", text, "must be of type text")?;
+    fields.only("response_format", text, "must be of type text")
+}
+
+/// The same of what a conversation is made a prompt by.
+pub(super) fn refuse_of_conversations(fields: &mut Fields) -> Result<(), RequestError> {
+    let (off, on) = (
+        |value: &Value| value == false,
+        |value: &Value| value == true,
+    );
+    let why = "is not served: the model's own is used";
+    fields.only("chat_template", |_| false, why)?;
+    let why = "is not served: write them in chat_template_kwargs";
+    fields.only("documents", is_empty, why)?;
+    let why = "must be false: a message is begun";
+    fields.only("continue_final_message", off, why)?;
+    let why = "must be true: a message is begun";
+    fields.only("add_generation_prompt", on, why)
+}
+
+/// The same of one call.
+fn refuse_what_is_not_done(
+    endpoint: Endpoint,
+    answers: usize,
+    fields: &mut Fields,
+) -> Result<(), RequestError> {
+    refuse_everywhere(fields)?;
     match endpoint {
         Endpoint::Completion => {
             let best_of = |value: &Value| *value == answers;
-            fields.only(
-                "best_of",
-                best_of,
-                "must be as many as n: all answers are returned",
-            )?;
-            fields.only("suffix", is_empty, "is not served: text is only continued")
+            let why = "must be as many as n: all answers are returned";
+            fields.only("best_of", best_of, why)?;
+            let why = "is not served: text is only continued";
+            fields.only("suffix", is_empty, why)
         }
         Endpoint::Chat => {
-            fields.only("functions", is_empty, "are not served: write them as tools")?;
+            refuse_of_conversations(fields)?;
+            let why = "are not served: write them as tools";
+            fields.only("functions", is_empty, why)?;
             let none = |value: &Value| value == "none" || value == "auto";
-            fields.only(
-                "function_call",
-                none,
-                "is not served: write it as tool_choice",
-            )?;
+            let why = "is not served: write it as tool_choice";
+            fields.only("function_call", none, why)?;
             let texts = |value: &Value| *value == serde_json::json!(["text"]);
             fields.only("modalities", texts, "must be [\"text\"]")?;
             fields.only("audio", |_| false, "is not served")?;
-            fields.only("web_search_options", |_| false, "is not served")?;
-            fields.only(
-                "chat_template",
-                |_| false,
-                "is not served: the model's own is used",
-            )?;
-            fields.only(
-                "documents",
-                is_empty,
-                "is not served: write them in chat_template_kwargs",
-            )?;
-            fields.only(
-                "continue_final_message",
-                off,
-                "must be false: a message is begun",
-            )?;
-            let on = |value: &Value| value == true;
-            fields.only(
-                "add_generation_prompt",
-                on,
-                "must be true: a message is begun",
-            )
+            fields.only("web_search_options", |_| false, "is not served")
         }
     }
 }

@@ -6,7 +6,7 @@ use super::fields::{Fields, PassedOver, UnknownFields, is_empty, value_of};
 use super::message::arguments;
 use super::parts::{Call, Part, Splitter};
 use super::reply::Origin;
-use super::request::{MAX_TOOLS, ReplyOptions, effort};
+use super::request::{MAX_TOOLS, ReplyOptions, effort, refuse_everywhere};
 use super::respond::{Reply, Said};
 use crate::answer::AnswerEvent;
 use crate::conversation::{CalledFunction, Conversation, Message, ToolCall};
@@ -31,6 +31,8 @@ pub struct Asked {
     pub options: ReplyOptions,
     /// The functions that may be called.
     pub functions: BTreeSet<String>,
+    /// Whether the answer calls one of them at most.
+    pub one_call: bool,
     /// Fields of the request that its response repeats.
     pub repeated: Map<String, Value>,
     /// Fields that were passed over.
@@ -38,17 +40,14 @@ pub struct Asked {
 }
 
 /// What says something to another server, and changes no answer where it is passed over.
-const HINTS: [&str; 12] = [
-    "include",
+const HINTS: [&str; 9] = [
     "max_tool_calls",
-    "parallel_tool_calls",
     "prompt_cache_key",
     "prompt_cache_retention",
     "safety_identifier",
     "service_tier",
     "store",
     "stream_options",
-    "truncation",
     "user",
     "verbosity",
 ];
@@ -72,7 +71,7 @@ pub fn read(body: &[u8], unknown: UnknownFields) -> Result<Asked, RequestError> 
     let (told, tools) = tools(&mut fields, &mut functions, &mut passed_over)?;
     let mut conversation = Conversation {
         messages,
-        other_bytes: tools.iter().map(String::len).sum(),
+        tool_bytes: tools.iter().map(String::len).sum(),
         ..Conversation::default()
     };
     for tool in tools {
@@ -93,14 +92,17 @@ pub fn read(body: &[u8], unknown: UnknownFields) -> Result<Asked, RequestError> 
         text.pass_over(&["verbosity"], &mut passed_over);
         text.end(&mut passed_over)?;
     }
-    let (temperature, top_p) = (fields.take("temperature")?, fields.take("top_p")?);
+    let temperature: Option<f64> = fields.take("temperature")?;
+    let top_p: Option<f64> = fields.take("top_p")?;
+    let several_calls = fields.take("parallel_tool_calls")?.unwrap_or(true);
     let terms = Terms {
         max_tokens: fields.take("max_output_tokens")?,
         stop: Vec::new(),
         cache_salt: fields.take("cache_salt")?.unwrap_or_default(),
+        forgets: false,
         sampling: Some(v1::SamplingParameters {
-            temperature,
-            top_p,
+            temperature: temperature.map(|value| value as f32),
+            top_p: top_p.map(|value| value as f32),
             ..v1::SamplingParameters::default()
         }),
     };
@@ -113,6 +115,15 @@ pub fn read(body: &[u8], unknown: UnknownFields) -> Result<Asked, RequestError> 
     for name in ["previous_response_id", "conversation", "prompt"] {
         fields.only(name, is_empty, "is not served: nothing is stored")?;
     }
+    refuse_everywhere(&mut fields)?;
+    let disabled = |value: &Value| value == "disabled";
+    let why = "must be disabled: no message is left out";
+    fields.only("truncation", disabled, why)?;
+    // What is thought is in the clear here.
+    let thoughts =
+        |value: &Value| is_empty(value) || *value == json!(["reasoning.encrypted_content"]);
+    let why = "is not served";
+    fields.only("include", thoughts, why)?;
     let none = |value: &Value| value == 0;
     fields.only(
         "top_logprobs",
@@ -125,7 +136,7 @@ pub fn read(body: &[u8], unknown: UnknownFields) -> Result<Asked, RequestError> 
         "instructions": instructions,
         "max_output_tokens": terms.max_tokens,
         "metadata": metadata.unwrap_or_default(),
-        "parallel_tool_calls": true,
+        "parallel_tool_calls": several_calls,
         "previous_response_id": null,
         "store": false,
         "temperature": temperature,
@@ -144,6 +155,7 @@ pub fn read(body: &[u8], unknown: UnknownFields) -> Result<Asked, RequestError> 
         terms,
         options,
         functions,
+        one_call: !several_calls,
         repeated,
         passed_over: passed_over.into_paths(),
     })
@@ -324,6 +336,8 @@ pub(super) struct Writer {
     /// Tokens of the prompt that were not computed again.
     cached: u32,
     finished: Option<v1::Finished>,
+    /// Tokens of what is thought.
+    reasoning_tokens: usize,
     number: u64,
 }
 
@@ -394,6 +408,7 @@ impl Writer {
             open: None,
             cached: 0,
             finished: None,
+            reasoning_tokens: 0,
             number: 0,
         }
     }
@@ -420,7 +435,7 @@ impl Writer {
                 "input_tokens": finished.prompt_tokens,
                 "input_tokens_details": {"cached_tokens": self.cached},
                 "output_tokens": finished.completion_tokens,
-                "output_tokens_details": {"reasoning_tokens": 0},
+                "output_tokens_details": {"reasoning_tokens": self.reasoning_tokens},
                 "total_tokens": finished.prompt_tokens + finished.completion_tokens,
             })),
         });
@@ -448,7 +463,7 @@ impl Writer {
     /// More text of a kind, in the item under way or in a new one.
     fn text(&mut self, kind: Kind, text: &str, said: &mut Vec<Said>) {
         if self.open.as_ref().is_some_and(|open| open.kind != kind) {
-            self.end_item(said);
+            self.end_item("completed", said);
         }
         let at = self.output.len();
         if self.open.is_none() {
@@ -482,7 +497,7 @@ impl Writer {
         said.push(self.event(&name, delta));
     }
 
-    fn end_item(&mut self, said: &mut Vec<Said>) {
+    fn end_item(&mut self, status: &str, said: &mut Vec<Said>) {
         let Some(open) = self.open.take() else { return };
         let at = self.output.len();
         let name = format!("response.{}.done", open.kind.event());
@@ -496,7 +511,7 @@ impl Writer {
         let part =
             json!({"item_id": open.id, "output_index": at, "content_index": 0, "part": part});
         said.push(self.event("response.content_part.done", part));
-        let item = open.value("completed");
+        let item = open.value(status);
         said.push(self.event(
             "response.output_item.done",
             json!({"output_index": at, "item": item}),
@@ -505,7 +520,7 @@ impl Writer {
     }
 
     fn call(&mut self, call: Call, said: &mut Vec<Said>) {
-        self.end_item(said);
+        self.end_item("completed", said);
         let at = self.output.len();
         let id = new_id("fc");
         let item = |status: &str, arguments: &str| {
@@ -556,16 +571,20 @@ impl Reply for Writer {
             }
             AnswerEvent::Delta(delta) => {
                 let parts = self.parts.feed(&delta.text);
+                if self.parts.thinks() {
+                    self.reasoning_tokens += delta.token_ids.len();
+                }
                 self.parts(parts, &mut said);
             }
             AnswerEvent::Finished(finished) => {
                 let parts = self.parts.end();
                 self.parts(parts, &mut said);
-                self.end_item(&mut said);
-                let name = match finished.finish_reason() {
-                    v1::FinishReason::Length => "response.incomplete",
-                    _ => "response.completed",
+                let status = match finished.finish_reason() {
+                    v1::FinishReason::Length => "incomplete",
+                    _ => "completed",
                 };
+                self.end_item(status, &mut said);
+                let name = &format!("response.{status}");
                 self.finished = Some(finished);
                 let response = self.response();
                 said.push(self.event(name, json!({"response": response})));

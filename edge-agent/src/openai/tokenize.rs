@@ -4,8 +4,8 @@ use super::Api;
 use super::body::JsonBody;
 use super::error::Failure;
 use super::fields::{Fields, PassedOver};
-use super::request::conversation;
-use crate::error::{AnswerError, RequestError};
+use super::request::{conversation, refuse_everywhere, refuse_of_conversations};
+use crate::error::RequestError;
 use axum::extract::State;
 use axum::response::Response;
 use serde_json::json;
@@ -20,6 +20,7 @@ pub(super) async fn tokenize(
     let mut passed_over = PassedOver::new(api.unknown_fields);
     let mut fields = Fields::of_body(&body)?;
     api.check_named_model(&mut fields)?;
+    refuse_everywhere(&mut fields)?;
     let with_texts = fields.take("return_token_strs")?.unwrap_or(false);
     let edge = &api.service.edge;
     let ids = match fields.take::<String>("prompt")? {
@@ -30,12 +31,7 @@ pub(super) async fn tokenize(
         }
         None => {
             let conversation = conversation(&mut fields, &mut BTreeSet::new(), &mut passed_over)?;
-            let on = |value: &serde_json::Value| value == true;
-            fields.only(
-                "add_generation_prompt",
-                on,
-                "must be true: a message is begun",
-            )?;
+            refuse_of_conversations(&mut fields)?;
             let off = |value: &serde_json::Value| value == false;
             fields.only(
                 "add_special_tokens",
@@ -46,15 +42,11 @@ pub(super) async fn tokenize(
             edge.prompt_of(conversation).await?.ids
         }
     };
-    let texts = with_texts.then(|| {
-        let spell = |&id: &u32| {
-            edge.answers
-                .tokenizer
-                .decode(&[id], false)
-                .unwrap_or_default()
-        };
-        ids.iter().map(spell).collect::<Vec<String>>()
-    });
+    let texts = if with_texts {
+        Some(edge.prompts.of_each(ids.clone()).await?)
+    } else {
+        None
+    };
     Ok(api.reply(
         &json!({
             "count": ids.len(),
@@ -77,15 +69,23 @@ pub(super) async fn detokenize(
     let ids: Vec<u32> = fields.require("tokens")?;
     fields.end(&mut passed_over)?;
     let edge = &api.service.edge;
-    let vocabulary = edge.client().front().config.vocabulary;
-    if let Some(id) = ids.iter().find(|&&id| id as usize >= vocabulary) {
-        return Err(RequestError::Field {
-            path: "tokens".to_owned(),
-            problem: format!("{id} is outside the vocabulary of {vocabulary}"),
-        }
-        .into());
-    }
-    let text = edge.answers.tokenizer.decode(&ids, false);
-    let text = text.map_err(AnswerError::from)?;
+    edge.check_ids(&ids)
+        .map_err(|error| fields_of("tokens", error))?;
+    let text = edge.text_of(ids, true).await?;
     Ok(api.reply(&json!({"prompt": text}), &passed_over.into_paths()))
+}
+
+/// What is wrong with ids, at the field that has them here.
+fn fields_of(path: &str, error: RequestError) -> RequestError {
+    match error {
+        RequestError::TokenId { id, vocabulary } => RequestError::Field {
+            path: path.to_owned(),
+            problem: format!("{id} is outside the vocabulary of {vocabulary}"),
+        },
+        RequestError::PromptTooLong { problem, .. } => RequestError::Field {
+            path: path.to_owned(),
+            problem,
+        },
+        other => other,
+    }
 }

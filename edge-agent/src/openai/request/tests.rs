@@ -203,7 +203,7 @@ fn functions_are_handed_to_the_template_as_they_came() {
     assert_eq!(conversation.tools.len(), 1);
     let variables: Vec<&String> = conversation.variables.keys().collect();
     assert_eq!(variables, ["enable_thinking", "reasoning_effort"]);
-    assert!(conversation.other_bytes > add.to_string().len());
+    assert_eq!(conversation.tool_bytes, add.to_string().len());
 }
 
 #[test]

@@ -1,18 +1,19 @@
 use super::*;
 use crate::answer::AnswerEvent;
 use crate::openai::logprobs::Logprobs;
-use crate::openai::parts::{CallFormat, Splitter};
+use crate::openai::parts::{CallFormat, Callable, Splitter};
 use crate::openai::reply::{Choice, Origin, Writer};
 use crate::openai::request::{Endpoint, ReplyOptions};
 use axum::body::to_bytes;
 use serde_json::{Value, json};
+use std::sync::Arc;
 use tandem_client::{AllRunning, CloudError};
 use tandem_proto::v1;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 
 fn writer(endpoint: Endpoint, options: ReplyOptions) -> Writer {
-    let choice = Choice::new(logprobs(), Splitter::new(), String::new());
+    let choice = Choice::new(logprobs(), Splitter::new(), "".into());
     writer_of(endpoint, options, vec![choice], 1)
 }
 
@@ -209,7 +210,7 @@ async fn a_long_prompts_client_is_told_that_the_answer_still_comes() {
 
 /// Two answers to one prompt, and their events side by side.
 fn two() -> (Vec<Choice>, Vec<Numbered>) {
-    let choice = || Choice::new(logprobs(), Splitter::new(), "x".to_owned());
+    let choice = || Choice::new(logprobs(), Splitter::new(), "x".into());
     let events = vec![
         (0, Ok(started())),
         (1, Ok(started())),
@@ -253,11 +254,12 @@ async fn answers_to_one_prompt_have_their_numbers_and_cost_it_once() {
 
 /// An answer that thinks, says and calls something.
 fn parts() -> Writer {
-    let functions = ["add".to_owned()].into();
-    let splitter = Splitter::new()
-        .with_reasoning(false)
-        .with_calls(CallFormat::Hermes, functions);
-    let choice = Choice::new(logprobs(), splitter, String::new());
+    let splitter = Splitter::new().with_reasoning(false).with_calls(Callable {
+        format: CallFormat::Hermes,
+        functions: Arc::new(["add".to_owned()].into()),
+        only_one: false,
+    });
+    let choice = Choice::new(logprobs(), splitter, "".into());
     let options = ReplyOptions {
         stream: true,
         ..ReplyOptions::default()

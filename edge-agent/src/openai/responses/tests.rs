@@ -1,5 +1,6 @@
 use super::*;
-use crate::openai::parts::CallFormat;
+use crate::openai::parts::{CallFormat, Callable};
+use std::sync::Arc;
 
 fn asked(fields: Value) -> Result<Asked, RequestError> {
     asked_as(fields, UnknownFields::Ignore)
@@ -114,10 +115,11 @@ fn what_is_not_done_is_refused_by_name() {
 }
 
 fn writer() -> Writer {
-    let functions = ["add".to_owned()].into();
-    let parts = Splitter::new()
-        .with_reasoning(false)
-        .with_calls(CallFormat::Hermes, functions);
+    let parts = Splitter::new().with_reasoning(false).with_calls(Callable {
+        format: CallFormat::Hermes,
+        functions: Arc::new(["add".to_owned()].into()),
+        only_one: false,
+    });
     let origin = Origin {
         model: "m".to_owned(),
         fingerprint: "fp_1".to_owned(),
