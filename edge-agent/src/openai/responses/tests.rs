@@ -71,8 +71,17 @@ fn items_make_a_conversation_with_calls_and_their_results() {
     let expected =
         json!({"type": "function", "function": {"name": "add", "parameters": {"b": 1, "a": 2}}});
     assert_eq!(serde_json::from_str::<Value>(&tool).unwrap(), expected);
-    assert!(tool.contains("{\"b\":1,\"a\":2}"), "{tool}");
     assert_eq!(asked.functions, ["add".to_owned()].into());
+}
+
+#[test]
+fn functions_are_handed_to_the_template_in_the_order_in_which_they_came() {
+    let body = br#"{"model": "m", "input": "x", "tools": [
+        {"type": "function", "name": "add", "parameters": {"b": 1, "a": 2}}
+    ]}"#;
+    let asked = read(body, UnknownFields::Ignore).unwrap();
+    let tool = serde_json::to_string(&asked.conversation.tools[0]).unwrap();
+    assert!(tool.contains("{\"b\":1,\"a\":2}"), "{tool}");
 }
 
 #[test]
