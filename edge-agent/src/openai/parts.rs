@@ -105,7 +105,7 @@ pub(super) struct Splitter {
 pub(super) struct Callable {
     /// How calls are written.
     pub(super) format: CallFormat,
-    /// The functions that there are.
+    /// The names of the functions that the request offers.
     pub(super) functions: Arc<BTreeSet<String>>,
     /// Whether calls behind the first are left out.
     pub(super) only_one: bool,

@@ -1,5 +1,5 @@
-//! The bodies of the two calls that make answers. docs/openai.md has the tables of what is served, passed over and
-//! refused; the tests read them.
+//! The bodies of `/v1/chat/completions` and `/v1/completions`. docs/openai.md has a table of the fields that are served, one
+//! of those that are passed over and one of those that are refused; the tests read the last two.
 
 use super::fields::{Fields, PassedOver, UnknownFields, is_empty, value_of};
 use super::message::messages;
@@ -20,7 +20,7 @@ const MAX_TOP_LOGPROBS: u32 = 20;
 /// The most answers of one request.
 const MAX_CHOICES: usize = 128;
 /// The most functions of one request, as OpenAI has it.
-pub(super) const MAX_TOOLS: usize = 128;
+const MAX_TOOLS: usize = 128;
 
 /// Which call it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -189,6 +189,24 @@ fn tools(
     fields: &mut Fields,
     functions: &mut BTreeSet<String>,
 ) -> Result<Vec<Box<RawValue>>, RequestError> {
+    let tools = offered_tools(fields)?;
+    for (at, raw) in tools.iter().enumerate() {
+        let mut tool = Fields::of(format!("tools[{at}]"), raw)?;
+        tool.only("type", |kind| kind == "function", "must be function")?;
+        let Some(function) = tool.take_raw("function") else {
+            return Err(tool.refuse("function", "is absent"));
+        };
+        let mut function = Fields::of(tool.path_of("function"), &function)?;
+        let name: String = function.require("name")?;
+        if !functions.insert(name) {
+            return Err(function.refuse("name", "is that of another function too"));
+        }
+    }
+    Ok(tools)
+}
+
+/// The tools that an answer may call, as they came; none with a `tool_choice` of none.
+pub(super) fn offered_tools(fields: &mut Fields) -> Result<Vec<Box<RawValue>>, RequestError> {
     let tools = fields.take_list("tools")?.unwrap_or_default();
     let choice = fields.take_raw("tool_choice").map(|raw| value_of(&raw));
     match choice.as_ref().map(Value::as_str) {
@@ -202,18 +220,6 @@ fn tools(
     if tools.len() > MAX_TOOLS {
         let why = format!("has {} functions, may have {MAX_TOOLS}", tools.len());
         return Err(fields.refuse("tools", why));
-    }
-    for (at, raw) in tools.iter().enumerate() {
-        let mut tool = Fields::of(format!("tools[{at}]"), raw)?;
-        tool.only("type", |kind| kind == "function", "must be function")?;
-        let Some(function) = tool.take_raw("function") else {
-            return Err(tool.refuse("function", "is absent"));
-        };
-        let mut function = Fields::of(tool.path_of("function"), &function)?;
-        let name: String = function.require("name")?;
-        if !functions.insert(name) {
-            return Err(function.refuse("name", "is that of another function too"));
-        }
     }
     Ok(tools)
 }

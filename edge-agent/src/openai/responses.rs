@@ -6,7 +6,7 @@ use super::fields::{Fields, PassedOver, UnknownFields, is_empty, value_of};
 use super::message::arguments;
 use super::parts::{Call, Part, Splitter};
 use super::reply::Origin;
-use super::request::{MAX_TOOLS, ReplyOptions, effort, refuse_everywhere};
+use super::request::{ReplyOptions, effort, offered_tools, refuse_everywhere};
 use super::respond::{Reply, Said};
 use crate::answer::AnswerEvent;
 use crate::conversation::{CalledFunction, Conversation, Message, ToolCall};
@@ -279,20 +279,7 @@ fn tools(
     functions: &mut BTreeSet<String>,
     passed_over: &mut PassedOver,
 ) -> Result<(Value, Vec<String>), RequestError> {
-    let tools = fields.take_list("tools")?.unwrap_or_default();
-    let choice: Option<Value> = fields.take("tool_choice")?;
-    match choice.as_ref().map(Value::as_str) {
-        Some(Some("none")) => return Ok((json!([]), Vec::new())),
-        None | Some(Some("auto")) => {}
-        Some(_) => {
-            let why = "must be auto or none: no answer is made to call a function";
-            return Err(fields.refuse("tool_choice", why));
-        }
-    }
-    if tools.len() > MAX_TOOLS {
-        let why = format!("has {} functions, may have {MAX_TOOLS}", tools.len());
-        return Err(fields.refuse("tools", why));
-    }
+    let tools = offered_tools(fields)?;
     let mut written = Vec::new();
     for (at, raw) in tools.iter().enumerate() {
         let mut tool = Fields::of(format!("tools[{at}]"), raw)?;
@@ -336,7 +323,7 @@ pub(super) struct Writer {
     /// Tokens of the prompt that were not computed again.
     cached: u32,
     finished: Option<v1::Finished>,
-    /// Tokens of what is thought.
+    /// Tokens of the answer that are reasoning.
     reasoning_tokens: usize,
     number: u64,
 }
