@@ -161,8 +161,11 @@ impl Generation {
             begun => begun,
         };
         let first = match first {
+            Err(error) if !error.is_loss() => generation.begin_elsewhere(error, span).await,
+            first => first,
+        };
+        let first = match first {
             Err(error) if error.is_loss() => generation.replay(error, span).await,
-            Err(error) => generation.begin_elsewhere(error, span).await,
             first => first,
         };
         let first = first.inspect_err(|error| {
@@ -174,7 +177,8 @@ impl Generation {
     }
 
     /// Begins with each of the other clouds that are known to answer, until one has it: where one is full or away, another
-    /// may not be. Where none is known to, those that were away are asked once.
+    /// may not be. Where none is known to, those that were away are asked once. A session that was open and is lost ends
+    /// it: that is for [`Generation::replay`].
     async fn begin_elsewhere(
         &mut self,
         mut error: SessionError,
@@ -182,7 +186,7 @@ impl Generation {
     ) -> Result<v1::Tokens, SessionError> {
         let mut tried = Vec::new();
         let mut has_asked = false;
-        while error.may_go_on_elsewhere() {
+        while !error.is_loss() && error.may_go_on_elsewhere() {
             tried.push(self.link.number());
             if error.cloud_may_have_changed() {
                 self.link.forget();
@@ -536,7 +540,7 @@ impl Generation {
         span: &Span,
     ) -> Result<v1::Tokens, SessionError> {
         let terms = self.client.limits().replay;
-        let give_up = match self.asked.deadline {
+        let mut give_up = match self.asked.deadline {
             _ if !self.can_replay => return Err(error),
             Some(deadline) => deadline,
             None => began + terms.within,
@@ -576,6 +580,10 @@ impl Generation {
             match self.again(span).await {
                 Ok(tokens) => return Ok(tokens),
                 Err(next) => error = next,
+            }
+            // One was found, and is lost again: the search begins anew.
+            if error.is_loss() && self.asked.deadline.is_none() {
+                give_up = Instant::now() + terms.within;
             }
         }
     }

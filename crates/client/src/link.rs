@@ -22,7 +22,7 @@ pub type CloudClient = SplitServiceClient<InterceptedService<Channel, Bearer>>;
 /// How long a cloud is left alone that did not answer, at first.
 pub(crate) const FIRST_PAUSE: Duration = Duration::from_millis(200);
 /// The same, at most.
-pub(crate) const LAST_PAUSE: Duration = Duration::from_secs(10);
+pub(crate) const LAST_PAUSE: Duration = Duration::from_secs(2);
 
 /// A link to a cloud; clones are the same one.
 #[derive(Debug, Clone)]

@@ -86,6 +86,35 @@ async fn a_prompt_that_is_lost_on_its_way_is_sent_again() {
 }
 
 #[tokio::test]
+async fn the_time_to_find_a_session_begins_anew_when_one_that_was_found_is_lost() {
+    let cloud = cloud().await;
+    let cable = cloud.cable();
+    let options = ClientOptions::default();
+    let within = Duration::from_millis(600);
+    let options = ClientOptions {
+        replay: ReplayTerms {
+            within,
+            ..options.replay
+        },
+        ..options
+    };
+    let client = client(&cable, options).await;
+    let mut answer = Answer::to(&client, &PROMPT).await;
+    let held = cloud.faults.hold();
+    let (next, ()) = tokio::join!(answer.next(), async {
+        held.has_one().await;
+        cable.cut();
+        // The one that it goes on in gets no turn for longer than that.
+        tokio::time::sleep(within + within / 2).await;
+        cable.cut();
+        drop(held);
+    });
+    next.unwrap();
+    answer.reaches(4).await;
+    assert_eq!(answer.tokens, expected(&PROMPT, 4));
+}
+
+#[tokio::test]
 async fn an_answer_goes_on_with_another_cloud() {
     let (first, second) = (cloud().await, cloud().await);
     let cable = first.cable();

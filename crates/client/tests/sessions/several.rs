@@ -208,6 +208,26 @@ async fn an_answer_begins_in_a_cloud_that_is_back_and_was_not_asked() {
 }
 
 #[tokio::test]
+async fn an_answer_that_began_elsewhere_goes_on_where_it_was_refused_before() {
+    let two = Two::alike().await;
+    let links = two.client.clouds().links();
+    // The one that is known is away; the other one is asked, and lost before its first token.
+    links[1].forget();
+    two.cables[0].pull_out();
+    let held = two.clouds[1].faults.hold();
+    let (answer, ()) = tokio::join!(Answer::begin(&two.client, asked(&PROMPT), None), async {
+        held.has_one().await;
+        two.cables[0].plug_in(&two.clouds[0]);
+        two.cables[1].pull_out();
+        drop(held);
+    });
+    let mut answer = answer.unwrap();
+    answer.reaches(3).await;
+    assert_eq!(answer.tokens, expected(&PROMPT, 3));
+    assert!(answer.generation.replays() > 0);
+}
+
+#[tokio::test]
 async fn a_prompt_goes_where_its_beginning_is() {
     let options = ClientOptions {
         prefix_memory: 1 << 20,

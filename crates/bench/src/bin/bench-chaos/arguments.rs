@@ -2,6 +2,7 @@
 
 use crate::faults::Kind;
 use clap::Parser;
+use clap::builder::ArgPredicate;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -12,12 +13,17 @@ use std::time::Duration;
 /// 1 if an answer failed or differs, a server panicked or something was left behind.
 #[derive(Debug, Clone, Parser)]
 pub(crate) struct Arguments {
-    /// Kinds of faults, each tried by itself on servers of its own
+    /// Kinds of faults, each tried by itself on servers of its own; a mix is of all but one unless they are given
     #[arg(
         long,
         value_enum,
         value_delimiter = ',',
-        default_value = "kill,term,stop,cut,hole,flip,slow,edge,one"
+        default_value = "kill,term,stop,cut,hole,flip,slow,edge,one",
+        default_value_if(
+            "seconds",
+            ArgPredicate::IsPresent,
+            "kill,term,stop,cut,hole,flip,slow,edge"
+        )
     )]
     pub(crate) faults: Vec<Kind>,
     /// Faults of each kind
@@ -59,7 +65,7 @@ pub(crate) struct Arguments {
     /// The longest stop or hole, in seconds
     #[arg(long, default_value_t = 8.0)]
     pub(crate) longest: f64,
-    /// Seconds after which an answer counts as stuck
+    /// Seconds without a word after which an answer counts as stuck
     #[arg(long, default_value_t = 120)]
     pub(crate) bound: u64,
     /// Of the random numbers

@@ -5,7 +5,8 @@ use std::time::Duration;
 use tandem_proto::v1::generate_response::Event;
 use tandem_proto::v1::generation_service_client::GenerationServiceClient;
 use tandem_proto::v1::{self, TokenLogprobs};
-use tokio::time::{Instant, sleep, timeout_at};
+use tokio::time::error::Elapsed;
+use tokio::time::{Instant, sleep, timeout};
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Status};
 
@@ -56,7 +57,7 @@ impl Asker {
         Ok(Self(GenerationServiceClient::new(endpoint.connect_lazy())))
     }
 
-    /// Asks, and takes what comes until the end, a failure or the bound.
+    /// Asks, and takes what comes until the end, a failure or silence for as long as the bound.
     pub(crate) async fn ask(
         &self,
         request: v1::GenerateRequest,
@@ -65,14 +66,13 @@ impl Asker {
     ) -> Answer {
         let began = Instant::now();
         let mut answer = Answer::default();
-        let taken = take(self.0.clone(), request, stops, &mut answer);
-        answer.failure = match timeout_at(began + bound, taken).await {
+        answer.failure = match take(self.0.clone(), request, (stops, bound), &mut answer).await {
             Ok(Ok(())) => None,
             Ok(Err(status)) => {
                 answer.refused = !answer.started && status.code() == Code::Unavailable;
                 Some(said(&status))
             }
-            Err(_) => Some(format!("STUCK for {bound:?}")),
+            Err(_) => Some(format!("STUCK: nothing came for {bound:?}")),
         };
         answer.took = began.elapsed();
         answer
@@ -82,12 +82,20 @@ impl Asker {
 async fn take(
     mut client: GenerationServiceClient<Channel>,
     request: v1::GenerateRequest,
-    mut stops: Option<StopsReading>,
+    (mut stops, bound): (Option<StopsReading>, Duration),
     answer: &mut Answer,
-) -> Result<(), Status> {
-    let mut stream = client.generate(request).await?.into_inner();
+) -> Result<Result<(), Status>, Elapsed> {
+    let mut stream = match timeout(bound, client.generate(request)).await? {
+        Ok(response) => response.into_inner(),
+        Err(status) => return Ok(Err(status)),
+    };
     let mut last = None;
-    while let Some(response) = stream.message().await? {
+    loop {
+        let response = match timeout(bound, stream.message()).await? {
+            Ok(Some(response)) => response,
+            Ok(None) => break,
+            Err(status) => return Ok(Err(status)),
+        };
         match response.event {
             Some(Event::Delta(delta)) => {
                 let now = Instant::now();
@@ -107,9 +115,10 @@ async fn take(
         }
     }
     if answer.finished.is_none() {
-        return Err(Status::unknown("the stream ended before the answer"));
+        let early = Status::unknown("the stream ended before the answer");
+        return Ok(Err(early));
     }
-    Ok(())
+    Ok(Ok(()))
 }
 
 /// A status, in a line.
