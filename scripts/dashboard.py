@@ -246,6 +246,8 @@ ROWS: list[tuple[str, list[Panel]]] = [
                 + rate(CLOUD + "sessions_evicted_total", "cause", "evicted: {{cause}}"),
             ),
             Panel("Refused", "cps", rate(CLOUD + "sessions_refused_total", "limit, of"), stacked=True),
+            Panel("Answers that keep a form", "cps", rate(CLOUD + "constrained_answers_total", "form"), stacked=True),
+            Panel("Making a form ready", "s", quantiles(CLOUD + "constraint_compile_seconds")),
             Panel("Connections that broke under sessions", "cps", rate(CLOUD + "sessions_left_total", "what")),
             Panel(
                 "Keys and values",

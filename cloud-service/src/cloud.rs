@@ -3,6 +3,7 @@
 use crate::admission::Admission;
 use crate::back_profile::{BackTimes, RecentWaits};
 use crate::config::{AcceptProfiles, CloudConfig};
+use crate::constraints::Constraints;
 use crate::leases::Leases;
 use crate::open::served_features;
 use crate::prefixes::Prefixes;
@@ -15,6 +16,7 @@ use tandem_program::machine;
 use tandem_proto::v1;
 use tandem_server::drain::DrainSignal;
 use tandem_shape::{Fingerprint, Identity, ModelConfig};
+use tandem_text::Tokenizer;
 use tandem_transport::auth::{Owner, Peer};
 use tandem_wire::PROTOCOL_VERSION;
 
@@ -29,6 +31,8 @@ pub struct Cloud {
     pub budget: KvBudget,
     /// What sessions may begin with.
     pub prefixes: Prefixes,
+    /// What answers may have to keep.
+    pub constraints: Constraints,
     /// What is loaded.
     pub loaded: Loaded,
     /// The end of it all.
@@ -111,7 +115,7 @@ impl Cloud {
         config: &CloudConfig,
         name: String,
         files: &ModelFiles,
-        tokenizer: Fingerprint,
+        tokenizer: &Tokenizer,
         (engine, loaded): (Engine<Back>, Loaded),
         budget: KvBudget,
         drain: DrainSignal,
@@ -134,7 +138,12 @@ impl Cloud {
             prefixes,
             drain,
             identity: files.identity,
-            tokenizer,
+            tokenizer: Fingerprint(tokenizer.fingerprint()),
+            constraints: Constraints::new(
+                tokenizer,
+                files.config.vocabulary,
+                config.limits.constraint.as_usize(),
+            ),
             first_layer,
             embedding,
             context: config.context(files.config.max_context()),

@@ -120,6 +120,8 @@ pub struct LimitsConfig {
     pub max_frame: ByteSize,
     /// Which edges may bring codec profiles.
     pub accept_profiles: AcceptProfiles,
+    /// The longest schema, regular expression or grammar that an answer may have to keep; 0 for none at all.
+    pub constraint: ByteSize,
 }
 
 /// Which edges may bring codec profiles.
@@ -278,5 +280,6 @@ impl Validate for LimitsConfig {
             self.max_frame,
             ByteSize::kib(4)..=ByteSize::mib(64),
         );
+        at.within("constraint", self.constraint, ..=ByteSize::mib(1));
     }
 }

@@ -13,6 +13,7 @@ pub mod back_profile;
 pub mod cli;
 pub mod cloud;
 pub mod config;
+mod constraints;
 pub mod intake;
 pub mod leases;
 pub mod metrics;

@@ -177,6 +177,25 @@ pub const SESSIONS_LEFT: Metric = Metric {
     }],
     help: "Sessions whose connection broke within their lease, and what became of them.",
 };
+/// Answers that keep something.
+pub const CONSTRAINED_ANSWERS: Metric = Metric {
+    name: "tandem_cloud_constrained_answers_total",
+    kind: Kind::Counter,
+    unit: Unit::Count,
+    labels: &[Label {
+        name: "form",
+        values: &["json_schema", "regex", "grammar"],
+    }],
+    help: "Answers that had to keep a JSON schema, a regular expression or a grammar.",
+};
+/// Making ready what answers keep.
+pub const CONSTRAINT_COMPILE: Metric = Metric {
+    name: "tandem_cloud_constraint_compile_seconds",
+    kind: Kind::Histogram(INTER_TOKEN_SECONDS),
+    unit: Unit::Seconds,
+    labels: &[],
+    help: "Making ready what an answer has to keep; next to nothing for one that is known.",
+};
 /// Sessions refused.
 pub const SESSIONS_REFUSED: Metric = Metric {
     name: "tandem_cloud_sessions_refused_total",
@@ -437,6 +456,8 @@ pub const CATALOGUE: &[Metric] = &[
     SESSIONS_EVICTED,
     SESSIONS_LEFT,
     SESSIONS_REFUSED,
+    CONSTRAINED_ANSWERS,
+    CONSTRAINT_COMPILE,
     KV_PAGES,
     PREFIX_POSITIONS,
     PREFIX_BYTES,

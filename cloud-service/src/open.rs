@@ -22,6 +22,7 @@ pub fn served_features(peer: &Peer, cloud: &Cloud) -> Vec<v1::Feature> {
         (v1::Feature::Resume, !cloud.lease.is_zero()),
         // What comes of a draft is what would have come without.
         (v1::Feature::Drafts, cloud.numerics.is_some()),
+        (v1::Feature::Constraints, cloud.constraints.are_served()),
     ]
     .into_iter()
     .filter_map(|(feature, served)| served.then_some(feature))
@@ -45,6 +46,8 @@ pub struct Opening {
     pub moves: Moves,
     /// Whether its rows may be of drafts.
     pub drafts: bool,
+    /// Whether its answers may have to keep something.
+    pub constraints: bool,
     /// Whether it may be taken up when its stream breaks.
     pub can_resume: bool,
     /// From where it goes on, where it is one that is there already.
@@ -95,6 +98,7 @@ impl Opening {
             profile: check_profile(open, split, (peer, cloud))?,
             moves,
             drafts: names(v1::Feature::Drafts),
+            constraints: names(v1::Feature::Constraints),
             can_resume,
             resume: open.resume,
             names_pages,

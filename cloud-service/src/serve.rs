@@ -18,7 +18,6 @@ use tandem_proto::v1::split_service_server::{SERVICE_NAME, SplitServiceServer};
 use tandem_server::drain::DrainSignal;
 use tandem_server::serve::{Program, Started};
 use tandem_server::watchdog::watch_engine;
-use tandem_shape::Fingerprint;
 use tandem_text::Tokenizer;
 use tandem_transport::{grpc, reflection};
 
@@ -106,7 +105,7 @@ async fn load(config: &CloudConfig, drain: DrainSignal) -> anyhow::Result<Cloud>
         let located = locate(&model, part, ProgressTo::Log)?;
         let files = ModelFiles::open_part(&located.directory)?;
         let tokenizer = Tokenizer::load(&located.directory)?;
-        anyhow::Ok((files, Fingerprint(tokenizer.fingerprint()), located.name))
+        anyhow::Ok((files, tokenizer, located.name))
     });
     let (files, tokenizer, own_name) = opened
         .await?
@@ -159,7 +158,7 @@ async fn load(config: &CloudConfig, drain: DrainSignal) -> anyhow::Result<Cloud>
             name => name.to_owned(),
         },
         &files,
-        tokenizer,
+        &tokenizer,
         (engine, loaded.clone()),
         budget,
         drain,

@@ -176,6 +176,7 @@ async fn run(
         codec: opening.codec,
         tells_load: opening.moves.can_move,
         drafts: opening.drafts,
+        constraints: opening.constraints,
         ledger: match Ledger::beginning(opening.context, begun, believed) {
             ledger if opening.drafts => ledger.with_drafts(),
             ledger => ledger,
@@ -237,6 +238,8 @@ struct Session<'a> {
     tells_load: bool,
     /// Whether rows may be of drafts.
     drafts: bool,
+    /// Whether answers may have to keep something.
+    constraints: bool,
     ledger: Ledger,
     pending: FuturesOrdered<Pin<Box<dyn Future<Output = StepResult> + Send>>>,
     /// Of the frames of pending steps.
@@ -452,7 +455,7 @@ impl Session<'_> {
         }
     }
 
-    async fn begin_run(&mut self, run: v1::Run) -> Result<(), Status> {
+    async fn begin_run(&mut self, mut run: v1::Run) -> Result<(), Status> {
         if !self
             .ledger
             .is_current(run.epoch)
@@ -481,11 +484,16 @@ impl Session<'_> {
             let problem = format!("is {answered}, which leaves no token of the answer");
             return Err(bad_request(Reason::Run, [("run.answered", problem)]));
         }
+        if run.constraint.is_some() && !self.constraints {
+            let problem = [("constraint", "comes without FEATURE_CONSTRAINTS")];
+            return Err(bad_request(Reason::Constraint, problem));
+        }
         let ids = run.history_token_ids.iter().chain(&run.eos_token_ids);
         if let Some(id) = ids.into_iter().find(|&&id| id as usize >= vocabulary) {
             let problem = format!("token {id} is outside the vocabulary of {vocabulary}");
             return Err(bad_request(Reason::Run, [("run", problem)]));
         }
+        let constraint = self.cloud.constraints.begin(&mut run).await?;
         self.running = true;
         let timeout = Duration::from_millis(run.timeout_millis);
         self.deadline = Some(timeout)
@@ -499,6 +507,7 @@ impl Session<'_> {
             eos: run.eos_token_ids,
             history: run.history_token_ids,
             answered,
+            constraint,
         };
         self.submit(
             StepKind::Control,

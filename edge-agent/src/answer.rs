@@ -48,8 +48,12 @@ pub struct AnswerRequest {
     pub max_tokens: Option<u32>,
     /// What ends the answer.
     pub stop: StopStrings,
+    /// What the answer has to keep.
+    pub constraint: Option<v1::Constraint>,
     /// Whether the conversation is not kept for a next turn.
     pub forgets: bool,
+    /// Whether each step is told.
+    pub tells_steps: bool,
     /// When the request came.
     pub began: Instant,
     /// When the client stops waiting.
@@ -63,8 +67,27 @@ pub enum AnswerEvent {
     Started(v1::Started),
     /// More text.
     Delta(v1::Delta),
+    /// What the tokens since the last one have taken, where that is asked for.
+    Step(Box<Step>),
     /// The end.
     Finished(v1::Finished),
+}
+
+/// What the tokens of one message from the cloud have taken.
+#[derive(Debug, Clone)]
+pub struct Step {
+    /// How many they are.
+    pub tokens: usize,
+    /// Since those before them; of the first, since the request.
+    pub time: Duration,
+    /// What was sent and computed for them.
+    pub usage: Usage,
+    /// How many sessions the answer has lost so far.
+    pub replays: u32,
+    /// The link's round trip, where it is known.
+    pub round_trip: Option<Duration>,
+    /// Bytes that go up a second, where that is known.
+    pub up_rate: Option<f64>,
 }
 
 impl Answers {
@@ -128,6 +151,7 @@ impl Answers {
                 sampling: Some(request.sampling.clone()),
                 max_tokens: request.max_tokens.unwrap_or(0),
                 eos_token_ids: self.tokenizer.eos_token_ids().to_vec(),
+                constraint: request.constraint.clone(),
                 ..v1::Run::default()
             },
             needs_token_ids: request.needs_token_ids,
@@ -158,6 +182,8 @@ struct Running {
     tokens: u32,
     /// What the prompt has cost.
     prompt: Usage,
+    /// What has been told of, where steps are told.
+    told: Option<Usage>,
     /// The span of the tokens behind the first, once there is a second to come.
     decode: Span,
 }
@@ -180,6 +206,7 @@ impl Running {
             .record(now.duration_since(request.began));
         Ok(Self {
             prompt: generation.usage(),
+            told: request.tells_steps.then(Usage::default),
             decode: Span::default(),
             generation,
             detokenizer: Detokenizer::after_prompt(tokenizer, &request.prompt)?,
@@ -199,11 +226,15 @@ impl Running {
         span: &Span,
     ) -> Result<Finish, AnswerError> {
         let mut message = first;
+        let mut taken = self.first_token.duration_since(self.began);
         loop {
             if message.ids.is_empty() {
                 return Err(AnswerError::NoToken);
             }
             let ended = message.finish_reason != i32::from(v1::FinishReason::Unspecified);
+            if let Some(step) = self.step(message.ids.len(), taken) {
+                events.send(AnswerEvent::Step(Box::new(step))).await?;
+            }
             // The next rows compute while the text of these tokens is made and sent.
             let rows = if ended {
                 None
@@ -245,6 +276,7 @@ impl Running {
             message = self.generation.next(rows, span).await?;
             let now = Instant::now();
             let mut since = now.duration_since(self.last_token);
+            taken = since;
             for _ in &message.ids {
                 INTER_TOKEN_LATENCY.histogram(&[]).record(since);
                 // Those behind the first come with it.
@@ -252,6 +284,23 @@ impl Running {
             }
             self.last_token = now;
         }
+    }
+
+    /// What the next tokens have taken, where that is told.
+    fn step(&mut self, tokens: usize, time: Duration) -> Option<Step> {
+        let told = self.told.as_mut()?;
+        let usage = self.generation.usage();
+        let (round_trip, up_rate) = self.generation.link().choice().link_now();
+        let step = Step {
+            tokens,
+            time,
+            usage: usage.since(told),
+            replays: self.generation.replays(),
+            round_trip,
+            up_rate,
+        };
+        *told = usage;
+        Some(step)
     }
 
     /// Ends the span of the tokens behind the first, with where their time went.

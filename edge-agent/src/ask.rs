@@ -22,6 +22,8 @@ use tonic::{Code, Status};
 /// # Errors
 /// When the edge cannot be reached or the answer fails.
 pub async fn ask(args: AskArgs) -> anyhow::Result<()> {
+    let question = args.question()?;
+    let constraint = args.sampling.constraint()?;
     let tls = ClientTlsSettings {
         ca: args.ca.unwrap_or_default(),
         certificate: args.certificate.unwrap_or_default(),
@@ -34,7 +36,8 @@ pub async fn ask(args: AskArgs) -> anyhow::Result<()> {
     let bearer = Bearer::load(&token, "edge_token", RELOADS).await?;
     let mut client = GenerationServiceClient::with_interceptor(channel.clone(), bearer);
     let request = v1::ChatRequest {
-        messages: vec![user(&args.prompt)],
+        messages: vec![user(&question)],
+        constraint,
         sampling: Some(args.sampling.message()),
         max_tokens: args.sampling.max_tokens,
         stop: args.sampling.stop,

@@ -32,7 +32,7 @@ pub async fn chat(args: ChatArgs) -> anyhow::Result<()> {
     let config = args.edge.load_quiet()?;
     logging::init(&config.log)?;
     let config = with_model_here(config, ProgressTo::Terminal).await?;
-    let config = planned(config, Patience::Fail).await?;
+    let config = planned(config, Patience::Fail).await?.config;
     let traces = start_traces(&config.traces, SERVICE, TRACES).await?;
     let edge = Edge::load(&config, |_| {}).await?;
     let cloud = edge.client().clouds().any().await;
@@ -52,7 +52,7 @@ pub async fn chat(args: ChatArgs) -> anyhow::Result<()> {
     let mut conversation = Conversation {
         edge: &edge,
         system: args.system,
-        terms: terms(&args.sampling),
+        terms: terms(&args.sampling)?,
         messages: Vec::new(),
         last: None,
     };

@@ -3,10 +3,12 @@
 
 use crate::config::{DEFAULTS, EdgeConfig};
 use crate::plan::args::{PlanArgs, PlanLimits};
+use anyhow::Context as _;
 use clap::{
     Args, Command as ClapCommand, CommandFactory as _, FromArgMatches as _, Parser, Subcommand,
 };
-use std::path::PathBuf;
+use std::io::IsTerminal as _;
+use std::path::{Path, PathBuf};
 use tandem_config::{
     AutoCount, AutoDuration, ByteSize, ConfigError, HumanDuration, Layers, parse_token_count,
     with_defaults,
@@ -177,6 +179,12 @@ pub struct SamplingArgs {
     /// Ends the answer; may be given several times.
     #[arg(long)]
     pub stop: Vec<String>,
+    /// A file with the JSON schema of the answer, which is nothing but such JSON.
+    #[arg(long, value_name = "FILE", conflicts_with = "regex")]
+    pub json_schema: Option<PathBuf>,
+    /// A regular expression that the answer matches from its beginning to its end.
+    #[arg(long)]
+    pub regex: Option<String>,
 }
 
 /// Flags of `generate`.
@@ -240,8 +248,11 @@ pub struct AskArgs {
     /// Say on stderr, after the answer, what ran where and what it took.
     #[arg(long)]
     pub summary: bool,
-    /// The question.
-    pub prompt: String,
+    /// Files whose text follows the question; may be given several times.
+    #[arg(long, value_name = "FILE")]
+    pub file: Vec<PathBuf>,
+    /// The question. Without it, or with -, it is read from standard input.
+    pub prompt: Option<String>,
 }
 
 /// Flags of `prepare`.
@@ -384,6 +395,50 @@ impl SamplingArgs {
             ..v1::SamplingParameters::default()
         }
     }
+
+    /// What the answer has to be.
+    ///
+    /// # Errors
+    /// The schema's file cannot be read.
+    pub fn constraint(&self) -> anyhow::Result<Option<v1::Constraint>> {
+        use v1::constraint::Form;
+        let form = match (&self.json_schema, &self.regex) {
+            (Some(path), _) => Form::JsonSchema(read_text(path)?),
+            (None, Some(regex)) => Form::Regex(regex.clone()),
+            (None, None) => return Ok(None),
+        };
+        Ok(Some(v1::Constraint { form: Some(form) }))
+    }
+}
+
+impl AskArgs {
+    /// The question and what follows it.
+    ///
+    /// # Errors
+    /// Standard input or a file cannot be read, or there is no question.
+    pub fn question(&self) -> anyhow::Result<String> {
+        let mut texts = Vec::new();
+        match self.prompt.as_deref() {
+            Some(prompt) if prompt != "-" => texts.push(prompt.to_owned()),
+            given => {
+                let stdin = std::io::stdin();
+                anyhow::ensure!(
+                    given.is_some() || !stdin.is_terminal(),
+                    "there is no question: write it behind the command, or into its standard input"
+                );
+                let text = std::io::read_to_string(stdin).context("cannot read standard input")?;
+                texts.push(text.trim_end().to_owned());
+            }
+        }
+        for path in &self.file {
+            texts.push(read_text(path)?);
+        }
+        Ok(texts.join("\n\n"))
+    }
+}
+
+fn read_text(path: &Path) -> anyhow::Result<String> {
+    std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))
 }
 
 #[cfg(test)]

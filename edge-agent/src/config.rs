@@ -205,6 +205,8 @@ pub struct OpenAiConfig {
     pub unknown_fields: UnknownFields,
     /// How the model writes calls of functions.
     pub tool_calls: ToolCalls,
+    /// Whether there is a page at its address.
+    pub page: bool,
 }
 
 /// How calls of functions are read.

@@ -35,6 +35,8 @@ pub struct Edge {
     held: v1::HeldLayers,
     /// What of the model stays in its file, where layers run here.
     embedding: Option<ModelFile>,
+    /// The plan that its split is of, where it has made one.
+    pub plan: Option<serde_json::Value>,
 }
 
 /// Brings the model to this machine and names its directory in the configuration, and itself where no
@@ -225,6 +227,7 @@ impl Edge {
             sampling,
             held,
             embedding,
+            plan: None,
         })
     }
 

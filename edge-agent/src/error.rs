@@ -96,6 +96,9 @@ pub enum RequestError {
     /// No token is asked for.
     #[error("max_tokens: is 0, must be at least 1")]
     MaxTokens,
+    /// What the answer has to keep cannot be kept.
+    #[error("constraint: {0}")]
+    Constraint(&'static str),
     /// Stop strings that cannot be.
     #[error("stop: {0}")]
     Stop(TextError),

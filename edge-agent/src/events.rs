@@ -41,7 +41,7 @@ impl Events {
     /// The client has gone, or has read nothing for [`READS_WITHIN`].
     pub async fn send(&self, event: AnswerEvent) -> Result<(), AnswerError> {
         match &event {
-            AnswerEvent::Started(_) => {}
+            AnswerEvent::Started(_) | AnswerEvent::Step(_) => {}
             AnswerEvent::Delta(delta) => {
                 let tokens = delta.token_ids.len() as u64;
                 self.tokens.fetch_add(tokens, Ordering::Relaxed);

@@ -87,10 +87,11 @@ pub async fn generate(args: GenerateArgs) -> anyhow::Result<()> {
         json,
         prompt,
     } = args;
+    let terms = terms(&sampling)?;
     let config = edge.load_quiet()?;
     logging::init(&config.log)?;
     let config = with_model_here(config, ProgressTo::Terminal).await?;
-    let config = planned(config, Patience::Fail).await?;
+    let config = planned(config, Patience::Fail).await?.config;
     let traces = start_traces(&config.traces, SERVICE, TRACES).await?;
     let edge = Edge::load(&config, |_| {}).await?;
     let began = Instant::now();
@@ -99,7 +100,7 @@ pub async fn generate(args: GenerateArgs) -> anyhow::Result<()> {
     } else {
         edge.text_ids(prompt).await
     };
-    let request = ids.and_then(|ids| Ok(edge.check(terms(&sampling), ids, began)?));
+    let request = ids.and_then(|ids| Ok(edge.check(terms, ids, began)?));
     let mut collected = Collected::default();
     let mut out = std::io::stdout().lock();
     let called = if chat { "chat" } else { "generate" };
@@ -174,13 +175,17 @@ pub fn readable(answers: &Answers, error: &AnswerError) -> anyhow::Error {
 }
 
 /// The terms of a command line.
-pub fn terms(sampling: &SamplingArgs) -> Terms {
-    Terms {
+///
+/// # Errors
+/// A file that they name cannot be read.
+pub fn terms(sampling: &SamplingArgs) -> anyhow::Result<Terms> {
+    Ok(Terms {
         sampling: Some(sampling.message()),
         max_tokens: sampling.max_tokens,
         stop: sampling.stop.clone(),
+        constraint: sampling.constraint()?,
         ..Terms::default()
-    }
+    })
 }
 
 /// A user's message.
@@ -215,7 +220,7 @@ impl Collected {
     /// Takes note of an event.
     pub fn add(&mut self, event: AnswerEvent) {
         match event {
-            AnswerEvent::Started(_) => {}
+            AnswerEvent::Started(_) | AnswerEvent::Step(_) => {}
             AnswerEvent::Delta(delta) => {
                 self.text.push_str(&delta.text);
                 self.token_ids.extend(delta.token_ids);

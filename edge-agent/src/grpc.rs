@@ -79,8 +79,9 @@ impl GenerationService for Generation {
             sampling: request.sampling,
             max_tokens: request.max_tokens,
             stop: request.stop,
+            constraint: request.constraint,
             cache_salt: request.cache_salt,
-            forgets: false,
+            ..Terms::default()
         };
         let input = request.input;
         let call = Call {
@@ -109,6 +110,8 @@ impl GenerationService for Generation {
                 AnswerEvent::Started(started) => Event::Started(started),
                 AnswerEvent::Delta(delta) => Event::Delta(delta),
                 AnswerEvent::Finished(finished) => Event::Finished(finished),
+                // Nobody asks for them here.
+                AnswerEvent::Step(_) => return Ok(v1::GenerateResponse::default()),
             };
             Ok(v1::GenerateResponse { event: Some(event) })
         });
@@ -125,8 +128,9 @@ impl GenerationService for Generation {
             sampling: request.sampling,
             max_tokens: request.max_tokens,
             stop: request.stop,
+            constraint: request.constraint,
             cache_salt: request.cache_salt,
-            forgets: false,
+            ..Terms::default()
         };
         let messages = request.messages;
         let call = Call {
@@ -149,6 +153,8 @@ impl GenerationService for Generation {
                 AnswerEvent::Started(started) => Event::Started(started),
                 AnswerEvent::Delta(delta) => Event::Delta(delta),
                 AnswerEvent::Finished(finished) => Event::Finished(finished),
+                // Nobody asks for them here.
+                AnswerEvent::Step(_) => return Ok(v1::ChatResponse::default()),
             };
             Ok(v1::ChatResponse { event: Some(event) })
         });

@@ -4,16 +4,19 @@
 //! `hosts` and `origins` say who may call, and `body` takes what they send. `request` reads it field by field, `message` its
 //! conversation; the answers are made by the same [`AnswerService`], several of them by `choices`; `parts` tells what the
 //! model thinks, says and calls apart; `respond` sends it as `reply` and `logprobs` write it; `error` is the one mapping
-//! from statuses. `responses` is the newer call for answers, `tokenize` is for text and ids alone. Tokens are checked in front of it all, as on the data port.
+//! from statuses. `responses` is the newer call for answers, `tokenize` is for text and ids alone, `forms` is what answers have to be, and `page`
+//! is what people see. Tokens are checked in front of it all, as on the data port.
 
 mod body;
 mod choices;
 mod error;
 pub mod fields;
+mod forms;
 pub(crate) mod hosts;
 mod logprobs;
 mod message;
 pub(crate) mod origins;
+mod page;
 pub(crate) mod parts;
 mod reply;
 pub mod request;
@@ -37,6 +40,7 @@ use body::JsonBody;
 use choices::Several;
 use error::Failure;
 use fields::{Fields, UnknownFields};
+use forms::{Form, Functions, Thought};
 use hosts::Hosts;
 use logprobs::Logprobs;
 use parts::{CallFormat, Callable, Splitter, THINKS};
@@ -47,6 +51,7 @@ use std::collections::BTreeSet;
 use std::future::Future;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use tandem_proto::v1;
 use tandem_transport::auth::{Authenticate, EndWithToken, Peer};
 use tandem_transport::data_port::DataPort;
 use tandem_transport::grpc::{self, TransportConfig};
@@ -87,7 +92,12 @@ pub async fn serve(
         config: config.clone(),
         router: OnceLock::new(),
     };
-    let router = Router::new()
+    let files = if config.page {
+        page::files()
+    } else {
+        Router::new()
+    };
+    let router = files
         .fallback(when_open)
         .with_state(Arc::new(gate))
         .layer(EndWithToken)
@@ -152,7 +162,8 @@ async fn authenticate(
     request: axum::extract::Request,
     next: Next,
 ) -> Result<Response, Failure> {
-    if request.uri().path() == HEALTH {
+    let path = request.uri().path();
+    if path == HEALTH || page::has(path) {
         return Ok(next.run(request).await);
     }
     let (mut parts, body) = request.into_parts();
@@ -205,6 +216,11 @@ fn router(service: AnswerService, max_body: usize, config: &OpenAiConfig) -> Rou
             post(tokenize::detokenize).fallback(only_post),
         )
         .route(HEALTH, get(|| async {}).fallback(only_get))
+        .merge(if config.page {
+            page::calls()
+        } else {
+            Router::new()
+        })
         .fallback(nothing_here)
         .layer(DefaultBodyLimit::max(max_body))
         .with_state(Arc::new(api))
@@ -288,14 +304,16 @@ async fn respond_to(
         let request = responses::read(&body, api.unknown_fields)?;
         api.check_model(&request.model)?;
         let prompted = api.service.edge.prompt_of(request.conversation).await?;
-        let callable = api.callable(request.functions, request.one_call);
-        let parts = api.splitter(prompted.thinks, callable);
+        let thought = api.thought(prompted.thinks);
+        let mut terms = request.terms;
+        terms.constraint = api.constraint(&request.form, &request.functions, thought);
+        let parts = api.splitter(thought, api.callable(&request.functions));
         let writer = responses::Writer::new(&api.origin, request.repeated, parts);
         let several = Several {
             peer,
             prompts: Arc::new(vec![prompted.ids]),
             answers: 1,
-            terms: Arc::new(request.terms),
+            terms: Arc::new(terms),
             ends: Instant::now().checked_add(api.timeout),
         };
         let first = several.request(0);
@@ -381,15 +399,17 @@ impl Api {
     /// The answers that a request asks for.
     async fn ask(&self, request: Request, peer: Peer) -> Result<Asked, AnswerError> {
         let edge = &self.service.edge;
-        let callable = self.callable(request.functions, request.one_call);
+        let callable = self.callable(&request.functions);
         let (mut prompts, mut choices) = (Vec::new(), Vec::new());
+        let mut thought = Thought::None;
         for prompt in request.prompts {
             let mut parts = Splitter::new();
             let mut echo = Arc::from("");
             let ids = match prompt {
                 Prompt::Conversation(conversation) => {
                     let prompted = edge.prompt_of(conversation).await?;
-                    parts = self.splitter(prompted.thinks, callable.clone());
+                    thought = self.thought(prompted.thinks);
+                    parts = self.splitter(thought, callable.clone());
                     prompted.ids
                 }
                 Prompt::Text(text) => {
@@ -410,12 +430,14 @@ impl Api {
             choices.extend(std::iter::repeat_with(choice).take(request.answers));
             prompts.push(ids);
         }
+        let mut terms = request.terms;
+        terms.constraint = self.constraint(&request.form, &request.functions, thought);
         Ok(Asked {
             several: Several {
                 peer,
                 prompts: Arc::new(prompts),
                 answers: request.answers,
-                terms: Arc::new(request.terms),
+                terms: Arc::new(terms),
                 ends: Instant::now().checked_add(self.timeout),
             },
             choices,
@@ -425,19 +447,39 @@ impl Api {
     }
 
     /// How functions may be called, where there are any.
-    fn callable(&self, functions: BTreeSet<String>, only_one: bool) -> Option<Callable> {
-        (!functions.is_empty()).then(|| Callable {
+    fn callable(&self, functions: &Functions) -> Option<Callable> {
+        let names: BTreeSet<String> = functions.all.iter().map(|f| f.name.clone()).collect();
+        (!names.is_empty()).then(|| Callable {
             format: self.calls,
-            functions: Arc::new(functions),
-            only_one,
+            functions: Arc::new(names),
+            only_one: functions.only_one,
         })
     }
 
-    /// Of an answer that may call functions, and whose prompt may have begun what the model thinks.
-    fn splitter(&self, thinks: bool, callable: Option<Callable>) -> Splitter {
+    /// What the model thinks before its answer, whose prompt may have begun that.
+    fn thought(&self, begun: bool) -> Thought {
+        match (begun, self.may_think) {
+            (true, _) => Thought::Begun,
+            (false, true) => Thought::Possible,
+            (false, false) => Thought::None,
+        }
+    }
+
+    /// What the cloud keeps an answer to.
+    fn constraint(
+        &self,
+        form: &Form,
+        functions: &Functions,
+        thought: Thought,
+    ) -> Option<v1::Constraint> {
+        forms::constraint(form, functions, self.calls, thought)
+    }
+
+    /// Of an answer that may call functions, behind what the model thinks.
+    fn splitter(&self, thought: Thought, callable: Option<Callable>) -> Splitter {
         let mut parts = Splitter::new();
-        if thinks || self.may_think {
-            parts = parts.with_reasoning(thinks);
+        if thought != Thought::None {
+            parts = parts.with_reasoning(thought == Thought::Begun);
         }
         match callable {
             Some(callable) => parts.with_calls(callable),

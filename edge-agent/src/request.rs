@@ -18,10 +18,14 @@ pub struct Terms {
     pub max_tokens: Option<u32>,
     /// What ends the answer.
     pub stop: Vec<String>,
+    /// What it has to keep.
+    pub constraint: Option<v1::Constraint>,
     /// What keeps conversations apart of those whom the client asks for.
     pub cache_salt: String,
     /// Whether the conversation is not kept for a next turn.
     pub forgets: bool,
+    /// Whether each step is told.
+    pub tells_steps: bool,
 }
 
 /// The longest salt, in bytes.
@@ -53,6 +57,15 @@ impl Terms {
                 problem: format!("has {} bytes, may have {MAX_SALT}", self.cache_salt.len()),
             });
         }
+        let constraint = match self.constraint {
+            Some(v1::Constraint { form: None }) => {
+                return Err(RequestError::Constraint("is of no known form"));
+            }
+            Some(_) if sampling.ignore_eos => {
+                return Err(RequestError::Constraint("cannot be kept with ignore_eos"));
+            }
+            constraint => constraint,
+        };
         let stop = StopStrings::new(self.stop).map_err(RequestError::Stop)?;
         if prompt.is_empty() {
             return Err(RequestError::Prompt("has no tokens"));
@@ -70,7 +83,9 @@ impl Terms {
             sampling,
             max_tokens: self.max_tokens,
             stop,
+            constraint,
             forgets: self.forgets,
+            tells_steps: self.tells_steps,
             began,
             deadline: None,
         })

@@ -10,7 +10,7 @@ use crate::metrics::{
 };
 use crate::openai;
 use crate::opening::Opening;
-use crate::plan::start::{Patience, planned};
+use crate::plan::start::{Patience, Planned, planned};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -150,9 +150,10 @@ async fn work(
 /// Plans where that is asked for, and loads.
 async fn load(config: EdgeConfig, opening: &Opening) -> anyhow::Result<(EdgeConfig, Edge)> {
     let config = with_model_here(config, ProgressTo::Log).await?;
-    let config = planned(config, Patience::Wait).await?;
+    let Planned { config, report } = planned(config, Patience::Wait).await?;
     opening.planned();
-    let edge = Edge::load(&config, |_| {}).await?;
+    let mut edge = Edge::load(&config, |_| {}).await?;
+    edge.plan = report;
     Ok((config, edge))
 }
 

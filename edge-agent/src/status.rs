@@ -71,6 +71,9 @@ fn request_status(error: &RequestError) -> Status {
             Reason::MaxTokens,
             [("max_tokens", "is 0, must be at least 1")],
         ),
+        RequestError::Constraint(problem) => {
+            bad_request(Reason::Constraint, [("constraint", *problem)])
+        }
         RequestError::Stop(error) => bad_request(Reason::Stop, [("stop", error.to_string())]),
         RequestError::Sampling(errors) => parameter_status(errors),
         RequestError::Timeout(error) => {
@@ -96,6 +99,7 @@ fn cloud_status(error: &CloudError) -> Status {
         CloudError::Refused { .. } => unavailable(Reason::CloudRefused, message, Some(SOON)),
         CloudError::Gone => unavailable(Reason::CloudGone, message, None),
         CloudError::Unasked { .. } => failure(Code::Internal, Reason::CloudAnswer, message),
+        CloudError::Unconstrained => bad_request(Reason::Constraint, [("constraint", message)]),
         CloudError::HeldOtherwise { .. } => {
             unavailable(Reason::CloudChanged, message, Some(Duration::ZERO))
         }

@@ -26,6 +26,7 @@ type options struct {
 	timeout       time.Duration
 	ca, cert, key string
 	tokenFile     string
+	jsonSchema    string
 }
 
 func parseOptions() options {
@@ -40,6 +41,11 @@ func parseOptions() options {
 	flag.Func("temperature", "0 is greedy; without it the model's own: `T`", float(&given.temperature))
 	flag.Func("top-p", "keep the most likely tokens up to this probability, `P`", float(&given.topP))
 	flag.DurationVar(&given.timeout, "timeout", 2*time.Minute, "how long the whole answer may take")
+	flag.Func("json-schema", "a `FILE` with the JSON schema of the answer", func(path string) error {
+		schema, err := os.ReadFile(path)
+		given.jsonSchema = string(schema)
+		return err
+	})
 	flag.StringVar(&given.ca, "ca", "", "use TLS, and trust servers of the authorities in this PEM `FILE`")
 	flag.StringVar(&given.cert, "cert", "", "with -ca and -key: the client's own certificate, PEM `FILE`")
 	flag.StringVar(&given.key, "key", "", "its private key, PEM `FILE`")
@@ -96,9 +102,15 @@ func (given options) token() (string, error) {
 
 // request is a conversation of one message. For the next turn, send all messages so far.
 func (given options) request() *tandemv1.ChatRequest {
-	return &tandemv1.ChatRequest{
+	request := &tandemv1.ChatRequest{
 		Messages:  []*tandemv1.ChatMessage{{Role: "user", Content: given.prompt}},
 		Sampling:  &tandemv1.SamplingParameters{Temperature: given.temperature, TopP: given.topP},
 		MaxTokens: given.maxTokens,
 	}
+	if given.jsonSchema != "" {
+		// The answer is nothing but such JSON. The model knows of it only what the prompt says.
+		form := &tandemv1.Constraint_JsonSchema{JsonSchema: given.jsonSchema}
+		request.Constraint = &tandemv1.Constraint{Form: form}
+	}
+	return request
 }

@@ -9,6 +9,7 @@ const USAGE = `usage: node chat.js [option...] PROMPT
   --max-tokens N     the most tokens of the answer
   --temperature T    0 is greedy; without it the model's own
   --top-p P          keep the most likely tokens up to this probability
+  --json-schema FILE the JSON schema of the answer, which is nothing but such JSON
   --timeout SECONDS  how long the whole answer may take; default: 120
   --ca FILE          use TLS, and trust servers of this PEM file's authorities
   --cert FILE        with --ca and --key: the client's own certificate, PEM
@@ -50,6 +51,7 @@ function options() {
       'max-tokens': string,
       temperature: string,
       'top-p': string,
+      'json-schema': string,
       ca: string,
       cert: string,
       key: string,
@@ -76,6 +78,7 @@ function options() {
     maxTokens: number('max-tokens'),
     temperature: number('temperature'),
     topP: number('top-p'),
+    jsonSchema: values['json-schema'],
     tokenFile: values['token-file'],
   };
 }
@@ -104,6 +107,7 @@ function chat(client, given, signal) {
     // For the next turn, send all messages so far.
     messages: [{ role: 'user', content: given.prompt }],
     sampling: { temperature: given.temperature, topP: given.topP },
+    constraint: given.jsonSchema && { jsonSchema: readFileSync(given.jsonSchema, 'utf8') },
     maxTokens: given.maxTokens,
   };
   const call = client.chat(request, metadata(given), { deadline: Date.now() + given.timeout * 1000 });

@@ -44,6 +44,7 @@ def options(description: str) -> argparse.Namespace:
     parser.add_argument(
         "--timeout", type=float, default=120, help="seconds the whole answer may take (default: %(default)s)"
     )
+    parser.add_argument("--json-schema", type=Path, help="a file with the JSON schema of the answer")
     parser.add_argument("--ca", type=Path, help="use TLS, and trust servers of this PEM file's authorities")
     parser.add_argument("--cert", type=Path, help="with --ca and --key: the client's own certificate, PEM")
     parser.add_argument("--key", type=Path, help="its private key, PEM")
@@ -74,11 +75,16 @@ def metadata(given: argparse.Namespace) -> list[tuple[str, str]]:
 
 def request(given: argparse.Namespace) -> generation_pb2.ChatRequest:
     """A conversation of one message. For the next turn, send all messages so far."""
+    constraint = None
+    if given.json_schema:
+        # The answer is nothing but such JSON. The model knows of it only what the prompt says.
+        constraint = sampling_pb2.Constraint(json_schema=given.json_schema.read_text())
     return generation_pb2.ChatRequest(
         messages=[generation_pb2.ChatMessage(role="user", content=given.prompt)],
         # None leaves an optional field absent, so the server's default holds.
         sampling=sampling_pb2.SamplingParameters(temperature=given.temperature, top_p=given.top_p),
         max_tokens=given.max_tokens,
+        constraint=constraint,
     )
 
 

@@ -5,6 +5,7 @@
 
 use prost::Message;
 use std::fmt::Write as _;
+use tandem_proto::v1::constraint::Form;
 use tandem_proto::v1::{self, infer_request as up, infer_response as down};
 
 const RECORDED: &str = include_str!("version_1.txt");
@@ -26,6 +27,10 @@ fn sampling() -> v1::SamplingParameters {
         logprobs: Some(2),
         ignore_eos: true,
     }
+}
+
+fn constraint(form: Form) -> Option<v1::Constraint> {
+    Some(v1::Constraint { form: Some(form) })
 }
 
 fn logprobs() -> v1::TokenLogprobs {
@@ -443,6 +448,31 @@ fn messages() -> Vec<(&'static str, Vec<u8>)> {
         (
             "finished_drafts",
             chat_event(v1::chat_response::Event::Finished(finished_drafts)),
+        ),
+        (
+            "run_constrained",
+            request(up::Message::Run(v1::Run {
+                answered: 2,
+                constraint: constraint(Form::JsonSchema("{}".into())),
+                answered_token_ids: vec![7, 300],
+                ..v1::Run::default()
+            })),
+        ),
+        (
+            "generate_constrained",
+            v1::GenerateRequest {
+                constraint: constraint(Form::Grammar("g".into())),
+                ..v1::GenerateRequest::default()
+            }
+            .encode_to_vec(),
+        ),
+        (
+            "chat_constrained",
+            v1::ChatRequest {
+                constraint: constraint(Form::Regex("a".into())),
+                ..v1::ChatRequest::default()
+            }
+            .encode_to_vec(),
         ),
     ]
 }

@@ -92,6 +92,9 @@ VARIANTS: dict[str, Values] = {
         "edge": {"service": {"type": "NodePort", "nodePort": 30050}},
     },
     "with OpenAI's API": {"edge": {"openai": {"enabled": True, "port": 80}}},
+    "behind an Ingress": {
+        "edge": {"openai": {"enabled": True, "ingress": {"enabled": True, "hosts": ["e.example", "*.f.example"]}}},
+    },
     "with TLS": {"cloud": {"tls": {"existingSecret": "c"}}, "edge": {"tls": {"existingSecret": "e"}}},
     "with TLS of a public authority": {
         "cloud": {"tls": {"existingSecret": "c", "publicAuthority": True, "serverName": "c.example"}},

@@ -22,7 +22,7 @@ class Engine(unittest.TestCase):
         self.assertEqual((report["messages"], report["errors"]), ([], []))
 
     def test_there_are_the_promised_examples(self) -> None:
-        self.assertEqual(sorted(EXAMPLES), ["edge-fleet", "gpu-cloud", "hub-model", "laptop"])
+        self.assertEqual(sorted(EXAMPLES), ["browser", "edge-fleet", "gpu-cloud", "hub-model", "laptop"])
 
     def test_every_case_renders_and_tells_what_comes_next(self) -> None:
         for name, values in cases():

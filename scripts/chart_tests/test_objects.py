@@ -209,6 +209,22 @@ class Policies(unittest.TestCase):
         cloud = named(render(values), "Service", "demo-tandem-cloud")["spec"]["ports"]
         self.assertEqual([port["name"] for port in cloud], ["grpc"])
 
+    def test_an_ingress_leads_to_openais_port_by_names_that_are_answered(self) -> None:
+        ingress = {"enabled": True, "hosts": ["e.example", "*.f.example"], "className": "nginx"}
+        values = {"edge": {"openai": {"enabled": True, "ingress": ingress}}}
+        made = named(render(values), "Ingress", "demo-tandem-edge")["spec"]
+        self.assertEqual((made["ingressClassName"], made.get("tls")), ("nginx", None))
+        self.assertEqual([rule["host"] for rule in made["rules"]], ingress["hosts"])
+        backend = made["rules"][0]["http"]["paths"][0]["backend"]["service"]
+        self.assertEqual(backend, {"name": "demo-tandem-edge", "port": {"name": "openai"}})
+        configuration = named(render(values), "ConfigMap", "demo-tandem-edge")["data"]["config.yaml"]
+        self.assertLessEqual(set(ingress["hosts"]), set(yaml.safe_load(configuration)["openai"]["hosts"]))
+        ingress["tlsSecret"] = "e-tls"
+        made = named(render(values), "Ingress", "demo-tandem-edge")["spec"]
+        self.assertEqual(made["tls"], [{"secretName": "e-tls", "hosts": ingress["hosts"]}])
+        kinds = [made["kind"] for made in render({"edge": {"openai": {"enabled": True}}})]
+        self.assertNotIn("Ingress", kinds)
+
     def test_admin_ports_are_for_monitoring_the_kubelet_and_the_test(self) -> None:
         values = {"networkPolicy": {"kubelet": ["10.1.0.0/16"]}}
         for name, port in (("cloud", 9501), ("edge", 9500)):

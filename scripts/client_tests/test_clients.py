@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -65,6 +66,17 @@ class Promises:
 
     def test_an_answer_is_what_the_edge_itself_would_print(self) -> None:
         self.assert_answered(self.chat(self.pair.edge))
+
+    def test_an_answer_keeps_a_schema(self) -> None:
+        schema = self.folder / "schema.json"
+        schema.write_text('{"type": "array", "items": {"enum": ["blue", "red"]}, "minItems": 2, "maxItems": 3}')
+        done = self.run_client(self.pair.edge, "--json-schema", schema, "--max-tokens", 60, PROMPT)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        colours = json.loads(done.stdout)
+        self.assertTrue(2 <= len(colours) <= 3 and set(colours) <= {"blue", "red"}, colours)
+        schema.write_text('{"type": "colour"}')
+        done = self.run_client(self.pair.edge, "--json-schema", schema, PROMPT)
+        self.assert_status(done, "INVALID_ARGUMENT", "  reason: CONSTRAINT")
 
     def test_a_deadline_ends_the_answer_everywhere(self) -> None:
         done = self.run_client(self.pair.edge, "--timeout", f"0.7{self.seconds}", LONG)

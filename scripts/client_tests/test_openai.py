@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import unittest
+from typing import Annotated, Literal
 
 import openai
+from pydantic import BaseModel, Field
 
 from client_tests.pair import MODEL, running_pair, url
 from processes import wait_for
@@ -13,6 +16,16 @@ NAME = MODEL.name
 PROMPT = "Why is the sky blue?"
 MESSAGES = [{"role": "user", "content": PROMPT}]
 TOKENS = 16
+
+
+class Place(BaseModel):
+    name: Annotated[str, Field(max_length=12)]
+    degrees: Annotated[int, Field(ge=-60, le=60)]
+
+
+class Weather(BaseModel):
+    sky: Literal["clear", "cloudy"]
+    places: Annotated[list[Place], Field(max_length=2)]
 
 
 class OpenAiTest(unittest.TestCase):
@@ -107,8 +120,8 @@ class OpenAiTest(unittest.TestCase):
         with self.assertRaises(openai.NotFoundError) as refused:
             self.chat(model="gpt-4")
         self.assertEqual(refused.exception.code, "model_not_found")
-        json_mode = {"response_format": {"type": "json_object"}}
-        for fields, param in (({"n": 0}, "n"), ({"top_p": 2}, "top_p"), (json_mode, "response_format")):
+        unknown = {"response_format": {"type": "yaml"}}
+        for fields, param in (({"n": 0}, "n"), ({"top_p": 2}, "top_p"), (unknown, "response_format.type")):
             with self.assertRaises(openai.BadRequestError) as refused:
                 self.chat(**fields)
             self.assertEqual(refused.exception.param, param)
@@ -135,6 +148,39 @@ class OpenAiTest(unittest.TestCase):
             {"role": "tool", "tool_call_id": "1", "content": "Rain."},
         ]
         self.assertTrue(self.chat(messages=turns, tools=tools).choices[0].message.content)
+
+    def test_an_answer_is_the_pydantic_model_that_was_asked_for(self) -> None:
+        asked = {"model": NAME, "max_tokens": 200, "temperature": 0, "response_format": Weather}
+        answer = self.client.chat.completions.parse(messages=MESSAGES, **asked)
+        weather = answer.choices[0].message.parsed
+        self.assertIn(weather.sky, ("clear", "cloudy"))
+        self.assertLessEqual(len(weather.places), 2)
+        with self.client.chat.completions.stream(messages=MESSAGES, **asked) as stream:
+            self.assertEqual(stream.get_final_completion().choices[0].message.parsed, weather)
+        response = self.client.responses.parse(model=NAME, input=PROMPT, text_format=Weather, temperature=0)
+        self.assertIsInstance(response.output_parsed, Weather)
+
+    def test_json_mode_answers_with_an_object(self) -> None:
+        answer = self.chat(max_tokens=400, seed=3, response_format={"type": "json_object"})
+        if answer.choices[0].finish_reason == "stop":
+            self.assertIsInstance(json.loads(answer.choices[0].message.content), dict)
+        else:
+            self.assertTrue(answer.choices[0].message.content.startswith("{"))
+
+    def test_a_function_that_is_required_is_called(self) -> None:
+        tool = openai.pydantic_function_tool(Weather, name="report")
+        for choice in ("required", {"type": "function", "function": {"name": "report"}}):
+            answer = self.client.chat.completions.parse(
+                model=NAME, messages=MESSAGES, tools=[tool], tool_choice=choice, temperature=0, max_tokens=300,
+                parallel_tool_calls=False,
+            )
+            [choice] = answer.choices
+            self.assertEqual(choice.finish_reason, "tool_calls")
+            [call] = choice.message.tool_calls
+            self.assertIsInstance(call.function.parsed_arguments, Weather)
+        chunks = self.chat(tools=[tool], tool_choice="required", max_tokens=300, parallel_tool_calls=False, stream=True)
+        deltas = [call for chunk in chunks for call in chunk.choices[0].delta.tool_calls or []]
+        Weather.model_validate_json("".join(delta.function.arguments for delta in deltas))
 
     def test_a_response_is_the_same_answer_whole_and_in_events(self) -> None:
         fields = {"model": NAME, "input": PROMPT, "max_output_tokens": TOKENS, "temperature": 0}

@@ -206,10 +206,10 @@ async fn what_cannot_be_served_is_an_error_in_openais_shape() {
     let refused = served.post(CHAT, &with("model", json!("gpt-4"))).await;
     refused.assert_error(404, "model_not_found", json!("model"));
     // The same while streaming: the status comes before the stream begins.
-    let mut body = with("response_format", json!({"type": "json_object"}));
+    let mut body = with("response_format", json!({"type": "yaml"}));
     body["stream"] = json!(true);
     let refused = served.post(CHAT, &body).await;
-    refused.assert_error(400, "field", json!("response_format"));
+    refused.assert_error(400, "field", json!("response_format.type"));
     let body = json!({"model": chat(1, false)["model"], "prompt": [[1, 99_999_999]]});
     let refused = served.post("/v1/completions", &body).await;
     refused.assert_error(400, "token_id", json!("prompt"));
@@ -637,4 +637,163 @@ async fn a_response_is_the_same_answer_whole_and_in_events() {
     stored["previous_response_id"] = json!("resp_1");
     let refused = served.post("/v1/responses", &stored).await;
     refused.assert_error(400, "field", json!("previous_response_id"));
+}
+
+#[tokio::test]
+async fn an_answer_is_the_json_or_the_call_that_was_asked_for() {
+    let served = Served::start(ServerOptions::default()).await;
+    let ask = |fields: Value| {
+        let mut body = chat(200, false);
+        body["ignore_eos"] = false.into();
+        for (name, value) in fields.as_object().unwrap() {
+            body[name] = value.clone();
+        }
+        body
+    };
+    let schema = json!({
+        "type": "object", "additionalProperties": false, "required": ["colour", "sure"],
+        "properties": {"colour": {"enum": ["red", "blue"]}, "sure": {"type": "boolean"}},
+    });
+    let format = json!({"type": "json_schema", "json_schema": {"name": "answer", "strict": true, "schema": schema}});
+    let response = served
+        .post(CHAT, &ask(json!({"response_format": format, "n": 2})))
+        .await;
+    let answered = response.json();
+    for choice in answered["choices"].as_array().unwrap() {
+        assert_eq!(choice["finish_reason"], "stop", "{choice}");
+        let said: Value =
+            serde_json::from_str(choice["message"]["content"].as_str().unwrap()).unwrap();
+        assert!(
+            said["sure"].is_boolean() && ["red", "blue"].map(Value::from).contains(&said["colour"])
+        );
+    }
+    let tool = json!({"type": "function", "function": {"name": "paint", "parameters": schema}});
+    let other = json!({"type": "function", "function": {"name": "sing"}});
+    let named = json!({"type": "function", "function": {"name": "paint"}});
+    for choice in [json!("required"), named] {
+        let is_named = choice.is_object();
+        let fields = json!({
+            "tools": [other, tool], "tool_choice": choice, "parallel_tool_calls": false, "max_tokens": 400,
+        });
+        let response = served.post(CHAT, &ask(fields)).await;
+        let answer = &response.json()["choices"][0];
+        assert_eq!(answer["finish_reason"], "tool_calls", "{answer}");
+        let [call] = &answer["message"]["tool_calls"].as_array().unwrap()[..] else {
+            panic!("{answer}")
+        };
+        let arguments = call["function"]["arguments"].as_str().unwrap();
+        let arguments: Value = serde_json::from_str(arguments).unwrap();
+        if is_named {
+            assert_eq!(call["function"]["name"], "paint");
+        }
+        assert!(
+            call["function"]["name"] == "sing" || arguments["sure"].is_boolean(),
+            "{call}"
+        );
+    }
+    let bad = json!({"type": "json_schema", "json_schema": {"name": "a", "schema": {"type": "nonsense"}}});
+    let response = served
+        .post(CHAT, &ask(json!({"response_format": bad})))
+        .await;
+    response.assert_error(400, "constraint", json!("response_format"));
+    assert!(response.body.contains("nonsense"), "{}", response.body);
+    let text = json!({"format": {"type": "json_schema", "name": "answer", "schema": schema}});
+    let body = json!({"model": ask(json!({}))["model"], "input": "Which colour?", "text": text, "temperature": 0});
+    let response = served.post("/v1/responses", &body).await.json();
+    let said = response["output"][0]["content"][0]["text"]
+        .as_str()
+        .unwrap();
+    assert!(
+        serde_json::from_str::<Value>(said).unwrap()["sure"].is_boolean(),
+        "{said}"
+    );
+}
+
+#[tokio::test]
+async fn a_stream_says_where_the_time_of_each_step_went() {
+    let served = Served::start(ServerOptions::default()).await;
+    let mut body = chat(12, true);
+    body["stream_options"] = json!({"include_split": true, "include_usage": true});
+    let response = served.post(CHAT, &body).await;
+    let events = response.events();
+    let pieces: Vec<Value> = events
+        .iter()
+        .filter_map(|event| serde_json::from_str(event).ok())
+        .collect();
+    let steps: Vec<&Value> = pieces
+        .iter()
+        .map(|piece| &piece["split"])
+        .filter(|split| split.is_object())
+        .collect();
+    let sum = |name: &str| {
+        steps
+            .iter()
+            .map(|step| step[name].as_f64().unwrap())
+            .sum::<f64>()
+    };
+    assert_eq!(sum("tokens"), 12.0);
+    let usage = &pieces.last().unwrap()["usage"];
+    assert_eq!(usage["completion_tokens"], 12);
+    // The prompt's rows, and one behind each token but the last, besides drafts.
+    let prompt = usage["prompt_tokens"].as_f64().unwrap();
+    assert_eq!(
+        sum("rows") - sum("drafted") + sum("accepted"),
+        prompt + 11.0
+    );
+    assert!(sum("cloud_seconds") > 0.0 && sum("edge_seconds") > 0.0 && sum("seconds") > 0.0);
+    assert!(sum("up_bytes") > sum("frame_bytes") && sum("frame_bytes") > 0.0);
+    assert!(
+        pieces
+            .iter()
+            .all(|piece| piece["split"].is_null() || piece["choices"] == json!([]))
+    );
+    // And nobody else is told.
+    body["stream_options"] = json!({"include_usage": true});
+    assert!(!served.post(CHAT, &body).await.body.contains("\"split\""));
+}
+
+#[tokio::test]
+async fn a_page_is_at_the_address_unless_it_is_switched_off() {
+    let get = async |served: &Served, path: &str| {
+        let head = format!("GET {path} HTTP/1.0");
+        ask(served.api.address(), &head, &[]).await.unwrap()
+    };
+    let tokens = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(tokens.path(), "ann: 0123456789abcdef\n").unwrap();
+    let asks = format!("auth: {{tokens: {}}}\n", tokens.path().display());
+    let (options, _folder) = configured(&asks);
+    let served = Served::start(options).await;
+    // The same for everybody, and so without a token; what it shows is not.
+    let page = get(&served, "/").await;
+    assert_eq!(page.status, 200);
+    assert!(
+        page.head
+            .contains("content-security-policy: default-src 'none'"),
+        "{}",
+        page.head
+    );
+    assert!(page.body.contains("<!doctype html>") || page.body.contains("<!DOCTYPE html>"));
+    assert_eq!(get(&served, "/page/page.css").await.status, 200);
+    assert_eq!(get(&served, "/page/other.css").await.status, 404);
+    assert_eq!(get(&served, "/tandem/model").await.status, 401);
+    let with_token = async |path: &str| {
+        let head = format!("GET {path} HTTP/1.0\r\nauthorization: Bearer 0123456789abcdef");
+        ask(served.api.address(), &head, &[]).await.unwrap()
+    };
+    let model = with_token("/tandem/model").await.json();
+    assert_eq!(
+        (&model["split"], &model["layers"]),
+        (&json!(10), &json!(30))
+    );
+    assert_eq!(
+        (&model["edge"]["end_layer"], &model["cloud"]["end_layer"]),
+        (&json!(10), &json!(30))
+    );
+    with_token("/tandem/plan")
+        .await
+        .assert_error(404, "no_plan", Value::Null);
+    let (options, _folder) = configured("openai: {page: false}\n");
+    let served = Served::start(options).await;
+    assert_eq!(get(&served, "/").await.status, 404);
+    assert_eq!(get(&served, "/tandem/model").await.status, 404);
 }

@@ -19,6 +19,14 @@
 {{- if and .Values.edge.openai.enabled (eq (int .Values.edge.openai.port) (int .Values.edge.service.port)) -}}
 {{- fail "edge.openai.port and edge.service.port are the same" -}}
 {{- end -}}
+{{- if .Values.edge.openai.ingress.enabled -}}
+{{- if not .Values.edge.openai.enabled -}}
+{{- fail "edge.openai.ingress is for edge.openai, which is not enabled" -}}
+{{- end -}}
+{{- if not .Values.edge.openai.ingress.hosts -}}
+{{- fail "edge.openai.ingress.hosts is empty" -}}
+{{- end -}}
+{{- end -}}
 {{- include "tandem.checkModel" (dict "root" . "values" .Values.edge "at" "edge") -}}
 {{- include "tandem.checkTls" (dict "tls" .Values.edge.tls "at" "edge.tls") -}}
 {{- include "tandem.checkCertificate" (dict "tls" .Values.edge.cloudTls "at" "edge.cloudTls") -}}

@@ -14,9 +14,9 @@
 {{- $hosts := list $name $place (printf "%s.svc" $place) (printf "%s.svc.cluster.local" $place) -}}
 {{- $_ := set $set "openai" (dict "listen" (printf "%s:%v" $address $ports.openai)
   "timeout" .values.openai.timeout
-  "hosts" (concat $hosts .values.openai.hosts) "origins" .values.openai.origins
+  "hosts" (concat $hosts .values.openai.hosts (ternary .values.openai.ingress.hosts list .values.openai.ingress.enabled)) "origins" .values.openai.origins
   "aliases" .values.openai.aliases "any_model" .values.openai.anyModel
-  "unknown_fields" .values.openai.unknownFields "tool_calls" .values.openai.toolCalls) -}}
+  "unknown_fields" .values.openai.unknownFields "tool_calls" .values.openai.toolCalls "page" .values.openai.page) -}}
 {{- end -}}
 {{- end -}}
 {{- if and (eq .component "cloud-service") (gt (int .values.gpu.count) 0) (not .values.config.device) -}}

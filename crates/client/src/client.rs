@@ -310,6 +310,10 @@ impl SplitClient {
                 (v1::Feature::Prefixes, self.shares_prefixes(cloud)),
                 (v1::Feature::Resume, self.can_resume(cloud)),
                 (v1::Feature::Drafts, self.can_draft(cloud)),
+                (
+                    v1::Feature::Constraints,
+                    cloud.serves(v1::Feature::Constraints),
+                ),
             ]
             .into_iter()
             .filter(|(_, used)| *used)

@@ -99,6 +99,15 @@ impl CodecChoice {
         codec
     }
 
+    /// The link's round trip, and the bytes that go up a second, as far as they are known.
+    pub fn link_now(&self) -> (Option<Duration>, Option<f64>) {
+        let Some(state) = self.lock() else {
+            return (None, None);
+        };
+        let rate = state.link.rate(Instant::now());
+        (state.link.round_trip(), rate.map(|rate| rate.likely))
+    }
+
     /// A decode row with a frame of `frame` bytes was answered after `link`, without the `computed`
     /// that edge and cloud took for its token.
     pub fn row_answered(&self, codec: Codec, frame: usize, link: Duration, computed: Duration) {

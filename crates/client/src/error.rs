@@ -66,6 +66,9 @@ pub enum CloudError {
         /// How the first did.
         began: String,
     },
+    /// The answer is to keep a schema, a regular expression or a grammar, which the cloud does not serve.
+    #[error("the cloud serves no answers that keep a schema, a regular expression or a grammar")]
+    Unconstrained,
     /// The cloud answered what was not asked: it is broken, or another program that passes for a cloud.
     #[error("the cloud's answer is not to what was asked: {problem}")]
     Unasked {
@@ -159,7 +162,7 @@ impl SessionError {
                     | Code::Unimplemented
             ),
             // Another one may come that computes alike.
-            Self::Cloud(CloudError::HeldOtherwise { .. }) => true,
+            Self::Cloud(CloudError::HeldOtherwise { .. } | CloudError::Unconstrained) => true,
             _ => self.is_loss(),
         }
     }
@@ -197,8 +200,8 @@ impl SessionError {
                     Code::FailedPrecondition | Code::Unavailable | Code::Unimplemented
                 )
             }
+            Self::Cloud(CloudError::Unconstrained) | Self::Front(_) => false,
             Self::Cloud(_) => true,
-            Self::Front(_) => false,
         }
     }
 }
@@ -214,7 +217,7 @@ impl CloudError {
             | Self::Gone
             | Self::HeldOtherwise { .. }
             | Self::GrantedLess { .. } => Retry::InAnotherSession,
-            Self::Unasked { .. } => Retry::Never,
+            Self::Unasked { .. } | Self::Unconstrained => Retry::Never,
             // What these codes mean is part of the protocol, whatever the reason.
             Self::Status(status) => match status.code {
                 Code::Aborted | Code::Unavailable => Retry::InAnotherSession,

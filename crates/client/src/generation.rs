@@ -138,6 +138,8 @@ impl Generation {
             written: WrittenRows::default(),
             replays: 0,
         };
+        let keeps = generation.asked.run.constraint.is_some();
+        let kept = kept.filter(|kept| !keeps || kept.session.can_constrain());
         if let Some(Kept { session, shared }) = kept {
             // The last token's row must run again: its logits are not kept.
             let reused = shared.min(generation.asked.prompt.len() - 1);
@@ -233,6 +235,11 @@ impl Generation {
     /// Whether all of it is what one session would have made of it.
     pub fn is_exact(&self) -> bool {
         self.exact
+    }
+
+    /// The link that it goes over now.
+    pub fn link(&self) -> &Link {
+        &self.link
     }
 
     /// What it has cost.
@@ -430,6 +437,9 @@ impl Generation {
 
     async fn open(&mut self, cloud: &Cloud, span: &Span) -> Result<v1::Tokens, SessionError> {
         self.goes_on_with(&cloud.link);
+        if self.asked.run.constraint.is_some() && !cloud.serves(v1::Feature::Constraints) {
+            return Err(CloudError::Unconstrained.into());
+        }
         let numerics = Numerics::of(&cloud.described);
         let is_like = numerics.are_like(&self.numerics);
         if self.tokens.is_empty() {
@@ -478,6 +488,10 @@ impl Generation {
             tracestate: tracestate.clone(),
             timeout_millis: self.asked.deadline.map_or(0, |at| millis(left(at))),
             answered: u32::try_from(self.tokens.len()).unwrap_or(u32::MAX),
+            answered_token_ids: match &self.asked.run.constraint {
+                Some(_) => self.tokens.clone(),
+                None => Vec::new(),
+            },
             ..self.asked.run.clone()
         };
         session.write_as(std::mem::take(&mut self.written));

@@ -218,6 +218,12 @@ impl Session {
         false
     }
 
+    /// Whether its answers may have to keep something.
+    pub(crate) fn can_constrain(&self) -> bool {
+        let constraints = v1::Feature::Constraints.into();
+        self.again_as.features.contains(&constraints)
+    }
+
     /// The link to the cloud that has its back.
     pub fn link(&self) -> &Link {
         &self.link

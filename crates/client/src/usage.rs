@@ -64,6 +64,38 @@ impl Usage {
         self.cloud_queue += other.cloud_queue;
     }
 
+    /// What was added since `earlier` in the same answer.
+    #[must_use]
+    pub fn since(&self, earlier: &Self) -> Self {
+        let mut codecs = self.codecs;
+        for (own, before) in codecs.iter_mut().zip(&earlier.codecs) {
+            own.rows = own.rows.saturating_sub(before.rows);
+            own.frame = own.frame.saturating_sub(before.frame);
+        }
+        Self {
+            up: self.up.saturating_sub(earlier.up),
+            down: self.down.saturating_sub(earlier.down),
+            frame: self.frame.saturating_sub(earlier.frame),
+            token_ids: self.token_ids.saturating_sub(earlier.token_ids),
+            rows: self.rows.saturating_sub(earlier.rows),
+            drafted: self.drafted.saturating_sub(earlier.drafted),
+            accepted: self.accepted.saturating_sub(earlier.accepted),
+            codecs,
+            edge_compute: self.edge_compute.saturating_sub(earlier.edge_compute),
+            encode: self.encode.saturating_sub(earlier.encode),
+            link: self.link.saturating_sub(earlier.link),
+            cloud_compute: self.cloud_compute.saturating_sub(earlier.cloud_compute),
+            cloud_queue: self.cloud_queue.saturating_sub(earlier.cloud_queue),
+        }
+    }
+
+    /// The codec that most rows went up in.
+    pub fn codec(&self) -> Option<Codec> {
+        let used = self.codecs.iter().zip(Codec::ALL);
+        let most = used.max_by_key(|(used, _)| used.rows)?;
+        (most.0.rows > 0).then_some(most.1)
+    }
+
     /// Rows went up in a frame.
     pub fn add_rows(&mut self, codec: Codec, rows: usize, frame_bytes: usize) {
         self.rows += rows as u64;

@@ -8,7 +8,7 @@ use crate::layers::Layers;
 use crate::named_page::{KeptPage, NamedPage, PageKey, PageNames};
 use crate::parallel::{in_parts, threads_for};
 use crate::run::{Run, RunRequest, RunToken};
-use crate::sampler::{Sampled, Sampler, SamplingParameters, TokenHistory};
+use crate::sampler::{Sampled, Sampler, TokenHistory};
 use crate::standing::Standing;
 use bytes::Bytes;
 use std::sync::Arc;
@@ -315,6 +315,8 @@ impl Back {
             BackStep::Truncate { epoch, position } => {
                 session.standing.truncate(*epoch, *position);
                 session.truncate(*position);
+                // Nothing leads back to what it kept there.
+                session.run.take_if(|run| run.request.constraint.is_some());
                 session.room.keep(session.own_bytes());
                 Ok(None)
             }
@@ -469,8 +471,8 @@ impl Back {
             going_on.push((part, own));
         }
         while !going_on.is_empty() {
-            let choices: Vec<Choice<'_>> = going_on
-                .iter()
+            let mut choices: Vec<Choice<'_>> = going_on
+                .iter_mut()
                 .filter_map(|(part, logits)| part.choice(&logits[..vocabulary]))
                 .collect();
             let threads = threads_for(choices.len(), choices.len(), 1);
@@ -478,7 +480,9 @@ impl Back {
                 self.samplers.push(Sampler::new());
             }
             let samplers = &mut self.samplers[..threads];
-            let sampled = in_parts(samplers, &choices, |sampler, choice| choice.make(sampler));
+            let sampled = in_parts(samplers, &mut choices, |sampler, choice| {
+                choice.make(sampler)
+            });
             drop(choices);
             for ((part, logits), sampled) in going_on.iter_mut().zip(sampled) {
                 *logits = &logits[vocabulary..];
@@ -635,13 +639,14 @@ impl Running<'_, '_> {
     }
 
     /// What its token is chosen by, where it has a run, as it has when that was checked.
-    fn choice<'c>(&'c self, logits: &'c [f32]) -> Option<Choice<'c>> {
-        let session = &*self.turn.session;
+    fn choice<'c>(&'c mut self, logits: &'c [f32]) -> Option<Choice<'c>> {
+        let position = self.position();
+        let session = &mut *self.turn.session;
         Some(Choice {
             logits,
-            parameters: &session.run.as_ref()?.request.parameters,
+            request: &mut session.run.as_mut()?.request,
             history: &session.history,
-            position: self.position(),
+            position,
         })
     }
 
@@ -711,18 +716,33 @@ impl Running<'_, '_> {
 struct Choice<'a> {
     /// `[vocabulary]`.
     logits: &'a [f32],
-    parameters: &'a SamplingParameters,
+    request: &'a mut RunRequest,
     history: &'a TokenHistory,
     /// That of the token.
     position: usize,
 }
 
 impl Choice<'_> {
-    fn make(&self, sampler: &mut Sampler) -> Result<Sampled, EngineError> {
+    fn make(&mut self, sampler: &mut Sampler) -> Result<Sampled, EngineError> {
         let position = self.position;
-        sampler
-            .sample(self.logits, self.parameters, self.history, position as u64)
-            .map_err(|source| EngineError::Sample { position, source })
+        let RunRequest {
+            parameters,
+            constraint,
+            ..
+        } = &mut *self.request;
+        let (logits, history) = (self.logits, self.history);
+        let failed = |source| EngineError::Sample { position, source };
+        let Some(constraint) = constraint else {
+            let sampled = sampler.sample(logits, parameters, history, position as u64);
+            return sampled.map_err(failed);
+        };
+        let cannot = |source| EngineError::Constraint { position, source };
+        let mask = Some(constraint.mask().map_err(cannot)?);
+        let sampled = sampler
+            .sample_within(mask, logits, parameters, history, position as u64)
+            .map_err(failed)?;
+        constraint.accept(sampled.id).map_err(cannot)?;
+        Ok(sampled)
     }
 }
 

@@ -1,5 +1,6 @@
 //! What can go wrong in a step, cheap to copy to everyone who waits for it.
 
+use crate::constraint::ConstraintError;
 use crate::sampler::SampleError;
 use std::sync::Arc;
 use tandem_codec::{DecodeError, EncodeError};
@@ -30,6 +31,14 @@ pub enum EngineError {
         position: usize,
         /// Why.
         source: SampleError,
+    },
+    /// The answer cannot go on within the bounds of what it has to keep.
+    #[error("the answer cannot go on at position {position}: {source}")]
+    Constraint {
+        /// Position of the token.
+        position: usize,
+        /// Why.
+        source: ConstraintError,
     },
     /// A token was wanted before a run began.
     #[error("a token is wanted, but no run has begun")]

@@ -52,14 +52,14 @@ impl FrameEncoders {
         hidden: usize,
         rows: usize,
     ) -> Result<Vec<(Bytes, Encoded)>, EngineError> {
-        let chunks: Vec<&[f32]> = values.chunks(rows * hidden).collect();
+        let mut chunks: Vec<&[f32]> = values.chunks(rows * hidden).collect();
         let threads = threads_for(chunks.len(), values.len(), WORTH_A_THREAD);
         let profile = self.profile.as_ref().filter(|_| codec.calibrated);
         let encoders = self.encoders.entry(codec).or_default();
         while encoders.len() < threads {
             encoders.push(Encoder::new(codec.codec, profile));
         }
-        let frames = in_parts(&mut encoders[..threads], &chunks, |encoder, chunk| {
+        let frames = in_parts(&mut encoders[..threads], &mut chunks, |encoder, chunk| {
             let mut bytes = Vec::new();
             let encoded = encoder.encode(chunk, hidden, &mut bytes)?;
             Ok((Bytes::from(bytes), encoded))
@@ -103,19 +103,19 @@ impl FrameDecoders {
         position: usize,
         limits: Limits,
     ) -> Result<Vec<f32>, EngineError> {
-        let parts = self.parts(frames, rows, position, limits)?;
+        let mut parts = self.parts(frames, rows, position, limits)?;
         let bytes: usize = parts.iter().map(|part| part.frame.len()).sum();
         let threads = threads_for(parts.len(), bytes, WORTH_A_THREAD);
         while self.decoders.len() < threads {
             self.decoders.push(Decoder::new(self.profile.clone()));
         }
-        let decode = |decoder: &mut Decoder, part: &Part| {
+        let decode = |decoder: &mut Decoder, part: &mut Part| {
             let (mut values, mut at) = (Vec::new(), part.from.clone());
             decoder
                 .decode_rows(&part.frame, &mut at, part.rows, &mut values)
                 .map(|()| (values, at))
         };
-        let decoded = in_parts(&mut self.decoders[..threads], &parts, decode);
+        let decoded = in_parts(&mut self.decoders[..threads], &mut parts, decode);
         let mut values = Vec::new();
         let mut last = None;
         for part in decoded {

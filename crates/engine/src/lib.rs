@@ -10,6 +10,7 @@
 //! it, [`sampler`] chooses tokens. Nothing here knows gRPC.
 
 mod back;
+mod constraint;
 mod engine;
 mod engine_step;
 mod error;
@@ -37,6 +38,7 @@ mod turns;
 pub use back::{
     Back, BackOpen, BackOutput, BackSession, BackStep, MERGED_ROWS, RowsInput, RowsStep, Want,
 };
+pub use constraint::{Constraint, ConstraintError, TokenMask};
 pub use engine::{Completed, Engine, EngineOptions, EngineSession, Pending, StartError};
 pub use engine_step::EngineStep;
 pub use error::EngineError;

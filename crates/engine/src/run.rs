@@ -1,9 +1,10 @@
 //! One answer: how its tokens are chosen and when it ends.
 
+use crate::constraint::Constraint;
 use crate::sampler::{Sampled, SamplingParameters, TokenLogprobs};
 
 /// How an answer is made.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Default)]
 pub struct RunRequest {
     /// How tokens are chosen; validated by whoever accepts them.
     pub parameters: SamplingParameters,
@@ -15,6 +16,8 @@ pub struct RunRequest {
     pub history: Vec<u32>,
     /// Tokens of the answer that were sampled in other sessions: the last before the first of this one.
     pub answered: usize,
+    /// What it has to keep, where it is to keep anything, behind those tokens.
+    pub constraint: Option<Box<dyn Constraint>>,
 }
 
 /// Why an answer ended.

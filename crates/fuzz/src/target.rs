@@ -1,8 +1,8 @@
 //! The table of targets.
 
 use crate::targets::{
-    chat_template, configuration, decode, gguf, openai, package, profile, round_trip, safetensors,
-    stream, text, tokenizer,
+    chat_template, configuration, constraint, decode, gguf, openai, package, profile, round_trip,
+    safetensors, stream, text, tokenizer,
 };
 
 /// What is tried with any bytes.
@@ -44,6 +44,12 @@ pub const TARGETS: &[Target] = &[
         run: configuration::run,
         seed_files: &[],
         cases: 1_000,
+    },
+    Target {
+        name: "constraint",
+        run: constraint::run,
+        seed_files: &[],
+        cases: 300,
     },
     Target {
         name: "decode",

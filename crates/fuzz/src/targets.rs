@@ -2,6 +2,7 @@
 
 pub(crate) mod chat_template;
 pub(crate) mod configuration;
+pub(crate) mod constraint;
 pub(crate) mod decode;
 pub(crate) mod gguf;
 pub(crate) mod openai;

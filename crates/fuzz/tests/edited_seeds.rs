@@ -109,6 +109,7 @@ macro_rules! hold {
 hold! {
     chat_template
     configuration
+    constraint
     decode
     gguf
     openai

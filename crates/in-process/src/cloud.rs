@@ -14,7 +14,6 @@ use tandem_engine::{Engine, EngineOptions, KvBudget, ModelFiles};
 use tandem_proto::v1::split_service_server::SplitServiceServer;
 use tandem_server::drain::Drain;
 use tandem_server::health::Health;
-use tandem_shape::Fingerprint;
 use tandem_text::Tokenizer;
 use tandem_transport::auth::Peer;
 use tandem_transport::grpc;
@@ -74,7 +73,7 @@ impl LocalCloud {
             &config,
             MODEL.to_owned(),
             &files,
-            Fingerprint(tokenizer.fingerprint()),
+            &tokenizer,
             (engine, loaded),
             KvBudget::new(config.sessions.kv_memory.get()),
             drain.signal(),

@@ -61,6 +61,8 @@ pub enum Reason {
     Run,
     /// An edge asks for a token before it has sent a `Run`.
     NoRun,
+    /// What an answer has to keep cannot be kept, or is not served.
+    Constraint,
     /// A ping with too much padding.
     Ping,
 

@@ -16,6 +16,7 @@
 //!   and has a [fingerprint](Tokenizer::fingerprint) that both halves compare
 //!   before they pair.
 //! - [`Detokenizer`] turns ids into text as they arrive and never splits a character.
+//! - [`TokenText`] is what a token stands for, byte by byte.
 //! - [`Corpus`] cuts a long text into chunks of ids, for measuring and calibrating.
 //! - [`StopStrings`] and its [`StopMatcher`] end an answer at a string, without
 //!   letting a part of one through.
@@ -71,6 +72,7 @@ mod special_tokens;
 mod stop_strings;
 mod template_value;
 mod token_bound;
+mod token_bytes;
 mod tokenizer;
 
 pub use chat_template::{ChatMessage, ChatTemplate, RenderOptions};
@@ -83,4 +85,5 @@ pub use stop_strings::{
     MAX_STOP_STRING_BYTES, MAX_STOP_STRINGS, StopMatcher, StopOutcome, StopStrings,
 };
 pub use template_value::TemplateValue;
+pub use token_bytes::TokenText;
 pub use tokenizer::Tokenizer;

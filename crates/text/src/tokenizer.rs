@@ -17,6 +17,7 @@ use crate::model_files::{bad_field, read_json};
 use crate::post_processor::missing_token;
 use crate::special_tokens::SpecialTokens;
 use crate::token_bound::TokenBound;
+use crate::token_bytes::{Spelling, TokenText};
 
 /// A loaded tokenizer. Cloning is cheap: clones share one vocabulary.
 #[derive(Debug, Clone)]
@@ -192,6 +193,25 @@ impl Tokenizer {
     /// The id of a token as the vocabulary spells it.
     pub fn token_to_id(&self, token: &str) -> Option<u32> {
         self.inner.tokenizer.token_to_id(token)
+    }
+
+    /// What each token is, by its id; `None` for a tokenizer whose decoder makes other text of tokens together than of each
+    /// alone. Ids that are no token of it, or spelled otherwise than the others, are left out.
+    pub fn token_texts(&self) -> Option<Vec<(u32, TokenText)>> {
+        let decoder = self.inner.tokenizer.get_decoder();
+        let decoder = serde_json::to_value(decoder?).ok()?;
+        let spelling = Spelling::of_decoder(&decoder)?;
+        let added = self.inner.tokenizer.get_added_tokens_decoder();
+        let texts = (0..u32::try_from(self.inner.vocabulary_size).ok()?).filter_map(|id| {
+            let token = self.id_to_token(id)?;
+            let text = match added.get(&id) {
+                _ if self.is_special(id) => TokenText::Special(token),
+                Some(added) => TokenText::Bytes(added.content.clone().into_bytes()),
+                None => TokenText::Bytes(spelling.bytes(&token)?),
+            };
+            Some((id, text))
+        });
+        Some(texts.collect())
     }
 
     /// The ids that end an answer, ascending: `eos_token_id` of

@@ -32,6 +32,9 @@ pub fn engine_status(error: &EngineError) -> Status {
             }
         },
         EngineError::Decode { .. } => bad_request(Reason::Frame, [("rows.frame", message)]),
+        EngineError::Constraint { .. } => {
+            bad_request(Reason::Constraint, [("constraint", message)])
+        }
         EngineError::NoRun => failure(Code::FailedPrecondition, Reason::NoRun, message),
         EngineError::IdsUnknown { .. } => {
             bad_request(Reason::TokenIdsUnknown, [("rows.token_ids", message)])

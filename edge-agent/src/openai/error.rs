@@ -168,6 +168,7 @@ fn param(status: &Status) -> Option<String> {
     let field = in_the_requests_words(&violations.first()?.field);
     Some(match field.as_str() {
         "token_ids" => "prompt".to_owned(),
+        "constraint" => "response_format".to_owned(),
         _ => field,
     })
 }

@@ -5,10 +5,11 @@ use super::logprobs::Logprobs;
 use super::parts::{Call, Part, Splitter};
 use super::request::{Endpoint, ReplyOptions};
 use super::respond::{Reply, Said};
-use crate::answer::AnswerEvent;
+use crate::answer::{AnswerEvent, Step};
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 use std::sync::Arc;
+use tandem_codec::Codec;
 use tandem_proto::v1;
 
 /// What is said last of a stream.
@@ -66,6 +67,9 @@ struct Body<'a> {
     /// Outer: whether the field is there; inner: whether it is known yet.
     #[serde(skip_serializing_if = "Option::is_none")]
     usage: Option<Option<Usage>>,
+    /// What a step has taken.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    split: Option<Value>,
 }
 
 /// What the answers cost.
@@ -252,13 +256,49 @@ impl Writer {
     }
 
     fn write(&self, choices: Vec<Value>, usage: Option<Option<Usage>>) -> String {
+        self.body(choices, usage, None)
+    }
+
+    fn body(
+        &self,
+        choices: Vec<Value>,
+        usage: Option<Option<Usage>>,
+        split: Option<Value>,
+    ) -> String {
         let reply = Body {
             head: &self.head,
             choices,
             usage,
+            split,
         };
         serde_json::to_string(&reply).unwrap_or_default()
     }
+}
+
+/// What a step of one of the answers has taken.
+fn split(index: usize, step: &Step) -> Value {
+    let usage = &step.usage;
+    let front = usage.edge_compute.saturating_sub(usage.encode);
+    json!({
+        "index": index,
+        "tokens": step.tokens,
+        "seconds": step.time.as_secs_f64(),
+        "edge_seconds": front.as_secs_f64(),
+        "encode_seconds": usage.encode.as_secs_f64(),
+        "link_seconds": usage.link.as_secs_f64(),
+        "queue_seconds": usage.cloud_queue.as_secs_f64(),
+        "cloud_seconds": usage.cloud_compute.as_secs_f64(),
+        "rows": usage.rows,
+        "frame_bytes": usage.frame,
+        "up_bytes": usage.up,
+        "down_bytes": usage.down,
+        "drafted": usage.drafted,
+        "accepted": usage.accepted,
+        "codec": usage.codec().map(Codec::name),
+        "replays": step.replays,
+        "round_trip_seconds": step.round_trip.map(|time| time.as_secs_f64()),
+        "up_bytes_per_second": step.up_rate,
+    })
 }
 
 /// Something that is said in a stream of one kind of events.
@@ -308,6 +348,14 @@ impl Reply for Writer {
                     .map(|content| self.piece(index, content, told.take(), Value::Null))
                     .collect()
             }
+            AnswerEvent::Step(step) => {
+                let usage = self.options.include_usage.then_some(None);
+                vec![unnamed(self.body(
+                    Vec::new(),
+                    usage,
+                    Some(split(index, &step)),
+                ))]
+            }
             AnswerEvent::Finished(finished) => {
                 let (rest, last) = match endpoint {
                     Endpoint::Chat => {
@@ -352,6 +400,8 @@ impl Reply for Writer {
                 choice.all.token_ids.extend(delta.token_ids);
                 choice.all.logprobs.extend(delta.logprobs);
             }
+            // Told in streams alone.
+            AnswerEvent::Step(_) => {}
             AnswerEvent::Finished(finished) => {
                 let parts = choice.parts.end();
                 choice.keep(parts);

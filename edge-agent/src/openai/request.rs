@@ -2,6 +2,7 @@
 //! of those that are passed over and one of those that are refused; the tests read the last two.
 
 use super::fields::{Fields, PassedOver, UnknownFields, is_empty, value_of};
+use super::forms::{Form, Function, Functions, ToolChoice};
 use super::message::messages;
 use crate::conversation::Conversation;
 use crate::error::RequestError;
@@ -9,7 +10,7 @@ use crate::request::Terms;
 use serde::Deserialize;
 use serde_json::Value;
 use serde_json::value::RawValue;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use tandem_proto::v1;
 use tandem_text::TemplateValue;
 
@@ -44,10 +45,10 @@ pub struct Request {
     pub terms: Terms,
     /// How the answers are written.
     pub options: ReplyOptions,
+    /// What an answer has to say.
+    pub form: Form,
     /// The functions that may be called.
-    pub functions: BTreeSet<String>,
-    /// Whether an answer calls one of them at most.
-    pub one_call: bool,
+    pub functions: Functions,
     /// Fields that were passed over.
     pub passed_over: Vec<String>,
 }
@@ -70,6 +71,8 @@ pub struct ReplyOptions {
     pub stream: bool,
     /// With a last piece that says what it cost.
     pub include_usage: bool,
+    /// With pieces that say what each step took.
+    pub include_split: bool,
     /// With its prompt before it.
     pub echo: bool,
 }
@@ -78,6 +81,8 @@ pub struct ReplyOptions {
 struct StreamOptions {
     #[serde(default)]
     include_usage: bool,
+    #[serde(default)]
+    include_split: bool,
 }
 
 /// Reads a body.
@@ -92,7 +97,7 @@ pub fn read(
     let mut fields = Fields::of_body(body)?;
     let mut passed_over = PassedOver::new(unknown);
     let model = fields.require("model")?;
-    let mut functions = BTreeSet::new();
+    let mut functions = Functions::default();
     let prompts = match endpoint {
         Endpoint::Chat => {
             let conversation = conversation(&mut fields, &mut functions, &mut passed_over)?;
@@ -101,18 +106,19 @@ pub fn read(
         Endpoint::Completion => completion_prompts(&mut fields)?,
     };
     let answers = answers(&mut fields, prompts.len())?;
-    let several_calls = match endpoint {
-        Endpoint::Chat => fields.take("parallel_tool_calls")?.unwrap_or(true),
-        Endpoint::Completion => true,
-    };
-    let terms = Terms {
+    if endpoint == Endpoint::Chat {
+        functions.only_one = !fields.take("parallel_tool_calls")?.unwrap_or(true);
+    }
+    let form = form(&mut fields, &mut passed_over)?;
+    let mut terms = Terms {
         max_tokens: max_tokens(endpoint, &mut fields)?,
         stop: stop(&mut fields)?,
         cache_salt: fields.take("cache_salt")?.unwrap_or_default(),
-        forgets: false,
         sampling: Some(sampling(endpoint, &mut fields)?),
+        ..Terms::default()
     };
     let options = reply_options(endpoint, &mut fields, &terms)?;
+    terms.tells_steps = options.include_split;
     refuse_what_is_not_done(endpoint, answers, &mut fields)?;
     fields.pass_over(&HINTS, &mut passed_over);
     fields.end(&mut passed_over)?;
@@ -122,8 +128,8 @@ pub fn read(
         answers,
         terms,
         options,
+        form,
         functions,
-        one_call: !several_calls,
         passed_over: passed_over.into_paths(),
     })
 }
@@ -144,7 +150,7 @@ const HINTS: [&str; 9] = [
 /// The messages, the functions, and what else a template is handed.
 pub(super) fn conversation(
     fields: &mut Fields,
-    functions: &mut BTreeSet<String>,
+    functions: &mut Functions,
     passed_over: &mut PassedOver,
 ) -> Result<Conversation, RequestError> {
     let Some(list) = fields.take_list("messages")? else {
@@ -184,12 +190,12 @@ pub(super) fn effort(
     Ok(())
 }
 
-/// The functions as they came, none where none may be called, and their names.
+/// The functions as they came, none where none may be called, and what is to be known of them.
 fn tools(
     fields: &mut Fields,
-    functions: &mut BTreeSet<String>,
+    functions: &mut Functions,
 ) -> Result<Vec<Box<RawValue>>, RequestError> {
-    let tools = offered_tools(fields)?;
+    let tools = offered_tools(fields, functions)?;
     for (at, raw) in tools.iter().enumerate() {
         let mut tool = Fields::of(format!("tools[{at}]"), raw)?;
         tool.only("type", |kind| kind == "function", "must be function")?;
@@ -197,26 +203,69 @@ fn tools(
             return Err(tool.refuse("function", "is absent"));
         };
         let mut function = Fields::of(tool.path_of("function"), &function)?;
-        let name: String = function.require("name")?;
-        if !functions.insert(name) {
-            return Err(function.refuse("name", "is that of another function too"));
-        }
+        functions.add(&mut function)?;
     }
+    functions.check_choice(fields)?;
     Ok(tools)
 }
 
+impl Functions {
+    /// Takes the fields of a function that are not the template's alone.
+    pub(super) fn add(&mut self, function: &mut Fields) -> Result<&Function, RequestError> {
+        let name: String = function.require("name")?;
+        if self.all.iter().any(|other| other.name == name) {
+            return Err(function.refuse("name", "is that of another function too"));
+        }
+        let added = Function {
+            name,
+            parameters: function.take_raw("parameters"),
+            strict: function.take("strict")?.unwrap_or(false),
+        };
+        let at = self.all.len();
+        self.all.push(added);
+        Ok(&self.all[at])
+    }
+
+    /// Checks that the function to be called is one of them.
+    pub(super) fn check_choice(&self, fields: &Fields) -> Result<(), RequestError> {
+        let problem = match &self.choice {
+            ToolChoice::Named(name) if !self.all.iter().any(|f| f.name == *name) => {
+                format!("is {name}, which is none of the tools")
+            }
+            ToolChoice::Required if self.all.is_empty() => "is required, without tools".to_owned(),
+            _ => return Ok(()),
+        };
+        Err(fields.refuse("tool_choice", problem))
+    }
+}
+
 /// The tools that an answer may call, as they came; none with a `tool_choice` of none.
-pub(super) fn offered_tools(fields: &mut Fields) -> Result<Vec<Box<RawValue>>, RequestError> {
+pub(super) fn offered_tools(
+    fields: &mut Fields,
+    functions: &mut Functions,
+) -> Result<Vec<Box<RawValue>>, RequestError> {
     let tools = fields.take_list("tools")?.unwrap_or_default();
     let choice = fields.take_raw("tool_choice").map(|raw| value_of(&raw));
-    match choice.as_ref().map(Value::as_str) {
-        Some(Some("none")) => return Ok(Vec::new()),
-        None | Some(Some("auto")) => {}
-        Some(_) => {
-            let why = "must be auto or none: no answer is made to call a function";
-            return Err(fields.refuse("tool_choice", why));
+    functions.choice = match choice.as_ref() {
+        None => ToolChoice::Auto,
+        Some(Value::String(choice)) => match choice.as_str() {
+            "none" => return Ok(Vec::new()),
+            "auto" => ToolChoice::Auto,
+            "required" => ToolChoice::Required,
+            _ => {
+                let why = "must be auto, none, required or a function";
+                return Err(fields.refuse("tool_choice", why));
+            }
+        },
+        Some(choice) => {
+            // The two calls write it in different depths.
+            let name = choice["function"]["name"].as_str();
+            match name.or(choice["name"].as_str()) {
+                Some(name) if choice["type"] == "function" => ToolChoice::Named(name.to_owned()),
+                _ => return Err(fields.refuse("tool_choice", "must be of type function")),
+            }
         }
-    }
+    };
     if tools.len() > MAX_TOOLS {
         let why = format!("has {} functions, may have {MAX_TOOLS}", tools.len());
         return Err(fields.refuse("tools", why));
@@ -364,28 +413,133 @@ fn reply_options(
         let why = "has no log probabilities of the prompt: not with logprobs";
         return Err(fields.refuse("echo", why));
     }
+    let asked = stream_options.unwrap_or_default();
     Ok(ReplyOptions {
         stream,
-        include_usage: stream && stream_options.unwrap_or_default().include_usage,
+        include_usage: stream && asked.include_usage,
+        include_split: stream && asked.include_split,
         echo,
     })
+}
+
+/// What an answer has to say: OpenAI's `response_format`, or what vLLM and llama.cpp have for it.
+fn form(fields: &mut Fields, passed_over: &mut PassedOver) -> Result<Form, RequestError> {
+    let mut asked: Vec<(&'static str, Form)> = Vec::new();
+    if let Some(raw) = fields.take_raw("response_format") {
+        let mut format = Fields::of("response_format".to_owned(), &raw)?;
+        let form = format_of(&mut format)?;
+        format.end(passed_over)?;
+        asked.push(("response_format", form));
+    }
+    if let Some(raw) = fields.take_raw("structured_outputs") {
+        let mut outputs = Fields::of("structured_outputs".to_owned(), &raw)?;
+        let names = ["json", "regex", "choice", "grammar"];
+        for (_, form) in forms_named(names, &mut outputs)? {
+            asked.push(("structured_outputs", form));
+        }
+        if outputs.take("json_object")? == Some(true) {
+            asked.push(("structured_outputs", json_object()));
+        }
+        for name in ["structural_tag", "whitespace_pattern"] {
+            outputs.only(name, is_empty, "is not served")?;
+        }
+        for name in ["disable_any_whitespace", "disable_additional_properties"] {
+            outputs.only(name, |value| value == false, "must be false")?;
+        }
+        outputs.end(passed_over)?;
+    }
+    let names = [
+        "guided_json",
+        "guided_regex",
+        "guided_choice",
+        "guided_grammar",
+    ];
+    asked.extend(forms_named(names, fields)?);
+    if let Some(raw) = fields
+        .take_raw("json_schema")
+        .filter(|raw| !is_empty(&value_of(raw)))
+    {
+        asked.push(("json_schema", Form::Json(raw.get().to_owned())));
+    }
+    asked.retain(|(_, form)| *form != Form::Any);
+    match (asked.pop(), asked.pop()) {
+        (Some((name, _)), Some((other, _))) => Err(fields.refuse(
+            name,
+            format!("comes beside {other}: an answer has one form"),
+        )),
+        (Some((_, form)), None) => Ok(form),
+        (None, _) => Ok(Form::Any),
+    }
+}
+
+fn json_object() -> Form {
+    Form::Json(r#"{"type": "object"}"#.to_owned())
+}
+
+/// The form of a `response_format`, or of a response's `text.format`, whose schema is a level higher.
+pub(super) fn format_of(format: &mut Fields) -> Result<Form, RequestError> {
+    let kind: String = format.require("type")?;
+    let mut within = match kind.as_str() {
+        "text" => return Ok(Form::Any),
+        // With a schema, as llama.cpp has it.
+        "json_object" => {
+            let schema = format.take_raw("schema");
+            let form = |schema: Box<RawValue>| Form::Json(schema.get().to_owned());
+            return Ok(schema.map_or_else(json_object, form));
+        }
+        "json_schema" => format
+            .take_raw("json_schema")
+            .map(|raw| Fields::of(format.path_of("json_schema"), &raw))
+            .transpose()?,
+        _ => {
+            let why = format!("is {kind}, must be text, json_object or json_schema");
+            return Err(format.refuse("type", why));
+        }
+    };
+    let fields = within.as_mut().unwrap_or(format);
+    let Some(schema) = fields.take_raw("schema") else {
+        return Err(fields.refuse("schema", "is absent"));
+    };
+    // Whatever it says: no answer keeps a schema by halves.
+    let _: Option<bool> = fields.take("strict")?;
+    for name in ["name", "description"] {
+        let _: Option<String> = fields.take(name)?;
+    }
+    Ok(Form::Json(schema.get().to_owned()))
+}
+
+/// vLLM's four fields: a schema, as an object or its text, a regular expression, a list of texts, a grammar.
+fn forms_named(
+    [json, regex, choice, grammar]: [&'static str; 4],
+    fields: &mut Fields,
+) -> Result<Vec<(&'static str, Form)>, RequestError> {
+    let mut forms = Vec::new();
+    if let Some(raw) = fields.take_raw(json) {
+        let schema = match value_of(&raw) {
+            Value::String(text) => text,
+            _ => raw.get().to_owned(),
+        };
+        forms.push((json, Form::Json(schema)));
+    }
+    let some = |text: &String| !text.is_empty();
+    if let Some(text) = fields.take::<String>(regex)?.filter(some) {
+        forms.push((regex, Form::Regex(text)));
+    }
+    let texts: Option<Vec<String>> = fields.take(choice)?;
+    if let Some(texts) = texts.filter(|texts| !texts.is_empty()) {
+        forms.push((choice, Form::Choice(texts)));
+    }
+    if let Some(text) = fields.take::<String>(grammar)?.filter(some) {
+        forms.push((grammar, Form::Grammar(text)));
+    }
+    Ok(forms)
 }
 
 /// Fields that ask for what is not done, here or by vLLM's and llama.cpp's servers, in no call: values that ask for nothing
 /// pass.
 pub(super) fn refuse_everywhere(fields: &mut Fields) -> Result<(), RequestError> {
-    const GRAMMARS: [&str; 7] = [
-        "guided_choice",
-        "guided_grammar",
-        "guided_json",
-        "guided_regex",
-        "structured_outputs",
-        "grammar",
-        "json_schema",
-    ];
-    for name in GRAMMARS {
-        fields.only(name, is_empty, "is not served: answers keep no grammar")?;
-    }
+    let why = "is not served: guided_grammar takes one in Lark's syntax";
+    fields.only("grammar", is_empty, why)?;
     for name in ["allowed_token_ids", "bad_words", "stop_token_ids"] {
         fields.only(name, is_empty, "is not served")?;
     }
@@ -398,8 +552,7 @@ pub(super) fn refuse_everywhere(fields: &mut Fields) -> Result<(), RequestError>
     for name in ["prompt_logprobs", "truncate_prompt_tokens"] {
         fields.only(name, |_| false, "is not served")?;
     }
-    let text = |value: &Value| value.get("type").is_some_and(|kind| kind == "text");
-    fields.only("response_format", text, "must be of type text")
+    Ok(())
 }
 
 /// The same of what a conversation is made a prompt by.

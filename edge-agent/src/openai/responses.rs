@@ -3,10 +3,11 @@
 
 use super::error::Failure;
 use super::fields::{Fields, PassedOver, UnknownFields, is_empty, value_of};
+use super::forms::{Form, Functions, ToolChoice};
 use super::message::arguments;
 use super::parts::{Call, Part, Splitter};
 use super::reply::Origin;
-use super::request::{ReplyOptions, effort, offered_tools, refuse_everywhere};
+use super::request::{ReplyOptions, effort, format_of, offered_tools, refuse_everywhere};
 use super::respond::{Reply, Said};
 use crate::answer::AnswerEvent;
 use crate::conversation::{CalledFunction, Conversation, Message, ToolCall};
@@ -14,7 +15,6 @@ use crate::error::RequestError;
 use crate::request::Terms;
 use serde_json::value::RawValue;
 use serde_json::{Map, Value, json};
-use std::collections::BTreeSet;
 use tandem_proto::v1;
 use tandem_text::TemplateValue;
 
@@ -29,10 +29,10 @@ pub struct Asked {
     pub terms: Terms,
     /// How it is written.
     pub options: ReplyOptions,
+    /// What the answer has to say.
+    pub form: Form,
     /// The functions that may be called.
-    pub functions: BTreeSet<String>,
-    /// Whether the answer calls one of them at most.
-    pub one_call: bool,
+    pub functions: Functions,
     /// Fields of the request that its response repeats.
     pub repeated: Map<String, Value>,
     /// Fields that were passed over.
@@ -67,7 +67,7 @@ pub fn read(body: &[u8], unknown: UnknownFields) -> Result<Asked, RequestError> 
     }
     messages.extend(input(&mut fields, &mut passed_over)?);
     let metadata: Option<Map<String, Value>> = fields.take("metadata")?;
-    let mut functions = BTreeSet::new();
+    let mut functions = Functions::default();
     let (told, tools) = tools(&mut fields, &mut functions, &mut passed_over)?;
     let mut conversation = Conversation {
         messages,
@@ -85,26 +85,33 @@ pub fn read(body: &[u8], unknown: UnknownFields) -> Result<Asked, RequestError> 
         reasoning.pass_over(&["summary", "generate_summary"], &mut passed_over);
         reasoning.end(&mut passed_over)?;
     }
+    let mut form = Form::Any;
+    let mut format = json!({"type": "text"});
     if let Some(raw) = fields.take_raw("text") {
         let mut text = Fields::of("text".to_owned(), &raw)?;
-        let plain = |format: &Value| format["type"] == "text";
-        text.only("format", plain, "must be of type text")?;
+        if let Some(raw) = text.take_raw("format") {
+            format = value_of(&raw);
+            let mut fields = Fields::of(text.path_of("format"), &raw)?;
+            form = format_of(&mut fields)?;
+            fields.end(&mut passed_over)?;
+        }
         text.pass_over(&["verbosity"], &mut passed_over);
         text.end(&mut passed_over)?;
     }
     let temperature: Option<f64> = fields.take("temperature")?;
     let top_p: Option<f64> = fields.take("top_p")?;
     let several_calls = fields.take("parallel_tool_calls")?.unwrap_or(true);
+    functions.only_one = !several_calls;
     let terms = Terms {
         max_tokens: fields.take("max_output_tokens")?,
         stop: Vec::new(),
         cache_salt: fields.take("cache_salt")?.unwrap_or_default(),
-        forgets: false,
         sampling: Some(v1::SamplingParameters {
             temperature: temperature.map(|value| value as f32),
             top_p: top_p.map(|value| value as f32),
             ..v1::SamplingParameters::default()
         }),
+        ..Terms::default()
     };
     let options = ReplyOptions {
         stream: fields.take("stream")?.unwrap_or(false),
@@ -140,8 +147,8 @@ pub fn read(body: &[u8], unknown: UnknownFields) -> Result<Asked, RequestError> 
         "previous_response_id": null,
         "store": false,
         "temperature": temperature,
-        "text": {"format": {"type": "text"}},
-        "tool_choice": if functions.is_empty() { "none" } else { "auto" },
+        "text": {"format": format},
+        "tool_choice": repeated_choice(&functions),
         "tools": told,
         "top_p": top_p,
         "truncation": "disabled",
@@ -154,11 +161,21 @@ pub fn read(body: &[u8], unknown: UnknownFields) -> Result<Asked, RequestError> 
         conversation,
         terms,
         options,
+        form,
         functions,
-        one_call: !several_calls,
         repeated,
         passed_over: passed_over.into_paths(),
     })
+}
+
+/// Which functions may be called, as the response repeats it.
+fn repeated_choice(functions: &Functions) -> Value {
+    match &functions.choice {
+        _ if functions.all.is_empty() => "none".into(),
+        ToolChoice::Auto => "auto".into(),
+        ToolChoice::Required => "required".into(),
+        ToolChoice::Named(name) => json!({"type": "function", "name": name}),
+    }
 }
 
 fn said(role: &str, content: String) -> Message {
@@ -276,10 +293,10 @@ fn content(
 /// The functions as they came, and in the form in which templates know them.
 fn tools(
     fields: &mut Fields,
-    functions: &mut BTreeSet<String>,
+    functions: &mut Functions,
     passed_over: &mut PassedOver,
 ) -> Result<(Value, Vec<String>), RequestError> {
-    let tools = offered_tools(fields)?;
+    let tools = offered_tools(fields, functions)?;
     let mut written = Vec::new();
     for (at, raw) in tools.iter().enumerate() {
         let mut tool = Fields::of(format!("tools[{at}]"), raw)?;
@@ -288,22 +305,24 @@ fn tools(
             |kind| kind == "function",
             "must be function: no other tool is here",
         )?;
-        let name: String = tool.require("name")?;
-        let mut function = format!("{{\"name\": {}", json!(name));
-        for part in ["description", "parameters"] {
-            if let Some(raw) = tool.take_raw(part) {
-                function += &format!(", \"{part}\": {}", raw.get());
+        let description = tool.take_raw("description");
+        let function = functions.add(&mut tool)?;
+        let mut text = format!("{{\"name\": {}", json!(function.name));
+        let parts = [
+            ("description", &description),
+            ("parameters", &function.parameters),
+        ];
+        for (part, raw) in parts {
+            if let Some(raw) = raw {
+                text += &format!(", \"{part}\": {}", raw.get());
             }
         }
         written.push(format!(
-            "{{\"type\": \"function\", \"function\": {function}}}}}"
+            "{{\"type\": \"function\", \"function\": {text}}}}}"
         ));
-        tool.pass_over(&["strict"], passed_over);
-        if !functions.insert(name) {
-            return Err(tool.refuse("name", "is that of another function too"));
-        }
         tool.end(passed_over)?;
     }
+    functions.check_choice(fields)?;
     let told = tools.iter().map(|raw| value_of(raw)).collect();
     Ok((Value::Array(told), written))
 }
@@ -563,6 +582,8 @@ impl Reply for Writer {
                 }
                 self.parts(parts, &mut said);
             }
+            // Nobody asks for them here.
+            AnswerEvent::Step(_) => {}
             AnswerEvent::Finished(finished) => {
                 let parts = self.parts.end();
                 self.parts(parts, &mut said);

@@ -4,12 +4,12 @@ use super::Api;
 use super::body::JsonBody;
 use super::error::Failure;
 use super::fields::{Fields, PassedOver};
+use super::forms::Functions;
 use super::request::{conversation, refuse_everywhere, refuse_of_conversations};
 use crate::error::RequestError;
 use axum::extract::State;
 use axum::response::Response;
 use serde_json::json;
-use std::collections::BTreeSet;
 use std::sync::Arc;
 
 /// `POST /tokenize`
@@ -30,7 +30,8 @@ pub(super) async fn tokenize(
             edge.text_ids_with(text, special_tokens).await?
         }
         None => {
-            let conversation = conversation(&mut fields, &mut BTreeSet::new(), &mut passed_over)?;
+            let conversation =
+                conversation(&mut fields, &mut Functions::default(), &mut passed_over)?;
             refuse_of_conversations(&mut fields)?;
             let off = |value: &serde_json::Value| value == false;
             fields.only(

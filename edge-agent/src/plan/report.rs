@@ -49,6 +49,15 @@ pub struct Report {
     pub layers: usize,
 }
 
+impl Report {
+    /// Without the plans of [`Report::front`], of which there are thousands.
+    pub fn brief(&self) -> Option<serde_json::Value> {
+        let mut brief = serde_json::to_value(self).ok()?;
+        brief.as_object_mut()?.remove("front");
+        Some(brief)
+    }
+}
+
 /// How long it took.
 #[derive(Debug, Clone, Copy, Serialize)]
 pub struct Took {

@@ -61,6 +61,18 @@ struct Kept {
     grounds: Grounds,
     deployment: Deployment,
     expected: Expected,
+    /// As `plan --json` writes it. Absent of an earlier release.
+    #[serde(default)]
+    report: Option<serde_json::Value>,
+}
+
+/// What runs.
+#[derive(Debug)]
+pub struct Planned {
+    /// The configuration, with a split.
+    pub config: EdgeConfig,
+    /// The plan that the split is of, as `plan --json` writes it; none where it was given.
+    pub report: Option<serde_json::Value>,
 }
 
 /// Whether to wait for a cloud that does not answer.
@@ -76,9 +88,10 @@ pub enum Patience {
 ///
 /// # Errors
 /// When something cannot be measured, or no plan holds the limits.
-pub async fn planned(config: EdgeConfig, patience: Patience) -> anyhow::Result<EdgeConfig> {
+pub async fn planned(config: EdgeConfig, patience: Patience) -> anyhow::Result<Planned> {
     if config.split.get().is_some() {
-        return Ok(config);
+        let report = None;
+        return Ok(Planned { config, report });
     }
     let began = Instant::now();
     let subject = Subject::open(&config).await?;
@@ -100,7 +113,7 @@ pub async fn planned(config: EdgeConfig, patience: Patience) -> anyhow::Result<E
                 "the cloud does not answer; deploying what was planned last"
             );
             kept.tell("planned before");
-            return kept.deployment.over(&config);
+            return kept.over(&config);
         }
         (Err(error), _) if patience == Patience::Fail => {
             let error = no_cloud(error, &dialer);
@@ -116,25 +129,27 @@ pub async fn planned(config: EdgeConfig, patience: Patience) -> anyhow::Result<E
     if let Some(kept) = kept {
         if kept.grounds == grounds {
             kept.tell("planned before");
-            return kept.deployment.over(&config);
+            return kept.over(&config);
         }
         tracing::info!("planning again: the last plan was made for something else");
     }
     let edge = subject.edge(&config, false).await?;
     let way = cloud.probe(&link).await?;
     let solved = subject.solve(&config, &edge, &cloud, way, began.elapsed())?;
+    let report = super::report::Report::new(&solved);
     let Some(chosen) = &solved.outcome.chosen else {
-        let report = super::report::Report::new(&solved).text(false);
+        let report = report.text(false);
         anyhow::bail!("split is auto, and no plan holds the limits\n{report}");
     };
     let kept = Kept {
         grounds,
         deployment: Deployment::of(&solved.problem, chosen, &config),
         expected: Expected::of(&solved.problem, &solved.outcome, chosen),
+        report: report.brief(),
     };
     kept.tell("planned");
     let _ = subject.cache.write(PLAN_FILE, &kept);
-    kept.deployment.over(&config)
+    kept.over(&config)
 }
 
 impl Grounds {
@@ -185,6 +200,14 @@ impl CloudGrounds {
 }
 
 impl Kept {
+    /// What runs by it.
+    fn over(&self, config: &EdgeConfig) -> anyhow::Result<Planned> {
+        Ok(Planned {
+            config: self.deployment.over(config)?,
+            report: self.report.clone(),
+        })
+    }
+
     /// One line with what runs and what to expect of it, and another where not to split is the answer.
     fn tell(&self, what: &str) {
         let Self {

@@ -121,6 +121,7 @@ impl Answer {
         };
         match event? {
             AnswerEvent::Started(started) => self.started = Some(started),
+            AnswerEvent::Step(_) => {}
             AnswerEvent::Delta(delta) => {
                 self.pieces.push(delta.text);
                 self.tokens.extend(delta.token_ids);

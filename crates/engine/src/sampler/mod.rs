@@ -6,12 +6,13 @@
 //!    `raw_logprobs`);
 //! 2. logit bias, added;
 //! 3. penalties: repetition, then frequency, then presence;
-//! 4. greedy ends here: the highest logit;
-//! 5. temperature, dividing the logits;
-//! 6. min-p, relative to the most likely token;
-//! 7. top-k;
-//! 8. top-p over what is left, renormalised;
-//! 9. one draw, keyed by seed and position (see [`draw`]).
+//! 4. the mask of what the answer has to keep: all other tokens become impossible;
+//! 5. greedy ends here: the highest logit;
+//! 6. temperature, dividing the logits;
+//! 7. min-p, relative to the most likely token;
+//! 8. top-k;
+//! 9. top-p over what is left, renormalised;
+//! 10. one draw, keyed by seed and position (see [`draw`]).
 //!
 //! Two things differ from vLLM, so that a replay on another machine cannot choose differently.
 //! Ties go to the lowest id everywhere: top-k keeps exactly k tokens where vLLM keeps all that
@@ -43,6 +44,7 @@ pub use parameters::{
 };
 pub use violations::{FieldViolation, ParameterErrors};
 
+use crate::constraint::TokenMask;
 use nucleus::Candidate;
 use peak::Peak;
 use softmax::Softmax;
@@ -97,7 +99,7 @@ pub struct Sampled {
 /// The buffers grow to at most about 40 bytes a token of the vocabulary.
 #[derive(Debug, Default)]
 pub struct Sampler {
-    /// The logits after bias and penalties, when there are any.
+    /// The logits after bias, penalties and mask, when there are any.
     adjusted: Vec<f32>,
     /// Rank keys, while the best k are looked for.
     keys: Vec<u64>,
@@ -131,6 +133,21 @@ impl Sampler {
         history: &TokenHistory,
         position: u64,
     ) -> Result<Sampled, SampleError> {
+        self.sample_within(None, logits, parameters, history, position)
+    }
+
+    /// The same among the tokens of a mask alone.
+    ///
+    /// # Errors
+    /// As [`Sampler::sample`] has them.
+    pub fn sample_within(
+        &mut self,
+        mask: Option<&TokenMask>,
+        logits: &[f32],
+        parameters: &SamplingParameters,
+        history: &TokenHistory,
+        position: u64,
+    ) -> Result<Sampled, SampleError> {
         if logits.is_empty() {
             return Err(SampleError::NoLogits);
         }
@@ -139,10 +156,16 @@ impl Sampler {
                 found: logits.len(),
             });
         }
-        let adjusted = if penalties::change(parameters, history) {
+        let has_penalties = penalties::change(parameters, history);
+        let adjusted = if has_penalties || mask.is_some() {
             self.adjusted.clear();
             self.adjusted.extend_from_slice(logits);
-            penalties::apply(&mut self.adjusted, parameters, history)?;
+            if has_penalties {
+                penalties::apply(&mut self.adjusted, parameters, history)?;
+            }
+            if let Some(mask) = mask {
+                mask.apply(&mut self.adjusted);
+            }
             self.adjusted.as_slice()
         } else {
             logits

@@ -182,7 +182,8 @@ fn values_that_ask_for_nothing_pass() {
         "min_tokens": 0, "guided_json": null, "add_generation_prompt": true,
     }))
     .unwrap();
-    assert!(request.functions.is_empty() && request.passed_over.is_empty());
+    assert!(request.functions.all.is_empty() && request.passed_over.is_empty());
+    assert_eq!(request.form, Form::Any);
     completion(json!({"best_of": 1, "echo": false, "suffix": "", "logprobs": null})).unwrap();
     completion(json!({"n": 3, "best_of": 3})).unwrap();
 }
@@ -196,7 +197,11 @@ fn functions_are_handed_to_the_template_as_they_came() {
         "chat_template_kwargs": {"enable_thinking": false},
     }))
     .unwrap();
-    assert_eq!(request.functions, ["add".to_owned()].into());
+    let [function] = &*request.functions.all else {
+        panic!("{request:?}")
+    };
+    assert_eq!((&*function.name, function.strict), ("add", true));
+    assert_eq!(function.parameters.as_deref().unwrap().get(), "{}");
     let [Prompt::Conversation(conversation)] = &*request.prompts else {
         panic!("{request:?}")
     };
@@ -204,6 +209,68 @@ fn functions_are_handed_to_the_template_as_they_came() {
     let variables: Vec<&String> = conversation.variables.keys().collect();
     assert_eq!(variables, ["enable_thinking", "reasoning_effort"]);
     assert_eq!(conversation.tool_bytes, add.to_string().len());
+}
+
+#[test]
+fn the_form_of_an_answer_is_said_in_many_ways() {
+    // As it came: the order of an object's properties is that of its text.
+    let schema = r#"{"b":1,"a":2}"#;
+    let json = Form::Json(schema.to_owned());
+    let object = Form::Json(r#"{"type": "object"}"#.to_owned());
+    let choice = Form::Choice(vec!["x".to_owned(), "y".to_owned()]);
+    for (field, form) in [
+        (
+            r#""response_format": {"type": "json_object"}"#.to_owned(),
+            &object,
+        ),
+        (
+            format!(r#""response_format": {{"type": "json_object", "schema": {schema}}}"#),
+            &json,
+        ),
+        (
+            format!(
+                r#""response_format": {{"type": "json_schema", "json_schema": {{"name": "n", "strict": false,
+                "schema": {schema}}}}}"#
+            ),
+            &json,
+        ),
+        (
+            format!(r#""structured_outputs": {{"json": {schema}}}"#),
+            &json,
+        ),
+        (
+            r#""structured_outputs": {"json_object": true}"#.to_owned(),
+            &object,
+        ),
+        (
+            r#""structured_outputs": {"choice": ["x", "y"]}"#.to_owned(),
+            &choice,
+        ),
+        (format!(r#""guided_json": {schema}"#), &json),
+        (format!(r#""guided_json": {}"#, json!(schema)), &json),
+        (r#""guided_choice": ["x", "y"]"#.to_owned(), &choice),
+        (
+            r#""guided_regex": "a+""#.to_owned(),
+            &Form::Regex("a+".to_owned()),
+        ),
+        (
+            r#""guided_grammar": "start: A""#.to_owned(),
+            &Form::Grammar("start: A".to_owned()),
+        ),
+        (format!(r#""json_schema": {schema}"#), &json),
+    ] {
+        for (endpoint, prompt) in [
+            (
+                Endpoint::Chat,
+                r#""messages": [{"role": "user", "content": "x"}]"#,
+            ),
+            (Endpoint::Completion, r#""prompt": "x""#),
+        ] {
+            let body = format!(r#"{{"model": "m", {prompt}, {field}}}"#);
+            let request = read(endpoint, body.as_bytes(), UnknownFields::Refuse).unwrap();
+            assert_eq!(request.form, *form, "{field}");
+        }
+    }
 }
 
 #[test]
@@ -224,8 +291,8 @@ fn what_cannot_be_is_refused_by_name() {
             "n: asks for 129 answers, may ask for 128",
         ),
         (
-            json!({"tools": [{}], "tool_choice": "required"}),
-            "tool_choice: must be auto or none: no answer is made to call a function",
+            json!({"tools": [{}], "tool_choice": "any"}),
+            "tool_choice: must be auto, none, required or a function",
         ),
         (json!({"tools": [{}]}), "tools[0].function: is absent"),
         (
@@ -236,14 +303,39 @@ fn what_cannot_be_is_refused_by_name() {
             json!({"tools": [{"function": {"name": "a"}}, {"function": {"name": "a"}}]}),
             "tools[1].function.name: is that of another function too",
         ),
+        (
+            json!({"tool_choice": "required"}),
+            "tool_choice: is required, without tools",
+        ),
+        (
+            json!({"tools": [{"function": {"name": "a"}}],
+                "tool_choice": {"type": "function", "function": {"name": "b"}}}),
+            "tool_choice: is b, which is none of the tools",
+        ),
+        (
+            json!({"tool_choice": {"type": "allowed_tools"}}),
+            "tool_choice: must be of type function",
+        ),
         (json!({"tools": {}}), "tools: must be an array"),
         (
             json!({"chat_template_kwargs": []}),
             "chat_template_kwargs: must be an object",
         ),
         (
-            json!({"response_format": {"type": "json_object"}}),
-            "response_format: must be of type text",
+            json!({"response_format": {"type": "yaml"}}),
+            "response_format.type: is yaml, must be text, json_object or json_schema",
+        ),
+        (
+            json!({"response_format": {"type": "json_schema", "json_schema": {"name": "a"}}}),
+            "response_format.json_schema.schema: is absent",
+        ),
+        (
+            json!({"response_format": {"type": "json_object"}, "guided_regex": "a"}),
+            "guided_regex: comes beside response_format: an answer has one form",
+        ),
+        (
+            json!({"structured_outputs": {"json": {}, "disable_any_whitespace": true}}),
+            "structured_outputs.disable_any_whitespace: must be false",
         ),
         (
             json!({"top_logprobs": 2}),

@@ -44,6 +44,7 @@ fn of_one<const N: usize>(
 const STREAM: ReplyOptions = ReplyOptions {
     stream: true,
     include_usage: true,
+    include_split: false,
     echo: false,
 };
 

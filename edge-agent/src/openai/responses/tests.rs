@@ -71,7 +71,7 @@ fn items_make_a_conversation_with_calls_and_their_results() {
     let expected =
         json!({"type": "function", "function": {"name": "add", "parameters": {"b": 1, "a": 2}}});
     assert_eq!(serde_json::from_str::<Value>(&tool).unwrap(), expected);
-    assert_eq!(asked.functions, ["add".to_owned()].into());
+    assert_eq!(asked.functions.all[0].name, "add");
 }
 
 #[test]
@@ -82,6 +82,24 @@ fn functions_are_handed_to_the_template_in_the_order_in_which_they_came() {
     let asked = read(body, UnknownFields::Ignore).unwrap();
     let tool = serde_json::to_string(&asked.conversation.tools[0]).unwrap();
     assert!(tool.contains("{\"b\":1,\"a\":2}"), "{tool}");
+}
+
+#[test]
+fn the_form_and_the_function_that_are_asked_for_are_repeated() {
+    let format =
+        json!({"type": "json_schema", "name": "n", "strict": true, "schema": {"type": "integer"}});
+    let choice = json!({"type": "function", "name": "add"});
+    let asked = asked(json!({
+        "text": {"format": format}, "tool_choice": choice, "parallel_tool_calls": false,
+        "tools": [{"type": "function", "name": "add", "parameters": {}, "strict": true}],
+    }))
+    .unwrap();
+    assert_eq!(asked.form, Form::Json(r#"{"type":"integer"}"#.to_owned()));
+    assert_eq!(asked.functions.choice, ToolChoice::Named("add".to_owned()));
+    assert!(asked.functions.only_one && asked.functions.all[0].strict);
+    assert_eq!(asked.repeated["text"]["format"], format);
+    assert_eq!(asked.repeated["tool_choice"], choice);
+    assert!(asked.passed_over.is_empty());
 }
 
 #[test]
@@ -105,8 +123,8 @@ fn what_is_not_done_is_refused_by_name() {
             "previous_response_id: is not served: nothing is stored",
         ),
         (
-            json!({"text": {"format": {"type": "json_schema"}}}),
-            "text.format: must be of type text",
+            json!({"text": {"format": {"type": "json_schema", "name": "a"}}}),
+            "text.format.schema: is absent",
         ),
         (
             json!({"tools": [{"type": "web_search"}]}),
@@ -114,7 +132,7 @@ fn what_is_not_done_is_refused_by_name() {
         ),
         (
             json!({"tool_choice": "required"}),
-            "tool_choice: must be auto or none: no answer is made to call a function",
+            "tool_choice: is required, without tools",
         ),
     ] {
         assert_eq!(asked(fields).unwrap_err().to_string(), said);

@@ -1,0 +1,2 @@
+#![no_main]
+tandem_libfuzzer::program!("constraint");
