@@ -2,46 +2,38 @@
 //! no symbol of it is used: with a CUDA build it is what loads the CUDA backend. The files of `page/`
 //! become a list in the binary.
 
+use std::error::Error;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
-fn main() {
+fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo::rerun-if-changed=build.rs");
     if let Ok(lib) = std::env::var("DEP_TANDEM_MODEL_LIBTORCH_LIB") {
         println!("cargo::rustc-link-arg=-Wl,-rpath,{lib}");
         println!("cargo::rustc-link-arg=-Wl,--no-as-needed");
         println!("cargo::rustc-link-arg=-ltorch");
     }
-    let folder = std::env::var_os("CARGO_MANIFEST_DIR").expect("cargo sets it");
-    let into = std::env::var_os("OUT_DIR").expect("cargo sets it");
-    list_page(
-        &Path::new(&folder).join("page"),
-        &Path::new(&into).join("page.rs"),
-    );
+    let folder = PathBuf::from(std::env::var("CARGO_MANIFEST_DIR")?).join("page");
+    let list = list_of(&folder)?;
+    let into = PathBuf::from(std::env::var("OUT_DIR")?).join("page.rs");
+    Ok(std::fs::write(into, list)?)
 }
 
-/// Writes an array of names and contents.
-fn list_page(folder: &Path, list: &Path) {
+/// An array of the names of a folder's files and of what is in them.
+fn list_of(folder: &Path) -> Result<String, Box<dyn Error>> {
     println!("cargo::rerun-if-changed={}", folder.display());
-    let entries = std::fs::read_dir(folder).expect("page/ is there");
-    let mut paths: Vec<PathBuf> = entries
-        .map(|entry| entry.expect("it can be read").path())
-        .collect();
+    let mut paths = Vec::new();
+    for entry in std::fs::read_dir(folder)? {
+        paths.push(entry?.path());
+    }
     paths.sort();
-    let mut written = "[\n".to_owned();
+    let mut list = "[\n".to_owned();
     for path in paths {
         println!("cargo::rerun-if-changed={}", path.display());
-        let name = path
-            .file_name()
-            .expect("a file")
-            .to_string_lossy()
-            .into_owned();
-        let _ = writeln!(
-            written,
-            "    ({name:?}, include_bytes!({:?}).as_slice()),",
-            path.display().to_string()
-        );
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        let path = path.display().to_string();
+        writeln!(list, "    ({name:?}, include_bytes!({path:?}).as_slice()),")?;
     }
-    written.push(']');
-    std::fs::write(list, written).expect("the list can be written");
+    list.push(']');
+    Ok(list)
 }

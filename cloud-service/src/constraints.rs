@@ -4,7 +4,7 @@ use crate::metrics::{CONSTRAINED_ANSWERS, CONSTRAINT_COMPILE};
 use std::sync::{Arc, LazyLock};
 use std::time::Instant;
 use tandem_constraint::{Compiler, Form, FormError, Vocabulary};
-use tandem_engine::Constraint;
+use tandem_engine::{Constraint, OwnerNumber};
 use tandem_proto::v1;
 use tandem_shape::Reason;
 use tandem_status::{bad_request, failure};
@@ -12,8 +12,11 @@ use tandem_text::{TokenText, Tokenizer};
 use tokio::sync::Semaphore;
 use tonic::{Code, Status};
 
-/// How many are made ready at once: who sends many waits behind others.
+/// How many are made ready at once.
 const AT_ONCE: usize = 2;
+
+/// Peers share so many turns, by their numbers: who sends many waits behind others, and not they behind all of these.
+const TURNS: usize = 64;
 
 /// Made when the first answer has to keep something: it takes a second and tens of megabytes for a large vocabulary.
 type MadeOnce =
@@ -26,7 +29,8 @@ pub struct Constraints {
     compiler: Option<Arc<MadeOnce>>,
     /// The longest constraint, in bytes.
     longest: usize,
-    turns: Semaphore,
+    at_once: Semaphore,
+    turns: Vec<Semaphore>,
 }
 
 impl Constraints {
@@ -39,7 +43,8 @@ impl Constraints {
         Self {
             compiler: tokens.map(|tokens| Arc::new(made(tokens))),
             longest,
-            turns: Semaphore::new(AT_ONCE),
+            at_once: Semaphore::new(AT_ONCE),
+            turns: (0..TURNS).map(|_| Semaphore::new(1)).collect(),
         }
     }
 
@@ -52,7 +57,11 @@ impl Constraints {
     ///
     /// # Errors
     /// Why it cannot.
-    pub async fn begin(&self, run: &mut v1::Run) -> Result<Option<Box<dyn Constraint>>, Status> {
+    pub async fn begin(
+        &self,
+        owner: OwnerNumber,
+        run: &mut v1::Run,
+    ) -> Result<Option<Box<dyn Constraint>>, Status> {
         let answered = std::mem::take(&mut run.answered_token_ids);
         let Some(constraint) = run.constraint.take() else {
             return Ok(None);
@@ -83,7 +92,12 @@ impl Constraints {
             return Err(bad_request(Reason::Run, [(field, problem)]));
         }
         let eos = run.eos_token_ids.clone();
-        let _turn = self.turns.acquire().await;
+        let turn = self.turns.get((owner.0 % TURNS as u64) as usize);
+        let _turn = match turn {
+            Some(turn) => turn.acquire().await.ok(),
+            None => None,
+        };
+        let _one = self.at_once.acquire().await;
         let began = Instant::now();
         let begin = move || match &**compiler {
             Ok(compiler) => compiler.begin(&form, &eos, &answered),

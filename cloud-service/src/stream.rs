@@ -493,7 +493,8 @@ impl Session<'_> {
             let problem = format!("token {id} is outside the vocabulary of {vocabulary}");
             return Err(bad_request(Reason::Run, [("run", problem)]));
         }
-        let constraint = self.cloud.constraints.begin(&mut run).await?;
+        let owner = self.cloud.owner_number(&self.place.key().owner);
+        let constraint = self.cloud.constraints.begin(owner, &mut run).await?;
         self.running = true;
         let timeout = Duration::from_millis(run.timeout_millis);
         self.deadline = Some(timeout)

@@ -36,7 +36,7 @@ pub enum Command {
     /// Talk with the model.
     Chat(Box<ChatArgs>),
     /// Ask a running edge-agent and print its answer.
-    Ask(AskArgs),
+    Ask(Box<AskArgs>),
     /// Measure this machine, the link and the cloud, and say what to deploy and what to expect of it.
     Plan(Box<PlanArgs>),
     /// Pack the front of a model for edges: its layers in the types they run in, and all that an edge

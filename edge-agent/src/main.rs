@@ -61,7 +61,7 @@ fn run(cli: Cli) -> anyhow::Result<()> {
             Command::Health(args) => {
                 Ok(health::check(&args.address, SERVICE_NAME, args.timeout.get()).await?)
             }
-            Command::Ask(args) => ask(args).await,
+            Command::Ask(args) => ask(*args).await,
             // Done above: it has nothing to wait for.
             Command::Prepare(_) => Ok(()),
             Command::Generate(args) => generate(*args).await,
