@@ -44,8 +44,8 @@ def test_nothing_grave_keeps_anybody_out(chat: ChatPage, watch: Watch, axe: str,
 
 
 def test_nothing_grave_keeps_anybody_out_while_an_answer_comes(chat: ChatPage, axe: str) -> None:
+    chat.set(maximum_tokens="200")
     chat.say("Write a long story about a lighthouse keeper.")
     expect(chat.answers.last.locator(".markdown p").first).to_be_visible()
     assert findings(chat.page, axe) == []
-    chat.stop.click()
     chat.wait_for_end()
