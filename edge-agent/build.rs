@@ -19,7 +19,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     Ok(std::fs::write(into, list)?)
 }
 
-/// An array of the names of a folder's files and of what is in them.
+/// Rust source of an array that has, for each file of a folder, the file's name and its bytes.
 fn list_of(folder: &Path) -> Result<String, Box<dyn Error>> {
     println!("cargo::rerun-if-changed={}", folder.display());
     let mut paths = Vec::new();

@@ -1,7 +1,10 @@
 """Whether answers keep their JSON schema: those of scripts/schemas.json, greedy and at temperature 1, some of them with their
 cloud killed in the middle. Starts two clouds and an edge of its own, and judges with the jsonschema package.
 
+With --turns, what a form costs instead: tokens a second of one client with each of three forms and without, in turn.
+
 usage: scripts/schemas [--model DIRECTORY] [--weights int8] [--split 10] [--answers 10] [--clients 4] [--json FILE]
+       scripts/schemas --turns N [--tokens 100] [--model DIRECTORY] [--weights int8] [--split 10]
 """
 
 from __future__ import annotations
@@ -11,6 +14,7 @@ import contextlib
 import json
 import os
 import re
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -86,6 +90,9 @@ def servers(arguments: argparse.Namespace, folder: Path) -> Iterator[tuple[list[
         config = folder / "edge.yaml"
         config.write_text(json.dumps({"cloud": [f"http://{local(cloud.port)}" for cloud in clouds]}))
         command = [BINARIES / "edge-agent", "serve", "--config", config, "--split", str(arguments.split), *model]
+        if arguments.turns:
+            # So that all answers take as many round trips.
+            command += ["--drafts", "0"]
         listen = ["--listen", local(port), "--metrics-listen", local(metrics), "--openai-listen", local(api)]
         edge = subprocess.Popen([*command, *listen], stderr=(folder / "edge.log").open("a"))
         url = f"http://{local(api)}"
@@ -99,7 +106,7 @@ def servers(arguments: argparse.Namespace, folder: Path) -> Iterator[tuple[list[
 
 def request(url: str, case: dict[str, Any], subject: int, temperature: float) -> urllib.request.Request:
     body = {
-        "model": "any",
+        "model": model_of(url),
         "messages": [{"role": "user", "content": case["ask"].format(SUBJECTS[subject % len(SUBJECTS)])}],
         "temperature": temperature,
         "seed": subject,
@@ -108,8 +115,15 @@ def request(url: str, case: dict[str, Any], subject: int, temperature: float) ->
         "stream_options": {"include_usage": True},
         "response_format": {"type": "json_schema", "json_schema": {"name": "answer", "schema": case["schema"]}},
     }
+    return post(url, body)
+
+
+def model_of(url: str) -> str:
     with urllib.request.urlopen(f"{url}/v1/models") as models:
-        body["model"] = json.load(models)["data"][0]["id"]
+        return json.load(models)["data"][0]["id"]
+
+
+def post(url: str, body: dict[str, Any]) -> urllib.request.Request:
     head = {"content-type": "application/json"}
     return urllib.request.Request(f"{url}/v1/chat/completions", json.dumps(body).encode(), head)
 
@@ -160,6 +174,46 @@ def with_a_kill(url: str, clouds: list[Cloud], case: dict[str, Any], alone: Answ
     return answer, bool(killed)
 
 
+# What goes on for as long as it is asked to, so that all answers have as many tokens.
+ENDLESS: dict[str, dict[str, Any]] = {
+    "free": {"ignore_eos": True},
+    "a list of free strings": {"guided_json": {"type": "array", "items": {"type": "string"}, "minItems": 500}},
+    "any text": {"guided_regex": r"(.|\n){1000,}"},
+}
+
+
+def rate(url: str, fields: dict[str, Any], tokens: int) -> float:
+    """Tokens a second behind the first."""
+    body = {
+        "model": model_of(url),
+        "messages": [{"role": "user", "content": "Write a long story about a fox."}],
+        "temperature": 0,
+        "max_tokens": tokens,
+        "stream": True,
+        "stream_options": {"include_split": True},
+        **fields,
+    }
+    steps = []
+    with urllib.request.urlopen(post(url, body), timeout=600) as stream:
+        for line in stream:
+            if line.startswith(b"data: {"):
+                steps.append(json.loads(line[len(b"data: ") :]).get("split"))
+    later = [step for step in steps if step][1:]
+    return sum(step["tokens"] for step in later) / sum(step["seconds"] for step in later)
+
+
+def costs(url: str, turns: int, tokens: int) -> int:
+    for fields in ENDLESS.values():
+        rate(url, fields, 20)
+    made = [{name: rate(url, fields, tokens) for name, fields in ENDLESS.items()} for _ in range(turns)]
+    print("| form | tokens/s, median | ÷ free: median | least, most |\n| --- | --- | --- | --- |")
+    for name in ENDLESS:
+        ratios = sorted(turn[name] / turn["free"] for turn in made)
+        median = statistics.median(turn[name] for turn in made)
+        print(f"| {name} | {median:.1f} | {statistics.median(ratios):.3f} | {ratios[0]:.2f}, {ratios[-1]:.2f} |")
+    return 0
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", default=str(ROOT / ".tandem" / "models" / "smollm2-135m-instruct"))
@@ -167,12 +221,17 @@ def main() -> int:
     parser.add_argument("--split", type=int, default=10)
     parser.add_argument("--answers", type=int, default=10, help="to each schema, greedy and at temperature 1")
     parser.add_argument("--clients", type=int, default=4)
+    parser.add_argument("--turns", type=int, help="measure what a form costs instead, so many times each")
+    parser.add_argument("--tokens", type=int, default=100, help="of each answer then")
     parser.add_argument("--json", type=Path, help="also write the figures and all texts there")
     arguments = parser.parse_args()
     cases = json.loads((ROOT / "scripts" / "schemas.json").read_text())
     temperatures = (0.0, 1.0)
     folder = Path(tempfile.mkdtemp(prefix="schemas-"))
     began = time.monotonic()
+    if arguments.turns:
+        with servers(arguments, folder) as (_, url):
+            return costs(url, arguments.turns, arguments.tokens)
     with servers(arguments, folder) as (clouds, url), ThreadPoolExecutor(arguments.clients) as clients:
         asked = [(case, t, subject) for case in cases for t in temperatures for subject in range(arguments.answers)]
         made = list(clients.map(lambda one: ask(request(url, one[0], one[2], one[1])), asked))

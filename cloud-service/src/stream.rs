@@ -489,6 +489,7 @@ impl Session<'_> {
             return Err(bad_request(Reason::Constraint, problem));
         }
         let ids = run.history_token_ids.iter().chain(&run.eos_token_ids);
+        let ids = ids.chain(&run.answered_token_ids);
         if let Some(id) = ids.into_iter().find(|&&id| id as usize >= vocabulary) {
             let problem = format!("token {id} is outside the vocabulary of {vocabulary}");
             return Err(bad_request(Reason::Run, [("run", problem)]));

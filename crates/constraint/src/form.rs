@@ -1,4 +1,4 @@
-//! The forms that there are.
+//! What an answer can be held to: a JSON schema, a regular expression, or a grammar.
 
 use crate::error::FormError;
 use llguidance::api::TopLevelGrammar;
@@ -9,7 +9,7 @@ const DEEPEST: usize = 100;
 
 /// White space where JSON allows it, as people write it: a blank, or a new line and what it is indented by. Without a bound,
 /// a model that has nothing to say writes nothing else.
-const WHITE_SPACE: &str = r"[ ]|\n[ \t]{0,40}";
+pub const WHITE_SPACE: &str = r"[ ]|\n[ \t]{0,40}";
 
 /// What an answer is to be.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]

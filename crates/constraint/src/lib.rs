@@ -14,7 +14,7 @@ mod vocabulary;
 
 pub use compiler::Compiler;
 pub use error::FormError;
-pub use form::Form;
+pub use form::{Form, WHITE_SPACE};
 pub use vocabulary::Vocabulary;
 
 #[cfg(test)]

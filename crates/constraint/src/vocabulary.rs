@@ -37,7 +37,7 @@ impl Vocabulary {
 
     pub(crate) fn trie(&self) -> TokTrie {
         let size = u32::try_from(self.0.len()).unwrap_or(u32::MAX);
-        // What ends an answer is none of the form's business.
+        // Which tokens end an answer is said with each answer, not with the vocabulary.
         TokTrie::from(&TokRxInfo::new(size, toktrie::INVALID_TOKEN), &self.0)
     }
 }

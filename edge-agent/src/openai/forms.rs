@@ -8,7 +8,7 @@ use std::fmt::Write as _;
 use tandem_proto::v1;
 use tandem_proto::v1::constraint::Form as Wire;
 
-/// White space within JSON, as the cloud has it for a schema alone.
+/// White space within JSON in grammars written here. The cloud adds the same to a schema that comes alone.
 const WHITE_SPACE: &str = r"[ ]|\n[ \t]{0,40}";
 
 /// What an answer says has to be.

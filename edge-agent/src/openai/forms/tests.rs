@@ -87,6 +87,11 @@ fn of_calls(functions: &Functions, format: CallFormat) -> Judge {
 }
 
 #[test]
+fn json_in_a_grammar_has_the_white_space_of_a_schema_alone() {
+    assert_eq!(WHITE_SPACE, tandem_constraint::WHITE_SPACE);
+}
+
+#[test]
 fn answers_are_free_unless_something_is_asked() {
     let none = Functions::default();
     let auto = functions(ToolChoice::Auto, false);
