@@ -142,6 +142,27 @@ async fn messages_that_do_not_fit_end_the_stream_with_their_reason() {
         ),
         (
             after_open(vec![Message::Run(v1::Run {
+                answered: 1,
+                answered_token_ids: vec![u32::MAX],
+                ..v1::Run::default()
+            })]),
+            invalid,
+            "RUN",
+        ),
+        // The session has not named the feature.
+        (
+            after_open(vec![Message::Run(v1::Run {
+                constraint: Some(v1::Constraint {
+                    form: Some(v1::constraint::Form::Regex("a".to_owned())),
+                }),
+                eos_token_ids: vec![1],
+                ..v1::Run::default()
+            })]),
+            invalid,
+            "CONSTRAINT",
+        ),
+        (
+            after_open(vec![Message::Run(v1::Run {
                 eos_token_ids: (0..65).collect(),
                 ..v1::Run::default()
             })]),
