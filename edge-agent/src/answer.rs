@@ -68,26 +68,9 @@ pub enum AnswerEvent {
     /// More text.
     Delta(v1::Delta),
     /// What the tokens since the last one have taken, where that is asked for.
-    Step(Box<Step>),
+    Step(Box<v1::Step>),
     /// The end.
     Finished(v1::Finished),
-}
-
-/// What the tokens of one message from the cloud have taken.
-#[derive(Debug, Clone)]
-pub struct Step {
-    /// How many they are.
-    pub tokens: usize,
-    /// Since those before them; of the first, since the request.
-    pub time: Duration,
-    /// What was sent and computed for them.
-    pub usage: Usage,
-    /// How many sessions the answer has lost so far.
-    pub replays: u32,
-    /// The link's round trip, where it is known.
-    pub round_trip: Option<Duration>,
-    /// Bytes that go up a second, where that is known.
-    pub up_rate: Option<f64>,
 }
 
 impl Answers {
@@ -252,6 +235,7 @@ impl Running {
                     text,
                     token_ids: vec![id],
                     logprobs: logprobs.next().into_iter().collect(),
+                    ..v1::Delta::default()
                 };
                 events.send(AnswerEvent::Delta(delta)).await?;
                 if let Some(stop) = stop {
@@ -287,20 +271,33 @@ impl Running {
     }
 
     /// What the next tokens have taken, where that is told.
-    fn step(&mut self, tokens: usize, time: Duration) -> Option<Step> {
+    fn step(&mut self, tokens: usize, time: Duration) -> Option<v1::Step> {
         let told = self.told.as_mut()?;
         let usage = self.generation.usage();
-        let (round_trip, up_rate) = self.generation.link().choice().link_now();
-        let step = Step {
-            tokens,
-            time,
-            usage: usage.since(told),
-            replays: self.generation.replays(),
-            round_trip,
-            up_rate,
-        };
+        let new = usage.since(told);
         *told = usage;
-        Some(step)
+        let (round_trip, up_rate) = self.generation.link().choice().link_now();
+        Some(v1::Step {
+            tokens: count(tokens),
+            seconds: time.as_secs_f64(),
+            edge_compute_seconds: new.edge_compute.saturating_sub(new.encode).as_secs_f64(),
+            encode_seconds: new.encode.as_secs_f64(),
+            link_seconds: new.link.as_secs_f64(),
+            cloud_queue_seconds: new.cloud_queue.as_secs_f64(),
+            cloud_compute_seconds: new.cloud_compute.as_secs_f64(),
+            rows: new.rows,
+            frame_bytes: new.frame,
+            up_bytes: new.up,
+            down_bytes: new.down,
+            drafts: Some(v1::DraftUsage {
+                sent: new.drafted,
+                accepted: new.accepted,
+            }),
+            codec: new.codec().map_or("", Codec::name).to_owned(),
+            replays: self.generation.replays(),
+            round_trip_seconds: round_trip.map(|time| time.as_secs_f64()),
+            up_bytes_per_second: up_rate,
+        })
     }
 
     /// Ends the span of the tokens behind the first, with where their time went.

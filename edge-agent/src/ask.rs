@@ -72,7 +72,7 @@ pub async fn ask(args: AskArgs) -> anyhow::Result<()> {
                 out.flush()?;
             }
             Some(Event::Finished(end)) => finished = Some(end),
-            Some(Event::Started(_)) | None => {}
+            Some(Event::Started(_) | Event::Step(_)) | None => {}
         }
     }
     writeln!(out)?;

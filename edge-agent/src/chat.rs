@@ -3,7 +3,7 @@
 use crate::answer::AnswerEvent;
 use crate::cli::ChatArgs;
 use crate::edge::{Edge, with_model_here};
-use crate::generate::{Collected, readable, run, terms, user};
+use crate::generate::{Collected, message, readable, run, terms, user};
 use crate::metrics::TRACES;
 use crate::plan::start::{Patience, planned};
 use crate::request::Terms;
@@ -86,10 +86,8 @@ struct Conversation<'a> {
 
 impl Conversation<'_> {
     fn reset(&mut self) {
-        let system = self.system.clone().map(|content| v1::ChatMessage {
-            role: "system".to_owned(),
-            content,
-        });
+        let system = self.system.as_deref();
+        let system = system.map(|content| message("system", content));
         self.messages = system.into_iter().collect();
     }
 
@@ -125,10 +123,7 @@ impl Conversation<'_> {
         if collected.text.is_empty() {
             self.messages.pop();
         } else {
-            self.messages.push(v1::ChatMessage {
-                role: "assistant".to_owned(),
-                content: collected.text,
-            });
+            self.messages.push(message("assistant", &collected.text));
         }
     }
 

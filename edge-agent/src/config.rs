@@ -4,7 +4,7 @@ use crate::metrics::RELOADS;
 use crate::openai::fields::UnknownFields;
 use crate::openai::hosts::Hosts;
 use crate::openai::origins::cors;
-use crate::openai::parts::CallFormat;
+use crate::parts::CallFormat;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::net::SocketAddr;
@@ -71,6 +71,8 @@ pub struct EdgeConfig {
     pub preset: Preset,
     /// Layers that run here; `auto` to plan them.
     pub split: AutoCount,
+    /// How the model writes calls of functions.
+    pub tool_calls: ToolCalls,
     /// How rows are written.
     pub codec: String,
     /// Whether smaller codecs may be used on a slow link.
@@ -203,8 +205,6 @@ pub struct OpenAiConfig {
     pub any_model: bool,
     /// What is done about fields that are not known.
     pub unknown_fields: UnknownFields,
-    /// How the model writes calls of functions.
-    pub tool_calls: ToolCalls,
     /// Whether there is a page at its address.
     pub page: bool,
 }

@@ -1,6 +1,8 @@
 //! A conversation as a chat template reads it, with the functions that may be called.
 
+use crate::error::RequestError;
 use serde::Serialize;
+use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use tandem_proto::v1;
 use tandem_text::{ChatTemplate, RenderOptions, TemplateValue, TextError};
@@ -60,21 +62,25 @@ pub struct CalledFunction {
     pub arguments: TemplateValue,
 }
 
-impl From<Vec<v1::ChatMessage>> for Conversation {
-    fn from(messages: Vec<v1::ChatMessage>) -> Self {
-        let message = |message: v1::ChatMessage| Message {
-            role: message.role,
-            content: message.content,
-            ..Message::default()
-        };
-        Self {
-            messages: messages.into_iter().map(message).collect(),
-            ..Self::default()
-        }
-    }
-}
-
 impl Conversation {
+    /// Of what gRPC's clients send.
+    ///
+    /// # Errors
+    /// The field that is not what it has to be.
+    pub fn new(messages: Vec<v1::ChatMessage>, tools: &[v1::Tool]) -> Result<Self, RequestError> {
+        let messages = messages.into_iter().enumerate();
+        let messages = messages.map(|(at, message)| Message::new(at, message));
+        let bytes = |tool: &v1::Tool| tool.description.len() + tool.parameters.len();
+        Ok(Self {
+            messages: messages.collect::<Result<_, _>>()?,
+            tool_bytes: tools.iter().map(bytes).sum(),
+            tools: (tools.iter().enumerate())
+                .map(|(at, tool)| written(at, tool))
+                .collect::<Result<_, _>>()?,
+            variables: BTreeMap::new(),
+        })
+    }
+
     /// Bytes of all that a template writes of it, at least. Some leave out what was thought.
     pub fn bytes(&self) -> usize {
         let of_messages = self.messages.iter().map(|message| message.content.len());
@@ -125,7 +131,53 @@ impl Conversation {
     }
 }
 
+/// A tool in the form that templates read.
+fn written(at: usize, tool: &v1::Tool) -> Result<TemplateValue, RequestError> {
+    let mut function = json!({"name": tool.name});
+    if !tool.description.is_empty() {
+        function["description"] = json!(tool.description);
+    }
+    if !tool.parameters.is_empty() {
+        let parameters: Result<Value, _> = serde_json::from_str(&tool.parameters);
+        function["parameters"] = parameters.ok().filter(Value::is_object).ok_or_else(|| {
+            RequestError::field(format!("tools[{at}].parameters"), "is no JSON object")
+        })?;
+    }
+    let written = json!({"type": "function", "function": function});
+    let read = TemplateValue::from_json(&written.to_string());
+    read.map_err(|_| RequestError::field(format!("tools[{at}]"), "is nested too deeply"))
+}
+
 impl Message {
+    /// What gRPC's clients send as the message of that place.
+    fn new(at: usize, message: v1::ChatMessage) -> Result<Self, RequestError> {
+        let calls = message.tool_calls.into_iter().enumerate();
+        let calls = calls.map(|(of, call)| {
+            let arguments = TemplateValue::from_json(&call.arguments).ok();
+            let is_object = call.arguments.trim_start().starts_with('{');
+            let path = || format!("messages[{at}].tool_calls[{of}].arguments");
+            Ok::<_, RequestError>(ToolCall {
+                id: call.id,
+                kind: "function",
+                function: CalledFunction {
+                    name: call.name,
+                    arguments: arguments
+                        .filter(|_| is_object)
+                        .ok_or_else(|| RequestError::field(path(), "is no JSON object"))?,
+                },
+            })
+        });
+        let given = |text: String| (!text.is_empty()).then_some(text);
+        Ok(Self {
+            tool_calls: calls.collect::<Result<_, _>>()?,
+            role: message.role,
+            content: message.content,
+            name: given(message.name),
+            reasoning_content: given(message.reasoning),
+            tool_call_id: given(message.tool_call_id),
+        })
+    }
+
     /// Writes calls and results into the text.
     fn say_calls(&mut self) {
         for call in std::mem::take(&mut self.tool_calls) {
@@ -165,6 +217,14 @@ mod tests {
 
     fn template(source: &str) -> ChatTemplate {
         ChatTemplate::new(source, SpecialTokens::default()).unwrap()
+    }
+
+    fn said(role: &str, content: &str) -> v1::ChatMessage {
+        v1::ChatMessage {
+            role: role.to_owned(),
+            content: content.to_owned(),
+            ..v1::ChatMessage::default()
+        }
     }
 
     fn message(role: &str, content: &str) -> Message {
@@ -234,12 +294,68 @@ mod tests {
     fn a_template_reads_what_it_is_handed_besides() {
         let conversation = Conversation {
             variables: BTreeMap::from([("mood".to_owned(), TemplateValue::from("good"))]),
-            ..Conversation::from(vec![v1::ChatMessage {
-                role: "user".to_owned(),
-                content: "x".to_owned(),
-            }])
+            ..Conversation::new(vec![said("user", "x")], &[]).unwrap()
         };
         let text = conversation.render(&template("{{ mood }}{{ messages[0].content }}"));
         assert_eq!(text.unwrap(), "goodx");
+    }
+
+    #[test]
+    fn calls_and_tools_of_grpc_are_those_of_the_other_door() {
+        let call = v1::ToolCall {
+            id: "1".to_owned(),
+            name: "add".to_owned(),
+            arguments: "{\"b\": 1, \"a\": 2}".to_owned(),
+        };
+        let messages = vec![
+            said("user", "1 + 2?"),
+            v1::ChatMessage {
+                tool_calls: vec![call.clone()],
+                ..said("assistant", "")
+            },
+            v1::ChatMessage {
+                tool_call_id: "1".to_owned(),
+                ..said("tool", "3")
+            },
+        ];
+        let tool = v1::Tool {
+            name: "add".to_owned(),
+            description: "Adds.".to_owned(),
+            parameters: "{\"type\": \"object\", \"properties\": {}}".to_owned(),
+            strict: true,
+        };
+        let read = Conversation::new(messages, std::slice::from_ref(&tool)).unwrap();
+        let expected = with_tools().messages;
+        assert_eq!(read.messages[..2], expected[..2]);
+        assert_eq!(read.messages[2].tool_call_id.as_deref(), Some("1"));
+        assert_eq!(
+            serde_json::to_string(&read.tools[0]).unwrap(),
+            "{\"type\":\"function\",\"function\":{\"name\":\"add\",\"description\":\"Adds.\",\"parameters\":\
+             {\"type\":\"object\",\"properties\":{}}}}"
+        );
+        for arguments in ["", "[1]", "{"] {
+            let call = v1::ToolCall {
+                arguments: arguments.to_owned(),
+                ..call.clone()
+            };
+            let message = v1::ChatMessage {
+                tool_calls: vec![call],
+                ..said("assistant", "")
+            };
+            let refused = Conversation::new(vec![message], &[]).unwrap_err();
+            assert_eq!(
+                refused.to_string(),
+                "messages[0].tool_calls[0].arguments: is no JSON object"
+            );
+        }
+        let tool = v1::Tool {
+            parameters: "[]".to_owned(),
+            ..tool
+        };
+        let refused = Conversation::new(Vec::new(), &[tool]).unwrap_err();
+        assert_eq!(
+            refused.to_string(),
+            "tools[0].parameters: is no JSON object"
+        );
     }
 }

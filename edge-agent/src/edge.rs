@@ -4,6 +4,7 @@ use crate::answer::{AnswerRequest, Answers};
 use crate::config::EdgeConfig;
 use crate::conversation::Conversation;
 use crate::error::{AnswerError, RequestError};
+use crate::marks::Marks;
 use crate::metrics::{DEPLOYMENT_INFO, WEIGHT_BYTES, observe_step};
 use crate::prompts::{Prompted, Prompts};
 use crate::request::Terms;
@@ -29,6 +30,8 @@ pub struct Edge {
     pub answers: Answers,
     /// Text and messages to ids.
     pub prompts: Prompts,
+    /// How the model marks what it thinks and calls.
+    pub marks: Marks,
     /// How tokens are chosen where a request does not say.
     sampling: SamplingDefaults,
     /// What runs here.
@@ -212,8 +215,10 @@ impl Edge {
             drafts: config.drafts.max,
             drafts_a_message: config.drafts.message,
         };
+        let prompts = Prompts::new(tokenizer.clone(), ChatTemplate::load(&config.model));
         Ok(Self {
-            prompts: Prompts::new(tokenizer.clone(), ChatTemplate::load(&config.model)),
+            marks: Marks::new(prompts.template(), config.tool_calls),
+            prompts,
             answers: Answers {
                 client: SplitClient::new(front, dialer, choice, limits)?,
                 pool: SessionPool::new(config.sessions.max, config.sessions.idle_ttl.get()),
@@ -289,7 +294,8 @@ impl Edge {
     /// # Errors
     /// As [`Prompts::of_conversation`] says.
     pub async fn chat_ids(&self, messages: Vec<v1::ChatMessage>) -> Result<Vec<u32>, AnswerError> {
-        Ok(self.prompt_of(messages.into()).await?.ids)
+        let conversation = Conversation::new(messages, &[])?;
+        Ok(self.prompt_of(conversation).await?.ids)
     }
 
     /// The prompt of a conversation, opened for an answer.

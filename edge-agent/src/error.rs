@@ -59,6 +59,16 @@ pub enum AnswerError {
     EndedEarly,
 }
 
+impl RequestError {
+    /// What is wrong with a field.
+    pub fn field(path: impl Into<String>, problem: impl Into<String>) -> Self {
+        Self::Field {
+            path: path.into(),
+            problem: problem.into(),
+        }
+    }
+}
+
 /// What is wrong with a request.
 #[derive(Debug, thiserror::Error)]
 pub enum RequestError {

@@ -190,9 +190,15 @@ pub fn terms(sampling: &SamplingArgs) -> anyhow::Result<Terms> {
 
 /// A user's message.
 pub fn user(content: &str) -> v1::ChatMessage {
+    message("user", content)
+}
+
+/// A message of that role.
+pub fn message(role: &str, content: &str) -> v1::ChatMessage {
     v1::ChatMessage {
-        role: "user".to_owned(),
+        role: role.to_owned(),
         content: content.to_owned(),
+        ..v1::ChatMessage::default()
     }
 }
 

@@ -1,13 +1,23 @@
-//! The client API over gRPC.
+//! The client API over gRPC: `chat_call` reads what a chat asks for, and `said` tells the parts of its answers apart.
+
+mod chat_call;
+mod said;
 
 use crate::answer::AnswerEvent;
-use crate::answer_service::{AnswerService, Call, ClientRequest};
+use crate::answer_service::{AnswerService, Call};
+use crate::conversation::Conversation;
 use crate::error::{AnswerError, RequestError};
 use crate::opening::Opening;
+use crate::parts::Splitter;
 use crate::request::Terms;
+use crate::several::{self, MAX_ANSWERS, Several};
+use futures_util::StreamExt as _;
+use futures_util::stream::{self, Stream};
+use said::Parts;
 use std::convert::Infallible;
 use std::future::{Future, ready};
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use tandem_proto::v1;
 use tandem_proto::v1::generation_service_server::{
@@ -16,7 +26,6 @@ use tandem_proto::v1::generation_service_server::{
 use tandem_transport::auth::Peer;
 use tandem_transport::timeout;
 use tokio::time::Instant;
-use tokio_stream::{Stream, StreamExt as _};
 use tonic::body::Body;
 use tonic::codegen::http;
 use tonic::metadata::MetadataMap;
@@ -64,6 +73,71 @@ struct Generation(AnswerService);
 
 type Events<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 
+impl Generation {
+    /// Begins the answers to a call, once it is read: their events by their numbers, the parts told apart that are to be.
+    async fn begin(
+        &self,
+        name: &'static str,
+        metadata: &MetadataMap,
+        reading: impl Future<Output = Result<Asked, AnswerError>>,
+    ) -> Result<Events<(u32, AnswerEvent)>, Status> {
+        let headers = metadata.as_ref();
+        let mut asked = None;
+        let reading = async {
+            let read = reading.await?;
+            let first = read.several.request(0);
+            asked = Some(read);
+            Ok(first)
+        };
+        let first = self.0.begin(Call { name, headers }, reading).await?;
+        let Some(Asked { several, parts }) = asked else {
+            return Err(AnswerError::EndedEarly.into());
+        };
+        let mut parts = Parts::new(several.count(), parts);
+        let events = several::events(&self.0, name, headers, first, several);
+        let told = events.flat_map(move |(number, event)| {
+            let answer = u32::try_from(number).unwrap_or(u32::MAX);
+            let events = match event {
+                Ok(event) => (parts.told(number, event).into_iter())
+                    .map(|event| Ok((answer, event)))
+                    .collect(),
+                Err(error) => vec![Err(Status::from(error))],
+            };
+            stream::iter(events)
+        });
+        Ok(Box::pin(told))
+    }
+}
+
+/// What a call asks for.
+struct Asked {
+    several: Several,
+    /// What tells the parts of its answers apart, where they are.
+    parts: Option<Splitter>,
+}
+
+impl Asked {
+    fn new(
+        peer: Peer,
+        prompt: Vec<u32>,
+        answers: usize,
+        terms: Terms,
+        deadline: Option<Instant>,
+    ) -> Self {
+        Self {
+            several: Several {
+                peer,
+                prompts: Arc::new(vec![prompt]),
+                answers,
+                terms: Arc::new(terms),
+                deadline,
+                ends: None,
+            },
+            parts: None,
+        }
+    }
+}
+
 #[tonic::async_trait]
 impl GenerationService for Generation {
     type GenerateStream = Events<v1::GenerateResponse>;
@@ -73,92 +147,83 @@ impl GenerationService for Generation {
         &self,
         request: Request<v1::GenerateRequest>,
     ) -> Result<Response<Self::GenerateStream>, Status> {
+        use v1::generate_request::Input;
+        use v1::generate_response::Event;
         let (metadata, extensions, request) = request.into_parts();
         let peer = Peer::of(&extensions);
-        let terms = Terms {
-            sampling: request.sampling,
-            max_tokens: request.max_tokens,
-            stop: request.stop,
-            constraint: request.constraint,
-            cache_salt: request.cache_salt,
-            ..Terms::default()
-        };
-        let input = request.input;
-        let call = Call {
-            name: "generate",
-            headers: metadata.as_ref(),
-        };
         let reading = async {
-            Ok(ClientRequest {
-                peer,
-                deadline: deadline(&metadata)?,
-                ends: None,
-                prompt: match input {
-                    Some(v1::generate_request::Input::Prompt(text)) => {
-                        self.0.edge.text_ids(text).await?
-                    }
-                    Some(v1::generate_request::Input::TokenIds(ids)) => ids.ids,
-                    None => return Err(RequestError::Prompt("is absent").into()),
-                },
-                terms,
-            })
+            let deadline = deadline(&metadata)?;
+            let answers = answers(request.answers)?;
+            let terms = Terms {
+                sampling: request.sampling,
+                max_tokens: request.max_tokens,
+                stop: request.stop,
+                constraint: request.constraint,
+                cache_salt: request.cache_salt,
+                tells_steps: request.tells_steps,
+                ..Terms::default()
+            };
+            let prompt = match request.input {
+                Some(Input::Prompt(text)) => self.0.edge.text_ids(text).await?,
+                Some(Input::TokenIds(ids)) => ids.ids,
+                None => return Err(RequestError::Prompt("is absent").into()),
+            };
+            Ok(Asked::new(peer, prompt, answers, terms, deadline))
         };
-        let events = self.0.begin(call, reading).await?;
-        use v1::generate_response::Event;
-        let stream = events.map(|event| {
-            let event = match event? {
+        let events = self.begin("generate", &metadata, reading).await?;
+        let responses = events.map(|event| {
+            let (answer, event) = event?;
+            let event = Some(match event {
                 AnswerEvent::Started(started) => Event::Started(started),
                 AnswerEvent::Delta(delta) => Event::Delta(delta),
+                AnswerEvent::Step(step) => Event::Step(*step),
                 AnswerEvent::Finished(finished) => Event::Finished(finished),
-                // Nobody asks for them here.
-                AnswerEvent::Step(_) => return Ok(v1::GenerateResponse::default()),
-            };
-            Ok(v1::GenerateResponse { event: Some(event) })
+            });
+            Ok(v1::GenerateResponse { event, answer })
         });
-        Ok(Response::new(Box::pin(stream)))
+        Ok(Response::new(Box::pin(responses)))
     }
 
     async fn chat(
         &self,
         request: Request<v1::ChatRequest>,
     ) -> Result<Response<Self::ChatStream>, Status> {
-        let (metadata, extensions, request) = request.into_parts();
+        use v1::chat_response::Event;
+        let (metadata, extensions, mut request) = request.into_parts();
         let peer = Peer::of(&extensions);
-        let terms = Terms {
-            sampling: request.sampling,
-            max_tokens: request.max_tokens,
-            stop: request.stop,
-            constraint: request.constraint,
-            cache_salt: request.cache_salt,
-            ..Terms::default()
-        };
-        let messages = request.messages;
-        let call = Call {
-            name: "chat",
-            headers: metadata.as_ref(),
-        };
         let reading = async {
-            Ok(ClientRequest {
-                peer,
-                deadline: deadline(&metadata)?,
-                ends: None,
-                prompt: self.0.edge.chat_ids(messages).await?,
-                terms,
+            let deadline = deadline(&metadata)?;
+            let answers = answers(request.answers)?;
+            let (conversation, telling) = chat_call::read(&mut request)?;
+            let mut terms = Terms {
+                sampling: request.sampling,
+                max_tokens: request.max_tokens,
+                stop: request.stop,
+                constraint: request.constraint,
+                cache_salt: request.cache_salt,
+                tells_steps: request.tells_steps,
+                ..Terms::default()
+            };
+            let edge = &self.0.edge;
+            let prompted = edge.prompt_of(conversation).await?;
+            let parts = telling.splitter(edge.marks, &prompted, &mut terms)?;
+            Ok(Asked {
+                parts,
+                ..Asked::new(peer, prompted.ids, answers, terms, deadline)
             })
         };
-        let events = self.0.begin(call, reading).await?;
-        use v1::chat_response::Event;
-        let stream = events.map(|event| {
-            let event = match event? {
+        let events = self.begin("chat", &metadata, reading).await?;
+        let responses = events.map(|event| {
+            let (answer, event) = event?;
+            let event = Some(match event {
                 AnswerEvent::Started(started) => Event::Started(started),
                 AnswerEvent::Delta(delta) => Event::Delta(delta),
+                AnswerEvent::Step(step) => Event::Step(*step),
                 AnswerEvent::Finished(finished) => Event::Finished(finished),
-                // Nobody asks for them here.
-                AnswerEvent::Step(_) => return Ok(v1::ChatResponse::default()),
-            };
-            Ok(v1::ChatResponse { event: Some(event) })
+            });
+            Ok(v1::ChatResponse { event, answer })
         });
-        Ok(Response::new(Box::pin(stream)))
+        Ok(Response::new(Box::pin(responses)))
     }
 
     async fn tokenize(
@@ -168,7 +233,11 @@ impl GenerationService for Generation {
         use v1::tokenize_request::Input;
         let ids = match request.into_inner().input {
             Some(Input::Text(text)) => self.0.edge.text_ids(text).await?,
-            Some(Input::Chat(chat)) => self.0.edge.chat_ids(chat.messages).await?,
+            Some(Input::Chat(chat)) => {
+                let conversation = Conversation::new(chat.messages, &chat.tools);
+                let conversation = conversation.map_err(AnswerError::from)?;
+                self.0.edge.prompt_of(conversation).await?.ids
+            }
             None => return Err(AnswerError::from(RequestError::NoInput).into()),
         };
         let spelled = |&id: &u32| {
@@ -194,4 +263,14 @@ impl GenerationService for Generation {
 fn deadline(metadata: &MetadataMap) -> Result<Option<Instant>, AnswerError> {
     let deadline = timeout::deadline(metadata).map_err(RequestError::from);
     Ok(deadline?)
+}
+
+/// How many answers a call asks for.
+fn answers(asked: u32) -> Result<usize, RequestError> {
+    let answers = (asked as usize).max(1);
+    if answers > MAX_ANSWERS {
+        let why = format!("asks for {answers} answers, may ask for {MAX_ANSWERS}");
+        return Err(RequestError::field("answers", why));
+    }
+    Ok(answers)
 }

@@ -6,6 +6,9 @@
 //! [`answer_log`] writes how it ended; what goes wrong is an [`error`], which [`status`] makes a gRPC status.
 //! What a request's trace says of it is in [`request_span`].
 //!
+//! Of what a model writes, `marks` says how it marks thoughts and calls of functions, `parts` tells them apart, and `forms`
+//! is what an answer has to be; `several` makes more than one answer to a request.
+//!
 //! [`edge`] is what is loaded, [`cloud_watch`] says whether the cloud answers and fits, [`plan`] how to deploy
 //! it, and [`serve`] starts and ends it all; [`generate`], [`chat`] and [`ask`] are commands.
 
@@ -21,16 +24,20 @@ pub mod conversation;
 pub mod edge;
 pub mod error;
 pub mod events;
+mod forms;
 pub mod generate;
 pub mod grpc;
+mod marks;
 pub mod metrics;
 pub mod openai;
 pub mod opening;
+mod parts;
 pub mod plan;
 pub mod prompts;
 pub mod request;
 pub mod request_span;
 pub mod sampling_defaults;
 pub mod serve;
+mod several;
 pub mod status;
 pub mod summary;

@@ -2,22 +2,18 @@
 //! JSON. docs/openai.md has what is served and what is refused.
 //!
 //! `hosts` and `origins` say who may call, and `body` takes what they send. `request` reads it field by field, `message` its
-//! conversation; the answers are made by the same [`AnswerService`], several of them by `choices`; `parts` tells what the
-//! model thinks, says and calls apart; `respond` sends it as `reply` and `logprobs` write it; `error` is the one mapping
-//! from statuses. `responses` is the newer call for answers, `tokenize` is for text and ids alone, `forms` is what answers have to be, and `page`
-//! is what people see. Tokens are checked in front of it all, as on the data port.
+//! conversation; the answers are made by the same [`AnswerService`]; `respond` sends them as `reply` and `logprobs` write
+//! them; `error` is the one mapping from statuses. `responses` is the newer call for answers, `tokenize` is for text and
+//! ids alone, and `page` is what people see. Tokens are checked in front of it all, as on the data port.
 
 mod body;
-mod choices;
 mod error;
 pub mod fields;
-mod forms;
 pub(crate) mod hosts;
 mod logprobs;
 mod message;
 pub(crate) mod origins;
 mod page;
-pub(crate) mod parts;
 mod reply;
 pub mod request;
 mod respond;
@@ -25,9 +21,12 @@ pub mod responses;
 mod tokenize;
 
 use crate::answer_service::{AnswerService, Call};
-use crate::config::{OpenAiConfig, ToolCalls};
+use crate::config::OpenAiConfig;
 use crate::error::{AnswerError, RequestError};
+use crate::forms::Thought;
 use crate::opening::Opening;
+use crate::parts::Splitter;
+use crate::several::{self, Several};
 use axum::Extension;
 use axum::Router;
 use axum::extract::{DefaultBodyLimit, Path, State};
@@ -37,13 +36,10 @@ use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use body::JsonBody;
-use choices::Several;
 use error::Failure;
 use fields::{Fields, UnknownFields};
-use forms::{Form, Functions, Thought};
 use hosts::Hosts;
 use logprobs::Logprobs;
-use parts::{CallFormat, Callable, Splitter, THINKS};
 use reply::{Choice, Origin, Writer};
 use request::{Endpoint, Prompt, ReplyOptions, Request, read};
 use serde_json::{Value, json};
@@ -51,7 +47,6 @@ use std::collections::BTreeSet;
 use std::future::Future;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
-use tandem_proto::v1;
 use tandem_transport::auth::{Authenticate, EndWithToken, Peer};
 use tandem_transport::data_port::DataPort;
 use tandem_transport::grpc::{self, TransportConfig};
@@ -196,8 +191,6 @@ fn router(service: AnswerService, max_body: usize, config: &OpenAiConfig) -> Rou
         aliases: config.aliases.iter().cloned().collect(),
         any_model: config.any_model,
         unknown_fields: config.unknown_fields,
-        calls: call_format(&service, config.tool_calls),
-        may_think: source(&service).contains(THINKS.1),
         told: Mutex::default(),
         service,
     };
@@ -226,22 +219,6 @@ fn router(service: AnswerService, max_body: usize, config: &OpenAiConfig) -> Rou
         .with_state(Arc::new(api))
 }
 
-/// The text of the model's chat template; empty where it has none.
-fn source(service: &AnswerService) -> &str {
-    let template = service.edge.prompts.template();
-    template.map_or("", |template| template.source())
-}
-
-fn call_format(service: &AnswerService, configured: ToolCalls) -> CallFormat {
-    let template = service.edge.prompts.template();
-    match configured {
-        // The model is told of them in words, and of this form.
-        _ if !template.is_some_and(|template| template.reads("tools")) => CallFormat::Hermes,
-        ToolCalls::Auto => CallFormat::of_template(source(service)),
-        ToolCalls::Format(format) => format,
-    }
-}
-
 /// What all requests share.
 #[derive(Debug)]
 struct Api {
@@ -255,10 +232,6 @@ struct Api {
     aliases: BTreeSet<String>,
     any_model: bool,
     unknown_fields: UnknownFields,
-    /// How the model writes calls of functions.
-    calls: CallFormat,
-    /// Whether the model may think before it answers.
-    may_think: bool,
     /// Fields that were passed over, and of which the log has a line.
     told: Mutex<BTreeSet<String>>,
 }
@@ -304,16 +277,18 @@ async fn respond_to(
         let request = responses::read(&body, api.unknown_fields)?;
         api.check_model(&request.model)?;
         let prompted = api.service.edge.prompt_of(request.conversation).await?;
-        let thought = api.thought(prompted.thinks);
+        let marks = api.service.edge.marks;
+        let thought = marks.thought(prompted.thinks);
         let mut terms = request.terms;
-        terms.constraint = api.constraint(&request.form, &request.functions, thought);
-        let parts = api.splitter(thought, api.callable(&request.functions));
+        terms.constraint = marks.constraint(&request.form, &request.functions, thought);
+        let parts = marks.splitter(thought, &request.functions);
         let writer = responses::Writer::new(&api.origin, request.repeated, parts);
         let several = Several {
             peer,
             prompts: Arc::new(vec![prompted.ids]),
             answers: 1,
             terms: Arc::new(terms),
+            deadline: None,
             ends: Instant::now().checked_add(api.timeout),
         };
         let first = several.request(0);
@@ -329,7 +304,7 @@ async fn respond_to(
     let Some((several, writer, options, passed_over)) = asked else {
         return Err(AnswerError::EndedEarly.into());
     };
-    let events = choices::events(&api.service, name, &headers, first, several);
+    let events = several::events(&api.service, name, &headers, first, several);
     let mut response = if options.stream {
         respond::pieces(events, writer).await?
     } else {
@@ -385,7 +360,7 @@ impl Api {
             passed_over,
         } = asked;
         let answers = several.answers;
-        let events = choices::events(&self.service, name, headers, first, several);
+        let events = several::events(&self.service, name, headers, first, several);
         let writer = Writer::new(endpoint, options, &self.origin, choices, answers);
         let mut response = if options.stream {
             respond::pieces(events, writer).await?
@@ -399,7 +374,6 @@ impl Api {
     /// The answers that a request asks for.
     async fn ask(&self, request: Request, peer: Peer) -> Result<Asked, AnswerError> {
         let edge = &self.service.edge;
-        let callable = self.callable(&request.functions);
         let (mut prompts, mut choices) = (Vec::new(), Vec::new());
         let mut thought = Thought::None;
         for prompt in request.prompts {
@@ -408,8 +382,8 @@ impl Api {
             let ids = match prompt {
                 Prompt::Conversation(conversation) => {
                     let prompted = edge.prompt_of(conversation).await?;
-                    thought = self.thought(prompted.thinks);
-                    parts = self.splitter(thought, callable.clone());
+                    thought = edge.marks.thought(prompted.thinks);
+                    parts = edge.marks.splitter(thought, &request.functions);
                     prompted.ids
                 }
                 Prompt::Text(text) => {
@@ -431,60 +405,21 @@ impl Api {
             prompts.push(ids);
         }
         let mut terms = request.terms;
-        terms.constraint = self.constraint(&request.form, &request.functions, thought);
+        let marks = edge.marks;
+        terms.constraint = marks.constraint(&request.form, &request.functions, thought);
         Ok(Asked {
             several: Several {
                 peer,
                 prompts: Arc::new(prompts),
                 answers: request.answers,
                 terms: Arc::new(terms),
+                deadline: None,
                 ends: Instant::now().checked_add(self.timeout),
             },
             choices,
             options: request.options,
             passed_over: request.passed_over,
         })
-    }
-
-    /// How functions may be called, where there are any.
-    fn callable(&self, functions: &Functions) -> Option<Callable> {
-        let names: BTreeSet<String> = functions.all.iter().map(|f| f.name.clone()).collect();
-        (!names.is_empty()).then(|| Callable {
-            format: self.calls,
-            functions: Arc::new(names),
-            only_one: functions.only_one,
-        })
-    }
-
-    /// What the model thinks before its answer, whose prompt may have begun that.
-    fn thought(&self, begun: bool) -> Thought {
-        match (begun, self.may_think) {
-            (true, _) => Thought::Begun,
-            (false, true) => Thought::Possible,
-            (false, false) => Thought::None,
-        }
-    }
-
-    /// What the cloud keeps an answer to.
-    fn constraint(
-        &self,
-        form: &Form,
-        functions: &Functions,
-        thought: Thought,
-    ) -> Option<v1::Constraint> {
-        forms::constraint(form, functions, self.calls, thought)
-    }
-
-    /// Of an answer that may call functions, behind what the model thinks.
-    fn splitter(&self, thought: Thought, callable: Option<Callable>) -> Splitter {
-        let mut parts = Splitter::new();
-        if thought != Thought::None {
-            parts = parts.with_reasoning(thought == Thought::Begun);
-        }
-        match callable {
-            Some(callable) => parts.with_calls(callable),
-            None => parts,
-        }
     }
 
     fn logprobs(&self) -> Logprobs {

@@ -52,10 +52,8 @@ impl Terms {
             return Err(RequestError::MaxTokens);
         }
         if self.cache_salt.len() > MAX_SALT {
-            return Err(RequestError::Field {
-                path: "cache_salt".to_owned(),
-                problem: format!("has {} bytes, may have {MAX_SALT}", self.cache_salt.len()),
-            });
+            let why = format!("has {} bytes, may have {MAX_SALT}", self.cache_salt.len());
+            return Err(RequestError::field("cache_salt", why));
         }
         let constraint = match self.constraint {
             Some(v1::Constraint { form: None }) => {

@@ -57,6 +57,76 @@ fn model() -> v1::ModelDescription {
     }
 }
 
+fn chat_event_of(answer: u32, event: v1::chat_response::Event) -> Vec<u8> {
+    v1::ChatResponse {
+        event: Some(event),
+        answer,
+    }
+    .encode_to_vec()
+}
+
+fn chat_with_tools() -> v1::ChatRequest {
+    v1::ChatRequest {
+        messages: vec![v1::ChatMessage {
+            role: "r".into(),
+            content: "c".into(),
+            name: "n".into(),
+            reasoning: "t".into(),
+            tool_calls: vec![tool_call()],
+            tool_call_id: "1".into(),
+        }],
+        answers: 2,
+        tells_steps: true,
+        tools: vec![tool()],
+        tool_mode: v1::ToolMode::Required.into(),
+        tool_name: "a".into(),
+        one_tool_call: true,
+        tells_reasoning: true,
+        ..v1::ChatRequest::default()
+    }
+}
+
+fn tool() -> v1::Tool {
+    v1::Tool {
+        name: "a".into(),
+        description: "d".into(),
+        parameters: "{}".into(),
+        strict: true,
+    }
+}
+
+fn tool_call() -> v1::ToolCall {
+    v1::ToolCall {
+        id: "1".into(),
+        name: "a".into(),
+        arguments: "{}".into(),
+    }
+}
+
+fn step() -> v1::Step {
+    v1::Step {
+        tokens: 1,
+        seconds: 0.5,
+        edge_compute_seconds: 0.25,
+        encode_seconds: 0.125,
+        link_seconds: 0.5,
+        cloud_queue_seconds: 0.25,
+        cloud_compute_seconds: 0.125,
+        rows: 2,
+        frame_bytes: 3,
+        up_bytes: 4,
+        down_bytes: 5,
+        drafts: Some(v1::DraftUsage {
+            sent: 6,
+            accepted: 7,
+        }),
+        codec: "high".into(),
+        replays: 8,
+        round_trip_seconds: Some(0.0),
+        up_bytes_per_second: Some(2.0),
+    }
+}
+
 fn profiled() -> v1::ProfileBackResponse {
     v1::ProfileBackResponse {
         machine: Some(v1::Machine {
@@ -310,6 +380,7 @@ fn messages() -> Vec<(&'static str, Vec<u8>)> {
         text: "é".into(),
         token_ids: vec![7],
         logprobs: vec![logprobs()],
+        ..v1::Delta::default()
     };
     let generate = v1::GenerateRequest {
         input: Some(v1::generate_request::Input::Prompt("Hi".into())),
@@ -322,6 +393,7 @@ fn messages() -> Vec<(&'static str, Vec<u8>)> {
         messages: vec![v1::ChatMessage {
             role: "user".into(),
             content: "Hi".into(),
+            ..v1::ChatMessage::default()
         }],
         sampling: None,
         max_tokens: Some(8),
@@ -337,7 +409,7 @@ fn messages() -> Vec<(&'static str, Vec<u8>)> {
         cache_salt: "u7".into(),
         ..v1::ChatRequest::default()
     };
-    let chat_event = |event| v1::ChatResponse { event: Some(event) }.encode_to_vec();
+    let chat_event = |event| chat_event_of(0, event);
     let started = v1::Started {
         prompt_tokens: 10,
         reused_tokens: 4,
@@ -471,6 +543,36 @@ fn messages() -> Vec<(&'static str, Vec<u8>)> {
             v1::ChatRequest {
                 constraint: constraint(Form::Regex("a".into())),
                 ..v1::ChatRequest::default()
+            }
+            .encode_to_vec(),
+        ),
+        (
+            "generate_several",
+            v1::GenerateRequest {
+                answers: 3,
+                tells_steps: true,
+                ..v1::GenerateRequest::default()
+            }
+            .encode_to_vec(),
+        ),
+        ("chat_with_tools", chat_with_tools().encode_to_vec()),
+        (
+            "delta_of_parts",
+            chat_event_of(
+                1,
+                v1::chat_response::Event::Delta(v1::Delta {
+                    reasoning: "t".into(),
+                    tool_calls: vec![tool_call()],
+                    ..v1::Delta::default()
+                }),
+            ),
+        ),
+        ("step", chat_event(v1::chat_response::Event::Step(step()))),
+        (
+            "conversation_with_tools",
+            v1::Conversation {
+                messages: Vec::new(),
+                tools: vec![tool()],
             }
             .encode_to_vec(),
         ),

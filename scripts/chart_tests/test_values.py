@@ -73,7 +73,6 @@ REFUSED: list[tuple[Values, str]] = [
     ({"edge": {"openai": {"origins": ["chat.example.org"]}}}, "origins"),
     ({"edge": {"openai": {"timeout": "10"}}}, "timeout"),
     ({"edge": {"openai": {"unknownFields": "keep"}}}, "unknownFields"),
-    ({"edge": {"openai": {"toolCalls": "xml"}}}, "toolCalls"),
     ({"edge": {"openai": {"ingress": {"hosts": ["https://e.example"]}}}}, "hosts"),
     ({"cloud": {"config": {"transport": {"connections": {"max": 0}}}}}, "max"),
     ({"edge": {"config": {"openai": {"listen": ""}}}}, "openai"),

@@ -18,6 +18,12 @@ pub struct Answer {
     pub ids: Vec<u32>,
     /// Their log probabilities, if asked for.
     pub logprobs: Vec<v1::TokenLogprobs>,
+    /// What the model thought, if that is told apart.
+    pub reasoning: String,
+    /// The tools that it called.
+    pub tool_calls: Vec<v1::ToolCall>,
+    /// What each step took, if asked for.
+    pub steps: Vec<v1::Step>,
     /// The last event.
     pub finished: v1::Finished,
 }
@@ -59,9 +65,15 @@ impl Client {
 
     /// Continues a prompt to its end.
     pub async fn generate(&self, request: v1::GenerateRequest) -> Result<Answer, Status> {
+        self.generate_all(request).await.map(only)
+    }
+
+    /// All continuations of a prompt, to their ends.
+    pub async fn generate_all(&self, request: v1::GenerateRequest) -> Result<Vec<Answer>, Status> {
         let mut client = self.0.clone();
         let stream = client.generate(request).await?.into_inner();
-        collect(stream, |response: v1::GenerateResponse| response.event).await
+        let numbered = |response: v1::GenerateResponse| (response.answer, response.event);
+        collect(stream, numbered).await
     }
 
     /// Continues token ids greedily.
@@ -71,14 +83,21 @@ impl Client {
 
     /// Answers a conversation to its end.
     pub async fn chat(&self, request: v1::ChatRequest) -> Result<Answer, Status> {
+        self.chat_all(request).await.map(only)
+    }
+
+    /// All answers to a conversation, to their ends.
+    pub async fn chat_all(&self, request: v1::ChatRequest) -> Result<Vec<Answer>, Status> {
         let mut client = self.0.clone();
         let stream = client.chat(request).await?.into_inner();
         collect(stream, |response: v1::ChatResponse| {
-            response.event.map(|event| match event {
+            let event = response.event.map(|event| match event {
                 chat_response::Event::Started(started) => Event::Started(started),
                 chat_response::Event::Delta(delta) => Event::Delta(delta),
+                chat_response::Event::Step(step) => Event::Step(step),
                 chat_response::Event::Finished(finished) => Event::Finished(finished),
-            })
+            });
+            (response.answer, event)
         })
         .await
     }
@@ -122,6 +141,7 @@ pub fn message(role: &str, content: &str) -> v1::ChatMessage {
     v1::ChatMessage {
         role: role.to_owned(),
         content: content.to_owned(),
+        ..v1::ChatMessage::default()
     }
 }
 
@@ -146,20 +166,34 @@ pub fn assert_refused<T: std::fmt::Debug>(result: Result<T, Status>, code: Code,
 
 async fn collect<T>(
     mut stream: Streaming<T>,
-    event: impl Fn(T) -> Option<Event>,
-) -> Result<Answer, Status> {
-    let mut answer = Answer::default();
+    numbered: impl Fn(T) -> (u32, Option<Event>),
+) -> Result<Vec<Answer>, Status> {
+    let mut answers: Vec<Answer> = Vec::new();
     while let Some(response) = stream.message().await? {
-        match event(response) {
+        let (number, event) = numbered(response);
+        let number = number as usize;
+        if number >= answers.len() {
+            answers.resize_with(number + 1, Answer::default);
+        }
+        let answer = &mut answers[number];
+        match event {
             Some(Event::Started(started)) => answer.started = started,
             Some(Event::Delta(delta)) => {
                 answer.pieces.push(delta.text);
                 answer.ids.extend(delta.token_ids);
                 answer.logprobs.extend(delta.logprobs);
+                answer.reasoning += &delta.reasoning;
+                answer.tool_calls.extend(delta.tool_calls);
             }
+            Some(Event::Step(step)) => answer.steps.push(step),
             Some(Event::Finished(finished)) => answer.finished = finished,
             None => {}
         }
     }
-    Ok(answer)
+    Ok(answers)
+}
+
+/// The answer to a request for one.
+fn only(answers: Vec<Answer>) -> Answer {
+    answers.into_iter().next().unwrap_or_default()
 }

@@ -31,7 +31,7 @@ async fn answer_on_a_falling_link(floor: &str) -> (v1::Finished, Metrics, String
         let event = tokio::time::timeout(Duration::from_secs(60), stream.message()).await;
         let event = event.expect("an event in time").unwrap();
         match event.and_then(|response| response.event) {
-            Some(Event::Started(_)) => {}
+            Some(Event::Started(_) | Event::Step(_)) => {}
             Some(Event::Delta(delta)) => {
                 text.push_str(&delta.text);
                 seen += delta.token_ids.len();

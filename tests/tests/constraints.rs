@@ -149,7 +149,7 @@ async fn an_answer_goes_on_keeping_it_where_another_session_takes_over() {
                 }
             }
             Some(Event::Finished(end)) => finished = Some(end),
-            Some(Event::Started(_)) | None => {}
+            Some(Event::Started(_) | Event::Step(_)) | None => {}
         }
     }
     assert_eq!(ids, alone.ids);

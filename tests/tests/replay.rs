@@ -50,7 +50,7 @@ fn ask(
                     let _ = told.send(answer.ids.len());
                 }
                 Some(Event::Finished(finished)) => answer.finished = finished,
-                Some(Event::Started(_)) | None => {}
+                Some(Event::Started(_) | Event::Step(_)) | None => {}
             }
         }
         Ok(answer)

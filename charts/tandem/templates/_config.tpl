@@ -16,7 +16,7 @@
   "timeout" .values.openai.timeout
   "hosts" (concat $hosts .values.openai.hosts (ternary .values.openai.ingress.hosts list .values.openai.ingress.enabled)) "origins" .values.openai.origins
   "aliases" .values.openai.aliases "any_model" .values.openai.anyModel
-  "unknown_fields" .values.openai.unknownFields "tool_calls" .values.openai.toolCalls "page" .values.openai.page) -}}
+  "unknown_fields" .values.openai.unknownFields "page" .values.openai.page) -}}
 {{- end -}}
 {{- end -}}
 {{- if and (eq .component "cloud-service") (gt (int .values.gpu.count) 0) (not .values.config.device) -}}

@@ -119,6 +119,7 @@ mod tests {
                     top: Vec::new(),
                 },
             ],
+            ..v1::Delta::default()
         }
     }
 

@@ -2,14 +2,13 @@
 
 use super::error::Failure;
 use super::logprobs::Logprobs;
-use super::parts::{Call, Part, Splitter};
 use super::request::{Endpoint, ReplyOptions};
 use super::respond::{Reply, Said};
-use crate::answer::{AnswerEvent, Step};
+use crate::answer::AnswerEvent;
+use crate::parts::{Call, Part, Splitter};
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 use std::sync::Arc;
-use tandem_codec::Codec;
 use tandem_proto::v1;
 
 /// What is said last of a stream.
@@ -276,28 +275,27 @@ impl Writer {
 }
 
 /// What a step of one of the answers has taken.
-fn split(index: usize, step: &Step) -> Value {
-    let usage = &step.usage;
-    let front = usage.edge_compute.saturating_sub(usage.encode);
+fn split(index: usize, step: &v1::Step) -> Value {
+    let drafts = step.drafts.unwrap_or_default();
     json!({
         "index": index,
         "tokens": step.tokens,
-        "seconds": step.time.as_secs_f64(),
-        "edge_seconds": front.as_secs_f64(),
-        "encode_seconds": usage.encode.as_secs_f64(),
-        "link_seconds": usage.link.as_secs_f64(),
-        "queue_seconds": usage.cloud_queue.as_secs_f64(),
-        "cloud_seconds": usage.cloud_compute.as_secs_f64(),
-        "rows": usage.rows,
-        "frame_bytes": usage.frame,
-        "up_bytes": usage.up,
-        "down_bytes": usage.down,
-        "drafted": usage.drafted,
-        "accepted": usage.accepted,
-        "codec": usage.codec().map(Codec::name),
+        "seconds": step.seconds,
+        "edge_seconds": step.edge_compute_seconds,
+        "encode_seconds": step.encode_seconds,
+        "link_seconds": step.link_seconds,
+        "queue_seconds": step.cloud_queue_seconds,
+        "cloud_seconds": step.cloud_compute_seconds,
+        "rows": step.rows,
+        "frame_bytes": step.frame_bytes,
+        "up_bytes": step.up_bytes,
+        "down_bytes": step.down_bytes,
+        "drafted": drafts.sent,
+        "accepted": drafts.accepted,
+        "codec": (!step.codec.is_empty()).then_some(&*step.codec),
         "replays": step.replays,
-        "round_trip_seconds": step.round_trip.map(|time| time.as_secs_f64()),
-        "up_bytes_per_second": step.up_rate,
+        "round_trip_seconds": step.round_trip_seconds,
+        "up_bytes_per_second": step.up_bytes_per_second,
     })
 }
 

@@ -2,11 +2,12 @@
 //! of those that are passed over and one of those that are refused; the tests read the last two.
 
 use super::fields::{Fields, PassedOver, UnknownFields, is_empty, value_of};
-use super::forms::{Form, Function, Functions, ToolChoice};
 use super::message::messages;
 use crate::conversation::Conversation;
 use crate::error::RequestError;
+use crate::forms::{Form, Function, Functions, MAX_TOOLS, ToolChoice};
 use crate::request::Terms;
+use crate::several::MAX_ANSWERS;
 use serde::Deserialize;
 use serde_json::Value;
 use serde_json::value::RawValue;
@@ -18,10 +19,6 @@ use tandem_text::TemplateValue;
 const COMPLETION_TOKENS: u32 = 16;
 /// The most alternatives a token's log probabilities come with.
 const MAX_TOP_LOGPROBS: u32 = 20;
-/// The most answers of one request.
-const MAX_CHOICES: usize = 128;
-/// The most functions of one request, as OpenAI has it.
-const MAX_TOOLS: usize = 128;
 
 /// Which call it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -203,40 +200,30 @@ fn tools(
             return Err(tool.refuse("function", "is absent"));
         };
         let mut function = Fields::of(tool.path_of("function"), &function)?;
-        functions.add(&mut function)?;
+        add_function(functions, &mut function)?;
     }
-    functions.check_choice(fields)?;
+    check_choice(functions, fields)?;
     Ok(tools)
 }
 
-impl Functions {
-    /// Takes the fields of a function that are not the template's alone.
-    pub(super) fn add(&mut self, function: &mut Fields) -> Result<&Function, RequestError> {
-        let name: String = function.require("name")?;
-        if self.all.iter().any(|other| other.name == name) {
-            return Err(function.refuse("name", "is that of another function too"));
-        }
-        let added = Function {
-            name,
-            parameters: function.take_raw("parameters"),
-            strict: function.take("strict")?.unwrap_or(false),
-        };
-        let at = self.all.len();
-        self.all.push(added);
-        Ok(&self.all[at])
-    }
+/// Takes the fields of a function that are not the template's alone.
+pub(super) fn add_function<'a>(
+    functions: &'a mut Functions,
+    function: &mut Fields,
+) -> Result<&'a Function, RequestError> {
+    let added = Function {
+        name: function.require("name")?,
+        parameters: function.take_raw("parameters"),
+        strict: function.take("strict")?.unwrap_or(false),
+    };
+    let added = functions.add(added);
+    added.map_err(|why| function.refuse("name", why))
+}
 
-    /// Checks that the function to be called is one of them.
-    pub(super) fn check_choice(&self, fields: &Fields) -> Result<(), RequestError> {
-        let problem = match &self.choice {
-            ToolChoice::Named(name) if !self.all.iter().any(|f| f.name == *name) => {
-                format!("is {name}, which is none of the tools")
-            }
-            ToolChoice::Required if self.all.is_empty() => "is required, without tools".to_owned(),
-            _ => return Ok(()),
-        };
-        Err(fields.refuse("tool_choice", problem))
-    }
+/// Checks that the function to be called is one of those there are.
+pub(super) fn check_choice(functions: &Functions, fields: &Fields) -> Result<(), RequestError> {
+    let checked = functions.check_choice();
+    checked.map_err(|why| fields.refuse("tool_choice", why))
 }
 
 /// The tools that an answer may call, as they came; none with a `tool_choice` of none.
@@ -301,9 +288,9 @@ fn answers(fields: &mut Fields, prompts: usize) -> Result<usize, RequestError> {
         return Err(fields.refuse("n", "is 0, must be at least 1"));
     }
     let all = answers.saturating_mul(prompts);
-    if all > MAX_CHOICES {
+    if all > MAX_ANSWERS {
         let name = if prompts > 1 { "prompt" } else { "n" };
-        let why = format!("asks for {all} answers, may ask for {MAX_CHOICES}");
+        let why = format!("asks for {all} answers, may ask for {MAX_ANSWERS}");
         return Err(fields.refuse(name, why));
     }
     Ok(answers)

@@ -1,9 +1,9 @@
 //! From the events of an answer to the response: gathered, or sent as they come (server-sent events).
 
-use super::choices::Numbered;
 use super::error::Failure;
 use crate::answer::AnswerEvent;
 use crate::error::AnswerError;
+use crate::several::Numbered;
 use axum::http::HeaderValue;
 use axum::http::header::{CONTENT_TYPE, HeaderName};
 use axum::response::sse::{Event, KeepAlive, Sse};

@@ -3,15 +3,17 @@
 
 use super::error::Failure;
 use super::fields::{Fields, PassedOver, UnknownFields, is_empty, value_of};
-use super::forms::{Form, Functions, ToolChoice};
 use super::message::arguments;
-use super::parts::{Call, Part, Splitter};
 use super::reply::Origin;
-use super::request::{ReplyOptions, effort, format_of, offered_tools, refuse_everywhere};
+use super::request::{
+    ReplyOptions, add_function, check_choice, effort, format_of, offered_tools, refuse_everywhere,
+};
 use super::respond::{Reply, Said};
 use crate::answer::AnswerEvent;
 use crate::conversation::{CalledFunction, Conversation, Message, ToolCall};
 use crate::error::RequestError;
+use crate::forms::{Form, Functions, ToolChoice};
+use crate::parts::{Call, Part, Splitter};
 use crate::request::Terms;
 use serde_json::value::RawValue;
 use serde_json::{Map, Value, json};
@@ -306,7 +308,7 @@ fn tools(
             "must be function: no other tool is here",
         )?;
         let description = tool.take_raw("description");
-        let function = functions.add(&mut tool)?;
+        let function = add_function(functions, &mut tool)?;
         let mut text = format!("{{\"name\": {}", json!(function.name));
         let parts = [
             ("description", &description),
@@ -322,7 +324,7 @@ fn tools(
         ));
         tool.end(passed_over)?;
     }
-    functions.check_choice(fields)?;
+    check_choice(functions, fields)?;
     let told = tools.iter().map(|raw| value_of(raw)).collect();
     Ok((Value::Array(told), written))
 }

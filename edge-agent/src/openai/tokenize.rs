@@ -4,9 +4,9 @@ use super::Api;
 use super::body::JsonBody;
 use super::error::Failure;
 use super::fields::{Fields, PassedOver};
-use super::forms::Functions;
 use super::request::{conversation, refuse_everywhere, refuse_of_conversations};
 use crate::error::RequestError;
+use crate::forms::Functions;
 use axum::extract::State;
 use axum::response::Response;
 use serde_json::json;
@@ -79,14 +79,11 @@ pub(super) async fn detokenize(
 /// What is wrong with ids, at the field that has them here.
 fn fields_of(path: &str, error: RequestError) -> RequestError {
     match error {
-        RequestError::TokenId { id, vocabulary } => RequestError::Field {
-            path: path.to_owned(),
-            problem: format!("{id} is outside the vocabulary of {vocabulary}"),
-        },
-        RequestError::PromptTooLong { problem, .. } => RequestError::Field {
-            path: path.to_owned(),
-            problem,
-        },
+        RequestError::TokenId { id, vocabulary } => {
+            let why = format!("{id} is outside the vocabulary of {vocabulary}");
+            RequestError::field(path, why)
+        }
+        RequestError::PromptTooLong { problem, .. } => RequestError::field(path, problem),
         other => other,
     }
 }

@@ -150,7 +150,7 @@ async fn run(
                 }
             }
             Some(Event::Finished(finished)) => break finished,
-            Some(Event::Started(_)) | None => {}
+            Some(Event::Started(_) | Event::Step(_)) | None => {}
         }
     };
     let (before, after) = between.split_at(arguments.tokens);

@@ -1,9 +1,9 @@
 use super::*;
 use crate::answer::AnswerEvent;
 use crate::openai::logprobs::Logprobs;
-use crate::openai::parts::{CallFormat, Callable, Splitter};
 use crate::openai::reply::{Choice, Origin, Writer};
 use crate::openai::request::{Endpoint, ReplyOptions};
+use crate::parts::{CallFormat, Callable, Splitter};
 use axum::body::to_bytes;
 use serde_json::{Value, json};
 use std::sync::Arc;
@@ -60,7 +60,7 @@ fn delta(text: &str) -> AnswerEvent {
     AnswerEvent::Delta(v1::Delta {
         text: text.to_owned(),
         token_ids: vec![1],
-        logprobs: Vec::new(),
+        ..v1::Delta::default()
     })
 }
 

@@ -1,5 +1,5 @@
 use super::*;
-use crate::openai::parts::{CallFormat, Callable};
+use crate::parts::{CallFormat, Callable};
 use std::sync::Arc;
 
 fn asked(fields: Value) -> Result<Asked, RequestError> {

@@ -111,7 +111,7 @@ async fn take(
             }
             Some(Event::Finished(finished)) => answer.finished = Some(finished),
             Some(Event::Started(_)) => answer.started = true,
-            None => {}
+            Some(Event::Step(_)) | None => {}
         }
     }
     if answer.finished.is_none() {

@@ -55,7 +55,7 @@ impl CallFormat {
 
 /// A part of an answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Part {
+pub(crate) enum Part {
     /// Of what is said.
     Content(String),
     /// Of what is thought.
@@ -66,13 +66,13 @@ pub(super) enum Part {
 
 /// A function that is called.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub(super) struct Call {
+pub(crate) struct Call {
     /// What its result will name.
-    pub(super) id: String,
+    pub(crate) id: String,
     /// The function.
-    pub(super) name: String,
+    pub(crate) name: String,
     /// Its arguments as JSON.
-    pub(super) arguments: String,
+    pub(crate) arguments: String,
 }
 
 /// A call as models write it.
@@ -85,7 +85,7 @@ struct Written {
 
 /// Tells the parts of one answer apart while it comes.
 #[derive(Debug, Clone)]
-pub(super) struct Splitter {
+pub(crate) struct Splitter {
     /// How functions may be called; none where none may.
     calls: Option<Callable>,
     /// Whether the answer may begin with what the model thinks.
@@ -102,13 +102,13 @@ pub(super) struct Splitter {
 
 /// How functions may be called.
 #[derive(Debug, Clone)]
-pub(super) struct Callable {
+pub(crate) struct Callable {
     /// How calls are written.
-    pub(super) format: CallFormat,
+    pub(crate) format: CallFormat,
     /// The names of the functions that the request offers.
-    pub(super) functions: Arc<BTreeSet<String>>,
+    pub(crate) functions: Arc<BTreeSet<String>>,
     /// Whether calls behind the first are left out.
-    pub(super) only_one: bool,
+    pub(crate) only_one: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -125,7 +125,7 @@ enum State {
 
 impl Splitter {
     /// Of an answer with nothing but content, unless more is said.
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self {
             calls: None,
             may_think: false,
@@ -139,7 +139,7 @@ impl Splitter {
 
     /// Of an answer that may call functions.
     #[must_use]
-    pub(super) fn with_calls(self, calls: Callable) -> Self {
+    pub(crate) fn with_calls(self, calls: Callable) -> Self {
         Self {
             calls: Some(calls),
             state: match self.state {
@@ -152,7 +152,7 @@ impl Splitter {
 
     /// Of an answer that may begin with what the model thinks, or whose prompt has begun with that already.
     #[must_use]
-    pub(super) fn with_reasoning(self, has_begun: bool) -> Self {
+    pub(crate) fn with_reasoning(self, has_begun: bool) -> Self {
         Self {
             state: if has_begun {
                 State::Reasoning
@@ -166,17 +166,17 @@ impl Splitter {
     }
 
     /// Whether what comes next is thought.
-    pub(super) fn thinks(&self) -> bool {
+    pub(crate) fn thinks(&self) -> bool {
         self.state == State::Reasoning
     }
 
     /// Whether a function was called.
-    pub(super) fn has_called(&self) -> bool {
+    pub(crate) fn has_called(&self) -> bool {
         self.has_called
     }
 
     /// Takes the next text, and returns the parts that are known to be in it.
-    pub(super) fn feed(&mut self, text: &str) -> Vec<Part> {
+    pub(crate) fn feed(&mut self, text: &str) -> Vec<Part> {
         self.held.push_str(text);
         let mut parts = Vec::new();
         while self.step(&mut parts) {}
@@ -184,7 +184,7 @@ impl Splitter {
     }
 
     /// Returns what is left when the answer has ended.
-    pub(super) fn end(&mut self) -> Vec<Part> {
+    pub(crate) fn end(&mut self) -> Vec<Part> {
         let held = std::mem::take(&mut self.held);
         match self.state {
             State::Reasoning => part(Part::Reasoning, held),

@@ -1,7 +1,7 @@
-//! What an answer has to be, as this API's requests say it and as the cloud keeps it: JSON of a schema, one of several
+//! What an answer has to be, as requests say it and as the cloud keeps it: JSON of a schema, one of several
 //! texts, calls of functions; behind what the model may think before.
 
-use super::parts::{CallFormat, THINKS};
+use crate::parts::{CallFormat, THINKS};
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 use std::fmt::Write as _;
@@ -63,7 +63,7 @@ pub struct Functions {
 
 /// What a model thinks before it answers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Thought {
+pub(crate) enum Thought {
     /// Nothing.
     None,
     /// Something or nothing.
@@ -72,7 +72,39 @@ pub(super) enum Thought {
     Begun,
 }
 
+/// The most functions of one request, as OpenAI has it.
+pub(crate) const MAX_TOOLS: usize = 128;
+
 impl Functions {
+    /// Takes another one.
+    ///
+    /// # Errors
+    /// Why its name cannot be.
+    pub(crate) fn add(&mut self, function: Function) -> Result<&Function, &'static str> {
+        if self.all.iter().any(|other| other.name == function.name) {
+            return Err("is that of another function too");
+        }
+        let at = self.all.len();
+        self.all.push(function);
+        Ok(&self.all[at])
+    }
+
+    /// Checks that the function to be called is one of them.
+    ///
+    /// # Errors
+    /// Why it is not.
+    pub(crate) fn check_choice(&self) -> Result<(), String> {
+        match &self.choice {
+            ToolChoice::Named(name) if !self.all.iter().any(|f| f.name == *name) => {
+                Err(format!("is {name}, which is none of the tools"))
+            }
+            ToolChoice::Required if self.all.is_empty() => {
+                Err("is required, without tools".to_owned())
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// Whether an answer that calls some is held to more than the request's words.
     fn are_kept(&self) -> bool {
         let strict = self.all.iter().any(|function| function.strict);
@@ -89,7 +121,7 @@ impl Functions {
 }
 
 /// What the cloud is to keep an answer to, where it is to keep anything.
-pub(super) fn constraint(
+pub(crate) fn constraint(
     form: &Form,
     functions: &Functions,
     format: CallFormat,

@@ -12,6 +12,9 @@ use std::time::Duration;
 use tandem_transport::auth::Peer;
 use tokio::time::Instant;
 
+/// Answers of one request, at most.
+pub(crate) const MAX_ANSWERS: usize = 128;
+
 /// Answers of one request that are made at once, at most: half of those that the edge makes. The others follow.
 const AT_ONCE: usize = 4;
 
@@ -19,29 +22,31 @@ const AT_ONCE: usize = 4;
 const LOOK: Duration = Duration::from_millis(50);
 
 /// An event of one of the answers, by its number.
-pub(super) type Numbered = (usize, Result<AnswerEvent, AnswerError>);
+pub(crate) type Numbered = (usize, Result<AnswerEvent, AnswerError>);
 
 /// The answers that one request asks for.
 #[derive(Debug, Clone)]
-pub(super) struct Several {
-    pub(super) peer: Peer,
+pub(crate) struct Several {
+    pub(crate) peer: Peer,
     /// At least one.
-    pub(super) prompts: Arc<Vec<Vec<u32>>>,
+    pub(crate) prompts: Arc<Vec<Vec<u32>>>,
     /// To each prompt.
-    pub(super) answers: usize,
-    pub(super) terms: Arc<Terms>,
+    pub(crate) answers: usize,
+    pub(crate) terms: Arc<Terms>,
+    /// When the client stops waiting.
+    pub(crate) deadline: Option<Instant>,
     /// When the last of them is given up.
-    pub(super) ends: Option<Instant>,
+    pub(crate) ends: Option<Instant>,
 }
 
 impl Several {
     /// How many they are.
-    pub(super) fn count(&self) -> usize {
+    pub(crate) fn count(&self) -> usize {
         self.prompts.len() * self.answers
     }
 
     /// What one of them asks for: those of one prompt stand behind each other.
-    pub(super) fn request(&self, number: usize) -> ClientRequest {
+    pub(crate) fn request(&self, number: usize) -> ClientRequest {
         let answer = number % self.answers;
         let mut terms = Terms::clone(&self.terms);
         if let Some(sampling) = &mut terms.sampling {
@@ -58,7 +63,7 @@ impl Several {
                 .cloned()
                 .unwrap_or_default(),
             terms,
-            deadline: None,
+            deadline: self.deadline,
             ends: self.ends,
         }
     }
@@ -66,7 +71,7 @@ impl Several {
 
 /// The events of an answer that has begun, the first of `several`, and of the others, which begin as those before them end
 /// and as the edge may make another.
-pub(super) fn events(
+pub(crate) fn events(
     service: &AnswerService,
     name: &'static str,
     headers: &HeaderMap,
