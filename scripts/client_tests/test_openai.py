@@ -3,59 +3,39 @@
 from __future__ import annotations
 
 import json
-import unittest
-from typing import Annotated, Literal
 
 import openai
-from pydantic import BaseModel, Field
 
-from client_tests.pair import MODEL, running_pair, url
+from client_tests.calls import KEY, MESSAGES, NAME, PROMPT, TOKENS, ClientTest, Weather, call
 from processes import wait_for
 
-NAME = MODEL.name
-PROMPT = "Why is the sky blue?"
-MESSAGES = [{"role": "user", "content": PROMPT}]
-TOKENS = 16
 
-
-class Place(BaseModel):
-    name: Annotated[str, Field(max_length=12)]
-    degrees: Annotated[int, Field(ge=-60, le=60)]
-
-
-class Weather(BaseModel):
-    sky: Literal["clear", "cloudy"]
-    places: Annotated[list[Place], Field(max_length=2)]
-
-
-class OpenAiTest(unittest.TestCase):
+class OpenAiTest(ClientTest):
     @classmethod
     def setUpClass(cls) -> None:
-        cls.pair = running_pair()
+        super().setUpClass()
         # The client wants a key; the API asks for none.
-        base = f"{url(cls.pair.openai)}/v1"
-        cls.client = openai.OpenAI(base_url=base, api_key="none", max_retries=0, timeout=60)
+        cls.client = openai.OpenAI(base_url=cls.recorder.base, api_key=KEY, max_retries=0, timeout=60)
         cls.addClassCleanup(cls.client.close)
-
-    def setUp(self) -> None:
-        wait_for(lambda: self.pair.running_sessions() == 0, "earlier answers to end")
 
     def chat(self, **fields):
         return self.client.chat.completions.create(
             **{"model": NAME, "messages": MESSAGES, "max_tokens": TOKENS, "temperature": 0, **fields}
         )
 
+    @call("openai", "chat.completions.create()")
     def test_a_greedy_chat_is_what_the_edge_itself_would_print(self) -> None:
         answer = self.chat()
         [choice] = answer.choices
         self.assertEqual(choice.message.role, "assistant")
-        self.assertEqual(choice.message.content, self.pair.greedy(PROMPT, TOKENS).removesuffix("\n"))
+        self.assertEqual(choice.message.content, self.greedy())
         self.assertEqual(choice.finish_reason, "length")
         self.assertTrue(answer.id.startswith("chatcmpl-"))
         self.assertEqual((answer.object, answer.model), ("chat.completion", NAME))
         self.assertEqual(answer.usage.completion_tokens, TOKENS)
         self.assertEqual(answer.usage.total_tokens, answer.usage.prompt_tokens + TOKENS)
 
+    @call("openai", "chat.completions.create(stream=True)")
     def test_a_streamed_chat_is_the_same_with_its_usage_last(self) -> None:
         expected = self.chat()
         chunks = list(self.chat(stream=True, stream_options={"include_usage": True}))
@@ -127,14 +107,24 @@ class OpenAiTest(unittest.TestCase):
             self.assertEqual(refused.exception.param, param)
             self.assertEqual(refused.exception.type, "invalid_request_error")
 
-    def test_several_answers_and_prompts_come_in_one_response(self) -> None:
+    def test_several_answers_come_in_one_response(self) -> None:
         answer = self.chat(n=3, temperature=1, seed=5)
         self.assertEqual([choice.index for choice in answer.choices], [0, 1, 2])
         self.assertGreater(len({choice.message.content for choice in answer.choices}), 1)
+
+    @call("openai", "completions.create()")
+    def test_each_of_several_prompts_is_continued(self) -> None:
         prompts = ["The capital of France is", "One, two,"]
         completion = self.client.completions.create(model=NAME, prompt=prompts, max_tokens=4, temperature=0, echo=True)
-        for prompt, choice in zip(prompts, completion.choices):
+        for prompt, choice in zip(prompts, completion.choices, strict=True):
             self.assertTrue(choice.text.startswith(prompt))
+
+    @call("openai", "embeddings.create()")
+    def test_embeddings_are_refused_by_their_path(self) -> None:
+        with self.assertRaises(openai.NotFoundError) as refused:
+            self.client.embeddings.create(model=NAME, input=PROMPT)
+        self.assertEqual(refused.exception.code, "not_found")
+        self.assertIn("/v1/embeddings", refused.exception.message)
 
     def test_functions_are_told_and_a_conversation_with_calls_goes_on(self) -> None:
         parameters = {"type": "object", "properties": {"city": {"type": "string"}}}
@@ -149,6 +139,7 @@ class OpenAiTest(unittest.TestCase):
         ]
         self.assertTrue(self.chat(messages=turns, tools=tools).choices[0].message.content)
 
+    @call("openai", "chat.completions.parse(response_format=Model)")
     def test_an_answer_is_the_pydantic_model_that_was_asked_for(self) -> None:
         asked = {"model": NAME, "max_tokens": 200, "temperature": 0, "response_format": Weather}
         answer = self.client.chat.completions.parse(messages=MESSAGES, **asked)
@@ -167,6 +158,7 @@ class OpenAiTest(unittest.TestCase):
         else:
             self.assertTrue(answer.choices[0].message.content.startswith("{"))
 
+    @call("openai", "chat.completions.create(tools=...)")
     def test_a_function_that_is_required_is_called(self) -> None:
         tool = openai.pydantic_function_tool(Weather, name="report")
         for choice in ("required", {"type": "function", "function": {"name": "report"}}):
@@ -182,6 +174,7 @@ class OpenAiTest(unittest.TestCase):
         deltas = [call for chunk in chunks for call in chunk.choices[0].delta.tool_calls or []]
         Weather.model_validate_json("".join(delta.function.arguments for delta in deltas))
 
+    @call("openai", "responses.create()")
     def test_a_response_is_the_same_answer_whole_and_in_events(self) -> None:
         fields = {"model": NAME, "input": PROMPT, "max_output_tokens": TOKENS, "temperature": 0}
         expected = self.chat().choices[0].message.content
