@@ -135,7 +135,7 @@ ROWS: list[tuple[str, list[Panel]]] = [
                 "none",
                 quantiles(EDGE + "round_trip_tokens") + [mean(EDGE + "round_trip_tokens", "mean")],
             ),
-            Panel("Drafts", "cps", rate(EDGE + "drafts_total", "what")),
+            Panel("Drafts", "cps", rate(EDGE + "drafts_total", "what, source")),
             Panel(
                 "Where a token's time goes",
                 "s",

@@ -219,7 +219,10 @@ async fn open_engine(
         Room::Whole(reserved)
     };
     let open = opening.back(room, pages, prefix.map(SessionPrefix::key));
-    let opened = cloud.engine.open_for(owner, open).await;
+    let opened = cloud
+        .engine
+        .open_for(owner, opening.moves.moved, open)
+        .await;
     opened.map_err(|error| engine_status(&error))
 }
 

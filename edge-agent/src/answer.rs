@@ -117,9 +117,11 @@ impl Answers {
         let hidden = self.client.front().config.hidden;
         let finished = run.finished(&request, streamed?, hidden);
         say_answer(span, reused, &finished);
-        let session = run.generation.into_session();
-        if let Some(session) = session.filter(|_| !request.forgets) {
-            turn.keep(request.asker, session);
+        if !request.forgets {
+            run.generation.remember();
+            if let Some(session) = run.generation.into_session() {
+                turn.keep(request.asker, session);
+            }
         }
         E2E_LATENCY.histogram(&[]).record(request.began.elapsed());
         events.send(AnswerEvent::Finished(finished)).await

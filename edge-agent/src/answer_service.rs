@@ -71,12 +71,32 @@ impl AnswerService {
         call: Call<'_>,
         reading: impl Future<Output = Result<ClientRequest, AnswerError>>,
     ) -> Result<AnswerStream, AnswerError> {
+        let reading = async { Ok((self.work()?, reading.await?)) };
+        self.begin_as(call, reading).await
+    }
+
+    /// What keeps a drain waiting.
+    ///
+    /// # Errors
+    /// The edge drains.
+    pub(crate) fn work(&self) -> Result<WorkGuard, AnswerError> {
+        self.drain.work().map_err(|_| AnswerError::Draining)
+    }
+
+    /// As [`AnswerService::begin`], as part of the work that `reading` names.
+    ///
+    /// # Errors
+    /// The same.
+    pub(crate) async fn begin_as(
+        &self,
+        call: Call<'_>,
+        reading: impl Future<Output = Result<(WorkGuard, ClientRequest), AnswerError>>,
+    ) -> Result<AnswerStream, AnswerError> {
         let began = std::time::Instant::now();
         let caller = || TraceContext::of(call.headers);
         let mut span = request_span(call.name, began, caller);
         let checked = async {
-            let work = self.drain.work().map_err(|_| AnswerError::Draining)?;
-            let read = reading.await?;
+            let (work, read) = reading.await?;
             let mut request = self.edge.check(read.terms, read.prompt, began)?;
             request.deadline = read.deadline.map(Instant::into_std);
             request.asker.owner = read.peer.person();

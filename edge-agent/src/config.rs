@@ -276,6 +276,8 @@ pub struct DraftsConfig {
     pub max: usize,
     /// The most of them in one message.
     pub message: usize,
+    /// Memory for earlier answers, which later ones may repeat; 0 for none.
+    pub memory: ByteSize,
 }
 
 /// How prompts go up.

@@ -214,6 +214,7 @@ impl Edge {
             prefix_memory: config.sessions.prefix_memory.get(),
             drafts: config.drafts.max,
             drafts_a_message: config.drafts.message,
+            drafts_memory: config.drafts.memory.as_usize(),
         };
         let prompts = Prompts::new(tokenizer.clone(), ChatTemplate::load(&config.model));
         Ok(Self {

@@ -17,7 +17,6 @@ use said::Parts;
 use std::convert::Infallible;
 use std::future::{Future, ready};
 use std::pin::Pin;
-use std::sync::Arc;
 use std::task::{Context, Poll};
 use tandem_proto::v1;
 use tandem_proto::v1::generation_service_server::{
@@ -79,22 +78,16 @@ impl Generation {
         &self,
         name: &'static str,
         metadata: &MetadataMap,
-        reading: impl Future<Output = Result<Asked, AnswerError>>,
+        reading: impl Future<Output = Result<(Several, Option<Splitter>), AnswerError>>,
     ) -> Result<Events<(u32, AnswerEvent)>, Status> {
         let headers = metadata.as_ref();
-        let mut asked = None;
         let reading = async {
-            let read = reading.await?;
-            let first = read.several.request(0);
-            asked = Some(read);
-            Ok(first)
+            let (several, splitter) = reading.await?;
+            let parts = Parts::new(several.count(), splitter);
+            Ok((several, parts))
         };
-        let first = self.0.begin(Call { name, headers }, reading).await?;
-        let Some(Asked { several, parts }) = asked else {
-            return Err(AnswerError::EndedEarly.into());
-        };
-        let mut parts = Parts::new(several.count(), parts);
-        let events = several::events(&self.0, name, headers, first, several);
+        let begun = several::begin(&self.0, Call { name, headers }, reading).await;
+        let (events, mut parts) = begun?;
         let told = events.flat_map(move |(number, event)| {
             let answer = u32::try_from(number).unwrap_or(u32::MAX);
             let events = match event {
@@ -106,35 +99,6 @@ impl Generation {
             stream::iter(events)
         });
         Ok(Box::pin(told))
-    }
-}
-
-/// What a call asks for.
-struct Asked {
-    several: Several,
-    /// What tells the parts of its answers apart, where they are.
-    parts: Option<Splitter>,
-}
-
-impl Asked {
-    fn new(
-        peer: Peer,
-        prompt: Vec<u32>,
-        answers: usize,
-        terms: Terms,
-        deadline: Option<Instant>,
-    ) -> Self {
-        Self {
-            several: Several {
-                peer,
-                prompts: Arc::new(vec![prompt]),
-                answers,
-                terms: Arc::new(terms),
-                deadline,
-                ends: None,
-            },
-            parts: None,
-        }
     }
 }
 
@@ -168,7 +132,11 @@ impl GenerationService for Generation {
                 Some(Input::TokenIds(ids)) => ids.ids,
                 None => return Err(RequestError::Prompt("is absent").into()),
             };
-            Ok(Asked::new(peer, prompt, answers, terms, deadline))
+            let several = Several {
+                deadline,
+                ..Several::new(peer, vec![prompt], answers, terms)
+            };
+            Ok((several, None))
         };
         let events = self.begin("generate", &metadata, reading).await?;
         let responses = events.map(|event| {
@@ -207,10 +175,11 @@ impl GenerationService for Generation {
             let edge = &self.0.edge;
             let prompted = edge.prompt_of(conversation).await?;
             let parts = telling.splitter(edge.marks, &prompted, &mut terms)?;
-            Ok(Asked {
-                parts,
-                ..Asked::new(peer, prompted.ids, answers, terms, deadline)
-            })
+            let several = Several {
+                deadline,
+                ..Several::new(peer, vec![prompted.ids], answers, terms)
+            };
+            Ok((several, parts))
         };
         let events = self.begin("chat", &metadata, reading).await?;
         let responses = events.map(|event| {

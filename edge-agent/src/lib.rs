@@ -7,7 +7,7 @@
 //! What a request's trace says of it is in [`request_span`].
 //!
 //! Of what a model writes, `marks` says how it marks thoughts and calls of functions, `parts` tells them apart, and `forms`
-//! is what an answer has to be; `several` makes more than one answer to a request.
+//! is what an answer has to be; [`several`] makes more than one answer to a request.
 //!
 //! [`edge`] is what is loaded, [`cloud_watch`] says whether the cloud answers and fits, [`plan`] how to deploy
 //! it, and [`serve`] starts and ends it all; [`generate`], [`chat`] and [`ask`] are commands.
@@ -38,6 +38,6 @@ pub mod request;
 pub mod request_span;
 pub mod sampling_defaults;
 pub mod serve;
-mod several;
+pub mod several;
 pub mod status;
 pub mod summary;

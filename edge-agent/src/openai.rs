@@ -239,9 +239,10 @@ struct Api {
 /// What a request asks for.
 #[derive(Debug)]
 struct Asked {
-    several: Several,
     /// One for each answer.
     choices: Vec<Choice>,
+    /// To each prompt.
+    answers: usize,
     options: ReplyOptions,
     passed_over: Vec<String>,
 }
@@ -272,7 +273,6 @@ async fn respond_to(
     headers: HeaderMap,
     JsonBody(body): JsonBody,
 ) -> Result<Response, Failure> {
-    let mut asked = None;
     let reading = async {
         let request = responses::read(&body, api.unknown_fields)?;
         api.check_model(&request.model)?;
@@ -284,27 +284,17 @@ async fn respond_to(
         let parts = marks.splitter(thought, &request.functions);
         let writer = responses::Writer::new(&api.origin, request.repeated, parts);
         let several = Several {
-            peer,
-            prompts: Arc::new(vec![prompted.ids]),
-            answers: 1,
-            terms: Arc::new(terms),
-            deadline: None,
             ends: Instant::now().checked_add(api.timeout),
+            ..Several::new(peer, vec![prompted.ids], 1, terms)
         };
-        let first = several.request(0);
-        asked = Some((several, writer, request.options, request.passed_over));
-        Ok(first)
+        Ok((several, (writer, request.options, request.passed_over)))
     };
-    let name = "responses";
     let call = Call {
-        name,
+        name: "responses",
         headers: &headers,
     };
-    let first = api.service.begin(call, reading).await?;
-    let Some((several, writer, options, passed_over)) = asked else {
-        return Err(AnswerError::EndedEarly.into());
-    };
-    let events = several::events(&api.service, name, &headers, first, several);
+    let (events, read) = several::begin(&api.service, call, reading).await?;
+    let (writer, options, passed_over) = read;
     let mut response = if options.stream {
         respond::pieces(events, writer).await?
     } else {
@@ -340,27 +330,19 @@ impl Api {
             Endpoint::Chat => "chat",
             Endpoint::Completion => "completions",
         };
-        let mut asked = None;
         let reading = async {
             let request = read(endpoint, body, self.unknown_fields)?;
             self.check_model(&request.model)?;
-            let all = self.ask(request, peer).await?;
-            let first = all.several.request(0);
-            asked = Some(all);
-            Ok(first)
+            self.ask(request, peer).await
         };
-        let first = self.service.begin(Call { name, headers }, reading).await?;
-        let Some(asked) = asked else {
-            return Err(AnswerError::EndedEarly.into());
-        };
+        let call = Call { name, headers };
+        let (events, asked) = several::begin(&self.service, call, reading).await?;
         let Asked {
-            several,
             choices,
+            answers,
             options,
             passed_over,
         } = asked;
-        let answers = several.answers;
-        let events = several::events(&self.service, name, headers, first, several);
         let writer = Writer::new(endpoint, options, &self.origin, choices, answers);
         let mut response = if options.stream {
             respond::pieces(events, writer).await?
@@ -372,7 +354,7 @@ impl Api {
     }
 
     /// The answers that a request asks for.
-    async fn ask(&self, request: Request, peer: Peer) -> Result<Asked, AnswerError> {
+    async fn ask(&self, request: Request, peer: Peer) -> Result<(Several, Asked), AnswerError> {
         let edge = &self.service.edge;
         let (mut prompts, mut choices) = (Vec::new(), Vec::new());
         let mut thought = Thought::None;
@@ -407,19 +389,17 @@ impl Api {
         let mut terms = request.terms;
         let marks = edge.marks;
         terms.constraint = marks.constraint(&request.form, &request.functions, thought);
-        Ok(Asked {
-            several: Several {
-                peer,
-                prompts: Arc::new(prompts),
-                answers: request.answers,
-                terms: Arc::new(terms),
-                deadline: None,
-                ends: Instant::now().checked_add(self.timeout),
-            },
+        let several = Several {
+            ends: Instant::now().checked_add(self.timeout),
+            ..Several::new(peer, prompts, request.answers, terms)
+        };
+        let asked = Asked {
             choices,
+            answers: request.answers,
             options: request.options,
             passed_over: request.passed_over,
-        })
+        };
+        Ok((several, asked))
     }
 
     fn logprobs(&self) -> Logprobs {

@@ -1,19 +1,19 @@
 //! Several answers to one request.
 
 use crate::answer::AnswerEvent;
-use crate::answer_service::{AnswerService, AnswerStream, Call, ClientRequest};
+use crate::answer_service::{AnswerService, Call, ClientRequest};
 use crate::error::AnswerError;
 use crate::request::Terms;
-use axum::http::HeaderMap;
 use futures_util::StreamExt as _;
 use futures_util::stream::{self, BoxStream};
+use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 use tandem_transport::auth::Peer;
 use tokio::time::Instant;
 
 /// Answers of one request, at most.
-pub(crate) const MAX_ANSWERS: usize = 128;
+pub const MAX_ANSWERS: usize = 128;
 
 /// Answers of one request that are made at once, at most: half of those that the edge makes. The others follow.
 const AT_ONCE: usize = 4;
@@ -22,31 +22,45 @@ const AT_ONCE: usize = 4;
 const LOOK: Duration = Duration::from_millis(50);
 
 /// An event of one of the answers, by its number.
-pub(crate) type Numbered = (usize, Result<AnswerEvent, AnswerError>);
+pub type Numbered = (usize, Result<AnswerEvent, AnswerError>);
 
 /// The answers that one request asks for.
 #[derive(Debug, Clone)]
-pub(crate) struct Several {
-    pub(crate) peer: Peer,
-    /// At least one.
-    pub(crate) prompts: Arc<Vec<Vec<u32>>>,
+pub struct Several {
+    /// Who asks.
+    pub peer: Peer,
+    /// The token ids to go on from, at least one list.
+    pub prompts: Arc<Vec<Vec<u32>>>,
     /// To each prompt.
-    pub(crate) answers: usize,
-    pub(crate) terms: Arc<Terms>,
+    pub answers: usize,
+    /// The terms of each answer.
+    pub terms: Arc<Terms>,
     /// When the client stops waiting.
-    pub(crate) deadline: Option<Instant>,
+    pub deadline: Option<Instant>,
     /// When the last of them is given up.
-    pub(crate) ends: Option<Instant>,
+    pub ends: Option<Instant>,
 }
 
 impl Several {
+    /// So many answers to each of these prompts, which end when they end.
+    pub fn new(peer: Peer, prompts: Vec<Vec<u32>>, answers: usize, terms: Terms) -> Self {
+        Self {
+            peer,
+            prompts: Arc::new(prompts),
+            answers,
+            terms: Arc::new(terms),
+            deadline: None,
+            ends: None,
+        }
+    }
+
     /// How many they are.
-    pub(crate) fn count(&self) -> usize {
+    pub fn count(&self) -> usize {
         self.prompts.len() * self.answers
     }
 
     /// What one of them asks for: those of one prompt stand behind each other.
-    pub(crate) fn request(&self, number: usize) -> ClientRequest {
+    pub fn request(&self, number: usize) -> ClientRequest {
         let answer = number % self.answers;
         let mut terms = Terms::clone(&self.terms);
         if let Some(sampling) = &mut terms.sampling {
@@ -69,24 +83,37 @@ impl Several {
     }
 }
 
-/// The events of an answer that has begun, the first of `several`, and of the others, which begin as those before them end
-/// and as the edge may make another.
-pub(crate) fn events(
+/// Begins the answers that a request asks for, once it is read: the first of them at once, the others as those before them
+/// end and as the edge may make another. They are one piece of work, which a drain lets end. Returns their events, and
+/// what else was read.
+///
+/// # Errors
+/// As [`AnswerService::begin`] says.
+pub async fn begin<T>(
     service: &AnswerService,
-    name: &'static str,
-    headers: &HeaderMap,
-    first: AnswerStream,
-    several: Several,
-) -> BoxStream<'static, Numbered> {
+    call: Call<'_>,
+    reading: impl Future<Output = Result<(Several, T), AnswerError>>,
+) -> Result<(BoxStream<'static, Numbered>, T), AnswerError> {
+    let mut read = None;
+    let first = async {
+        let work = service.work()?;
+        let (several, rest) = reading.await?;
+        let first = several.request(0);
+        read = Some((several, rest, work.clone()));
+        Ok((work, first))
+    };
+    let first = service.begin_as(call, first).await?;
+    let (several, rest, work) = read.ok_or(AnswerError::EndedEarly)?;
     let first = first.map(|event| (0, event)).boxed();
     if several.count() == 1 {
-        return first;
+        return Ok((first, rest));
     }
     let at_once = (service.edge.answers.pool.most() / 2).clamp(1, AT_ONCE);
-    let (service, headers) = (service.clone(), Arc::new(headers.clone()));
+    let (service, name) = (service.clone(), call.name);
+    let headers = Arc::new(call.headers.clone());
     let others = (1..several.count()).map(move |number| {
         let (service, headers) = (service.clone(), Arc::clone(&headers));
-        let several = several.clone();
+        let (several, work) = (several.clone(), work.clone());
         let begun = async move {
             while !service.edge.answers.pool.has_turn() {
                 tokio::time::sleep(LOOK).await;
@@ -95,8 +122,8 @@ pub(crate) fn events(
                 name,
                 headers: &headers,
             };
-            let request = std::future::ready(Ok(several.request(number)));
-            match service.begin(call, request).await {
+            let request = std::future::ready(Ok((work, several.request(number))));
+            match service.begin_as(call, request).await {
                 Ok(events) => events.boxed(),
                 Err(error) => stream::once(std::future::ready(Err(error))).boxed(),
             }
@@ -104,7 +131,6 @@ pub(crate) fn events(
         let events = stream::once(begun).flatten();
         events.map(move |event| (number, event)).boxed()
     });
-    stream::iter(std::iter::once(first).chain(others))
-        .flatten_unordered(at_once)
-        .boxed()
+    let all = stream::iter(std::iter::once(first).chain(others)).flatten_unordered(at_once);
+    Ok((all.boxed(), rest))
 }

@@ -9,6 +9,7 @@ const USAGE = `usage: node chat.js [option...] PROMPT
   --max-tokens N     the most tokens of the answer
   --temperature T    0 is greedy; without it the model's own
   --top-p P          keep the most likely tokens up to this probability
+  --answers N        how many answers, each printed when it has ended; default: 1
   --json-schema FILE the JSON schema of the answer, which is nothing but such JSON
   --timeout SECONDS  how long the whole answer may take; default: 120
   --ca FILE          use TLS, and trust servers of this PEM file's authorities
@@ -49,6 +50,7 @@ function options() {
       edge: { ...string, default: '127.0.0.1:50050' },
       timeout: { ...string, default: '120' },
       'max-tokens': string,
+      answers: string,
       temperature: string,
       'top-p': string,
       'json-schema': string,
@@ -76,6 +78,7 @@ function options() {
     prompt: positionals[0],
     timeout: number('timeout'),
     maxTokens: number('max-tokens'),
+    answers: number('answers') ?? 1,
     temperature: number('temperature'),
     topP: number('top-p'),
     jsonSchema: values['json-schema'],
@@ -109,6 +112,7 @@ function chat(client, given, signal) {
     sampling: { temperature: given.temperature, topP: given.topP },
     constraint: given.jsonSchema && { jsonSchema: readFileSync(given.jsonSchema, 'utf8') },
     maxTokens: given.maxTokens,
+    answers: given.answers,
   };
   const call = client.chat(request, metadata(given), { deadline: Date.now() + given.timeout * 1000 });
   signal.addEventListener('abort', () => call.cancel(), { once: true });
@@ -147,13 +151,17 @@ async function main() {
   process.once('SIGINT', () => controller.abort());
   const client = new GenerationService(given.edge, credentials(given));
   try {
+    // Several answers come together, each event with its answer's number: they are kept until they end.
+    const texts = Array(given.answers).fill('');
     for await (const event of chat(client, given, controller.signal)) {
-      if (event.delta) {
+      if (event.delta && given.answers > 1) {
+        texts[event.answer] += event.delta.text;
+      } else if (event.delta) {
         process.stdout.write(event.delta.text);
       } else if (event.finished) {
         const { completionTokens, timings, finishReason } = event.finished;
         const speed = timings.tokensPerSecond.toFixed(1);
-        process.stdout.write('\n');
+        process.stdout.write(`${texts[event.answer]}\n`);
         console.error(`${completionTokens} tokens, ${speed} a second, ${finishReason}`);
       }
     }

@@ -1,4 +1,4 @@
-"""What chat.py and chat_async.py share: options, credentials, the request, and how an error reads."""
+"""What chat.py, chat_async.py and tools.py share: options, credentials, the request, and how an error reads."""
 
 from __future__ import annotations
 
@@ -30,11 +30,21 @@ except ImportError as missing:
         "        tandem/v1/generation.proto tandem/v1/model.proto tandem/v1/sampling.proto"
     )
 
-__all__ = ["credentials", "describe", "figures", "generation_pb2_grpc", "grpc", "metadata", "options", "request"]
+__all__ = [
+    "credentials",
+    "describe",
+    "figures",
+    "generation_pb2",
+    "generation_pb2_grpc",
+    "grpc",
+    "metadata",
+    "options",
+    "request",
+]
 
 
-def options(description: str) -> argparse.Namespace:
-    """The command line of both clients."""
+def options(description: str, **flags: str) -> argparse.Namespace:
+    """The command line of all of them, with flags of their own and what these say."""
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument("prompt")
     parser.add_argument("--edge", default="127.0.0.1:50050", help="HOST:PORT (default: %(default)s)")
@@ -49,6 +59,8 @@ def options(description: str) -> argparse.Namespace:
     parser.add_argument("--cert", type=Path, help="with --ca and --key: the client's own certificate, PEM")
     parser.add_argument("--key", type=Path, help="its private key, PEM")
     parser.add_argument("--token-file", type=Path, help="a file with the token to show an edge that asks for one")
+    for name, meaning in flags.items():
+        parser.add_argument(f"--{name}", action="store_true", help=meaning)
     given = parser.parse_args()
     if (given.cert is None) != (given.key is None) or (given.cert and not given.ca):
         parser.error("--cert and --key belong together, and to --ca")

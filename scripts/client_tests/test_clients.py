@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -155,6 +156,20 @@ class Python(Promises, unittest.TestCase):
     command = [sys.executable, "-B", EXAMPLES / "python/chat.py"]
 
 
+class PythonTools(unittest.TestCase):
+    def test_a_function_is_called_and_the_answer_goes_on_from_its_result(self) -> None:
+        edge = ["--edge", local(running_pair().edge), "--temperature", "0", "--max-tokens", "80", "--require"]
+        command = [sys.executable, "-B", EXAMPLES / "python/tools.py", *edge, "How often is r in strawberry?"]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=WAIT_SECONDS)
+        call = re.search(r"^count_letter\((.*)\) = (\d+)$", done.stderr, re.MULTILINE)
+        self.assertIsNotNone(call, done.stderr)
+        given = json.loads(call[1])
+        self.assertEqual(given["word"].lower().count(given["letter"].lower()), int(call[2]))
+        # The small model may call again and again instead of answering.
+        self.assertIn(done.returncode, (0, 1), done.stderr)
+        self.assertEqual(bool(done.stdout.strip()), done.returncode == 0, done.stdout)
+
+
 class PythonAsyncio(Promises, unittest.TestCase):
     command = [sys.executable, "-B", EXAMPLES / "python/chat_async.py"]
 
@@ -162,6 +177,13 @@ class PythonAsyncio(Promises, unittest.TestCase):
 @unittest.skipUnless((EXAMPLES / "node/node_modules").exists(), "NOT CHECKED: Node")
 class Node(Promises, unittest.TestCase):
     command = ["node", EXAMPLES / "node/chat.js"]
+
+    def test_several_answers_come_whole(self) -> None:
+        once = self.chat(self.pair.edge)
+        done = self.chat(self.pair.edge, "--answers", 2)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        # Greedy, they are the same.
+        self.assertEqual(done.stdout, 2 * once.stdout)
 
 
 @unittest.skipUnless((EXAMPLES / "go/chat").exists(), "NOT CHECKED: Go")

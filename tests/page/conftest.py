@@ -5,12 +5,15 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page, Playwright, sync_playwright
+
+sys.path.append(str(Path(__file__).resolve().parents[2] / "scripts"))
 
 from chat_page import ChatPage
 from mock_edge import MockEdge
@@ -22,12 +25,16 @@ CHROMIUM = shutil.which(os.environ.get("CHROMIUM", "chromium")) or ""
 FAILED_TO_LOAD = "Failed to load resource"
 
 
+def launch(playwright: Playwright) -> Browser:
+    # Chromium has no sandbox of its own where it runs as root.
+    arguments = ["--no-sandbox"] if os.geteuid() == 0 else []
+    return playwright.chromium.launch(executable_path=CHROMIUM, args=arguments)
+
+
 @pytest.fixture(scope="session")
 def browser() -> Iterator[Browser]:
     with sync_playwright() as playwright:
-        # Chromium has no sandbox of its own where it runs as root.
-        arguments = ["--no-sandbox"] if os.geteuid() == 0 else []
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=arguments)
+        browser = launch(playwright)
         yield browser
         browser.close()
 

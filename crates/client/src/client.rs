@@ -2,7 +2,7 @@
 
 use crate::clouds::{Clouds, DialError, Dialer, Wish};
 use crate::codec_choice::CodecChoice;
-use crate::drafts::{Acceptance, Drafter};
+use crate::drafts::{Acceptance, Drafter, EarlierAnswers};
 use crate::error::{CloudError, SessionError};
 use crate::generation::ReplayTerms;
 use crate::link::Cloud;
@@ -31,6 +31,8 @@ struct Shared {
     prefixes: Prefixes,
     /// How often drafts were right.
     acceptance: Acceptance,
+    /// What later answers may say again.
+    earlier: EarlierAnswers,
     /// Makes numbers of those who ask: nobody can find two that are the same.
     owners: RandomState,
 }
@@ -74,6 +76,8 @@ pub struct SessionLimits {
     pub drafts: usize,
     /// The most of them in one message.
     pub drafts_a_message: usize,
+    /// Bytes of memory for earlier answers, which later ones may repeat; 0 for none.
+    pub drafts_memory: usize,
 }
 
 /// What a session is opened for.
@@ -121,6 +125,7 @@ impl SplitClient {
             limits,
             prefixes: Prefixes::new(limits.prefix_memory),
             acceptance: Acceptance::default(),
+            earlier: EarlierAnswers::new(limits.drafts_memory),
             owners: RandomState::new(),
         })))
     }
@@ -178,9 +183,19 @@ impl SplitClient {
     }
 
     /// What makes the drafts of an answer.
-    pub(crate) fn drafter(&self, prompt: &[u32]) -> Option<Drafter> {
-        let drafts = self.limits().drafts > 0;
-        drafts.then(|| Drafter::new(prompt, &self.0.acceptance))
+    pub(crate) fn drafter(&self, asker: &Asker, prompt: &[u32]) -> Option<Drafter> {
+        if self.limits().drafts == 0 {
+            return None;
+        }
+        let earlier = self.0.earlier.of(asker);
+        Some(Drafter::new(&earlier, prompt, &self.0.acceptance))
+    }
+
+    /// Keeps an answer, which later ones to the same asker may repeat.
+    pub(crate) fn remember(&self, asker: &Asker, answer: &[u32]) {
+        if self.limits().drafts > 0 {
+            self.0.earlier.keep(asker, answer);
+        }
     }
 
     /// The cloud for an answer behind a prompt.
@@ -217,7 +232,7 @@ impl SplitClient {
                     pages: found.iter().filter_map(|page| page.front.clone()).collect(),
                     gives_pages: beginnings.is_some(),
                 };
-                Some(engine.open_for(number, open).await?)
+                Some(engine.open_for(number, opening.replays, open).await?)
             }
             None => None,
         };

@@ -2,7 +2,8 @@
 //! them are the answer's own. It draws the same tokens as without, so a draft changes when an answer is there, and never
 //! what it is.
 //!
-//! The drafts are what followed where prompt or answer ended before as they do now, or what comes next in a passage that was
+//! The drafts are what followed where prompt or answer ended before as they do now, or where an earlier answer to the same
+//! asker did, or what comes next in a passage that was
 //! being repeated until another token came, as where a name is changed. How many of them are worth it follows from how
 //! often such drafts are right and from what rows take, both as measured: a draft is worth its row as long as
 //!
@@ -13,12 +14,15 @@
 //! which is where the tokens of a second begin to grow fewer. Where there is nothing to gain, there are no drafts.
 
 mod acceptance;
+mod earlier;
 mod lookup;
 mod round_time;
 
 pub(crate) use acceptance::Acceptance;
+pub(crate) use earlier::EarlierAnswers;
 pub(crate) use round_time::RoundTimes;
 
+use crate::metrics::DRAFTS;
 use acceptance::{Basis, OfAnswer, Shares};
 use lookup::Lookup;
 use round_time::RoundTime;
@@ -34,6 +38,8 @@ const PASSAGE: usize = 4;
 #[derive(Debug)]
 pub(crate) struct Drafter {
     lookup: Lookup,
+    /// Where the prompt begins. Before it are earlier answers.
+    prompt: usize,
     acceptance: OfAnswer,
     /// What the end of the tokens repeats.
     repeated: Option<Place>,
@@ -77,12 +83,14 @@ pub(crate) struct Gain<'a> {
 }
 
 impl Drafter {
-    /// Of an answer to a prompt.
-    pub(crate) fn new(prompt: &[u32], acceptance: &Acceptance) -> Self {
+    /// Of an answer to a prompt, which may say what `earlier` answers did.
+    pub(crate) fn new(earlier: &[u32], prompt: &[u32], acceptance: &Acceptance) -> Self {
         let mut lookup = Lookup::default();
-        prompt.iter().for_each(|&token| lookup.push(token));
+        let all = earlier.iter().chain(prompt);
+        all.for_each(|&token| lookup.push(token));
         let mut drafter = Self {
             lookup,
+            prompt: earlier.len(),
             acceptance: acceptance.of_answer(),
             repeated: None,
             passage: None,
@@ -100,11 +108,15 @@ impl Drafter {
         }
         if let Some(mut flight) = self.flight.take()
             && flight.drafts.pop_front() == Some(token)
-            && !flight.drafts.is_empty()
         {
+            let source = flight.place.basis.source();
+            DRAFTS.counter(&["accepted", source]).increment(1);
             flight.known += 1;
-            self.flight = Some(flight);
+            self.flight = Some(flight).filter(|flight| !flight.drafts.is_empty());
         }
+        // An earlier answer ends where it ended.
+        self.passage
+            .take_if(|passage| self.lookup.at(passage.next) == Some(earlier::END));
         if let Some(passage) = &mut self.passage {
             // Where another token came, the passage may go on behind it.
             passage.basis = match (self.lookup.at(passage.next) == Some(token), passage.basis) {
@@ -122,7 +134,11 @@ impl Drafter {
         let found = self.lookup.longest();
         self.repeated = found.map(|found| Place {
             next: found.next,
-            basis: Basis::Repeats(found.length),
+            basis: if found.next < self.prompt {
+                Basis::Earlier(found.length)
+            } else {
+                Basis::Repeats(found.length)
+            },
         });
         match found {
             Some(found) if found.length >= PASSAGE => {
@@ -174,6 +190,8 @@ impl Drafter {
         let followed = self.lookup.repeat(place.next, period).skip(known + sent);
         let drafts: Vec<u32> = followed.take(worth.min(gain.message)).collect();
         if !drafts.is_empty() {
+            let sent = DRAFTS.counter(&["sent", place.basis.source()]);
+            sent.increment(drafts.len() as u64);
             let flight = self.flight.get_or_insert_with(|| Flight {
                 place,
                 period,
@@ -239,7 +257,7 @@ mod tests {
 
     /// A drafter of an answer that quotes the middle of its prompt.
     fn quoting(prompt: &[u32]) -> Drafter {
-        let mut drafter = Drafter::new(prompt, &Acceptance::default());
+        let mut drafter = Drafter::new(&[], prompt, &Acceptance::default());
         prompt[50..60].iter().for_each(|&token| drafter.push(token));
         drafter
     }
@@ -255,7 +273,7 @@ mod tests {
         assert!(quoting(&prompt).draft(gain(&times, 0, 8)).is_empty());
         let nothing = RoundTimes::default();
         assert!(quoting(&prompt).draft(gain(&nothing, 8, 8)).is_empty());
-        let mut says = Drafter::new(&prompt, &Acceptance::default());
+        let mut says = Drafter::new(&[], &prompt, &Acceptance::default());
         for at in 0..60 {
             // Each has been before, and something else came then.
             says.push(prompt[at * 3]);
@@ -287,7 +305,7 @@ mod tests {
     #[test]
     fn what_comes_over_and_over_is_drafted_so() {
         let (prompt, times) = ([9, 1, 2, 3, 1, 2, 3, 1, 2, 3], times());
-        let mut drafter = Drafter::new(&prompt, &Acceptance::default());
+        let mut drafter = Drafter::new(&[], &prompt, &Acceptance::default());
         let two = gain(&times, 7, 2);
         assert_eq!(drafter.draft(two), [1, 2]);
         assert_eq!(drafter.draft(two), [3, 1]);
@@ -320,5 +338,22 @@ mod tests {
         };
         assert!(drafts(8.0) < drafts(1.0), "{} {}", drafts(8.0), drafts(1.0));
         assert_eq!(drafts(1000.0), 0);
+    }
+
+    #[test]
+    fn an_answer_that_was_given_before_is_drafted_to_its_end() {
+        let times = times();
+        let answer: Vec<u32> = (500..560).collect();
+        let earlier = [&answer[..], &[earlier::END], &[600, 601, earlier::END]].concat();
+        let mut drafter = Drafter::new(&earlier, &prompt(), &Acceptance::default());
+        assert!(drafter.draft(gain(&times, 24, 8)).is_empty());
+        answer[..20].iter().for_each(|&token| drafter.push(token));
+        assert_eq!(drafter.draft(gain(&times, 24, 8)), answer[20..28]);
+        answer[20..58].iter().for_each(|&token| drafter.push(token));
+        // Behind its end nothing is known.
+        assert_eq!(drafter.draft(gain(&times, 24, 8)), answer[58..]);
+        drafter.push(answer[58]);
+        drafter.push(answer[59]);
+        assert!(drafter.draft(gain(&times, 24, 8)).is_empty());
     }
 }

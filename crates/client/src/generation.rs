@@ -129,7 +129,7 @@ impl Generation {
             left: None,
             context: client.context(&cloud),
             client: client.clone(),
-            drafter: client.drafter(&asked.prompt),
+            drafter: client.drafter(&asked.asker, &asked.prompt),
             asked,
             session: None,
             reused: 0,
@@ -249,6 +249,11 @@ impl Generation {
             usage.add(&session.usage());
         }
         usage
+    }
+
+    /// Keeps the answer, so that it can be drafted where a later one to the same asker says it again.
+    pub fn remember(&self) {
+        self.client.remember(&self.asked.asker, &self.tokens);
     }
 
     /// The session, to be kept for the next turn.

@@ -51,11 +51,17 @@ pub const DRAFTS: Metric = Metric {
     name: "tandem_edge_drafts_total",
     kind: Kind::Counter,
     unit: Unit::Count,
-    labels: &[Label {
-        name: "what",
-        values: &["sent", "accepted"],
-    }],
-    help: "Drafts whose rows were sent, and those of them that were the token.",
+    labels: &[
+        Label {
+            name: "what",
+            values: &["sent", "accepted"],
+        },
+        Label {
+            name: "source",
+            values: &["conversation", "earlier_answer"],
+        },
+    ],
+    help: "Drafts whose rows were sent, and those of them that were the token, by what they were taken from.",
 };
 /// Tokens of a round trip.
 pub const ROUND_TRIP_TOKENS: Metric = Metric {

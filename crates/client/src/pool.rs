@@ -31,7 +31,7 @@ struct Idle {
 
 /// Whose conversations are kept apart from everybody else's: how soon an answer begins, and how much of it was
 /// reused, would tell what others have asked.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Asker {
     /// Who asks.
     pub owner: Owner,

@@ -6,9 +6,7 @@ use crate::clouds::Numerics;
 use crate::edge_ledger::{EdgeLedger, Took};
 use crate::error::{CloudError, SessionError};
 use crate::link::{Answering, Link};
-use crate::metrics::{
-    BITS_PER_VALUE, DRAFTS, ENCODE, FRONT_STEP, LINK, OUTLIERS, ROUND_TRIP_TOKENS, ROWS,
-};
+use crate::metrics::{BITS_PER_VALUE, ENCODE, FRONT_STEP, LINK, OUTLIERS, ROUND_TRIP_TOKENS, ROWS};
 use crate::prefixes::{self, Remembered, SessionBeginnings};
 use crate::prompt_trace::PromptTrace;
 use crate::session_codecs::{SessionCodecs, WrittenRows};
@@ -520,7 +518,6 @@ impl Session {
             None => None,
         };
         self.usage.drafted += drafts as u64;
-        DRAFTS.counter(&["sent"]).increment(drafts as u64);
         let Some((codec, completed)) = completed else {
             self.sent.push_back(SentRows {
                 rows: ids.len(),
@@ -662,7 +659,6 @@ impl Session {
         let took = took.map_err(|error| unasked(error.to_string()))?;
         let accepted = took.accepted as u64;
         self.usage.accepted += accepted;
-        DRAFTS.counter(&["accepted"]).increment(accepted);
         if ends {
             self.answering = None;
         }

@@ -207,20 +207,26 @@ impl<H: Half> Engine<H> {
     /// # Errors
     /// Those of [`Half::open`], and `Stopped`.
     pub async fn open(&self, open: H::Open) -> Result<EngineSession<H>, EngineError> {
-        self.open_for(OwnerNumber::default(), open).await
+        self.open_for(OwnerNumber::default(), 0, open).await
     }
 
-    /// Opens a session whose rows count among an owner's.
+    /// Opens a session whose rows count among an owner's. Those of an answer that has had sessions before, `moved` of them,
+    /// go before the owner's new prompts.
     ///
     /// # Errors
     /// Those of [`Half::open`], and `Stopped`.
     pub async fn open_for(
         &self,
         owner: OwnerNumber,
+        moved: u32,
         open: H::Open,
     ) -> Result<EngineSession<H>, EngineError> {
         let number = self.shared.next_key.fetch_add(1, Ordering::Relaxed);
-        let key = SessionNumber { number, owner };
+        let key = SessionNumber {
+            number,
+            owner,
+            moved,
+        };
         let session = EngineSession {
             engine: self.clone(),
             key,
@@ -518,9 +524,7 @@ impl<H: Half> EngineLoop<H> {
             }
         }
         let awaited = self.is_awaited();
-        let of_drafts = self.cut_drafts(&mut batch, awaited);
         let most = self.budget.rows(decoding, awaited);
-        let most = most.saturating_sub(of_drafts);
         let mut of_prompts = 0;
         while of_prompts < most
             && let Some((key, job)) = self.scheduler.take_prefill(absorb::<H>)
@@ -533,6 +537,13 @@ impl<H: Half> EngineLoop<H> {
                 batch.push(taken);
             }
         }
+        let others_wait = decoding > 1 || awaited || of_prompts > 0;
+        let left = if others_wait {
+            most.saturating_sub(of_prompts)
+        } else {
+            usize::MAX
+        };
+        let of_drafts = self.cut_drafts(&mut batch[..decoding], left);
         if !batch.is_empty() {
             let of_step: HashSet<SessionNumber> = batch.iter().map(|taken| taken.key).collect();
             let began = Instant::now();
@@ -554,15 +565,9 @@ impl<H: Half> EngineLoop<H> {
         !idle
     }
 
-    /// Of steps of several rows, those that are of drafts, takes as many as others may wait for, and returns how many these
-    /// are. What is left of a step runs in later ones: in none where a draft before it was wrong.
-    fn cut_drafts(&mut self, batch: &mut [Taken<H>], awaited: bool) -> usize {
-        let prompts_wait = self.scheduler.has_prefill();
-        let mut left = match batch.len() {
-            // Nobody but the session itself waits for its drafts.
-            ..=1 if !awaited && !prompts_wait => usize::MAX,
-            decoding => self.budget.rows(decoding, awaited) / if prompts_wait { 2 } else { 1 },
-        };
+    /// Of decode steps of several rows, takes as many of those that are of drafts as there is time `left` for, and returns
+    /// how many these are. What is left of a step runs in later ones: in none where a draft before it was wrong.
+    fn cut_drafts(&mut self, batch: &mut [Taken<H>], mut left: usize) -> usize {
         let mut waiting = batch.iter().filter(|taken| taken.rows > 1).count();
         let mut drafts = 0;
         for taken in batch.iter_mut().filter(|taken| taken.rows > 1) {

@@ -58,6 +58,7 @@ mod tests {
         SessionNumber {
             number,
             owner: OwnerNumber::default(),
+            moved: 0,
         }
     }
 

@@ -11,6 +11,8 @@ pub struct SessionNumber {
     pub(crate) number: u64,
     /// Whose rows its rows count among.
     pub(crate) owner: OwnerNumber,
+    /// How many sessions its answer has had before. What it had computed there goes before its owner's new prompts.
+    pub(crate) moved: u32,
 }
 
 /// Those whose sessions share an engine: each gets as many rows as the others.
@@ -114,11 +116,6 @@ impl<J> Scheduler<J> {
         }
     }
 
-    /// Whether a prefill is ready.
-    pub(crate) fn has_prefill(&self) -> bool {
-        !self.prefill.is_empty()
-    }
-
     /// Puts what is left of a taken step before the session's other steps, behind what others wait for.
     pub(crate) fn put_back(&mut self, session: SessionNumber, priority: Priority, job: J) {
         let queue = self.queues.entry(session).or_default();
@@ -144,6 +141,7 @@ impl<J> Scheduler<J> {
     fn ready(&mut self, session: SessionNumber, priority: Priority) {
         match priority {
             Priority::Decode => self.decode.push(session),
+            Priority::Prefill if session.moved > 0 => self.prefill.push_by_moves(session),
             Priority::Prefill => self.prefill.push(session),
         }
     }
@@ -161,6 +159,7 @@ mod tests {
         SessionNumber {
             number,
             owner: OwnerNumber(owner),
+            moved: 0,
         }
     }
 
@@ -198,6 +197,20 @@ mod tests {
             s.push(B, Priority::Prefill, job);
         }
         assert_eq!(order(&mut s), ["a1", "b1", "a2", "b2", "a3"]);
+    }
+
+    #[test]
+    fn a_prompt_that_was_computed_before_goes_first_and_its_tokens_in_turn() {
+        let mut s = Steps::new();
+        let again = SessionNumber { moved: 1, ..C };
+        s.push(A, Priority::Prefill, "a1");
+        s.push(again, Priority::Prefill, "again");
+        s.push(again, Priority::Prefill, "and again");
+        s.push(B, Priority::Decode, "b1");
+        assert_eq!(order(&mut s), ["b1", "again", "and again", "a1"]);
+        s.push(B, Priority::Decode, "b2");
+        s.push(again, Priority::Decode, "a token");
+        assert_eq!(order(&mut s), ["b2", "a token"]);
     }
 
     #[test]

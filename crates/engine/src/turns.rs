@@ -3,6 +3,7 @@
 //! begins at the present: nobody saves up turns, and what somebody ran too much is not forgotten while others wait.
 
 use crate::scheduler::{OwnerNumber, SessionNumber};
+use std::cmp::Reverse;
 use std::collections::{BTreeSet, HashMap, VecDeque};
 
 /// Owners that may be remembered beyond twice as many as wait.
@@ -22,19 +23,39 @@ pub(crate) struct Turns {
 struct Owner {
     /// When its next rows begin.
     begins: u64,
-    /// Its sessions that wait.
+    /// Its sessions that wait, in their order.
     sessions: VecDeque<SessionNumber>,
+    /// Those of them that go before these, each to its end: of answers that have had other sessions before, the most first,
+    /// and of those with as many the earliest. Taking turns, all of them would take as long as the last one has to.
+    moved: BTreeSet<(Reverse<u32>, SessionNumber)>,
+}
+
+impl Owner {
+    fn waits(&self) -> bool {
+        !self.sessions.is_empty() || !self.moved.is_empty()
+    }
 }
 
 impl Turns {
     /// Puts a session behind the others of its owner.
     pub(crate) fn push(&mut self, session: SessionNumber) {
+        self.owner(session).sessions.push_back(session);
+    }
+
+    /// Puts a session before those others of its owner whose answers have had fewer sessions before.
+    pub(crate) fn push_by_moves(&mut self, session: SessionNumber) {
+        let key = (Reverse(session.moved), session);
+        self.owner(session).moved.insert(key);
+    }
+
+    /// The owner of a session that will wait.
+    fn owner(&mut self, session: SessionNumber) -> &mut Owner {
         let owner = self.owners.entry(session.owner).or_default();
-        if owner.sessions.is_empty() {
+        if !owner.waits() {
             owner.begins = owner.begins.max(self.now);
             self.order.insert((owner.begins, session.owner));
         }
-        owner.sessions.push_back(session);
+        owner
     }
 
     /// Takes the session whose turn it is.
@@ -42,8 +63,9 @@ impl Turns {
         let &(begins, number) = self.order.first()?;
         self.now = begins;
         let owner = self.owners.get_mut(&number)?;
-        let session = owner.sessions.pop_front();
-        if owner.sessions.is_empty() {
+        let moved = owner.moved.pop_first().map(|(_, session)| session);
+        let session = moved.or_else(|| owner.sessions.pop_front());
+        if !owner.waits() {
             self.order.pop_first();
         }
         session
@@ -65,7 +87,8 @@ impl Turns {
     pub(crate) fn remove(&mut self, session: SessionNumber) {
         if let Some(owner) = self.owners.get_mut(&session.owner) {
             owner.sessions.retain(|&waits| waits != session);
-            if owner.sessions.is_empty() {
+            owner.moved.remove(&(Reverse(session.moved), session));
+            if !owner.waits() {
                 self.order.remove(&(owner.begins, session.owner));
             }
         }
@@ -73,9 +96,8 @@ impl Turns {
         if self.owners.len() > 2 * self.order.len() + REMEMBERED || self.order.is_empty() {
             let now = self.now;
             let nobody_waits = self.order.is_empty();
-            self.owners.retain(|_, owner| {
-                !owner.sessions.is_empty() || (owner.begins > now && !nobody_waits)
-            });
+            self.owners
+                .retain(|_, owner| owner.waits() || (owner.begins > now && !nobody_waits));
         }
     }
 
@@ -93,6 +115,7 @@ mod tests {
         SessionNumber {
             number,
             owner: OwnerNumber(owner),
+            moved: 0,
         }
     }
 
@@ -165,13 +188,51 @@ mod tests {
     }
 
     #[test]
+    fn what_was_computed_before_goes_first_and_to_its_end() {
+        let mut turns = Turns::default();
+        let again = |number, moved| SessionNumber {
+            moved,
+            ..session(number, 1)
+        };
+        turns.push(session(1, 1));
+        for moved in [again(2, 1), again(3, 1), again(4, 2)] {
+            turns.push_by_moves(moved);
+        }
+        // Another owner has as many turns nevertheless.
+        turns.push(session(9, 2));
+        let mut order = Vec::new();
+        let mut left = [2; 10];
+        while let Some(next) = turns.next() {
+            turns.ran(next.owner, 1);
+            order.push(next.number);
+            left[next.number as usize] -= 1;
+            match (left[next.number as usize], next.moved) {
+                (0, _) => {}
+                (_, 0) => turns.push(next),
+                _ => turns.push_by_moves(next),
+            }
+        }
+        let of_one: Vec<u64> = order.iter().copied().filter(|&n| n != 9).collect();
+        assert_eq!(of_one, [4, 4, 2, 2, 3, 3, 1, 1]);
+        assert!(order[..4].contains(&9), "{order:?}");
+    }
+
+    #[test]
     fn nothing_is_kept_of_sessions_that_are_closed() {
         let mut turns = Turns::default();
-        for number in 0..10 {
-            turns.push(session(number, number % 3));
+        let all = (0..10).map(|number| SessionNumber {
+            moved: u32::from(number % 2 == 0),
+            ..session(number, number % 3)
+        });
+        for session in all.clone() {
+            if session.moved > 0 {
+                turns.push_by_moves(session);
+            } else {
+                turns.push(session);
+            }
         }
-        for number in 0..10 {
-            turns.remove(session(number, number % 3));
+        for session in all {
+            turns.remove(session);
         }
         assert!(turns.is_empty());
         assert!(turns.owners.is_empty());

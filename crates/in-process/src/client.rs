@@ -86,6 +86,7 @@ pub async fn client_of_many(cables: &[&Cable], options: ClientOptions) -> SplitC
         prefix_memory: options.prefix_memory,
         drafts: options.drafts.0,
         drafts_a_message: options.drafts.1,
+        drafts_memory: 1 << 20,
     };
     let choice = CodecChoice::fixed(Codec::F32);
     let client = SplitClient::new(front, dialer(cables).await, choice, limits);

@@ -47,8 +47,8 @@ struct State {
     health: Health,
 }
 
-/// Work that a drain waits for; dropped when the work has ended.
-#[derive(Debug)]
+/// Work that a drain waits for; dropped when the work has ended. A copy is for what the same work does besides.
+#[derive(Debug, Clone)]
 pub struct WorkGuard {
     _counted: TaskTrackerToken,
 }

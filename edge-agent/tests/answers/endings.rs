@@ -1,12 +1,17 @@
 //! An answer ends with its client, its deadline or the drain, and frees what it held.
 
 use crate::asking::{LocalEdge, PROMPT, cloud, request};
+use edge_agent::answer::AnswerEvent;
+use edge_agent::answer_service::Call;
 use edge_agent::error::{AnswerError, RequestError};
+use edge_agent::several::{self, Several};
 use std::time::Duration;
 use tandem_in_process::StoppedClock;
 use tandem_proto::v1::FinishReason;
 use tandem_server::drain::Drained;
 use tokio::time::Instant;
+use tokio_stream::StreamExt as _;
+use tonic::codegen::http::HeaderMap;
 use tonic::{Code, Status};
 
 fn code(error: &AnswerError) -> Code {
@@ -100,6 +105,31 @@ async fn a_drain_lets_answers_end_and_none_begin() {
     assert!(matches!(refused, AnswerError::Draining), "{refused}");
     answer.ends().await.unwrap();
     assert_eq!(answer.finished().finish_reason(), FinishReason::Length);
+    assert_eq!(edge.drain.finished().await, Drained::Clean);
+}
+
+#[tokio::test]
+async fn a_drain_lets_all_answers_of_a_request_end() {
+    let cloud = cloud().await;
+    let edge = LocalEdge::of(&cloud).await;
+    let one = request(&PROMPT, 20);
+    let several = Several::new(one.peer, vec![one.prompt], 12, one.terms);
+    let headers = HeaderMap::new();
+    let call = Call {
+        name: "generate",
+        headers: &headers,
+    };
+    let reading = std::future::ready(Ok((several, ())));
+    let begun = several::begin(&edge.service, call, reading).await;
+    let (mut events, ()) = begun.unwrap();
+    assert!(events.next().await.unwrap().1.is_ok());
+    edge.drain.signal().begin();
+    let mut ended = 0;
+    while let Some((_, event)) = events.next().await {
+        ended += usize::from(matches!(event.unwrap(), AnswerEvent::Finished(_)));
+    }
+    assert_eq!(ended, 12);
+    drop(events);
     assert_eq!(edge.drain.finished().await, Drained::Clean);
 }
 

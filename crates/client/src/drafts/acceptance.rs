@@ -2,12 +2,13 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// Kinds of drafts: 8 of what was repeated, 4 of what goes on behind another token.
-const KINDS: usize = 12;
+/// Kinds of drafts: 8 of what was repeated, 4 of what goes on behind another token, 4 of earlier answers.
+const KINDS: usize = 16;
 const GOES_ON: usize = 8;
+const EARLIER: usize = 12;
 /// How often each kind is right before anything is known, as in answers of small models to questions of conversations.
 const AT_FIRST: [f64; KINDS] = [
-    0.15, 0.3, 0.4, 0.5, 0.6, 0.7, 0.75, 0.85, 0.2, 0.4, 0.5, 0.6,
+    0.15, 0.3, 0.4, 0.5, 0.6, 0.7, 0.75, 0.85, 0.2, 0.4, 0.5, 0.6, 0.1, 0.2, 0.4, 0.8,
 ];
 /// As how many tries that counts.
 const FIRST_WEIGHT: f64 = 8.0;
@@ -33,6 +34,8 @@ pub(super) enum Basis {
     Repeats(usize),
     /// It comes next in a passage that was being repeated, in which another token came so many tokens ago.
     GoesOn(usize),
+    /// So many tokens before it were in an earlier answer, with it behind them.
+    Earlier(usize),
 }
 
 /// What all answers have found; clones are the same.
@@ -54,6 +57,18 @@ impl Basis {
             Self::Repeats(8..=11) => 6,
             Self::Repeats(_) => 7,
             Self::GoesOn(since) => GOES_ON + since.min(3),
+            Self::Earlier(0..=1) => EARLIER,
+            Self::Earlier(2..=3) => EARLIER + 1,
+            Self::Earlier(4..=7) => EARLIER + 2,
+            Self::Earlier(_) => EARLIER + 3,
+        }
+    }
+
+    /// What the draft was taken from, as metrics name it.
+    pub(super) fn source(self) -> &'static str {
+        match self {
+            Self::Repeats(_) | Self::GoesOn(_) => "conversation",
+            Self::Earlier(_) => "earlier_answer",
         }
     }
 
@@ -62,6 +77,7 @@ impl Basis {
         match self {
             Self::Repeats(length) => Self::Repeats(length + drafts),
             Self::GoesOn(since) => Self::GoesOn(since + drafts),
+            Self::Earlier(length) => Self::Earlier(length + drafts),
         }
     }
 }
@@ -139,6 +155,8 @@ mod tests {
             (Basis::Repeats(1).behind(8), 6),
             (Basis::GoesOn(0), 8),
             (Basis::GoesOn(1).behind(40), 11),
+            (Basis::Earlier(2).behind(1), 13),
+            (Basis::Earlier(16), 15),
         ] {
             assert!((all.of_answer().shares().of(basis) - AT_FIRST[kind]).abs() < 1e-9);
         }

@@ -1,5 +1,6 @@
 //! What followed, the last time that it ended as it does now.
 
+use super::earlier::END;
 use std::collections::HashMap;
 
 /// Earlier places that are looked at, the latest first: the longest match is seldom further away.
@@ -7,7 +8,7 @@ const PLACES: usize = 32;
 /// The most tokens of a match that are counted.
 const LONGEST: usize = 16;
 
-/// The tokens of a prompt and of its answer so far, by where each occurs.
+/// The tokens of earlier answers, of a prompt and of its answer so far, by where each occurs.
 #[derive(Debug, Default)]
 pub(super) struct Lookup {
     tokens: Vec<u32>,
@@ -73,10 +74,14 @@ impl Lookup {
         self.tokens.len().saturating_sub(position)
     }
 
-    /// So many tokens from a position on, over and over.
+    /// So many tokens from a position on, over and over, to the end of the answer that they are of.
     pub(super) fn repeat(&self, next: usize, period: usize) -> impl Iterator<Item = u32> + '_ {
         let tokens = self.tokens.get(next..next + period).unwrap_or_default();
-        tokens.iter().copied().cycle()
+        tokens
+            .iter()
+            .copied()
+            .cycle()
+            .take_while(|&token| token != END)
     }
 }
 

@@ -1,6 +1,6 @@
 //! Answers with drafts are those without, and come with fewer round trips.
 
-use crate::asking::{Answer, PROMPT, asked, cloud};
+use crate::asking::{Answer, PROMPT, asked, asker, cloud};
 use tandem_client::{Asked, Kept, SplitClient, Usage};
 use tandem_in_process::{ClientOptions, LocalCloud, WholeModel, client, demanding};
 use tandem_proto::v1;
@@ -98,6 +98,26 @@ async fn an_answer_that_repeats_itself_takes_few_round_trips() {
     let (answer, usage) = whole(&client, asked_by(&of_one(), &PROMPT), None).await;
     assert_eq!(answer.tokens, [40; TOKENS]);
     assert!(usage.accepted > 40, "{usage:?}");
+}
+
+#[tokio::test]
+async fn what_was_answered_before_is_drafted_to_the_same_asker_alone() {
+    let cloud = cloud().await;
+    let client = drafting(&cloud, 1).await;
+    let ask = |salt: &str| Asked {
+        asker: asker(salt),
+        ..asked_by(&demanding(), &PROMPT)
+    };
+    let (first, before) = whole(&client, ask("one"), None).await;
+    first.generation.remember();
+    let (other, others) = whole(&client, ask("other"), None).await;
+    let (again, after) = whole(&client, ask("one"), None).await;
+    assert_eq!(first.tokens, other.tokens);
+    assert_eq!(first.tokens, again.tokens);
+    assert!(
+        after.accepted > before.accepted.max(others.accepted) + 20,
+        "{before:?} {others:?} {after:?}"
+    );
 }
 
 #[tokio::test]

@@ -187,6 +187,38 @@ async fn drafts_join_as_far_as_others_may_wait_for_them() {
 }
 
 #[tokio::test]
+async fn prompts_go_before_drafts() {
+    let test = Test::start_with(EngineOptions {
+        step: Some(Duration::ZERO),
+        ..EngineOptions::new(1)
+    })
+    .await;
+    let (asking, drafting) = (test.session().await, test.session().await);
+    let first = asking.submit(Priority::Prefill, Step::Rows(64));
+    let first = first.await.unwrap();
+    assert_eq!(test.step(), [64]);
+    done(first).await;
+    let (_held, _pending) = test.hold().await;
+    let drafts = drafting
+        .submit(Priority::Decode, Step::Rows(32))
+        .await
+        .unwrap();
+    let prompt = asking
+        .submit(Priority::Prefill, Step::Rows(8))
+        .await
+        .unwrap();
+    assert_eq!(test.step(), [1]);
+    // While a prompt takes all that may join a step, a session has its token, and no draft.
+    assert_eq!([test.step(), test.step()], [[1, 4], [1, 4]]);
+    done(prompt).await;
+    let mut left = 30;
+    while left > 0 {
+        left -= test.step().iter().sum::<usize>();
+    }
+    done(drafts).await;
+}
+
+#[tokio::test]
 async fn a_long_step_lets_others_in_between_its_parts() {
     let test = Test::start().await;
     let (long, short) = (test.session().await, test.session().await);
@@ -255,6 +287,7 @@ fn a_session_that_is_closed_just_behind_a_look_is_forgotten_before_the_engine_sl
     let key = SessionNumber {
         number: 0,
         owner: OwnerNumber::default(),
+        moved: 0,
     };
     let closed = Closed {
         key,

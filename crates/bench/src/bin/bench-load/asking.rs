@@ -121,6 +121,7 @@ impl Source {
             prefix_memory: 0,
             drafts: 0,
             drafts_a_message: 1,
+            drafts_memory: 0,
         };
         let choice = CodecChoice::fixed(Codec::F32);
         Ok(Self::Cloud(SplitClient::new(
