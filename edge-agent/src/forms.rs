@@ -81,6 +81,9 @@ impl Functions {
     /// # Errors
     /// Why its name cannot be.
     pub(crate) fn add(&mut self, function: Function) -> Result<&Function, &'static str> {
+        if function.name.is_empty() {
+            return Err("is empty");
+        }
         if self.all.iter().any(|other| other.name == function.name) {
             return Err("is that of another function too");
         }
@@ -109,6 +112,11 @@ impl Functions {
     fn are_kept(&self) -> bool {
         let strict = self.all.iter().any(|function| function.strict);
         !self.all.is_empty() && (strict || self.choice != ToolChoice::Auto)
+    }
+
+    /// Whether an answer has one call at most: it was said so, or it is a call of this function.
+    pub(crate) fn one_call(&self) -> bool {
+        self.only_one || matches!(self.choice, ToolChoice::Named(_))
     }
 
     /// Those that may be called.
@@ -216,7 +224,7 @@ fn write_calls(rules: &mut String, functions: &Functions, format: CallFormat) {
     }
     let _ = writeln!(rules, "object: {}", names.join(" | "));
     let more = |between: &str| {
-        if functions.only_one {
+        if functions.one_call() {
             String::new()
         } else {
             format!(" ({between} call)*")

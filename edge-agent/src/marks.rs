@@ -66,7 +66,7 @@ impl Marks {
         parts.with_calls(Callable {
             format: self.calls,
             functions: Arc::new(names),
-            only_one: functions.only_one,
+            only_one: functions.one_call(),
         })
     }
 }

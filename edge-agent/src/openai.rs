@@ -366,6 +366,9 @@ impl Api {
                     let prompted = edge.prompt_of(conversation).await?;
                     thought = edge.marks.thought(prompted.thinks);
                     parts = edge.marks.splitter(thought, &request.functions);
+                    if request.options.stream {
+                        parts = parts.in_pieces();
+                    }
                     prompted.ids
                 }
                 Prompt::Text(text) => {

@@ -60,8 +60,24 @@ pub(crate) enum Part {
     Content(String),
     /// Of what is thought.
     Reasoning(String),
-    /// A whole call.
+    /// A whole call, or as much of it as the answer has.
     Call(Call),
+    /// Of a call, where it is told as it comes: its beginning, without arguments, or more of these.
+    CallPiece(CallPiece),
+}
+
+/// What is new of a call.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum CallPiece {
+    /// A function is called.
+    Begins {
+        /// What its result will name.
+        id: String,
+        /// The function.
+        name: String,
+    },
+    /// More of its arguments, as JSON.
+    Arguments(String),
 }
 
 /// A function that is called.
@@ -90,9 +106,13 @@ pub(crate) struct Splitter {
     calls: Option<Callable>,
     /// Whether the answer may begin with what the model thinks.
     may_think: bool,
+    /// Whether calls are told as they come.
+    in_pieces: bool,
     state: State,
     /// What is not known to be of one part yet.
     held: String,
+    /// So many bytes of it have no mark.
+    searched: usize,
     /// Whether white space is left out before the next part.
     skips_space: bool,
     /// White space before the call under way.
@@ -117,10 +137,115 @@ enum State {
     Start,
     Reasoning,
     Content,
-    /// Between the marks of a call.
-    Call,
+    /// Between the marks of a call, which is told as it comes if it `may_begin` so.
+    Call {
+        may_begin: bool,
+    },
     /// In an answer that is nothing but calls.
     OnlyCalls,
+    /// In the arguments of a call that is told as it comes.
+    Arguments(JsonObject),
+    /// Behind them.
+    BehindArguments,
+}
+
+/// How far a JSON object has come.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+struct JsonObject {
+    /// Brackets that are open.
+    depth: usize,
+    in_text: bool,
+    escapes: bool,
+}
+
+impl JsonObject {
+    /// How many bytes of a text belong to it, and whether it ends there: a mark does not belong to it.
+    fn take(&mut self, text: &str) -> (usize, bool) {
+        for (at, byte) in text.bytes().enumerate() {
+            match byte {
+                b'<' if !self.in_text => return (at, true),
+                _ if self.escapes => self.escapes = false,
+                b'\\' if self.in_text => self.escapes = true,
+                b'"' => self.in_text = !self.in_text,
+                _ if self.in_text => {}
+                b'{' | b'[' => self.depth += 1,
+                b'}' | b']' => {
+                    self.depth = self.depth.saturating_sub(1);
+                    if self.depth == 0 {
+                        return (at + 1, true);
+                    }
+                }
+                _ => {}
+            }
+        }
+        (text.len(), false)
+    }
+}
+
+/// What a text begins with, which may be a call.
+#[derive(Debug, PartialEq, Eq)]
+enum Beginning<'a> {
+    /// The name of the function, and what follows from the beginning of its arguments on.
+    Call(String, &'a str),
+    /// It is too short to say.
+    Open,
+    /// No call, or one that is written otherwise.
+    Other,
+}
+
+/// The longest beginning of a call that is waited for, in bytes.
+const LONGEST_BEGINNING: usize = 512;
+
+/// The longest white space that is held back, in bytes.
+const LONGEST_SPACE: usize = 256;
+
+impl<'a> Beginning<'a> {
+    /// Of a call in the form that models are asked to write: the name first, then an object of arguments.
+    fn of(text: &'a str) -> Self {
+        match Self::read(text) {
+            Ok((name, arguments)) => Self::Call(name, arguments),
+            Err(Self::Open) if text.len() > LONGEST_BEGINNING => Self::Other,
+            Err(other) => other,
+        }
+    }
+
+    fn read(text: &'a str) -> Result<(String, &'a str), Self> {
+        let mut rest = text;
+        for mark in ["{", "\"name\"", ":"] {
+            rest = Self::behind(rest, &[mark])?;
+        }
+        let text = rest.trim_start();
+        let mut inside = text.char_indices().skip(1);
+        let mut escapes = false;
+        let end = inside.find_map(|(at, character)| {
+            let ends = character == '"' && !escapes;
+            escapes = character == '\\' && !escapes;
+            ends.then_some(at + 1)
+        });
+        let name = match end {
+            _ if !text.is_empty() && !text.starts_with('"') => return Err(Self::Other),
+            None => return Err(Self::Open),
+            Some(end) => serde_json::from_str(&text[..end]).map_err(|_| Self::Other)?,
+        };
+        rest = &text[end.unwrap_or(0)..];
+        for marks in [&[","][..], &["\"arguments\"", "\"parameters\""], &[":"]] {
+            rest = Self::behind(rest, marks)?;
+        }
+        let arguments = rest.trim_start();
+        Self::behind(arguments, &["{"])?;
+        Ok((name, arguments))
+    }
+
+    /// What follows the one of some marks that a text begins with.
+    fn behind(text: &'a str, marks: &[&str]) -> Result<&'a str, Self> {
+        let text = text.trim_start();
+        let found = marks.iter().find_map(|mark| text.strip_prefix(mark));
+        found.ok_or(if marks.iter().any(|mark| mark.starts_with(text)) {
+            Self::Open
+        } else {
+            Self::Other
+        })
+    }
 }
 
 impl Splitter {
@@ -129,8 +254,10 @@ impl Splitter {
         Self {
             calls: None,
             may_think: false,
+            in_pieces: false,
             state: State::Content,
             held: String::new(),
+            searched: 0,
             skips_space: false,
             space: String::new(),
             has_called: false,
@@ -146,6 +273,15 @@ impl Splitter {
                 State::Content => State::Start,
                 state => state,
             },
+            ..self
+        }
+    }
+
+    /// Calls are told as they come, where there may be other text beside them.
+    #[must_use]
+    pub(crate) fn in_pieces(self) -> Self {
+        Self {
+            in_pieces: true,
             ..self
         }
     }
@@ -183,19 +319,32 @@ impl Splitter {
         parts
     }
 
-    /// Returns what is left when the answer has ended.
-    pub(crate) fn end(&mut self) -> Vec<Part> {
+    /// Returns what is left when the answer has ended, `cut` where it was to go on. A call that is cut is told as far as it
+    /// has come, and one of which nothing is known not at all.
+    pub(crate) fn end(&mut self, cut: bool) -> Vec<Part> {
         let held = std::mem::take(&mut self.held);
+        self.searched = 0;
         match self.state {
             State::Reasoning => part(Part::Reasoning, held),
-            State::OnlyCalls => match self.only_calls(&held) {
+            State::Arguments(_) | State::BehindArguments => Vec::new(),
+            State::OnlyCalls => match self.only_calls(&held, cut) {
                 Some(calls) => calls,
                 None => part(Part::Content, held),
             },
-            State::Call => match self.call(&held) {
+            State::Call { .. } if self.has_called && self.only_one() => Vec::new(),
+            State::Call { .. } => match self.call(without_begun(&held, HERMES.1)) {
                 Some(call) => vec![call],
-                None => part(Part::Content, format!("{}{}{held}", self.space, HERMES.0)),
+                None => match Beginning::of(&held) {
+                    Beginning::Call(name, arguments) if cut && self.has(&name) => {
+                        self.has_called = true;
+                        self.part_of_call(name, arguments)
+                    }
+                    Beginning::Open if cut => Vec::new(),
+                    _ => part(Part::Content, format!("{}{}{held}", self.space, HERMES.0)),
+                },
             },
+            // The next one had only begun.
+            _ if cut && self.has_called && HERMES.0.starts_with(held.trim()) => Vec::new(),
             // Behind thoughts and calls white space says nothing.
             _ if (self.has_called || self.skips_space) && held.trim().is_empty() => Vec::new(),
             State::Start | State::Content => part(Part::Content, held),
@@ -208,7 +357,7 @@ impl Splitter {
             State::Start => self.begin(),
             State::Reasoning => {
                 if self.skips_space {
-                    self.held = self.held.trim_start().to_owned();
+                    self.hold(self.held.trim_start().to_owned());
                     self.skips_space = self.held.is_empty();
                 }
                 let (reasoning, ended) = self.take_to(THINKS.1, false);
@@ -228,7 +377,9 @@ impl Splitter {
                     parts.extend(part(Part::Content, content));
                 }
                 if found {
-                    self.state = State::Call;
+                    self.state = State::Call {
+                        may_begin: self.in_pieces && !(self.has_called && self.only_one()),
+                    };
                 }
                 found
             }
@@ -236,12 +387,11 @@ impl Splitter {
                 parts.extend(part(Part::Content, std::mem::take(&mut self.held)));
                 false
             }
-            State::Call => {
-                let Some((written, rest)) = self.held.split_once(HERMES.1) else {
+            State::Call { may_begin: true } => self.begins_call(parts),
+            State::Call { may_begin: false } => {
+                let Some(written) = self.take_mark(HERMES.1) else {
                     return false;
                 };
-                let (written, rest) = (written.to_owned(), rest.to_owned());
-                self.held = rest;
                 self.state = State::Content;
                 match self.call(&written) {
                     Some(call) => parts.push(call),
@@ -256,7 +406,101 @@ impl Splitter {
                 true
             }
             State::OnlyCalls => false,
+            State::Arguments(mut object) => {
+                let (length, ends) = object.take(&self.held);
+                let new = self.take_bytes(length);
+                let piece = |text| Part::CallPiece(CallPiece::Arguments(text));
+                parts.extend(part(piece, new));
+                self.state = if ends {
+                    State::BehindArguments
+                } else {
+                    State::Arguments(object)
+                };
+                ends
+            }
+            State::BehindArguments => {
+                let text = self.held.trim_start_matches(['}', ' ', '\n', '\r', '\t']);
+                let rest = match text.strip_prefix(HERMES.1) {
+                    Some(rest) => rest,
+                    None if HERMES.1.starts_with(text) => return false,
+                    // Its end mark was forgotten.
+                    None => text,
+                };
+                self.hold(rest.to_owned());
+                self.state = State::Content;
+                true
+            }
         }
+    }
+
+    /// Holds another text.
+    fn hold(&mut self, text: String) {
+        self.held = text;
+        self.searched = 0;
+    }
+
+    /// Takes the first bytes of what is held.
+    fn take_bytes(&mut self, length: usize) -> String {
+        let rest = self.held.split_off(length);
+        let taken = std::mem::take(&mut self.held);
+        self.hold(rest);
+        taken
+    }
+
+    /// Takes what is held before a mark, and the mark.
+    fn take_mark(&mut self, mark: &str) -> Option<String> {
+        // It may have begun in what was searched.
+        let mut from = self.searched.saturating_sub(mark.len());
+        while !self.held.is_char_boundary(from) {
+            from -= 1;
+        }
+        let Some(at) = self.held[from..].find(mark) else {
+            self.searched = self.held.len();
+            return None;
+        };
+        let taken = self.take_bytes(from + at);
+        self.take_bytes(mark.len());
+        Some(taken)
+    }
+
+    /// Takes the beginning of a call, where it is known to be one of those there are.
+    fn begins_call(&mut self, parts: &mut Vec<Part>) -> bool {
+        match Beginning::of(&self.held) {
+            // All of it may have come.
+            Beginning::Open if !self.held.contains(HERMES.1) => false,
+            Beginning::Call(name, arguments) if self.has(&name) => {
+                let id = CallFormat::Hermes.new_id();
+                let arguments = arguments.to_owned();
+                self.hold(arguments);
+                self.state = State::Arguments(JsonObject::default());
+                self.has_called = true;
+                parts.push(Part::CallPiece(CallPiece::Begins { id, name }));
+                true
+            }
+            Beginning::Open | Beginning::Call(..) | Beginning::Other => {
+                self.state = State::Call { may_begin: false };
+                true
+            }
+        }
+    }
+
+    /// Whether there is a function of that name.
+    fn has(&self, name: &str) -> bool {
+        let calls = self.calls.as_ref();
+        calls.is_some_and(|calls| calls.functions.contains(name))
+    }
+
+    /// A call of which the answer has only a part.
+    fn part_of_call(&self, name: String, arguments: &str) -> Vec<Part> {
+        let Some(format) = self.format() else {
+            return Vec::new();
+        };
+        let (length, _) = JsonObject::default().take(arguments);
+        vec![Part::Call(Call {
+            id: format.new_id(),
+            name,
+            arguments: arguments[..length].to_owned(),
+        })]
     }
 
     /// Finds out what the answer begins with.
@@ -269,7 +513,7 @@ impl Splitter {
         if self.may_think
             && let Some(rest) = text.strip_prefix(THINKS.0)
         {
-            self.held = rest.to_owned();
+            self.hold(rest.to_owned());
             self.state = State::Reasoning;
             self.skips_space = true;
             return true;
@@ -293,7 +537,7 @@ impl Splitter {
             return false;
         }
         if self.skips_space {
-            self.held = text.to_owned();
+            self.hold(text.to_owned());
         }
         self.state = State::Content;
         true
@@ -310,20 +554,18 @@ impl Splitter {
     /// Takes what is held before a mark, and the mark; or else what cannot be the beginning of it, without the white space
     /// before that where it is to be kept together.
     fn take_to(&mut self, mark: &str, keeps_space: bool) -> (String, bool) {
-        if let Some((before, behind)) = self.held.split_once(mark) {
-            let taken = (before.to_owned(), true);
-            self.held = behind.to_owned();
-            return taken;
+        if let Some(before) = self.take_mark(mark) {
+            return (before, true);
         }
-        let begun = (1..mark.len())
-            .rev()
-            .find(|&length| self.held.ends_with(&mark[..length]));
-        let mut end = self.held.len() - begun.unwrap_or(0);
+        let begun = begun(&self.held, mark);
+        let mut end = self.held.len() - begun;
         if keeps_space {
-            end = self.held[..end].trim_end().len();
+            let text = self.held[..end].trim_end().len();
+            if end - text <= LONGEST_SPACE {
+                end = text;
+            }
         }
-        let rest = self.held.split_off(end);
-        (std::mem::replace(&mut self.held, rest), false)
+        (self.take_bytes(end), false)
     }
 
     /// A call that is one of the functions there are.
@@ -354,36 +596,62 @@ impl Splitter {
         }))
     }
 
-    /// The calls of an answer that is nothing else.
-    fn only_calls(&mut self, text: &str) -> Option<Vec<Part>> {
+    /// The calls of an answer that is nothing else, the last of which may be cut.
+    fn only_calls(&mut self, text: &str, cut: bool) -> Option<Vec<Part>> {
         let format = self.format()?;
-        let text = text.trim();
-        let written: Vec<Written> = match format {
-            CallFormat::Mistral => {
-                let list = text.strip_prefix(MISTRAL).unwrap_or(text);
-                serde_json::from_str(list).ok()?
-            }
-            CallFormat::Llama3 | CallFormat::Hermes => {
-                let mut rest = text.strip_prefix(LLAMA).unwrap_or(text).trim_start();
-                let mut all = Vec::new();
-                while !rest.is_empty() {
-                    let mut objects = serde_json::Deserializer::from_str(rest).into_iter();
-                    all.push(objects.next()?.ok()?);
-                    rest = rest[objects.byte_offset()..].trim_start_matches([';', ' ', '\n']);
-                }
-                all
-            }
+        let mark = match format {
+            CallFormat::Mistral => MISTRAL,
+            CallFormat::Llama3 | CallFormat::Hermes => LLAMA,
         };
-        let calls: Option<Vec<Part>> = (written.into_iter())
-            .map(|written| self.checked(written, format.new_id()))
-            .collect();
-        let mut calls = calls.filter(|calls| !calls.is_empty())?;
+        let text = text.trim();
+        let text = text.strip_prefix(mark).unwrap_or(text).trim_start();
+        let mut rest = match format {
+            CallFormat::Mistral => text.strip_prefix('[')?,
+            CallFormat::Llama3 | CallFormat::Hermes => text,
+        };
+        let mut calls = Vec::new();
+        loop {
+            rest = behind_calls(rest);
+            if rest.is_empty() {
+                break;
+            }
+            let mut objects = serde_json::Deserializer::from_str(rest).into_iter();
+            let Some(Ok(written)) = objects.next() else {
+                match Beginning::of(rest) {
+                    Beginning::Call(name, arguments) if cut && self.has(&name) => {
+                        calls.extend(self.part_of_call(name, arguments));
+                    }
+                    Beginning::Open if cut && !calls.is_empty() => {}
+                    _ => return None,
+                }
+                break;
+            };
+            calls.push(self.checked(written, format.new_id())?);
+            rest = &rest[objects.byte_offset()..];
+        }
         if self.only_one() {
             calls.truncate(1);
         }
-        self.has_called = true;
-        Some(calls)
+        self.has_called = !calls.is_empty();
+        self.has_called.then_some(calls)
     }
+}
+
+/// How many bytes at the end of a text may be the beginning of a mark.
+fn begun(text: &str, mark: &str) -> usize {
+    let lengths = (1..mark.len()).rev();
+    let mut begun = lengths.filter(|&length| text.ends_with(&mark[..length]));
+    begun.next().unwrap_or(0)
+}
+
+/// A text without what may be the beginning of a mark at its end.
+fn without_begun<'a>(text: &'a str, mark: &str) -> &'a str {
+    &text[..text.len() - begun(text, mark)]
+}
+
+/// What follows a call in an answer that is nothing else.
+fn behind_calls(text: &str) -> &str {
+    text.trim_start_matches([';', ',', ']', ' ', '\n'])
 }
 
 /// A part, unless it is empty.
@@ -415,23 +683,30 @@ mod tests {
     }
 
     /// What comes of a text, in pieces of so many characters: what is thought, what is said, and calls.
-    fn split(
-        mut splitter: Splitter,
-        text: &str,
-        length: usize,
-    ) -> (String, String, Vec<(String, String)>) {
+    fn split(splitter: Splitter, text: &str, length: usize) -> Parts {
+        split_to(splitter, text, length, false)
+    }
+
+    type Parts = (String, String, Vec<(String, String)>);
+
+    /// The same of an answer that is cut, or not.
+    fn split_to(mut splitter: Splitter, text: &str, length: usize, cut: bool) -> Parts {
         let characters: Vec<char> = text.chars().collect();
         let pieces = characters.chunks(length);
         let mut parts: Vec<Part> = pieces
             .flat_map(|piece| splitter.feed(&piece.iter().collect::<String>()))
             .collect();
-        parts.extend(splitter.end());
+        parts.extend(splitter.end(cut));
         let mut all = (String::new(), String::new(), Vec::new());
         for part in parts {
             match part {
                 Part::Reasoning(text) => all.0 += &text,
                 Part::Content(text) => all.1 += &text,
                 Part::Call(call) => all.2.push((call.name, call.arguments)),
+                Part::CallPiece(CallPiece::Begins { name, .. }) => {
+                    all.2.push((name, String::new()));
+                }
+                Part::CallPiece(CallPiece::Arguments(text)) => all.2.last_mut().unwrap().1 += &text,
             }
         }
         assert_eq!(splitter.has_called(), !all.2.is_empty());
@@ -444,11 +719,10 @@ mod tests {
             .collect();
         let expected = (expected.0.to_owned(), expected.1.to_owned(), calls);
         for length in [1, 2, 3, 7, 1000] {
-            assert_eq!(
-                split(splitter(format), text, length),
-                expected,
-                "{length}: {text}"
-            );
+            for splitter in [splitter(format), splitter(format).in_pieces()] {
+                let found = split(splitter, text, length);
+                assert_eq!(found, expected, "{length}: {text}");
+            }
         }
     }
 
@@ -574,6 +848,88 @@ mod tests {
                 (String::new(), String::new(), expected)
             );
         }
+    }
+
+    #[test]
+    fn a_call_that_is_cut_is_told_as_far_as_it_has_come() {
+        let one = "<tool_call>\n{\"name\": \"add\", \"arguments\": {\"a\": \"x}";
+        let whole = "<tool_call>\n{\"name\": \"add\", \"arguments\": {}}\n</tool_call>";
+        let call = |arguments: &str| ("add".to_owned(), arguments.to_owned());
+        let check = |format, text: &str, said: &str, calls: &[(String, String)]| {
+            for length in [1, 4, 1000] {
+                for splitter in [splitter(format), splitter(format).in_pieces()] {
+                    let found = split_to(splitter, text, length, true);
+                    let expected = (String::new(), said.to_owned(), calls.to_vec());
+                    assert_eq!(found, expected, "{length}: {text}");
+                }
+            }
+        };
+        let hermes = CallFormat::Hermes;
+        check(hermes, one, "", &[call("{\"a\": \"x}")]);
+        check(hermes, "<tool_call>\n{\"name\": \"ad", "", &[]);
+        check(hermes, &format!("{whole}\n<tool_ca"), "", &[call("{}")]);
+        check(
+            hermes,
+            &format!("{whole}\n<tool_call>\n{{"),
+            "",
+            &[call("{}")],
+        );
+        let told = format!("{whole}\n{one}");
+        check(hermes, &told, "", &[call("{}"), call("{\"a\": \"x}")]);
+        // What is none of the functions is text.
+        let other = "<tool_call>\n{\"name\": \"sing\", \"arguments\": {";
+        check(hermes, other, other, &[]);
+        let llama = "{\"name\": \"add\", \"parameters\": {\"a\": 1}}; {\"name\": \"add\", \"parameters\": {\"a\"";
+        let two = [call("{\"a\": 1}"), call("{\"a\"")];
+        check(CallFormat::Llama3, llama, "", &two);
+        let mistral = "[TOOL_CALLS][{\"name\": \"add\", \"arguments\": {\"a\": 1}}, {\"name\"";
+        check(CallFormat::Mistral, mistral, "", &two[..1]);
+    }
+
+    #[test]
+    fn what_is_written_wrongly_in_pieces_loses_no_text() {
+        let add = |arguments: &str| ("add".to_owned(), arguments.to_owned());
+        let call = "<tool_call>{\"name\": \"add\", \"arguments\": {\"a\": 1}}";
+        for (text, said, calls) in [
+            (
+                "<tool_call>{\"name\": \"add\", \"arguments\": {\"a\": 1</tool_call> and so."
+                    .to_owned(),
+                " and so.",
+                vec![add("{\"a\": 1")],
+            ),
+            (format!("{call}\nDone."), "Done.", vec![add("{\"a\": 1}")]),
+            (
+                format!("{call}\n{call}</tool_call>So."),
+                "So.",
+                vec![add("{\"a\": 1}"), add("{\"a\": 1}")],
+            ),
+        ] {
+            for length in [1, 3, 1000] {
+                let found = split(splitter(CallFormat::Hermes).in_pieces(), &text, length);
+                let expected = (String::new(), said.to_owned(), calls.clone());
+                assert_eq!(found, expected, "{length}: {text}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_call_comes_as_it_is_written_where_that_is_wanted() {
+        let mut splitter = splitter(CallFormat::Hermes).in_pieces();
+        let told = splitter.feed("So: <tool_call>\n{\"name\": \"add\", \"arguments\": {\"a");
+        let [
+            Part::Content(said),
+            Part::CallPiece(CallPiece::Begins { id, name }),
+            Part::CallPiece(CallPiece::Arguments(first)),
+        ] = &told[..]
+        else {
+            panic!("{told:?}")
+        };
+        assert_eq!((&**said, &**name, &**first), ("So:", "add", "{\"a"));
+        assert!(!id.is_empty() && splitter.has_called());
+        let more = splitter.feed("\": \"}\\\"\"}}\n</tool_call>");
+        let last = Part::CallPiece(CallPiece::Arguments("\": \"}\\\"\"}".to_owned()));
+        assert_eq!(more, [last]);
+        assert!(splitter.end(false).is_empty());
     }
 
     #[test]

@@ -115,7 +115,10 @@ pub async fn begin<T>(
         let (service, headers) = (service.clone(), Arc::clone(&headers));
         let (several, work) = (several.clone(), work.clone());
         let begun = async move {
-            while !service.edge.answers.pool.has_turn() {
+            // An answer whose time is over while it waits is told so where it begins.
+            let ends = [several.deadline, several.ends].into_iter().flatten().min();
+            let is_over = || ends.is_some_and(|ends| Instant::now() >= ends);
+            while !service.edge.answers.pool.has_turn() && !is_over() {
                 tokio::time::sleep(LOOK).await;
             }
             let call = Call {

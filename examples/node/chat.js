@@ -73,12 +73,19 @@ function options() {
     }
     return value;
   };
+  const wholeNumber = (name) => {
+    const value = number(name);
+    if (value !== undefined && !(Number.isInteger(value) && value >= 1)) {
+      throw new TypeError(`--${name} must be a whole number from 1 on`);
+    }
+    return value;
+  };
   return {
     ...values,
     prompt: positionals[0],
     timeout: number('timeout'),
     maxTokens: number('max-tokens'),
-    answers: number('answers') ?? 1,
+    answers: wholeNumber('answers') ?? 1,
     temperature: number('temperature'),
     topP: number('top-p'),
     jsonSchema: values['json-schema'],

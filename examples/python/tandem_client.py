@@ -40,6 +40,7 @@ __all__ = [
     "metadata",
     "options",
     "request",
+    "sampling_pb2",
 ]
 
 

@@ -13,6 +13,7 @@ from tandem_client import (
     metadata,
     options,
     request,
+    sampling_pb2,
 )
 
 # The model may call the function so often before it answers.
@@ -56,14 +57,19 @@ def main() -> int:
             asked.tool_mode = generation_pb2.TOOL_MODE_REQUIRED
         try:
             for _ in range(ROUNDS):
-                said, calls = "", []
+                said, calls, reason = "", [], None
                 for response in stub.Chat(asked, timeout=given.timeout, metadata=metadata(given)):
                     if response.HasField("delta"):
                         print(response.delta.text, end="", flush=True)
                         said += response.delta.text
                         calls += response.delta.tool_calls
                     elif response.HasField("finished"):
+                        reason = response.finished.finish_reason
                         print(figures(response.finished), file=sys.stderr)
+                if calls and reason == sampling_pb2.FINISH_REASON_LENGTH:
+                    # What is left of its arguments is no JSON.
+                    print("\nthe answer ended in the middle of a call", file=sys.stderr)
+                    return 1
                 if not calls:
                     print()
                     return 0

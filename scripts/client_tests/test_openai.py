@@ -173,6 +173,21 @@ class OpenAiTest(ClientTest):
         chunks = self.chat(tools=[tool], tool_choice="required", max_tokens=300, parallel_tool_calls=False, stream=True)
         deltas = [call for chunk in chunks for call in chunk.choices[0].delta.tool_calls or []]
         Weather.model_validate_json("".join(delta.function.arguments for delta in deltas))
+        self.assertGreater(len(deltas), 2, "as they are written")
+        self.assertEqual([delta.function.name for delta in deltas if delta.id], ["report"])
+
+    def test_the_function_that_is_named_is_called_once(self) -> None:
+        tool = openai.pydantic_function_tool(Weather, name="report")
+        choice = {"type": "function", "function": {"name": "report"}}
+        answer = self.chat(tools=[tool], tool_choice=choice, max_tokens=300)
+        self.assertEqual(len(answer.choices[0].message.tool_calls), 1)
+
+    def test_a_call_that_is_cut_short_is_no_text(self) -> None:
+        tool = openai.pydantic_function_tool(Weather, name="report")
+        for tokens in (4, 12, 20):
+            [choice] = self.chat(tools=[tool], tool_choice="required", max_tokens=tokens).choices
+            self.assertFalse(choice.message.content)
+            self.assertEqual(choice.finish_reason, "length")
 
     @call("openai", "responses.create()")
     def test_a_response_is_the_same_answer_whole_and_in_events(self) -> None:

@@ -103,8 +103,11 @@ impl Drafter {
     /// Takes note of a token of the answer.
     pub(crate) fn push(&mut self, token: u32) {
         for place in [self.repeated, self.passage].into_iter().flatten() {
-            let was_there = self.lookup.at(place.next) == Some(token);
-            self.acceptance.note(place.basis, was_there);
+            let there = self.lookup.at(place.next);
+            // Where an earlier answer ends there was no draft.
+            if there != Some(earlier::END) {
+                self.acceptance.note(place.basis, there == Some(token));
+            }
         }
         if let Some(mut flight) = self.flight.take()
             && flight.drafts.pop_front() == Some(token)
@@ -114,9 +117,6 @@ impl Drafter {
             flight.known += 1;
             self.flight = Some(flight).filter(|flight| !flight.drafts.is_empty());
         }
-        // An earlier answer ends where it ended.
-        self.passage
-            .take_if(|passage| self.lookup.at(passage.next) == Some(earlier::END));
         if let Some(passage) = &mut self.passage {
             // Where another token came, the passage may go on behind it.
             passage.basis = match (self.lookup.at(passage.next) == Some(token), passage.basis) {
@@ -141,7 +141,7 @@ impl Drafter {
             },
         });
         match found {
-            Some(found) if found.length >= PASSAGE => {
+            Some(found) if found.length >= PASSAGE && found.next >= self.prompt => {
                 self.passage = Some(Place {
                     next: found.next,
                     basis: Basis::GoesOn(found.length),

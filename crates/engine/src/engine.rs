@@ -537,7 +537,7 @@ impl<H: Half> EngineLoop<H> {
                 batch.push(taken);
             }
         }
-        let others_wait = decoding > 1 || awaited || of_prompts > 0;
+        let others_wait = decoding > 1 || awaited || of_prompts > 0 || self.scheduler.has_prefill();
         let left = if others_wait {
             most.saturating_sub(of_prompts)
         } else {

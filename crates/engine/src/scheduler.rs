@@ -1,5 +1,5 @@
 //! Whose turn it is on the engine thread: owners in turn, so that each gets as many rows as the others, an
-//! owner's sessions in turn, each session's steps in order and one at a time. A step of the engine takes all
+//! owner's sessions in turn, but first those that compute again what other sessions had, each session's steps in order and one at a time. A step of the engine takes all
 //! decode steps that are ready, and prefills behind them.
 
 use crate::turns::Turns;
@@ -37,6 +37,8 @@ pub enum Priority {
 pub(crate) struct Scheduler<J> {
     queues: HashMap<SessionNumber, VecDeque<(Priority, J)>>,
     taken: HashSet<SessionNumber>,
+    /// Those whose answers have had sessions before, and have all again that was computed there.
+    caught_up: HashSet<SessionNumber>,
     decode: Turns,
     prefill: Turns,
 }
@@ -46,6 +48,7 @@ impl<J> Scheduler<J> {
         Self {
             queues: HashMap::new(),
             taken: HashSet::new(),
+            caught_up: HashSet::new(),
             decode: Turns::default(),
             prefill: Turns::default(),
         }
@@ -116,6 +119,11 @@ impl<J> Scheduler<J> {
         }
     }
 
+    /// Whether a prefill is ready.
+    pub(crate) fn has_prefill(&self) -> bool {
+        !self.prefill.is_empty()
+    }
+
     /// Puts what is left of a taken step before the session's other steps, behind what others wait for.
     pub(crate) fn put_back(&mut self, session: SessionNumber, priority: Priority, job: J) {
         let queue = self.queues.entry(session).or_default();
@@ -127,6 +135,7 @@ impl<J> Scheduler<J> {
     /// Forgets a session and its waiting steps.
     pub(crate) fn remove(&mut self, session: SessionNumber) {
         self.taken.remove(&session);
+        self.caught_up.remove(&session);
         self.queues.remove(&session);
         self.decode.remove(session);
         self.prefill.remove(session);
@@ -139,9 +148,15 @@ impl<J> Scheduler<J> {
     }
 
     fn ready(&mut self, session: SessionNumber, priority: Priority) {
+        let is_behind = session.moved > 0 && !self.caught_up.contains(&session);
         match priority {
-            Priority::Decode => self.decode.push(session),
-            Priority::Prefill if session.moved > 0 => self.prefill.push_by_moves(session),
+            Priority::Decode => {
+                if is_behind {
+                    self.caught_up.insert(session);
+                }
+                self.decode.push(session);
+            }
+            Priority::Prefill if is_behind => self.prefill.push_by_moves(session),
             Priority::Prefill => self.prefill.push(session),
         }
     }
@@ -211,6 +226,10 @@ mod tests {
         s.push(B, Priority::Decode, "b2");
         s.push(again, Priority::Decode, "a token");
         assert_eq!(order(&mut s), ["b2", "a token"]);
+        // Its next prompt is as new as others'.
+        s.push(A, Priority::Prefill, "a2");
+        s.push(again, Priority::Prefill, "the next turn");
+        assert_eq!(order(&mut s), ["a2", "the next turn"]);
     }
 
     #[test]

@@ -148,8 +148,7 @@ fn a_call_that_is_required_comes_first_and_keeps_its_schema() {
 
 #[test]
 fn a_function_that_is_named_is_called_alone() {
-    let mut functions = functions(ToolChoice::Named("get_weather".to_owned()), false);
-    functions.only_one = true;
+    let functions = functions(ToolChoice::Named("get_weather".to_owned()), false);
     let judge = of_calls(&functions, CallFormat::Mistral);
     let one = format!("[TOOL_CALLS][{ROME}]");
     let two = format!("[TOOL_CALLS][{ROME}, {ROME}]");

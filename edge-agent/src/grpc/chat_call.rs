@@ -184,6 +184,7 @@ mod tests {
                 with(vec![tool("add", ""), tool("add", "")]),
                 "tools[1].name: is that of another function too",
             ),
+            (with(vec![tool("", "")]), "tools[0].name: is empty"),
             (
                 with(vec![tool("add", "{")]),
                 "tools[0].parameters: is no JSON object",

@@ -31,7 +31,8 @@ impl Parts {
                 deltas(delta, parts)
             }
             AnswerEvent::Finished(finished) => {
-                let rest = splitter.end();
+                let cut = finished.finish_reason() == v1::FinishReason::Length;
+                let rest = splitter.end(cut);
                 let mut events = if rest.is_empty() {
                     Vec::new()
                 } else {
@@ -50,10 +51,10 @@ impl Parts {
 fn deltas(mut delta: v1::Delta, parts: Vec<Part>) -> Vec<AnswerEvent> {
     let mut events = Vec::new();
     for part in parts {
-        let fits = match part {
+        let fits = match &part {
             Part::Reasoning(_) => delta.text.is_empty() && delta.tool_calls.is_empty(),
             Part::Content(_) => delta.tool_calls.is_empty(),
-            Part::Call(_) => true,
+            Part::Call(_) | Part::CallPiece(_) => true,
         };
         if !fits {
             events.push(AnswerEvent::Delta(std::mem::take(&mut delta)));
@@ -66,6 +67,8 @@ fn deltas(mut delta: v1::Delta, parts: Vec<Part>) -> Vec<AnswerEvent> {
                 name: call.name,
                 arguments: call.arguments,
             }),
+            // They come whole here.
+            Part::CallPiece(_) => {}
         }
     }
     events.push(AnswerEvent::Delta(delta));
@@ -144,6 +147,24 @@ mod tests {
         assert!(matches!(ended[1], AnswerEvent::Finished(_)));
         let rest = (vec![], String::new(), "<thi".to_owned(), vec![]);
         assert_eq!(read(ended), [rest]);
+    }
+
+    #[test]
+    fn a_call_in_which_the_answer_ended_has_what_there_is_of_it() {
+        let mut parts = parts();
+        let begun = delta("<tool_call>{\"name\": \"add\", \"arguments\": {\"a\"", 1);
+        let told = parts.told(0, begun);
+        assert_eq!(
+            read(told),
+            [(vec![1], String::new(), String::new(), vec![])]
+        );
+        let cut = v1::Finished {
+            finish_reason: v1::FinishReason::Length.into(),
+            ..v1::Finished::default()
+        };
+        let told = parts.told(0, AnswerEvent::Finished(cut));
+        let call = vec!["{\"a\"".to_owned()];
+        assert_eq!(read(told), [(vec![], String::new(), String::new(), call)]);
     }
 
     #[test]

@@ -5,7 +5,7 @@ use super::logprobs::Logprobs;
 use super::request::{Endpoint, ReplyOptions};
 use super::respond::{Reply, Said};
 use crate::answer::AnswerEvent;
-use crate::parts::{Call, Part, Splitter};
+use crate::parts::{Call, CallPiece, Part, Splitter};
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 use std::sync::Arc;
@@ -121,6 +121,12 @@ impl Choice {
         reason
     }
 
+    /// The parts that are left at its end.
+    fn end(&mut self, finished: &v1::Finished) -> Vec<Part> {
+        let cut = finished.finish_reason() == v1::FinishReason::Length;
+        self.parts.end(cut)
+    }
+
     /// What is new in a chat for some parts.
     fn deltas(&mut self, parts: Vec<Part>) -> Vec<Value> {
         let deltas = parts.into_iter().map(|part| match part {
@@ -131,6 +137,21 @@ impl Choice {
                 call.insert("index".to_owned(), self.calls.into());
                 self.calls += 1;
                 json!({"tool_calls": [call]})
+            }
+            Part::CallPiece(CallPiece::Begins { id, name }) => {
+                let arguments = String::new();
+                let mut call = called(&Call {
+                    id,
+                    name,
+                    arguments,
+                });
+                call.insert("index".to_owned(), self.calls.into());
+                self.calls += 1;
+                json!({"tool_calls": [call]})
+            }
+            Part::CallPiece(CallPiece::Arguments(text)) => {
+                let index = self.calls.saturating_sub(1);
+                json!({"tool_calls": [{"index": index, "function": {"arguments": text}}]})
             }
         });
         deltas.collect()
@@ -158,6 +179,8 @@ impl Choice {
                 Part::Content(text) => self.all.text += &text,
                 Part::Reasoning(text) => self.reasoning += &text,
                 Part::Call(call) => self.called.push(called(&call)),
+                // A whole answer has them whole.
+                Part::CallPiece(_) => {}
             }
         }
     }
@@ -357,7 +380,7 @@ impl Reply for Writer {
             AnswerEvent::Finished(finished) => {
                 let (rest, last) = match endpoint {
                     Endpoint::Chat => {
-                        let parts = choice.parts.end();
+                        let parts = choice.end(&finished);
                         (choice.deltas(parts), json!({}))
                     }
                     Endpoint::Completion => (Vec::new(), Value::String(String::new())),
@@ -401,7 +424,7 @@ impl Reply for Writer {
             // Told in streams alone.
             AnswerEvent::Step(_) => {}
             AnswerEvent::Finished(finished) => {
-                let parts = choice.parts.end();
+                let parts = choice.end(&finished);
                 choice.keep(parts);
                 choice.ends(&finished);
                 self.finishes(index, &finished);

@@ -557,6 +557,8 @@ impl Writer {
                 Part::Content(text) => self.text(Kind::Message, &text, said),
                 Part::Reasoning(text) => self.text(Kind::Reasoning, &text, said),
                 Part::Call(call) => self.call(call, said),
+                // They come whole here.
+                Part::CallPiece(_) => {}
             }
         }
     }
@@ -587,12 +589,10 @@ impl Reply for Writer {
             // Nobody asks for them here.
             AnswerEvent::Step(_) => {}
             AnswerEvent::Finished(finished) => {
-                let parts = self.parts.end();
+                let cut = finished.finish_reason() == v1::FinishReason::Length;
+                let parts = self.parts.end(cut);
                 self.parts(parts, &mut said);
-                let status = match finished.finish_reason() {
-                    v1::FinishReason::Length => "incomplete",
-                    _ => "completed",
-                };
+                let status = if cut { "incomplete" } else { "completed" };
                 self.end_item(status, &mut said);
                 let name = &format!("response.{status}");
                 self.finished = Some(finished);

@@ -11,7 +11,7 @@ pub(super) const END: u32 = u32::MAX;
 /// Tokens that are kept for each asker, at most.
 const EACH: usize = 8192;
 
-/// What is counted besides the tokens for each asker, in tokens.
+/// What is counted besides the tokens and the salt for each asker, in tokens.
 const ASKER: usize = 64;
 
 /// The latest answers; clones are the same. Nobody is drafted from what was said to another.
@@ -53,29 +53,31 @@ impl EarlierAnswers {
             return;
         }
         let mut all = kept.askers.pop(asker).unwrap_or_default();
-        kept.size -= size_of_asker(&all);
+        kept.size -= size(asker, &all);
         all.extend(&answer[answer.len().saturating_sub(EACH - 1)..]);
         all.push_back(END);
         while all.len() > EACH {
             let first = all.iter().position(|&token| token == END);
             all.drain(..=first.unwrap_or(0));
         }
-        kept.size += size_of_asker(&all);
+        all.shrink_to_fit();
+        kept.size += size(asker, &all);
         kept.askers.put(asker.clone(), all);
         while kept.size > kept.most {
-            let Some((_, least)) = kept.askers.pop_lru() else {
+            let Some((asker, least)) = kept.askers.pop_lru() else {
                 break;
             };
-            kept.size -= size_of_asker(&least);
+            kept.size -= size(&asker, &least);
         }
     }
 }
 
-fn size_of_asker(tokens: &VecDeque<u32>) -> usize {
+/// In tokens.
+fn size(asker: &Asker, tokens: &VecDeque<u32>) -> usize {
     if tokens.is_empty() {
         0
     } else {
-        tokens.len() + ASKER
+        tokens.len() + ASKER + asker.salt.len().div_ceil(size_of::<u32>())
     }
 }
 
@@ -113,7 +115,7 @@ mod tests {
 
     #[test]
     fn the_memory_is_bounded_and_who_asks_least_goes_first() {
-        let earlier = EarlierAnswers::new(4 * (2 * ASKER + 50));
+        let earlier = EarlierAnswers::new(4 * (2 * ASKER + 52));
         let all = ["a", "b", "c"].map(asker);
         earlier.keep(&all[0], &[1; 19]);
         earlier.keep(&all[1], &[2; 19]);
@@ -121,7 +123,7 @@ mod tests {
         earlier.keep(&all[2], &[3; 19]);
         let left = all.each_ref().map(|asker| earlier.of(asker).len());
         assert_eq!(left, [20, 0, 20]);
-        assert_eq!(earlier.0.lock().unwrap().size, 2 * (20 + ASKER));
+        assert_eq!(earlier.0.lock().unwrap().size, 2 * (20 + ASKER + 1));
         let none = EarlierAnswers::new(0);
         none.keep(&all[0], &[1]);
         assert!(none.of(&all[0]).is_empty());

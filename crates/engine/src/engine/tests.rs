@@ -218,6 +218,37 @@ async fn prompts_go_before_drafts() {
     done(drafts).await;
 }
 
+/// A session that drafts in every step, so that none tells what tokens alone take.
+#[tokio::test]
+async fn a_prompt_beside_drafts_in_every_step_goes_on() {
+    let test = Test::start_with(EngineOptions {
+        step: Some(Duration::ZERO),
+        ..EngineOptions::new(1)
+    })
+    .await;
+    let (drafting, asking) = (test.session().await, test.session().await);
+    let learnt = drafting.submit(Priority::Prefill, Step::Rows(64));
+    let learnt = learnt.await.unwrap();
+    test.step();
+    done(learnt).await;
+    let draft = || drafting.submit(Priority::Decode, Step::Rows(2));
+    for _ in 0..70 {
+        let drafts = draft().await.unwrap();
+        test.step();
+        done(drafts).await;
+    }
+    tokio::time::sleep(SOON).await;
+    let (_held, _pending) = test.hold().await;
+    let drafts = draft().await.unwrap();
+    let prompt = asking.submit(Priority::Prefill, Step::Rows(4));
+    let prompt = prompt.await.unwrap();
+    assert_eq!(test.step(), [1]);
+    let steps = [test.step(), test.step()];
+    assert!(steps.iter().flatten().any(|&rows| rows == 4), "{steps:?}");
+    done(prompt).await;
+    drop(drafts);
+}
+
 #[tokio::test]
 async fn a_long_step_lets_others_in_between_its_parts() {
     let test = Test::start().await;

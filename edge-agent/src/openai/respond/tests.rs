@@ -254,12 +254,15 @@ async fn answers_to_one_prompt_have_their_numbers_and_cost_it_once() {
 }
 
 /// An answer that thinks, says and calls something.
-fn parts() -> Writer {
-    let splitter = Splitter::new().with_reasoning(false).with_calls(Callable {
+fn parts(in_pieces: bool) -> Writer {
+    let mut splitter = Splitter::new().with_reasoning(false).with_calls(Callable {
         format: CallFormat::Hermes,
         functions: Arc::new(["add".to_owned()].into()),
         only_one: false,
     });
+    if in_pieces {
+        splitter = splitter.in_pieces();
+    }
     let choice = Choice::new(logprobs(), splitter, "".into());
     let options = ReplyOptions {
         stream: true,
@@ -286,7 +289,7 @@ fn events_of_parts() -> impl Stream<Item = Numbered> + Unpin + Send {
 
 #[tokio::test]
 async fn what_is_thought_said_and_called_have_fields_of_their_own() {
-    let response = whole(events_of_parts(), parts()).await;
+    let response = whole(events_of_parts(), parts(false)).await;
     let answer: Value = serde_json::from_str(&body(response.unwrap()).await).unwrap();
     let choice = &answer["choices"][0];
     assert_eq!(choice["finish_reason"], "tool_calls");
@@ -301,7 +304,7 @@ async fn what_is_thought_said_and_called_have_fields_of_their_own() {
             .is_some_and(|id| id.starts_with("call_"))
     );
 
-    let response = pieces(events_of_parts(), parts()).await;
+    let response = pieces(events_of_parts(), parts(true)).await;
     let (pieces, _) = events(response.unwrap()).await;
     let deltas: Vec<&Value> = pieces.iter().map(|p| &p["choices"][0]["delta"]).collect();
     let text = |name: &str| -> String { deltas.iter().filter_map(|d| d[name].as_str()).collect() };
@@ -313,11 +316,16 @@ async fn what_is_thought_said_and_called_have_fields_of_their_own() {
         .iter()
         .filter_map(|d| d["tool_calls"].get(0))
         .collect();
-    assert_eq!(calls.len(), 1);
+    assert!(calls.len() > 1 && calls.iter().all(|call| call["index"] == 0));
+    assert!(calls[0]["id"].is_string() && calls[1].get("id").is_none());
     assert_eq!(
-        (&calls[0]["index"], &calls[0]["function"]),
-        (&json!(0), &function)
+        calls[0]["function"],
+        json!({"name": "add", "arguments": ""})
     );
+    let arguments = calls
+        .iter()
+        .filter_map(|call| call["function"]["arguments"].as_str());
+    assert_eq!(arguments.collect::<String>(), "{\"a\": 1}");
     assert_eq!(
         pieces.last().unwrap()["choices"][0]["finish_reason"],
         "tool_calls"
