@@ -5,7 +5,7 @@ use crate::config::{DEFAULTS, EdgeConfig};
 use crate::plan::args::{PlanArgs, PlanLimits};
 use anyhow::Context as _;
 use clap::{
-    Args, Command as ClapCommand, CommandFactory as _, FromArgMatches as _, Parser, Subcommand,
+    Args, Command as ClapCommand, CommandFactory as _, FromArgMatches as _, Id, Parser, Subcommand,
 };
 use std::io::IsTerminal as _;
 use std::path::{Path, PathBuf};
@@ -33,7 +33,7 @@ pub enum Command {
     Serve(Box<EdgeArgs>),
     /// Continue a prompt and print it.
     Generate(Box<GenerateArgs>),
-    /// Talk with the model.
+    /// Talk with the model: of an edge in this process, or with --edge of a running one.
     Chat(Box<ChatArgs>),
     /// Ask a running edge-agent and print its answer.
     Ask(Box<AskArgs>),
@@ -44,6 +44,8 @@ pub enum Command {
     Prepare(EdgePrepareArgs),
     /// Exit 0 when an edge-agent serves.
     Health(HealthArgs),
+    /// Show what a running edge-agent is doing, until q.
+    Top(TopArgs),
     /// Print every setting with its default.
     Config,
 }
@@ -206,26 +208,12 @@ pub struct GenerateArgs {
     pub prompt: String,
 }
 
-/// Flags of `chat`.
-#[derive(Debug, Args)]
-pub struct ChatArgs {
-    /// The edge.
-    #[command(flatten)]
-    pub edge: EdgeArgs,
-    /// The sampling.
-    #[command(flatten)]
-    pub sampling: SamplingArgs,
-    /// Begins the conversation.
-    #[arg(long)]
-    pub system: Option<String>,
-}
-
-/// Flags of `ask`.
-#[derive(Debug, Args)]
-pub struct AskArgs {
+/// A running edge-agent, and how it is reached.
+#[derive(Debug, Default, Args)]
+pub struct RunningEdgeArgs {
     /// The edge-agent, such as http://127.0.0.1:50050; https:// for TLS.
-    #[arg(long, default_value = "http://127.0.0.1:50050")]
-    pub edge: String,
+    #[arg(long, value_name = "URL")]
+    pub edge: Option<String>,
     /// The authorities one of which has signed the edge's certificate, in PEM; without it the
     /// system's.
     #[arg(long)]
@@ -242,6 +230,43 @@ pub struct AskArgs {
     /// A file with your token, for an edge that asks for one.
     #[arg(long)]
     pub token_file: Option<PathBuf>,
+}
+
+/// Where an edge listens unless told otherwise.
+const EDGE: &str = "http://127.0.0.1:50050";
+
+/// Flags of `chat`.
+#[derive(Debug, Args)]
+pub struct ChatArgs {
+    /// A running edge, to talk with instead of one of your own.
+    #[command(flatten)]
+    pub running: RunningEdgeArgs,
+    /// An edge of your own.
+    #[command(flatten)]
+    pub own: EdgeArgs,
+    /// The sampling.
+    #[command(flatten)]
+    pub sampling: SamplingArgs,
+    /// Begins the conversation.
+    #[arg(long)]
+    pub system: Option<String>,
+    /// A conversation to go on with, as /save writes it.
+    #[arg(long, value_name = "FILE")]
+    pub load: Option<PathBuf>,
+    /// Neither read nor write what was typed in earlier chats.
+    #[arg(long)]
+    pub no_history: bool,
+    /// No line of figures while an answer comes.
+    #[arg(long)]
+    pub no_figures: bool,
+}
+
+/// Flags of `ask`.
+#[derive(Debug, Args)]
+pub struct AskArgs {
+    /// The edge.
+    #[command(flatten)]
+    pub running: RunningEdgeArgs,
     /// The sampling.
     #[command(flatten)]
     pub sampling: SamplingArgs,
@@ -280,6 +305,20 @@ pub struct HealthArgs {
     pub timeout: HumanDuration,
 }
 
+/// Flags of `top`.
+#[derive(Debug, Args)]
+pub struct TopArgs {
+    /// The metrics address of the edge.
+    #[arg(long, default_value = "127.0.0.1:9500")]
+    pub address: String,
+    /// How long the figures are of, and how often they are read.
+    #[arg(long, default_value = "1s")]
+    pub every: HumanDuration,
+    /// Show one view and leave, as is done where the output is no terminal.
+    #[arg(long)]
+    pub once: bool,
+}
+
 impl Cli {
     /// Reads the command line; ends the process where it cannot be, or asks for help.
     pub fn read() -> Self {
@@ -296,9 +335,29 @@ impl Cli {
         Self::command()
             .mut_subcommand("serve", |command| with_defaults(command, &serve))
             .mut_subcommand("generate", |command| with_defaults(command, &quiet))
-            .mut_subcommand("chat", |command| with_defaults(command, &quiet))
+            .mut_subcommand("chat", |command| with_defaults(one_edge(command), &quiet))
+            .mut_subcommand("ask", |command| {
+                command.mut_arg("edge", |edge| edge.default_value(EDGE))
+            })
             .mut_subcommand("plan", |command| with_defaults(command, &plan))
     }
+}
+
+/// The command `chat`, which runs an edge of its own or reaches a running one.
+fn one_edge(command: ClapCommand) -> ClapCommand {
+    let ids = |flags: ClapCommand| -> Vec<Id> {
+        let flags = flags.get_arguments();
+        flags.map(|flag| flag.get_id().clone()).collect()
+    };
+    let own = ids(EdgeArgs::augment_args(ClapCommand::new("own")));
+    let reaching = ids(RunningEdgeArgs::augment_args(ClapCommand::new("reaching")));
+    reaching.into_iter().fold(command, |command, id| {
+        let is_edge = id == "edge";
+        command.mut_arg(id, |flag| {
+            let flag = flag.conflicts_with_all(&own);
+            if is_edge { flag } else { flag.requires("edge") }
+        })
+    })
 }
 
 /// The defaults of a command on a terminal, whose logs are warnings unless asked for.
@@ -379,6 +438,13 @@ impl EdgeArgs {
     }
 }
 
+impl RunningEdgeArgs {
+    /// The edge's address.
+    pub fn address(&self) -> &str {
+        self.edge.as_deref().unwrap_or(EDGE)
+    }
+}
+
 impl SamplingArgs {
     /// The message that carries them.
     pub fn message(&self) -> v1::SamplingParameters {
@@ -408,6 +474,23 @@ impl SamplingArgs {
             (None, None) => return Ok(None),
         };
         Ok(Some(v1::Constraint { form: Some(form) }))
+    }
+}
+
+impl SamplingArgs {
+    /// What a chat of these messages asks for.
+    ///
+    /// # Errors
+    /// The schema's file cannot be read.
+    pub fn chat_request(&self, messages: Vec<v1::ChatMessage>) -> anyhow::Result<v1::ChatRequest> {
+        Ok(v1::ChatRequest {
+            messages,
+            constraint: self.constraint()?,
+            sampling: Some(self.message()),
+            max_tokens: self.max_tokens,
+            stop: self.stop.clone(),
+            ..v1::ChatRequest::default()
+        })
     }
 }
 

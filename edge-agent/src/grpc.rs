@@ -1,7 +1,7 @@
 //! The client API over gRPC: `chat_call` reads what a chat asks for, and `said` tells the parts of its answers apart.
 
-mod chat_call;
-mod said;
+pub(crate) mod chat_call;
+pub(crate) mod said;
 
 use crate::answer::AnswerEvent;
 use crate::answer_service::{AnswerService, Call};
@@ -156,40 +156,22 @@ impl GenerationService for Generation {
         &self,
         request: Request<v1::ChatRequest>,
     ) -> Result<Response<Self::ChatStream>, Status> {
-        use v1::chat_response::Event;
-        let (metadata, extensions, mut request) = request.into_parts();
+        let (metadata, extensions, request) = request.into_parts();
         let peer = Peer::of(&extensions);
         let reading = async {
             let deadline = deadline(&metadata)?;
             let answers = answers(request.answers)?;
-            let (conversation, telling) = chat_call::read(&mut request)?;
-            let mut terms = Terms {
-                sampling: request.sampling,
-                max_tokens: request.max_tokens,
-                stop: request.stop,
-                constraint: request.constraint,
-                cache_salt: request.cache_salt,
-                tells_steps: request.tells_steps,
-                ..Terms::default()
-            };
-            let edge = &self.0.edge;
-            let prompted = edge.prompt_of(conversation).await?;
-            let parts = telling.splitter(edge.marks, &prompted, &mut terms)?;
+            let read = chat_call::read(&self.0.edge, request).await?;
             let several = Several {
                 deadline,
-                ..Several::new(peer, vec![prompted.ids], answers, terms)
+                ..Several::new(peer, vec![read.prompt], answers, read.terms)
             };
-            Ok((several, parts))
+            Ok((several, read.parts))
         };
         let events = self.begin("chat", &metadata, reading).await?;
         let responses = events.map(|event| {
             let (answer, event) = event?;
-            let event = Some(match event {
-                AnswerEvent::Started(started) => Event::Started(started),
-                AnswerEvent::Delta(delta) => Event::Delta(delta),
-                AnswerEvent::Step(step) => Event::Step(*step),
-                AnswerEvent::Finished(finished) => Event::Finished(finished),
-            });
+            let event = Some(event.into());
             Ok(v1::ChatResponse { event, answer })
         });
         Ok(Response::new(Box::pin(responses)))

@@ -10,13 +10,11 @@
 //! is what an answer has to be; [`several`] makes more than one answer to a request.
 //!
 //! [`edge`] is what is loaded, [`cloud_watch`] says whether the cloud answers and fits, [`plan`] how to deploy
-//! it, and [`serve`] starts and ends it all; [`generate`], [`chat`] and [`ask`] are commands.
+//! it, and [`serve`] starts and ends it all; [`generate`] is a command, and [`terminal`] has those for people.
 
 pub mod answer;
 pub mod answer_log;
 pub mod answer_service;
-pub mod ask;
-pub mod chat;
 pub mod cli;
 pub mod cloud_watch;
 pub mod config;
@@ -41,3 +39,4 @@ pub mod serve;
 pub mod several;
 pub mod status;
 pub mod summary;
+pub mod terminal;

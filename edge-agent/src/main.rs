@@ -1,12 +1,13 @@
 //! The binary edge-agent.
 
-use edge_agent::ask::ask;
-use edge_agent::chat::chat;
 use edge_agent::cli::{Cli, Command};
 use edge_agent::config::DEFAULTS;
 use edge_agent::generate::generate;
 use edge_agent::plan::plan;
 use edge_agent::serve::serve;
+use edge_agent::terminal::ask::ask;
+use edge_agent::terminal::chat::chat;
+use edge_agent::terminal::top::top;
 use std::io::Write as _;
 use std::process::ExitCode;
 use tandem_prepare::{Part, prepare};
@@ -27,14 +28,12 @@ fn main() -> ExitCode {
 }
 
 fn run(cli: Cli) -> anyhow::Result<()> {
-    if matches!(
-        cli.command,
-        Command::Serve(_)
-            | Command::Generate(_)
-            | Command::Chat(_)
-            | Command::Plan(_)
-            | Command::Prepare(_)
-    ) {
+    let computes = match &cli.command {
+        Command::Chat(args) => args.running.edge.is_none(),
+        Command::Serve(_) | Command::Generate(_) | Command::Plan(_) | Command::Prepare(_) => true,
+        Command::Ask(_) | Command::Health(_) | Command::Top(_) | Command::Config => false,
+    };
+    if computes {
         #[cfg(feature = "torch")]
         tandem_program::environment::reexec_with_openmp_settings()?;
         // It works without them, in more memory.
@@ -62,6 +61,7 @@ fn run(cli: Cli) -> anyhow::Result<()> {
                 Ok(health::check(&args.address, SERVICE_NAME, args.timeout.get()).await?)
             }
             Command::Ask(args) => ask(*args).await,
+            Command::Top(args) => top(args).await,
             // Done above: it has nothing to wait for.
             Command::Prepare(_) => Ok(()),
             Command::Generate(args) => generate(*args).await,

@@ -9,6 +9,7 @@
 //! - [`collector`] takes the traces that servers export.
 //! - [`port`] holds loopback ports that nobody else can take.
 //! - [`client`] asks as a user would; [`altered`] makes copies of a model with something changed.
+//! - [`terminal`] runs `edge-agent`'s commands as a person or a script does.
 //! - [`paths`] finds fixtures and the default model.
 //!
 //! ```no_run
@@ -38,3 +39,4 @@ pub mod port;
 pub mod process;
 pub mod split_session;
 pub mod statistics;
+pub mod terminal;

@@ -1,7 +1,8 @@
 //! What clients of `Chat` ask for: a conversation with its tools, and what the answer has to be.
 
 use crate::conversation::Conversation;
-use crate::error::RequestError;
+use crate::edge::Edge;
+use crate::error::{AnswerError, RequestError};
 use crate::forms::{Form, Function, Functions, MAX_TOOLS, ToolChoice};
 use crate::marks::Marks;
 use crate::parts::Splitter;
@@ -12,11 +13,46 @@ use serde_json::value::RawValue;
 use tandem_proto::v1;
 use tandem_proto::v1::constraint::Form as Wire;
 
-/// Reads a conversation with its tools, and how the answers to it are told.
+/// A chat as the edge takes it up.
+#[derive(Debug)]
+pub(crate) struct ChatCall {
+    /// The conversation's ids, opened for an answer.
+    pub(crate) prompt: Vec<u32>,
+    /// The terms of its answers.
+    pub(crate) terms: Terms,
+    /// What tells the parts of its answers apart, where they are.
+    pub(crate) parts: Option<Splitter>,
+}
+
+/// Reads what a chat asks of this edge.
 ///
 /// # Errors
-/// The first field that cannot be.
-pub(super) fn read(request: &mut v1::ChatRequest) -> Result<(Conversation, Telling), RequestError> {
+/// The first field that cannot be, or the conversation makes no prompt.
+pub(crate) async fn read(
+    edge: &Edge,
+    mut request: v1::ChatRequest,
+) -> Result<ChatCall, AnswerError> {
+    let (conversation, telling) = fields(&mut request)?;
+    let mut terms = Terms {
+        sampling: request.sampling,
+        max_tokens: request.max_tokens,
+        stop: request.stop,
+        constraint: request.constraint,
+        cache_salt: request.cache_salt,
+        tells_steps: request.tells_steps,
+        ..Terms::default()
+    };
+    let prompted = edge.prompt_of(conversation).await?;
+    let parts = telling.splitter(edge.marks, &prompted, &mut terms)?;
+    Ok(ChatCall {
+        prompt: prompted.ids,
+        terms,
+        parts,
+    })
+}
+
+/// The conversation with its tools, and how the answers to it are told.
+fn fields(request: &mut v1::ChatRequest) -> Result<(Conversation, Telling), RequestError> {
     let tools = std::mem::take(&mut request.tools);
     let tools = offered(request, tools)?;
     let messages = std::mem::take(&mut request.messages);
@@ -31,7 +67,7 @@ pub(super) fn read(request: &mut v1::ChatRequest) -> Result<(Conversation, Telli
 
 /// How answers are told, and what they have to be.
 #[derive(Debug)]
-pub(super) struct Telling {
+struct Telling {
     functions: Functions,
     /// Whether what is thought, said and called is told apart.
     tells_parts: bool,
@@ -42,7 +78,7 @@ impl Telling {
     ///
     /// # Errors
     /// The constraint cannot be.
-    pub(super) fn splitter(
+    fn splitter(
         &self,
         marks: Marks,
         prompted: &Prompted,
@@ -140,7 +176,7 @@ mod tests {
     }
 
     fn read_it(mut request: v1::ChatRequest) -> Result<(Conversation, Telling), String> {
-        read(&mut request).map_err(|error| error.to_string())
+        fields(&mut request).map_err(|error| error.to_string())
     }
 
     #[test]

@@ -6,21 +6,21 @@ use tandem_proto::v1;
 
 /// Tells what is thought, said and called apart in the answers to one request.
 #[derive(Debug)]
-pub(super) struct Parts {
+pub(crate) struct Parts {
     /// Of each answer; none where all is told as it comes.
     of: Vec<Option<Splitter>>,
 }
 
 impl Parts {
     /// For so many answers.
-    pub(super) fn new(answers: usize, splitter: Option<Splitter>) -> Self {
+    pub(crate) fn new(answers: usize, splitter: Option<Splitter>) -> Self {
         Self {
             of: vec![splitter; answers],
         }
     }
 
     /// The events that an event of that answer becomes.
-    pub(super) fn told(&mut self, answer: usize, event: AnswerEvent) -> Vec<AnswerEvent> {
+    pub(crate) fn told(&mut self, answer: usize, event: AnswerEvent) -> Vec<AnswerEvent> {
         let Some(Some(splitter)) = self.of.get_mut(answer) else {
             return vec![event];
         };
@@ -42,6 +42,17 @@ impl Parts {
                 events
             }
             event @ (AnswerEvent::Started(_) | AnswerEvent::Step(_)) => vec![event],
+        }
+    }
+}
+
+impl From<AnswerEvent> for v1::chat_response::Event {
+    fn from(event: AnswerEvent) -> Self {
+        match event {
+            AnswerEvent::Started(started) => Self::Started(started),
+            AnswerEvent::Delta(delta) => Self::Delta(delta),
+            AnswerEvent::Step(step) => Self::Step(*step),
+            AnswerEvent::Finished(finished) => Self::Finished(finished),
         }
     }
 }
