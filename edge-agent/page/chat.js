@@ -8,6 +8,8 @@ import { oncePerFrame } from "./frame.js";
 import { QuestionView } from "./question-view.js";
 import { sampling } from "./sampling.js";
 
+// Text comes in steps of a few words, as it is read.
+const TEXT_EVERY = 60;
 // So close to the end of the messages, the end stays in view as text comes.
 const NEAR_END = 48;
 
@@ -119,7 +121,7 @@ export class Chat {
     const draw = oncePerFrame(() => {
       view.show();
       this.#follow(conversation);
-    });
+    }, TEXT_EVERY);
     let failed = null;
     try {
       const { name } = await this.#model();

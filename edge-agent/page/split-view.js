@@ -10,6 +10,7 @@ import { StepChart } from "./step-chart.js";
 
 // Figures that change faster cannot be read.
 const FIGURES_EVERY = 250;
+const CHART_EVERY = 120;
 
 /** The split as it works: where the layers run, and what each step of the newest answer takes. */
 export class SplitView {
@@ -21,7 +22,7 @@ export class SplitView {
   #figures = element("dl", { class: "tiles" });
   #events = element("ol", { class: "events" });
   #drawn = 0;
-  #draw = oncePerFrame(() => this.#show(performance.now()));
+  #draw = oncePerFrame(() => this.#show(performance.now()), CHART_EVERY);
 
   constructor(section) {
     section.append(

@@ -25,10 +25,10 @@ CHROMIUM = shutil.which(os.environ.get("CHROMIUM", "chromium")) or ""
 FAILED_TO_LOAD = "Failed to load resource"
 
 
-def launch(playwright: Playwright) -> Browser:
+def launch(playwright: Playwright, program: str | Path = CHROMIUM) -> Browser:
     # Chromium has no sandbox of its own where it runs as root.
     arguments = ["--no-sandbox"] if os.geteuid() == 0 else []
-    return playwright.chromium.launch(executable_path=CHROMIUM, args=arguments)
+    return playwright.chromium.launch(executable_path=program, args=arguments)
 
 
 @pytest.fixture(scope="session")

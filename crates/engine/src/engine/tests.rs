@@ -111,6 +111,8 @@ impl Test {
     /// Holds the engine in a step of a session of its own, and returns when it is there.
     async fn hold(&self) -> (EngineSession<Counting>, Pending<usize>) {
         let session = self.session().await;
+        // Of steps that have ended.
+        while self.begun.try_recv().is_ok() {}
         let pending = session
             .submit(Priority::Decode, Step::Rows(1))
             .await
@@ -207,13 +209,18 @@ async fn prompts_go_before_drafts() {
         .submit(Priority::Prefill, Step::Rows(8))
         .await
         .unwrap();
-    assert_eq!(test.step(), [1]);
     // While a prompt takes all that may join a step, a session has its token, and no draft.
-    assert_eq!([test.step(), test.step()], [[1, 4], [1, 4]]);
+    let mut ran = Vec::new();
+    while ran.iter().flatten().filter(|&&rows| rows == 4).count() < 2 {
+        ran.push(test.step());
+    }
+    assert!(
+        ran.iter().flatten().all(|rows| [1, 4].contains(rows)),
+        "{ran:?}"
+    );
     done(prompt).await;
-    let mut left = 30;
-    while left > 0 {
-        left -= test.step().iter().sum::<usize>();
+    while ran.iter().flatten().sum::<usize>() < 1 + 8 + 32 {
+        ran.push(test.step());
     }
     done(drafts).await;
 }
@@ -237,16 +244,16 @@ async fn a_prompt_beside_drafts_in_every_step_goes_on() {
         test.step();
         done(drafts).await;
     }
-    tokio::time::sleep(SOON).await;
-    let (_held, _pending) = test.hold().await;
-    let drafts = draft().await.unwrap();
+    let mut drafts = Vec::new();
+    for _ in 0..10 {
+        drafts.push(draft().await.unwrap());
+    }
     let prompt = asking.submit(Priority::Prefill, Step::Rows(4));
     let prompt = prompt.await.unwrap();
-    assert_eq!(test.step(), [1]);
-    let steps = [test.step(), test.step()];
-    assert!(steps.iter().flatten().any(|&rows| rows == 4), "{steps:?}");
+    let steps: Vec<Vec<usize>> = (0..4).map(|_| test.step()).collect();
+    let of_prompt = steps.iter().flatten().filter(|&&rows| rows == 4);
+    assert_eq!(of_prompt.count(), 1, "{steps:?}");
     done(prompt).await;
-    drop(drafts);
 }
 
 #[tokio::test]
