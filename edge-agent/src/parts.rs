@@ -343,8 +343,8 @@ impl Splitter {
                     _ => part(Part::Content, format!("{}{}{held}", self.space, HERMES.0)),
                 },
             },
-            // The next one had only begun.
-            _ if cut && self.has_called && HERMES.0.starts_with(held.trim()) => Vec::new(),
+            // A call had only begun.
+            _ if cut && self.begins_mark(held.trim()) => Vec::new(),
             // Behind thoughts and calls white space says nothing.
             _ if (self.has_called || self.skips_space) && held.trim().is_empty() => Vec::new(),
             State::Start | State::Content => part(Part::Content, held),
@@ -482,6 +482,13 @@ impl Splitter {
                 true
             }
         }
+    }
+
+    /// Whether a text at the end is the beginning of a call's mark: behind a call any, else what words do not have.
+    fn begins_mark(&self, text: &str) -> bool {
+        let least = if self.has_called { 0 } else { "<tool".len() };
+        let is_mark = self.format() == Some(CallFormat::Hermes) && HERMES.0.starts_with(text);
+        is_mark && text.len() >= least
     }
 
     /// Whether there is a function of that name.
@@ -867,6 +874,8 @@ mod tests {
         let hermes = CallFormat::Hermes;
         check(hermes, one, "", &[call("{\"a\": \"x}")]);
         check(hermes, "<tool_call>\n{\"name\": \"ad", "", &[]);
+        check(hermes, "So: <tool_ca", "So:", &[]);
+        check(hermes, "a <", "a <", &[]);
         check(hermes, &format!("{whole}\n<tool_ca"), "", &[call("{}")]);
         check(
             hermes,
