@@ -233,7 +233,7 @@ impl<W: Write, S: Fn() -> Option<Size>> Drop for AnswerView<W, S> {
     }
 }
 
-/// Whether a character of an answer is one to see: what a terminal would act upon is none.
+/// Whether a character of an answer is shown: control characters, on which a terminal would act, are not.
 fn is_shown(c: char) -> bool {
     !c.is_control() || matches!(c, '\n' | '\t')
 }

@@ -68,7 +68,7 @@ impl RunningEdge {
     /// Asks for an answer and gives each of its events to `show`.
     ///
     /// # Errors
-    /// There is none, it ends early, or `show` fails.
+    /// The edge does not answer, the answer ends early, or `show` fails.
     pub(super) async fn chat(
         &mut self,
         request: v1::ChatRequest,

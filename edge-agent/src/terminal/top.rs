@@ -22,7 +22,7 @@ const SOONEST: Duration = Duration::from_millis(100);
 /// Runs the command until somebody ends it.
 ///
 /// # Errors
-/// The address is none of an edge's metrics; for one view, the edge cannot be reached.
+/// What answers at the address has no edge's metrics; for one view, the edge cannot be reached.
 pub async fn top(args: TopArgs) -> anyhow::Result<()> {
     let every = args.every.get();
     anyhow::ensure!(every >= SOONEST, "--every must be at least 100ms");
