@@ -155,6 +155,8 @@ def main() -> int:
     parser.add_argument("--prompt", type=int, default=40, help="parts of the prompt, of some 12 tokens each")
     parser.add_argument("--json", type=Path)
     given = parser.parse_args()
+    if given.times < 1:
+        parser.error("--times must be at least 1")
     rows: list[dict[str, Any]] = []
     with tempfile.TemporaryDirectory() as home:
         servers = Servers(Path(home))
