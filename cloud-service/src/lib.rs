@@ -19,6 +19,7 @@ pub mod leases;
 pub mod metrics;
 pub mod open;
 pub mod prefixes;
+mod run;
 pub mod serve;
 pub mod service;
 pub mod session_memory;

@@ -34,6 +34,7 @@ pub mod plan;
 pub mod prompts;
 pub mod request;
 pub mod request_span;
+mod run;
 pub mod sampling_defaults;
 pub mod serve;
 pub mod several;

@@ -271,7 +271,11 @@ async fn a_client_that_goes_away_frees_the_clouds_memory() {
 
 #[tokio::test]
 async fn overload_and_an_absent_cloud_have_their_statuses() {
-    let one = ServerOptions::default().arg("--max-sessions").arg("1");
+    let one = ServerOptions::default()
+        .arg("--max-sessions")
+        .arg("1")
+        .arg("--replay-within")
+        .arg("1s");
     let mut served = Served::start(one).await;
     let running = begin_long(&served).await;
     for stream in [false, true] {
