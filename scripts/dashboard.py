@@ -137,6 +137,12 @@ ROWS: list[tuple[str, list[Panel]]] = [
             ),
             Panel("Drafts", "cps", rate(EDGE + "drafts_total", "what, source")),
             Panel(
+                "A guess of the draft model",
+                "s",
+                quantiles(EDGE + "draft_model_step_seconds"),
+            ),
+            Panel("Draft model", "bytes", now(EDGE + "draft_model_weight_bytes", "instance")),
+            Panel(
                 "Where a token's time goes",
                 "s",
                 [

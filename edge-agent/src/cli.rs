@@ -98,6 +98,13 @@ pub struct EdgeArgs {
     /// The most tokens on their way that are sent before they are known; 0: none.
     #[arg(long)]
     pub drafts: Option<usize>,
+    /// A smaller model with the same tokenizer, which guesses tokens while others are on their way: a directory, a GGUF
+    /// file, or a hub id.
+    #[arg(long)]
+    pub draft_model: Option<PathBuf>,
+    /// Types of its weights, as --weights says.
+    #[arg(long)]
+    pub draft_weights: Option<String>,
     /// Where clients of the OpenAI-compatible API connect; nowhere unless set.
     #[arg(long)]
     pub openai_listen: Option<String>,
@@ -409,6 +416,8 @@ impl EdgeArgs {
             .flag("--adapt-floor", "adapt.floor", self.adapt_floor)
             .flag("--adapt-deadline", "adapt.deadline", self.adapt_deadline)
             .flag("--drafts", "drafts.max", self.drafts)
+            .flag("--draft-model", "drafts.model", self.draft_model)
+            .flag("--draft-weights", "drafts.weights", self.draft_weights)
             .flag("--openai-listen", "openai.listen", self.openai_listen)
             .flag("--cloud-ca", "cloud_tls.ca", self.cloud_ca)
             .flag(

@@ -19,7 +19,7 @@ use tandem_engine::Compute;
 use tandem_planner::Objective;
 use tandem_server::engine_config::EngineConfig;
 use tandem_server::serve::ServerConfig;
-use tandem_shape::{DeviceName, WeightType};
+use tandem_shape::{DeviceName, Group, WeightType};
 use tandem_telemetry::logging::LogConfig;
 use tandem_telemetry::traces::TracesConfig;
 use tandem_transport::auth::AuthSettings;
@@ -278,6 +278,17 @@ pub struct DraftsConfig {
     pub message: usize,
     /// Memory for earlier answers, which later ones may repeat; 0 for none.
     pub memory: ByteSize,
+    /// A smaller model with the same tokenizer that guesses: a directory, a GGUF file, or a hub id; empty for none.
+    pub model: PathBuf,
+    /// Types of its weights.
+    pub weights: String,
+}
+
+impl DraftsConfig {
+    /// Whether a model guesses.
+    pub fn have_model(&self) -> bool {
+        self.max > 0 && !self.model.as_os_str().is_empty()
+    }
 }
 
 /// How prompts go up.
@@ -401,6 +412,20 @@ impl EdgeConfig {
         compute
     }
 
+    /// In which types the draft model computes; a package's are its own. What it guesses is checked, so that fewer bits cost
+    /// no more than a few guesses. It runs on this backend and device as well.
+    pub fn draft_compute(&self, package: bool) -> Compute {
+        let place = [&self.backend, &self.device].map(String::as_str);
+        let mut compute =
+            Compute::configured(place, &self.drafts.weights, AUTO).unwrap_or_default();
+        if compute.place.device == DeviceName::Cpu && !package {
+            compute.weights = compute
+                .weights
+                .or_else(|| Some(WeightType::Int4(Group::default()).into()));
+        }
+        compute
+    }
+
     /// Threads that compute.
     pub fn thread_count(&self) -> usize {
         match self.threads {
@@ -468,6 +493,11 @@ impl Validate for EdgeConfig {
             Compute::configured([&self.backend, &self.device], &self.weights, &self.kv)
         {
             bad.into_iter().for_each(|(key, why)| at.push(key, why));
+        }
+        let place = [&self.backend, &self.device].map(String::as_str);
+        if let Err(bad) = Compute::configured(place, &self.drafts.weights, AUTO) {
+            let weights = bad.into_iter().filter(|(key, _)| *key == "weights");
+            weights.for_each(|(_, why)| at.push("drafts.weights", why));
         }
         let least = HumanDuration::from(Duration::from_millis(1));
         at.within("connect_timeout", self.connect_timeout, least..);

@@ -3,6 +3,7 @@
 use crate::answer::{AnswerRequest, Answers};
 use crate::config::EdgeConfig;
 use crate::conversation::Conversation;
+use crate::draft_model;
 use crate::error::{AnswerError, RequestError};
 use crate::marks::Marks;
 use crate::metrics::{DEPLOYMENT_INFO, WEIGHT_BYTES, observe_step};
@@ -83,6 +84,13 @@ async fn with_part_here(
         config.name = located.name;
     }
     config.model = located.directory;
+    if config.drafts.have_model() {
+        let small = config.drafts.model.clone();
+        let locate = move || locate(&small, None, progress);
+        let located = tokio::task::spawn_blocking(locate).await?;
+        let located = located.context("the draft model is not to be had")?;
+        config.drafts.model = located.directory;
+    }
     config.settle_preset(package);
     Ok(config)
 }
@@ -196,15 +204,22 @@ impl Edge {
             seconds = started.elapsed().as_secs_f64(),
             "loaded"
         );
+        let tokenizer_fingerprint = Fingerprint(tokenizer.fingerprint());
+        let draft_model = if config.drafts.have_model() {
+            Some(draft_model::load(config, tokenizer_fingerprint).await?)
+        } else {
+            None
+        };
         let front = FrontHalf {
             engine,
             split,
             config: shape,
             identity,
-            tokenizer: Fingerprint(tokenizer.fingerprint()),
+            tokenizer: tokenizer_fingerprint,
             profile,
             page_bytes,
             is_reproducible,
+            draft_model,
         };
         let limits = SessionLimits {
             chunk_rows: config.prefill.chunk_rows,

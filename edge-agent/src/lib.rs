@@ -19,6 +19,7 @@ pub mod cli;
 pub mod cloud_watch;
 pub mod config;
 pub mod conversation;
+mod draft_model;
 pub mod edge;
 pub mod error;
 pub mod events;

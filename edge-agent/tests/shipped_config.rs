@@ -42,6 +42,12 @@ const FLAGS: &[Flag] = &[
         c.adapt.deadline.to_string()
     }),
     ("--drafts", "drafts.max", "3", |c| c.drafts.max.to_string()),
+    ("--draft-model", "drafts.model", "/models/small", |c| {
+        c.drafts.model.display().to_string()
+    }),
+    ("--draft-weights", "drafts.weights", "int4", |c| {
+        c.drafts.weights.clone()
+    }),
     ("--listen", "listen", "127.0.0.1:1", |c| {
         c.listen.to_string()
     }),
@@ -369,7 +375,7 @@ fn the_shipped_defaults_load_once_a_model_is_named() {
 
 #[test]
 fn a_file_that_is_the_shipped_one_changes_nothing() {
-    let text = DEFAULTS.replace("model: \"\"", "model: /models/m");
+    let text = DEFAULTS.replacen("model: \"\"", "model: /models/m", 1);
     let from_file = load("shipped", &text).unwrap();
     let shipped = serve_args(&["--model", "/models/m"]).load().unwrap();
     assert_eq!(format!("{from_file:?}"), format!("{shipped:?}"));

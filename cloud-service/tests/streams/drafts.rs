@@ -52,9 +52,17 @@ async fn drafts_that_are_right_come_with_the_token_behind_them() {
     session.send(each(0, 8, &said[4..5])).await.unwrap();
     session.send(each(0, 9, &said[5..7])).await.unwrap();
     session.send(each(0, 11, &said[7..8])).await.unwrap();
-    assert_eq!(next(&mut session).await, (0, 9, said[5..6].to_vec()));
-    assert_eq!(next(&mut session).await, (0, 10, said[6..8].to_vec()));
-    assert_eq!(next(&mut session).await, (0, 12, said[8..9].to_vec()));
+    // Those that came while the first was run are run together.
+    let mut tokens = Vec::new();
+    for position in 9..13 {
+        if position < 9 + tokens.len() {
+            continue;
+        }
+        let (epoch, first, ids) = next(&mut session).await;
+        assert_eq!((epoch, first as usize), (0, position));
+        tokens.extend(ids);
+    }
+    assert_eq!(tokens, said[5..9]);
 }
 
 #[tokio::test]

@@ -2,9 +2,10 @@
 
 use crate::clouds::{Clouds, DialError, Dialer, Wish};
 use crate::codec_choice::CodecChoice;
+use crate::drafts::model::{Begins, DraftModel, Guesses};
 use crate::drafts::{Acceptance, Drafter, EarlierAnswers};
 use crate::error::{CloudError, SessionError};
-use crate::generation::ReplayTerms;
+use crate::generation::{Asked, ReplayTerms};
 use crate::link::Cloud;
 use crate::pool::Asker;
 use crate::prefixes::{Prefixes, Remembered, SessionBeginnings};
@@ -57,6 +58,8 @@ pub struct FrontHalf {
     pub page_bytes: Option<u64>,
     /// Whether a row comes to the same bits whatever runs with it here.
     pub is_reproducible: bool,
+    /// A smaller model that guesses what this one will say.
+    pub draft_model: Option<DraftModel>,
 }
 
 /// How large things get.
@@ -182,13 +185,31 @@ impl SplitClient {
         self.limits().drafts > 0 && is_exact && cloud.serves(v1::Feature::Drafts)
     }
 
-    /// What makes the drafts of an answer.
-    pub(crate) fn drafter(&self, asker: &Asker, prompt: &[u32]) -> Option<Drafter> {
+    /// What makes the drafts of an answer of at most `context` positions.
+    pub(crate) fn drafter(&self, asked: &Asked, context: usize) -> Option<Drafter> {
         if self.limits().drafts == 0 {
             return None;
         }
-        let earlier = self.0.earlier.of(asker);
-        Some(Drafter::new(&earlier, prompt, &self.0.acceptance))
+        let earlier = self.0.earlier.of(&asked.asker);
+        let guesses = self.guesses(asked, context);
+        let acceptance = &self.0.acceptance;
+        Some(Drafter::new(&earlier, &asked.prompt, acceptance, guesses))
+    }
+
+    /// What the draft model guesses of an answer.
+    fn guesses(&self, asked: &Asked, context: usize) -> Option<Guesses> {
+        let model = self.front().draft_model.as_ref()?;
+        let sampling = asked.run.sampling.as_ref();
+        let vocabulary = self.front().config.vocabulary.min(model.vocabulary());
+        let begins = Begins {
+            asker: asked.asker.clone(),
+            parameters: tandem_wire::parameters(sampling, vocabulary).ok()?,
+            eos: asked.run.eos_token_ids.clone(),
+            context,
+            prompt: asked.prompt.len(),
+            vocabulary,
+        };
+        Some(Guesses::new(model, &asked.prompt, begins))
     }
 
     /// Keeps an answer, which later ones to the same asker may repeat.

@@ -3,8 +3,8 @@
 //! what it is.
 //!
 //! The drafts are what followed where prompt or answer ended before as they do now, or where an earlier answer to the same
-//! asker did, or what comes next in a passage that was
-//! being repeated until another token came, as where a name is changed. How many of them are worth it follows from how
+//! asker did, or what comes next in a passage that was being repeated until another token came, as where a name is changed;
+//! or what a [smaller model](model) guesses, where there is one. How many of them are worth it follows from how
 //! often such drafts are right and from what rows take, both as measured: a draft is worth its row as long as
 //!
 //! ```text
@@ -16,7 +16,9 @@
 mod acceptance;
 mod earlier;
 mod lookup;
+pub(crate) mod model;
 mod round_time;
+mod trial;
 
 pub(crate) use acceptance::Acceptance;
 pub(crate) use earlier::EarlierAnswers;
@@ -25,8 +27,11 @@ pub(crate) use round_time::RoundTimes;
 use crate::metrics::DRAFTS;
 use acceptance::{Basis, OfAnswer, Shares};
 use lookup::Lookup;
+use model::Guesses;
 use round_time::RoundTime;
 use std::collections::VecDeque;
+use std::time::Instant;
+use trial::{STRETCH, Trials};
 
 /// How many times its time a row has to be worth.
 const WORTH: f64 = 1.2;
@@ -45,8 +50,22 @@ pub(crate) struct Drafter {
     repeated: Option<Place>,
     /// What goes on in the passage that was repeated last.
     passage: Option<Place>,
+    /// What a smaller model guesses.
+    guesses: Option<Guesses>,
+    /// Tokens that are being measured with guesses or without.
+    stretch: Option<Stretch>,
     /// What was sent and is not known yet.
     flight: Option<Flight>,
+}
+
+/// Tokens that are measured together.
+#[derive(Debug)]
+struct Stretch {
+    /// Whether the smaller model guesses.
+    guesses: bool,
+    tokens: usize,
+    began: Instant,
+    trials: Trials,
 }
 
 /// Where what is to come may have been before.
@@ -57,16 +76,30 @@ struct Place {
     basis: Basis,
 }
 
-/// Drafts on their way, from one place on.
+/// A token that is likely to come.
+#[derive(Debug, Clone, Copy)]
+struct Draft {
+    token: u32,
+    basis: Basis,
+}
+
+/// Drafts on their way.
 #[derive(Debug)]
 struct Flight {
+    /// Where all of them are from, if they are from one place.
+    follows: Option<Followed>,
+    /// Those that are not known yet.
+    drafts: VecDeque<Draft>,
+}
+
+/// A place that is followed by several drafts.
+#[derive(Debug, Clone, Copy)]
+struct Followed {
     place: Place,
     /// Tokens that there were from there on when it began: they come over and over.
     period: usize,
-    /// Those that were the token.
-    known: usize,
-    /// Those that are not known yet.
-    drafts: VecDeque<u32>,
+    /// Drafts from there that were sent.
+    drafts: usize,
 }
 
 /// What there is to be gained.
@@ -83,8 +116,13 @@ pub(crate) struct Gain<'a> {
 }
 
 impl Drafter {
-    /// Of an answer to a prompt, which may say what `earlier` answers did.
-    pub(crate) fn new(earlier: &[u32], prompt: &[u32], acceptance: &Acceptance) -> Self {
+    /// Of an answer to a prompt, which may say what `earlier` answers did, or what a smaller model guesses.
+    pub(crate) fn new(
+        earlier: &[u32],
+        prompt: &[u32],
+        acceptance: &Acceptance,
+        guesses: Option<Guesses>,
+    ) -> Self {
         let mut lookup = Lookup::default();
         let all = earlier.iter().chain(prompt);
         all.for_each(|&token| lookup.push(token));
@@ -94,6 +132,8 @@ impl Drafter {
             acceptance: acceptance.of_answer(),
             repeated: None,
             passage: None,
+            guesses,
+            stretch: None,
             flight: None,
         };
         drafter.look();
@@ -109,12 +149,18 @@ impl Drafter {
                 self.acceptance.note(place.basis, there == Some(token));
             }
         }
+        let guess = self.guesses.as_mut().and_then(|all| all.push(token));
+        if let Some(guess) = guess {
+            let basis = Basis::guessed(guess.chance);
+            self.acceptance.note(basis, guess.token == token);
+        }
+        self.measure();
         if let Some(mut flight) = self.flight.take()
-            && flight.drafts.pop_front() == Some(token)
+            && let Some(draft) = flight.drafts.pop_front()
+            && draft.token == token
         {
-            let source = flight.place.basis.source();
-            DRAFTS.counter(&["accepted", source]).increment(1);
-            flight.known += 1;
+            let accepted = DRAFTS.counter(&["accepted", draft.basis.source()]);
+            accepted.increment(1);
             self.flight = Some(flight).filter(|flight| !flight.drafts.is_empty());
         }
         if let Some(passage) = &mut self.passage {
@@ -127,6 +173,26 @@ impl Drafter {
         }
         self.lookup.push(token);
         self.look();
+    }
+
+    /// Counts a token of what is measured, as soon as the smaller model has run all that came before.
+    fn measure(&mut self) {
+        let Some(stretch) = &mut self.stretch else {
+            return;
+        };
+        let has_begun = self.guesses.as_ref().is_some_and(Guesses::has_caught_up);
+        if stretch.guesses && !has_begun {
+            (stretch.tokens, stretch.began) = (0, Instant::now());
+            return;
+        }
+        stretch.tokens += 1;
+        if stretch.tokens == STRETCH {
+            let seconds = stretch.began.elapsed().as_secs_f64();
+            stretch
+                .trials
+                .note(stretch.guesses, seconds / STRETCH as f64);
+            self.stretch = None;
+        }
     }
 
     /// Looks for what the end repeats.
@@ -165,6 +231,14 @@ impl Drafter {
     /// Nothing is on its way any more.
     pub(crate) fn lost(&mut self) {
         self.flight = None;
+        if let Some(guesses) = &mut self.guesses {
+            guesses.lost();
+        }
+    }
+
+    /// Waits until there may be more drafts than there were; `None` where there will not, before a token is known.
+    pub(crate) fn another(&self) -> Option<impl Future<Output = ()>> {
+        self.guesses.as_ref()?.another()
     }
 
     /// The drafts of the next message, behind those that are on their way.
@@ -172,52 +246,141 @@ impl Drafter {
         let Some(time) = gain.times.expected() else {
             return Vec::new();
         };
+        if let Some(guesses) = &mut self.guesses {
+            let trials = &gain.times.trials;
+            let stretch = self.stretch.get_or_insert_with(|| Stretch {
+                guesses: trials.next(time.first),
+                tokens: 0,
+                began: Instant::now(),
+                trials: trials.clone(),
+            });
+            guesses.round_trip(time.first, stretch.guesses);
+        }
         let shares = self.acceptance.shares();
-        let (place, period, known) = match &self.flight {
-            Some(flight) => (flight.place, flight.period, flight.known),
-            None => match self.likeliest(&shares) {
-                Some(place) => (place, self.lookup.behind(place.next), 0),
-                None => return Vec::new(),
-            },
-        };
-        let sent = self.on_their_way();
-        let chances = (known..).map(|drafts| shares.of(place.basis.behind(drafts)));
-        let time = RoundTime {
+        let mut worth = Worth::of(RoundTime {
             each: time.each * gain.answers.max(1.0),
             ..time
-        };
-        let worth = worth(time, chances.take(gain.most)).saturating_sub(sent);
-        let followed = self.lookup.repeat(place.next, period).skip(known + sent);
-        let drafts: Vec<u32> = followed.take(worth.min(gain.message)).collect();
-        if !drafts.is_empty() {
-            let sent = DRAFTS.counter(&["sent", place.basis.source()]);
-            sent.increment(drafts.len() as u64);
-            let flight = self.flight.get_or_insert_with(|| Flight {
-                place,
-                period,
-                known: 0,
-                drafts: VecDeque::new(),
-            });
-            flight.drafts.extend(&drafts);
+        });
+        let sent = self.flight.iter().flat_map(|flight| &flight.drafts);
+        for draft in sent {
+            if !worth.has(shares.of(draft.basis)) {
+                return Vec::new();
+            }
         }
-        drafts
+        let mut follows = match &self.flight {
+            Some(flight) => flight.follows,
+            None => self.likeliest(&shares).map(|place| Followed {
+                place,
+                period: self.lookup.behind(place.next),
+                drafts: 0,
+            }),
+        };
+        let most = gain.most.saturating_sub(self.on_their_way());
+        let mut drafts = Vec::new();
+        let mut tokens = Vec::new();
+        while drafts.len() < most.min(gain.message)
+            && let Some((draft, behind)) = self.next(&tokens, follows, &shares)
+            && worth.has(shares.of(draft.basis))
+        {
+            follows = behind;
+            tokens.push(draft.token);
+            drafts.push(draft);
+        }
+        // Each message is a step here and in the cloud.
+        let waits =
+            |guesses: &Guesses| drafts.len() < guesses.together() && guesses.is_close(&tokens);
+        let waits = drafts.len() < most && self.guesses.as_ref().is_some_and(waits);
+        if drafts.is_empty() || waits {
+            return Vec::new();
+        }
+        for draft in &drafts {
+            DRAFTS.counter(&["sent", draft.basis.source()]).increment(1);
+            if let Some(guesses) = &mut self.guesses {
+                guesses.give(draft.token);
+            }
+        }
+        let flight = self.flight.get_or_insert_with(|| Flight {
+            follows: None,
+            drafts: VecDeque::new(),
+        });
+        flight.follows = follows;
+        flight.drafts.extend(drafts);
+        tokens
+    }
+
+    /// The likeliest of what may come behind these drafts, in the place that is followed and by the smaller model, and the
+    /// place, as long as that says the same. A guess that will be there soon is waited for where it is the likelier one.
+    fn next(
+        &self,
+        drafts: &[u32],
+        follows: Option<Followed>,
+        shares: &Shares,
+    ) -> Option<(Draft, Option<Followed>)> {
+        let repeated = follows.and_then(|followed| {
+            let (place, number) = (followed.place, followed.drafts);
+            let token = self.lookup.repeated(place.next, followed.period, number)?;
+            Some(Draft {
+                token,
+                basis: place.basis.behind(number),
+            })
+        });
+        let guesses = self.guesses.as_ref();
+        let guess = guesses.and_then(|guesses| guesses.next(drafts));
+        let guess = guess.map(|guess| Draft {
+            token: guess.token,
+            basis: Basis::guessed(guess.chance),
+        });
+        let is_close = guesses.is_some_and(|guesses| guesses.is_close(drafts));
+        let share = |draft: &Draft| shares.of(draft.basis);
+        let next = match (repeated, guess) {
+            (Some(repeated), None) if is_close && share(&repeated) < shares.of_a_guess() => None,
+            (repeated, guess) => {
+                let both = [guess, repeated].into_iter().flatten();
+                both.max_by(|a, b| share(a).total_cmp(&share(b)))
+            }
+        }?;
+        let follows = follows.filter(|_| repeated.is_some_and(|own| own.token == next.token));
+        let behind = follows.map(|followed| Followed {
+            drafts: followed.drafts + 1,
+            ..followed
+        });
+        Some((next, behind))
     }
 }
 
-/// How many drafts are worth their rows, of those that are right with these chances if all before them are.
-fn worth(time: RoundTime, chances: impl Iterator<Item = f64>) -> usize {
-    let (mut seconds, mut tokens, mut chance) = (time.first, 1.0, 1.0);
-    let mut count = 0;
-    for own in chances {
-        chance *= own;
-        if chance * seconds <= WORTH * time.each * tokens {
-            break;
+/// How long drafts are worth their rows.
+#[derive(Debug)]
+struct Worth {
+    time: RoundTime,
+    /// What the round trip takes with those so far.
+    seconds: f64,
+    /// Tokens that it brings.
+    tokens: f64,
+    /// That all of them are right.
+    chance: f64,
+}
+
+impl Worth {
+    fn of(time: RoundTime) -> Self {
+        Self {
+            time,
+            seconds: time.first,
+            tokens: 1.0,
+            chance: 1.0,
         }
-        seconds += time.each;
-        tokens += chance;
-        count += 1;
     }
-    count
+
+    /// Whether another draft is worth its row, which is right with this chance if all before it are; counts it if it is.
+    fn has(&mut self, own: f64) -> bool {
+        let chance = self.chance * own;
+        if chance * self.seconds <= WORTH * self.time.each * self.tokens {
+            return false;
+        }
+        self.chance = chance;
+        self.seconds += self.time.each;
+        self.tokens += chance;
+        true
+    }
 }
 
 #[cfg(test)]
@@ -228,7 +391,8 @@ mod tests {
     #[test]
     fn more_is_drafted_where_rows_cost_little_and_drafts_are_right() {
         let count = |first: f64, each: f64, chance: f64| {
-            worth(RoundTime { first, each }, std::iter::repeat_n(chance, 30))
+            let mut worth = Worth::of(RoundTime { first, each });
+            (0..30).take_while(|_| worth.has(chance)).count()
         };
         assert!((20..=30).contains(&count(0.1, 0.003, 0.95)));
         assert!((5..10).contains(&count(0.1, 0.003, 0.7)));
@@ -257,7 +421,7 @@ mod tests {
 
     /// A drafter of an answer that quotes the middle of its prompt.
     fn quoting(prompt: &[u32]) -> Drafter {
-        let mut drafter = Drafter::new(&[], prompt, &Acceptance::default());
+        let mut drafter = Drafter::new(&[], prompt, &Acceptance::default(), None);
         prompt[50..60].iter().for_each(|&token| drafter.push(token));
         drafter
     }
@@ -273,7 +437,7 @@ mod tests {
         assert!(quoting(&prompt).draft(gain(&times, 0, 8)).is_empty());
         let nothing = RoundTimes::default();
         assert!(quoting(&prompt).draft(gain(&nothing, 8, 8)).is_empty());
-        let mut says = Drafter::new(&[], &prompt, &Acceptance::default());
+        let mut says = Drafter::new(&[], &prompt, &Acceptance::default(), None);
         for at in 0..60 {
             // Each has been before, and something else came then.
             says.push(prompt[at * 3]);
@@ -303,9 +467,26 @@ mod tests {
     }
 
     #[test]
+    fn drafts_go_on_where_they_were_no_longer_worth_it() {
+        let (prompt, times) = (prompt(), times());
+        let mut drafter = quoting(&prompt);
+        let all = gain(&times, 99, 99);
+        let first = drafter.draft(all);
+        assert!((4..60).contains(&first.len()), "{first:?}");
+        assert_eq!(first, prompt[60..60 + first.len()]);
+        assert!(drafter.draft(all).is_empty());
+        let known = first.len() - 2;
+        first[..known].iter().for_each(|&token| drafter.push(token));
+        let next = drafter.draft(all);
+        let sent = 60 + first.len();
+        assert!(!next.is_empty());
+        assert_eq!(next, prompt[sent..sent + next.len()]);
+    }
+
+    #[test]
     fn what_comes_over_and_over_is_drafted_so() {
         let (prompt, times) = ([9, 1, 2, 3, 1, 2, 3, 1, 2, 3], times());
-        let mut drafter = Drafter::new(&[], &prompt, &Acceptance::default());
+        let mut drafter = Drafter::new(&[], &prompt, &Acceptance::default(), None);
         let two = gain(&times, 7, 2);
         assert_eq!(drafter.draft(two), [1, 2]);
         assert_eq!(drafter.draft(two), [3, 1]);
@@ -345,7 +526,7 @@ mod tests {
         let times = times();
         let answer: Vec<u32> = (500..560).collect();
         let earlier = [&answer[..], &[earlier::END], &[600, 601, earlier::END]].concat();
-        let mut drafter = Drafter::new(&earlier, &prompt(), &Acceptance::default());
+        let mut drafter = Drafter::new(&earlier, &prompt(), &Acceptance::default(), None);
         assert!(drafter.draft(gain(&times, 24, 8)).is_empty());
         answer[..20].iter().for_each(|&token| drafter.push(token));
         assert_eq!(drafter.draft(gain(&times, 24, 8)), answer[20..28]);

@@ -129,7 +129,7 @@ impl Generation {
             left: None,
             context: client.context(&cloud),
             client: client.clone(),
-            drafter: client.drafter(&asked.asker, &asked.prompt),
+            drafter: client.drafter(&asked, client.context(&cloud)),
             asked,
             session: None,
             reused: 0,
@@ -339,12 +339,19 @@ impl Generation {
         {
             let drafts = self.drafts();
             let session = self.session.as_mut().ok_or(CloudError::Gone)?;
-            if drafts.is_empty() {
-                break;
+            if !drafts.is_empty() {
+                let last = self.tokens.last().copied().unwrap_or_default();
+                let rows = session.begin_rows(last, &drafts).await?;
+                session.send_rows(rows).await?;
+                continue;
             }
-            let last = self.tokens.last().copied().unwrap_or_default();
-            let rows = session.begin_rows(last, &drafts).await?;
-            session.send_rows(rows).await?;
+            let Some(another) = self.drafter.as_ref().and_then(Drafter::another) else {
+                break;
+            };
+            tokio::select! {
+                () = session.heard() => break,
+                () = another => {}
+            }
         }
         let session = self.session.as_mut().ok_or(CloudError::Gone)?;
         let tokens = session.token().await?;

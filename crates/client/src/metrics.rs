@@ -58,10 +58,26 @@ pub const DRAFTS: Metric = Metric {
         },
         Label {
             name: "source",
-            values: &["conversation", "earlier_answer"],
+            values: &["conversation", "earlier_answer", "draft_model"],
         },
     ],
     help: "Drafts whose rows were sent, and those of them that were the token, by what they were taken from.",
+};
+/// Guesses of the draft model.
+pub const DRAFT_MODEL_STEP: Metric = Metric {
+    name: "tandem_edge_draft_model_step_seconds",
+    kind: Kind::Histogram(INTER_TOKEN_SECONDS),
+    unit: Unit::Seconds,
+    labels: &[],
+    help: "One guess of the draft model, with what it waited for.",
+};
+/// The draft model.
+pub const DRAFT_MODEL_WEIGHT_BYTES: Metric = Metric {
+    name: "tandem_edge_draft_model_weight_bytes",
+    kind: Kind::Gauge,
+    unit: Unit::Bytes,
+    labels: &[],
+    help: "Memory of the draft model's matrices.",
 };
 /// Tokens of a round trip.
 pub const ROUND_TRIP_TOKENS: Metric = Metric {

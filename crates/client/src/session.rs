@@ -491,6 +491,11 @@ impl Session {
         self.stream.has_tokens()
     }
 
+    /// Waits until tokens have arrived, or the stream's end.
+    pub(crate) async fn heard(&mut self) {
+        self.stream.tokens().await;
+    }
+
     /// Sends these rows, wanting the next token, and those behind drafts that are right.
     ///
     /// # Errors

@@ -182,6 +182,14 @@ impl SplitStream {
         is_told || !self.down.is_empty() || self.down.is_closed()
     }
 
+    /// Resolves when tokens have arrived that were not received, or the end.
+    pub(crate) async fn tokens(&mut self) {
+        while !self.has_tokens() && self.early.len() < KEPT_EARLY {
+            let result = self.receive_new().await;
+            self.early.push_back(result);
+        }
+    }
+
     /// Resolves with an error when the stream ends. What arrives before is received later.
     pub(crate) async fn failed(&mut self) -> CloudError {
         // Behind the end nothing comes.

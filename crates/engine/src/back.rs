@@ -805,8 +805,12 @@ impl Half for Back {
         let (BackStep::Rows(into), BackStep::Rows(rows)) = (step, &next) else {
             return Some(next);
         };
-        let fits = into.want == Want::Nothing
-            && rows.want != Want::EachToken
+        let are_alike = match into.want {
+            Want::Nothing => rows.want != Want::EachToken,
+            Want::EachToken => rows.want == Want::EachToken,
+            Want::Token => false,
+        };
+        let fits = are_alike
             && into.epoch == rows.epoch
             && rows.skip == 0
             && into.start + into.count == rows.start

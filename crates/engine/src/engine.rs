@@ -507,7 +507,7 @@ impl<H: Half> EngineLoop<H> {
         let mut idle = true;
         let mut decoding = 0;
         while decoding < DECODE_ROWS
-            && let Some((key, job)) = self.scheduler.take_decode()
+            && let Some((key, job)) = self.scheduler.take_decode(absorb::<H>)
         {
             idle = false;
             let rows = H::rows(&job.step, usize::MAX);

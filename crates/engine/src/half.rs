@@ -34,7 +34,7 @@ pub trait Half: Sized + 'static {
     /// Whether a session that was given this soon comes with its next step.
     fn goes_on(output: &Self::Output) -> bool;
 
-    /// Makes `next` part of `step`, both waiting prefills of one session, or gives it back.
+    /// Makes `next` part of `step`, both waiting steps of one session, or gives it back.
     fn merge(step: &mut Self::Step, next: Self::Step) -> Option<Self::Step>;
 
     /// Runs a step of one session to its end.

@@ -75,20 +75,30 @@ impl<J> Scheduler<J> {
             .is_some_and(|steps| !steps.is_empty())
     }
 
-    /// Takes the next decode step. Say by [`Scheduler::ran`] how many rows it has.
-    pub(crate) fn take_decode(&mut self) -> Option<(SessionNumber, J)> {
+    /// Takes the next decode step. Say by [`Scheduler::ran`] how many rows it has. `absorb` is offered the steps that follow
+    /// it in its session, one by one, and gives back the first that does not fit into it.
+    pub(crate) fn take_decode(
+        &mut self,
+        absorb: impl FnMut(&mut J, J) -> Option<J>,
+    ) -> Option<(SessionNumber, J)> {
         let session = self.decode.next()?;
-        let (_, job) = self.take(session)?;
-        Some((session, job))
+        self.take_with(session, absorb)
     }
 
-    /// Takes the next prefill; say by [`Scheduler::ran`] how many rows of it run. `absorb` is offered the steps that follow it in its session, one by one,
-    /// and gives back the first that does not fit into it.
+    /// Takes the next prefill; say by [`Scheduler::ran`] how many rows of it run. `absorb` is as for a decode step.
     pub(crate) fn take_prefill(
         &mut self,
-        mut absorb: impl FnMut(&mut J, J) -> Option<J>,
+        absorb: impl FnMut(&mut J, J) -> Option<J>,
     ) -> Option<(SessionNumber, J)> {
         let session = self.prefill.next()?;
+        self.take_with(session, absorb)
+    }
+
+    fn take_with(
+        &mut self,
+        session: SessionNumber,
+        mut absorb: impl FnMut(&mut J, J) -> Option<J>,
+    ) -> Option<(SessionNumber, J)> {
         let (_, mut job) = self.take(session)?;
         let queue = self.queues.entry(session).or_default();
         while let Some((priority, next)) = queue.pop_front() {
@@ -183,7 +193,9 @@ mod tests {
     /// The next step, decode first, which ends at once.
     fn next(steps: &mut Steps) -> Option<&'static str> {
         let alone = |_: &mut _, next| Some(next);
-        let (session, job) = steps.take_decode().or_else(|| steps.take_prefill(alone))?;
+        let (session, job) = steps
+            .take_decode(alone)
+            .or_else(|| steps.take_prefill(alone))?;
         steps.finish(session);
         Some(job)
     }
@@ -238,10 +250,10 @@ mod tests {
         s.push(A, Priority::Decode, "a1");
         s.push(A, Priority::Decode, "a2");
         s.push(B, Priority::Decode, "b1");
-        assert_eq!(s.take_decode(), Some((A, "a1")));
-        assert_eq!(s.take_decode(), Some((B, "b1")));
+        assert_eq!(s.take_decode(|_, next| Some(next)), Some((A, "a1")));
+        assert_eq!(s.take_decode(|_, next| Some(next)), Some((B, "b1")));
         s.push(B, Priority::Decode, "b2");
-        assert_eq!(s.take_decode(), None);
+        assert_eq!(s.take_decode(|_, next| Some(next)), None);
         s.finish(A);
         s.finish(B);
         assert_eq!(order(&mut s), ["a2", "b2"]);
@@ -304,7 +316,7 @@ mod tests {
             for _ in 0..4000 {
                 let alone = |_: &mut (), next| Some(next);
                 let (session, ()) = match priority {
-                    Priority::Decode => s.take_decode().unwrap(),
+                    Priority::Decode => s.take_decode(|_, next| Some(next)).unwrap(),
                     Priority::Prefill => s.take_prefill(alone).unwrap(),
                 };
                 s.ran(session, priority, at_once);

@@ -281,6 +281,20 @@ impl Client {
         self.rows.extend(ids);
     }
 
+    /// Makes so many of the steps that wait one, as far as they can be.
+    fn merge(&mut self, steps: u32) {
+        for _ in 0..steps {
+            if self.waiting.len() < 2 {
+                return;
+            }
+            let next = self.waiting.remove(1);
+            if let Some(next) = Back::merge(&mut self.waiting[0], next) {
+                self.waiting.insert(1, next);
+                return;
+            }
+        }
+    }
+
     /// A step has ended.
     fn ended(&mut self, halves: &mut Halves, output: BackOutput) {
         self.waiting.remove(0);
@@ -355,6 +369,7 @@ fn together(
         let mut chosen = Vec::new();
         for (at, client) in clients.iter_mut().enumerate() {
             let choice = choices.next_u32();
+            client.merge(choice % 5);
             if !client.waiting.is_empty() && choice % 3 != 0 {
                 chosen.push((at, 1 + choice as usize % 20, client));
             }

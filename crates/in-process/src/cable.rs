@@ -6,10 +6,15 @@ use std::io;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
+use std::time::Duration;
 use tandem_proto::v1::split_service_server::{SplitService, SplitServiceServer};
 use tandem_transport::auth::Peer;
-use tokio::io::{DuplexStream, copy_bidirectional, duplex};
+use tokio::io::{
+    AsyncReadExt as _, AsyncWriteExt as _, DuplexStream, ReadHalf, WriteHalf, copy_bidirectional,
+    duplex, split,
+};
 use tokio::sync::mpsc;
+use tokio::time::Instant;
 use tokio_stream::StreamExt as _;
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
@@ -34,6 +39,8 @@ struct State {
     cloud: Option<mpsc::Sender<DuplexStream>>,
     /// Breaks the connections that are open through the cable.
     cut: CancellationToken,
+    /// How long bytes take, each way.
+    delay: Duration,
 }
 
 impl Cable {
@@ -69,6 +76,11 @@ impl Cable {
         self.lock().cloud = Some(connections);
     }
 
+    /// Has bytes of new connections take so long, each way.
+    pub fn delay(&self, delay: Duration) {
+        self.lock().delay = delay;
+    }
+
     /// Breaks its connections. New ones can be made.
     pub fn cut(&self) {
         let mut state = self.lock();
@@ -91,6 +103,30 @@ impl Cable {
     }
 }
 
+/// Carries bytes, each of which takes so long, to the end of `from`.
+async fn carry(mut from: ReadHalf<DuplexStream>, mut to: WriteHalf<DuplexStream>, delay: Duration) {
+    let (there, mut here) = mpsc::channel::<(Instant, Vec<u8>)>(HOLDS);
+    let read = async move {
+        let mut bytes = vec![0; 4096];
+        while let Ok(count @ 1..) = from.read(&mut bytes).await {
+            let sent = (Instant::now() + delay, bytes[..count].to_vec());
+            if there.send(sent).await.is_err() {
+                break;
+            }
+        }
+    };
+    let write = async move {
+        while let Some((due, bytes)) = here.recv().await {
+            tokio::time::sleep_until(due).await;
+            if to.write_all(&bytes).await.is_err() {
+                break;
+            }
+        }
+        let _ = to.shutdown().await;
+    };
+    tokio::join!(read, write);
+}
+
 impl Service<Uri> for Cable {
     type Response = TokioIo<DuplexStream>;
     type Error = io::Error;
@@ -102,7 +138,7 @@ impl Service<Uri> for Cable {
 
     fn call(&mut self, _: Uri) -> Self::Future {
         let state = self.lock();
-        let (cloud, cut) = (state.cloud.clone(), state.cut.clone());
+        let (cloud, cut, delay) = (state.cloud.clone(), state.cut.clone(), state.delay);
         drop(state);
         Box::pin(async move {
             let cloud = cloud.ok_or(io::ErrorKind::ConnectionRefused)?;
@@ -112,7 +148,15 @@ impl Service<Uri> for Cable {
             taken.map_err(|_| io::ErrorKind::ConnectionRefused)?;
             // It ends with either end, or where the cable is cut.
             tokio::spawn(cut.run_until_cancelled_owned(async move {
-                let _ = copy_bidirectional(&mut near, &mut far).await;
+                if delay.is_zero() {
+                    let _ = copy_bidirectional(&mut near, &mut far).await;
+                    return;
+                }
+                let ((near_in, near_out), (far_in, far_out)) = (split(near), split(far));
+                tokio::join!(
+                    carry(near_in, far_out, delay),
+                    carry(far_in, near_out, delay)
+                );
             }));
             Ok(TokioIo::new(client))
         })

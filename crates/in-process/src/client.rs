@@ -6,7 +6,8 @@ use cloud_service::metrics::DATA_PORT;
 use std::path::PathBuf;
 use std::time::Duration;
 use tandem_client::{
-    CodecChoice, Dialer, DialerConfig, FrontHalf, ReplayTerms, SessionLimits, SplitClient,
+    CodecChoice, Dialer, DialerConfig, DraftModel, FrontHalf, ReplayTerms, SessionLimits,
+    SplitClient,
 };
 use tandem_codec::Codec;
 use tandem_config::ByteSize;
@@ -28,6 +29,8 @@ pub struct ClientOptions {
     pub replay: ReplayTerms,
     /// The most drafts on their way, and in one message.
     pub drafts: (usize, usize),
+    /// Whether the model drafts for itself, whole.
+    pub draft_model: bool,
     /// The most bytes of the beginnings that are kept for later prompts.
     pub prefix_memory: u64,
 }
@@ -42,6 +45,7 @@ impl Default for ClientOptions {
                 only_exact: false,
             },
             drafts: (0, 1),
+            draft_model: false,
             prefix_memory: 0,
         }
     }
@@ -68,6 +72,11 @@ pub async fn client_of_many(cables: &[&Cable], options: ClientOptions) -> SplitC
         let started = Engine::start("front", EngineOptions::new(1), load).await;
         engine = Some(started.expect("it starts"));
     }
+    let draft_model = if options.draft_model {
+        Some(draft_model(&files).await)
+    } else {
+        None
+    };
     let front = FrontHalf {
         engine,
         split,
@@ -77,6 +86,7 @@ pub async fn client_of_many(cables: &[&Cable], options: ClientOptions) -> SplitC
         profile: None,
         page_bytes,
         is_reproducible: true,
+        draft_model,
     };
     let limits = SessionLimits {
         chunk_rows: 16,
@@ -91,6 +101,18 @@ pub async fn client_of_many(cables: &[&Cable], options: ClientOptions) -> SplitC
     let choice = CodecChoice::fixed(Codec::F32);
     let client = SplitClient::new(front, dialer(cables).await, choice, limits);
     client.expect("channels are there already")
+}
+
+/// The model as one that drafts.
+async fn draft_model(files: &ModelFiles) -> DraftModel {
+    let back = files.back(0, &compute(), |_| {});
+    let back = back.expect("it can be loaded");
+    let weight_bytes = back.weight_bytes();
+    let load = move || Ok::<_, ModelError>(back);
+    let engine = Engine::start("draft-model", EngineOptions::new(1), load).await;
+    let engine = engine.expect("it starts");
+    let model = DraftModel::new(engine, files.config.clone(), weight_bytes).await;
+    model.expect("it runs")
 }
 
 async fn dialer(cables: &[&Cable]) -> Dialer {

@@ -169,6 +169,16 @@ impl WeightType {
         Self::Int4(Group::G64),
         Self::Int4(Group::G128),
     ];
+
+    /// Bits of a weight, with its part of what its group has.
+    pub fn bits(self) -> f64 {
+        match self {
+            Self::F32 => 32.0,
+            Self::Bf16 => 16.0,
+            Self::Int8 => 8.0,
+            Self::Int4(group) => 4.0 + 32.0 / group.inputs() as f64,
+        }
+    }
 }
 
 impl fmt::Display for WeightType {

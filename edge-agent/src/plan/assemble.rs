@@ -5,6 +5,7 @@ use super::choices;
 use super::measure::Choices;
 use super::measured::{MeasuredCodec, MeasuredEdge, MeasuredWeights};
 use crate::config::{EdgeConfig, PlanConfig};
+use crate::draft_model;
 use anyhow::Context as _;
 use std::str::FromStr as _;
 use std::time::Duration;
@@ -195,7 +196,9 @@ fn edge(inputs: &Inputs<'_>) -> anyhow::Result<EdgeProfile> {
         weights,
         kv_positions: KV_POSITIONS,
         head_seconds: measured.head_seconds,
-        base_bytes: measured.base_bytes + inputs.config.sessions.prefix_memory.get(),
+        base_bytes: measured.base_bytes
+            + inputs.config.sessions.prefix_memory.get()
+            + draft_model::memory_bytes(inputs.config)?,
         chunk_bytes: chunk_bytes(shape, inputs.config.prefill.chunk_rows),
     })
 }

@@ -11,6 +11,7 @@ use super::figures::divergence_in_words;
 use super::measured::Identity;
 use super::{Cloud, Subject, no_cloud};
 use crate::config::{EdgeConfig, PlanConfig, Preset};
+use crate::draft_model;
 use serde::{Deserialize, Serialize};
 use std::time::Instant;
 use tandem_client::Dialer;
@@ -42,6 +43,9 @@ struct Given {
     floor: String,
     sessions: usize,
     context: usize,
+    /// Memory of a model that drafts.
+    #[serde(default)]
+    draft_model: u64,
 }
 
 /// What a plan holds for in the cloud.
@@ -98,7 +102,7 @@ pub async fn planned(config: EdgeConfig, patience: Patience) -> anyhow::Result<P
     let mut grounds = Grounds {
         edge: super::measure::identity(&config, &subject.files, &subject.choices),
         plan: config.plan.clone(),
-        given: Given::of(&config),
+        given: Given::of(&config)?,
         sensitivity: subject.sensitivity_checksum,
         memory: machine::memory_total(),
         cloud: None,
@@ -163,8 +167,8 @@ impl Grounds {
 }
 
 impl Given {
-    fn of(config: &EdgeConfig) -> Self {
-        Self {
+    fn of(config: &EdgeConfig) -> anyhow::Result<Self> {
+        Ok(Self {
             preset: config.preset,
             weights: config.weights.clone(),
             kv: config.kv.clone(),
@@ -172,7 +176,8 @@ impl Given {
             floor: config.adapt.floor.to_string(),
             sessions: config.sessions.max,
             context: config.sessions.context,
-        }
+            draft_model: draft_model::memory_bytes(config)?,
+        })
     }
 }
 

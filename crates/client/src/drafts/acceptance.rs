@@ -2,14 +2,20 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// Kinds of drafts: 8 of what was repeated, 4 of what goes on behind another token, 4 of earlier answers.
-const KINDS: usize = 16;
+/// Kinds of drafts: 8 of what was repeated, 4 of what goes on behind another token, 4 of earlier answers, 8 of guesses.
+const KINDS: usize = 24;
 const GOES_ON: usize = 8;
 const EARLIER: usize = 12;
+const GUESSED: usize = 16;
+/// Up to which chance that the model gives them guesses are of one kind, but for the last one's.
+const GUESSED_UP_TO: [f32; 7] = [0.2, 0.4, 0.6, 0.8, 0.9, 0.97, 0.995];
 /// How often each kind is right before anything is known, as in answers of small models to questions of conversations.
 const AT_FIRST: [f64; KINDS] = [
-    0.15, 0.3, 0.4, 0.5, 0.6, 0.7, 0.75, 0.85, 0.2, 0.4, 0.5, 0.6, 0.1, 0.2, 0.4, 0.8,
+    0.15, 0.3, 0.4, 0.5, 0.6, 0.7, 0.75, 0.85, 0.2, 0.4, 0.5, 0.6, 0.1, 0.2, 0.4, 0.8, 0.15, 0.35,
+    0.45, 0.6, 0.75, 0.85, 0.92, 0.97,
 ];
+/// How often a guess is right, of all kinds, before anything is known.
+const GUESSES_AT_FIRST: f64 = 0.6;
 /// As how many tries that counts.
 const FIRST_WEIGHT: f64 = 8.0;
 /// As how many tries what other answers have found counts for one.
@@ -36,6 +42,8 @@ pub(super) enum Basis {
     GoesOn(usize),
     /// So many tokens before it were in an earlier answer, with it behind them.
     Earlier(usize),
+    /// The draft model guesses it, and finds it so likely, by kind.
+    Guessed(usize),
 }
 
 /// What all answers have found; clones are the same.
@@ -50,6 +58,11 @@ pub(super) struct OfAnswer {
 }
 
 impl Basis {
+    /// A guess that the draft model finds so likely.
+    pub(super) fn guessed(chance: f32) -> Self {
+        Self::Guessed(GUESSED_UP_TO.partition_point(|&most| most < chance))
+    }
+
     fn kind(self) -> usize {
         match self {
             Self::Repeats(length @ 0..=5) => length.saturating_sub(1),
@@ -61,6 +74,7 @@ impl Basis {
             Self::Earlier(2..=3) => EARLIER + 1,
             Self::Earlier(4..=7) => EARLIER + 2,
             Self::Earlier(_) => EARLIER + 3,
+            Self::Guessed(kind) => GUESSED + kind,
         }
     }
 
@@ -69,6 +83,7 @@ impl Basis {
         match self {
             Self::Repeats(_) | Self::GoesOn(_) => "conversation",
             Self::Earlier(_) => "earlier_answer",
+            Self::Guessed(_) => "draft_model",
         }
     }
 
@@ -78,6 +93,7 @@ impl Basis {
             Self::Repeats(length) => Self::Repeats(length + drafts),
             Self::GoesOn(since) => Self::GoesOn(since + drafts),
             Self::Earlier(length) => Self::Earlier(length + drafts),
+            Self::Guessed(kind) => Self::Guessed(kind),
         }
     }
 }
@@ -118,21 +134,39 @@ impl OfAnswer {
     /// How likely each kind is to be right.
     pub(super) fn shares(&self) -> Shares {
         let all = *self.all.lock();
-        Shares(std::array::from_fn(|kind| {
+        let each = std::array::from_fn(|kind| {
             let others = all.0[kind].share(AT_FIRST[kind], FIRST_WEIGHT);
             self.own.0[kind].share(others, OTHERS_WEIGHT)
-        }))
+        });
+        let guesses = all.0[GUESSED..]
+            .iter()
+            .fold(Count::default(), |sum, count| Count {
+                tried: sum.tried + count.tried,
+                right: sum.right + count.right,
+            });
+        Shares {
+            each,
+            guesses: guesses.share(GUESSES_AT_FIRST, FIRST_WEIGHT),
+        }
     }
 }
 
 /// How likely drafts are to be right.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Shares([f64; KINDS]);
+pub(super) struct Shares {
+    each: [f64; KINDS],
+    guesses: f64,
+}
 
 impl Shares {
     /// Of one.
     pub(super) fn of(&self, basis: Basis) -> f64 {
-        self.0[basis.kind()]
+        self.each[basis.kind()]
+    }
+
+    /// Of a guess that is not known yet.
+    pub(super) fn of_a_guess(&self) -> f64 {
+        self.guesses
     }
 }
 
@@ -157,6 +191,9 @@ mod tests {
             (Basis::GoesOn(1).behind(40), 11),
             (Basis::Earlier(2).behind(1), 13),
             (Basis::Earlier(16), 15),
+            (Basis::guessed(0.1), 16),
+            (Basis::guessed(0.7).behind(3), 19),
+            (Basis::guessed(1.0), 23),
         ] {
             assert!((all.of_answer().shares().of(basis) - AT_FIRST[kind]).abs() < 1e-9);
         }

@@ -74,14 +74,14 @@ impl Lookup {
         self.tokens.len().saturating_sub(position)
     }
 
-    /// So many tokens from a position on, over and over, to the end of the answer that they are of.
-    pub(super) fn repeat(&self, next: usize, period: usize) -> impl Iterator<Item = u32> + '_ {
-        let tokens = self.tokens.get(next..next + period).unwrap_or_default();
-        tokens
-            .iter()
-            .copied()
-            .cycle()
-            .take_while(|&token| token != END)
+    /// Of so many tokens from a position on, over and over, the one with this number; none behind the end of the answer that
+    /// they are of.
+    pub(super) fn repeated(&self, next: usize, period: usize, number: usize) -> Option<u32> {
+        let tokens = self.tokens.get(next..next + period)?;
+        match tokens.iter().position(|&token| token == END) {
+            Some(end) => tokens[..end].get(number).copied(),
+            None => tokens.get(number % period.max(1)).copied(),
+        }
     }
 }
 
@@ -104,8 +104,8 @@ mod tests {
         let found = lookup.longest().unwrap();
         assert_eq!((found.next, found.length), (3, 3));
         let period = lookup.behind(found.next);
-        let next: Vec<u32> = lookup.repeat(found.next, period).take(9).collect();
-        assert_eq!(next, [9, 2, 3, 8, 1, 2, 3, 9, 2]);
+        let next = (0..9).filter_map(|number| lookup.repeated(found.next, period, number));
+        assert!(next.eq([9, 2, 3, 8, 1, 2, 3, 9, 2]));
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! What a round trip with some rows takes: `time = first row + more rows × each`, from those of late.
 
+use super::trial::Trials;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -16,7 +17,11 @@ const LONGEST: f64 = 3.0;
 
 /// The round trips to one cloud; clones are the same.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct RoundTimes(Arc<Mutex<Sums>>);
+pub(crate) struct RoundTimes {
+    sums: Arc<Mutex<Sums>>,
+    /// Whether a draft model makes answers over them faster.
+    pub(super) trials: Trials,
+}
 
 /// Of weights, rows behind the first, seconds, and products.
 #[derive(Debug, Clone, Copy, Default)]
@@ -76,7 +81,7 @@ impl RoundTimes {
     }
 
     fn lock(&self) -> MutexGuard<'_, Sums> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.sums.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

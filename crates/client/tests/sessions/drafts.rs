@@ -1,6 +1,7 @@
 //! Answers with drafts are those without, and come with fewer round trips.
 
 use crate::asking::{Answer, PROMPT, asked, asker, cloud};
+use std::time::Duration;
 use tandem_client::{Asked, Kept, SplitClient, Usage};
 use tandem_in_process::{ClientOptions, LocalCloud, WholeModel, client, demanding};
 use tandem_proto::v1;
@@ -118,6 +119,35 @@ async fn what_was_answered_before_is_drafted_to_the_same_asker_alone() {
         after.accepted > before.accepted.max(others.accepted) + 20,
         "{before:?} {others:?} {after:?}"
     );
+}
+
+/// What guesses right comes with few round trips, and what is drawn by chance is guessed with the same draws.
+#[tokio::test]
+async fn a_model_that_says_the_same_drafts_all_of_it() {
+    let cloud = cloud().await;
+    let options = ClientOptions {
+        drafts: (8, 8),
+        draft_model: true,
+        ..ClientOptions::default()
+    };
+    // So long a way that each guess is there before the token.
+    let cable = cloud.cable();
+    cable.delay(Duration::from_millis(10));
+    let client = client(&cable, options).await;
+    let mut model = WholeModel::load();
+    // Of the first one it learns how fast answers are without guesses.
+    whole(&client, asked_by(&demanding(), &PROMPT), None).await;
+    for sampling in [demanding(), v1::SamplingParameters::default()] {
+        let expected = model.answer_by(&sampling, &PROMPT, TOKENS);
+        let (answer, usage) = whole(&client, asked_by(&sampling, &PROMPT), None).await;
+        assert_eq!(answer.tokens, expected, "{sampling:?}");
+        assert!(usage.accepted > 40, "{sampling:?}: {usage:?}");
+        assert!(
+            usage.drafted <= usage.accepted + 10,
+            "{sampling:?}: {usage:?}"
+        );
+    }
+    cloud.is_free().await;
 }
 
 #[tokio::test]

@@ -109,17 +109,22 @@ async fn answer(client: SplitClient, number: u32) -> (u32, Vec<u32>) {
     (number, answer.tokens)
 }
 
-async fn survives(happens: Vec<(Event, usize, u64)>, drafts: (usize, usize)) {
+async fn survives(happens: Vec<(Event, usize, u64)>, drafts: (usize, usize), draft_model: bool) {
     let mut pair = Pair {
         clouds: [small().await, small().await],
         cables: [Cable::local(), Cable::local()],
     };
     for (cable, cloud) in pair.cables.iter().zip(&pair.clouds) {
         cable.plug_in(cloud);
+        if draft_model {
+            // Or each token would be there before its guess.
+            cable.delay(Duration::from_millis(1));
+        }
     }
     let cables = [&pair.cables[0], &pair.cables[1]];
     let options = ClientOptions {
         drafts,
+        draft_model,
         ..ClientOptions::default()
     };
     let client = client_of_many(&cables, options).await;
@@ -149,8 +154,12 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(24))]
 
     #[test]
-    fn every_answer_ends_with_its_own_tokens(happens in events(), drafts in (0..9_usize, 1..9_usize)) {
+    fn every_answer_ends_with_its_own_tokens(
+        happens in events(),
+        drafts in (0..9_usize, 1..9_usize),
+        draft_model in any::<bool>(),
+    ) {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        runtime.block_on(survives(happens, drafts));
+        runtime.block_on(survives(happens, drafts, draft_model));
     }
 }

@@ -32,6 +32,12 @@ struct Arguments {
     /// How rows are written
     #[arg(long, default_value = "high")]
     codec: String,
+    /// A smaller model that drafts
+    #[arg(long)]
+    draft_model: Option<PathBuf>,
+    /// Types of its weights
+    #[arg(long, default_value = "auto")]
+    draft_weights: String,
     /// What is asked
     #[arg(
         long,
@@ -158,10 +164,16 @@ async fn main() -> Result<()> {
 async fn edges(arguments: &Arguments, model: &std::path::Path, url: &str) -> Result<Edges> {
     let edge = |max: usize| {
         let drafts = format!("drafts: {{max: {max}, message: {}}}", arguments.message);
-        let options = ServerOptions::default()
+        let mut options = ServerOptions::default()
             .args(["--weights", &arguments.weights])
             .args(["--codec", &arguments.codec])
             .config(drafts.as_str());
+        if let Some(small) = &arguments.draft_model {
+            options = options
+                .arg("--draft-model")
+                .arg(small)
+                .args(["--draft-weights", &arguments.draft_weights]);
+        }
         Server::edge(model, url, arguments.split, options)
     };
     let servers = [edge(0).await?, edge(arguments.max).await?];

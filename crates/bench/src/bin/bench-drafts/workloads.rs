@@ -27,6 +27,8 @@ const CODE_LINES: usize = 24;
 pub(crate) enum Workload {
     /// Questions of MT-bench
     Chat,
+    /// MT-bench's questions about programs
+    Code,
     /// A paragraph in two sentences
     Summarise,
     /// A paragraph with its mistakes mended
@@ -41,6 +43,7 @@ impl fmt::Display for Workload {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Chat => "chat",
+            Self::Code => "code",
             Self::Summarise => "summarise",
             Self::Rewrite => "rewrite",
             Self::CodeEdit => "code edit",
@@ -82,12 +85,11 @@ impl Workload {
                 .collect()
         };
         Ok(match self {
-            Self::Chat => {
-                let questions = arguments
-                    .questions
-                    .as_ref()
-                    .context("chat needs --questions")?;
-                questions_of(&fs::read_to_string(questions)?)?
+            Self::Chat | Self::Code => {
+                let questions = arguments.questions.as_ref();
+                let questions = questions.with_context(|| format!("{self} needs --questions"))?;
+                let category = matches!(self, Self::Code).then_some("coding");
+                questions_of(&fs::read_to_string(questions)?, category)?
             }
             Self::Summarise => of_each("Summarise this text in two sentences:", paragraphs()?),
             Self::Rewrite => of_each(
@@ -103,15 +105,17 @@ impl Workload {
     }
 }
 
-fn questions_of(lines: &str) -> Result<Vec<String>> {
-    lines
-        .lines()
-        .map(|line| {
-            let question: serde_json::Value = serde_json::from_str(line)?;
+/// The first turns of all questions, or of those of one category.
+fn questions_of(lines: &str, category: Option<&str>) -> Result<Vec<String>> {
+    let mut questions = Vec::new();
+    for line in lines.lines() {
+        let question: serde_json::Value = serde_json::from_str(line)?;
+        if category.is_none_or(|category| question["category"] == category) {
             let first = question["turns"][0].as_str();
-            Ok(first.context("a question has turns")?.to_owned())
-        })
-        .collect()
+            questions.push(first.context("a question has turns")?.to_owned());
+        }
+    }
+    Ok(questions)
 }
 
 /// Pieces of this project's own source.

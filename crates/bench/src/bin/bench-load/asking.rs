@@ -88,6 +88,7 @@ impl Source {
             profile: None,
             page_bytes: Some(0),
             is_reproducible: true,
+            draft_model: None,
         };
         let transport = TransportConfig {
             keepalive_interval: Duration::from_secs(20).into(),
