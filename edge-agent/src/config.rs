@@ -497,7 +497,9 @@ impl Validate for EdgeConfig {
         let place = [&self.backend, &self.device].map(String::as_str);
         if let Err(bad) = Compute::configured(place, &self.drafts.weights, AUTO) {
             let weights = bad.into_iter().filter(|(key, _)| *key == "weights");
-            weights.for_each(|(_, why)| at.push("drafts.weights", why));
+            at.under("drafts", |at| {
+                weights.for_each(|(key, why)| at.push(key, why));
+            });
         }
         let least = HumanDuration::from(Duration::from_millis(1));
         at.within("connect_timeout", self.connect_timeout, least..);

@@ -41,8 +41,7 @@ pub(crate) fn memory_bytes(config: &EdgeConfig) -> anyhow::Result<u64> {
         read().with_context(|| format!("no model can be read in {}", directory.display()))?;
     let asked = config.draft_compute(package.is_some()).weights;
     let weights = asked.or(package).unwrap_or_default();
-    let attention = 2 * shape.hidden * shape.head_dim * (shape.heads + shape.kv_heads);
-    let layer = (attention + 3 * shape.hidden * shape.intermediate) as f64;
+    let layer = shape.layer_weights() as f64;
     let head = (shape.hidden * shape.vocabulary) as f64;
     let bits = (0..shape.layers).map(|number| layer * weights.of_layer(number).bits());
     let bits = bits.sum::<f64>() + head * weights.of_head().bits();
@@ -79,7 +78,8 @@ async fn of_directory(
     let options = EngineOptions::new(config.thread_count());
     let engine = Engine::start("draft-model", options, load).await?;
     let weight_bytes = bytes.get().copied().unwrap_or(0);
-    let model = DraftModel::new(engine, shape, weight_bytes).await?;
+    let idle_ttl = config.sessions.idle_ttl.get();
+    let model = DraftModel::new(engine, shape, weight_bytes, idle_ttl).await?;
     tracing::info!(
         model = %directory.display(),
         %weights,
@@ -88,4 +88,42 @@ async fn of_directory(
         "a model drafts"
     );
     Ok(model)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::quiet_defaults;
+
+    #[test]
+    fn its_memory_is_that_of_its_matrices_and_of_an_answer() {
+        let models = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/fixtures/models");
+        let model = models.join("llama-mha-untied-bias");
+        let config = |max: usize, weights: &str| {
+            quiet_defaults()
+                .set("model", &model)
+                .set("drafts.max", max)
+                .set("drafts.model", &model)
+                .set("drafts.weights", weights)
+                .build::<EdgeConfig>()
+                .unwrap()
+        };
+        let files = ModelFiles::open(&model).unwrap();
+        let shape = &files.config;
+        let all = LayerRange::new(0, shape.layers, shape.layers).unwrap();
+        for weights in ["f32", "int8"] {
+            let config = config(3, weights);
+            let positions = config.plan.context.min(shape.max_context());
+            let kv = KvCache::bytes_for(shape, all, positions, KvType::Bf16);
+            let back = files.back(0, &config.draft_compute(false), |_| {}).unwrap();
+            let (found, held) = (memory_bytes(&config).unwrap() - kv, back.weight_bytes());
+            // Without norms and biases, which are much of so small a model.
+            let ratio = found as f64 / held as f64;
+            assert!(
+                (0.7..1.1).contains(&ratio),
+                "{weights}: {found}, held {held}"
+            );
+        }
+        assert_eq!(memory_bytes(&config(0, "f32")).unwrap(), 0);
+    }
 }

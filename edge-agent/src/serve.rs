@@ -14,7 +14,7 @@ use crate::plan::start::{Patience, Planned, planned};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
-use tandem_client::{Clouds, SessionPool};
+use tandem_client::{SessionPool, SplitClient};
 use tandem_model_source::ProgressTo;
 use tandem_proto::v1::FILE_DESCRIPTOR_SET;
 use tandem_proto::v1::generation_service_server::SERVICE_NAME;
@@ -141,7 +141,7 @@ async fn work(
     tokio::select! {
         () = ended => {}
         lost = engine_lost => return Err(lost.into()),
-        () = tidy(&edge.answers.pool, client.clouds()) => {}
+        () = tidy(&edge.answers.pool, client) => {}
         () = watch(client.clouds(), health, SERVICE_NAME) => {}
     }
     Ok(())
@@ -197,12 +197,19 @@ impl Clients {
 }
 
 /// Looks after what is idle.
-async fn tidy(pool: &SessionPool, clouds: &Clouds) {
+async fn tidy(pool: &SessionPool, client: &SplitClient) {
     let mut interval = tokio::time::interval(TIDY_INTERVAL);
     loop {
         interval.tick().await;
         pool.prune();
-        let loads = clouds.links().into_iter().map(|link| link.uplink().load());
+        if let Some(model) = &client.front().draft_model {
+            model.prune();
+        }
+        let loads = client
+            .clouds()
+            .links()
+            .into_iter()
+            .map(|link| link.uplink().load());
         let (in_flight, window) = loads.fold((0, 0), |all, one| (all.0 + one.0, all.1 + one.1));
         UPLINK_BYTES.gauge(&["in_flight"]).set(in_flight as f64);
         UPLINK_BYTES.gauge(&["window"]).set(window as f64);

@@ -149,6 +149,7 @@ const OUT_OF_RANGE: &[(&str, &str)] = &[
     ("backend", "backend: loops"),
     ("device", "device: tpu"),
     ("weights", "weights: int3"),
+    ("drafts.weights", "drafts: {weights: int3}"),
     ("weights", "weights: 'int4,0=int3'"),
     ("kv", "kv: int3"),
     ("threads", "threads: 1025"),

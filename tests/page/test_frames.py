@@ -45,11 +45,9 @@ def test_no_frame_is_long_at_100_tokens_a_second(
         f"processor; from frame to frame {gaps[len(gaps) // 2]:.0f} ms at the median, {gaps[-1]:.0f} ms at worst, "
         f"{late} of {len(gaps)} above {PROMISED_MS} ms"
     )
-    # Beside other work a processor gets less done in its time, which a single task may meet on a machine at rest.
+    # Beside other work a processor gets less done in its time.
     is_busy = os.getloadavg()[0] > (os.cpu_count() or 1)
-    longest, second = sorted(tasks, reverse=True)[:2]
-    assert second < PROMISED_MS * (2 if is_busy else 1)
-    assert longest < PROMISED_MS * 4
+    assert max(tasks) < PROMISED_MS * (2 if is_busy else 1)
 
 
 def main_thread_tasks(trace: bytes) -> list[float]:

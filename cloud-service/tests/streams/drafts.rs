@@ -54,12 +54,9 @@ async fn drafts_that_are_right_come_with_the_token_behind_them() {
     session.send(each(0, 11, &said[7..8])).await.unwrap();
     // Those that came while the first was run are run together.
     let mut tokens = Vec::new();
-    for position in 9..13 {
-        if position < 9 + tokens.len() {
-            continue;
-        }
+    while tokens.len() < 4 {
         let (epoch, first, ids) = next(&mut session).await;
-        assert_eq!((epoch, first as usize), (0, position));
+        assert_eq!((epoch, first as usize), (0, 9 + tokens.len()));
         tokens.extend(ids);
     }
     assert_eq!(tokens, said[5..9]);

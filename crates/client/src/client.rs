@@ -205,11 +205,10 @@ impl SplitClient {
             asker: asked.asker.clone(),
             parameters: tandem_wire::parameters(sampling, vocabulary).ok()?,
             eos: asked.run.eos_token_ids.clone(),
-            context,
             prompt: asked.prompt.len(),
             vocabulary,
         };
-        Some(Guesses::new(model, &asked.prompt, begins))
+        Some(Guesses::new(model, (&asked.prompt, context), begins))
     }
 
     /// Keeps an answer, which later ones to the same asker may repeat.

@@ -19,6 +19,7 @@ mod lookup;
 pub(crate) mod model;
 mod round_time;
 mod trial;
+mod worth;
 
 pub(crate) use acceptance::Acceptance;
 pub(crate) use earlier::EarlierAnswers;
@@ -30,11 +31,8 @@ use lookup::Lookup;
 use model::Guesses;
 use round_time::RoundTime;
 use std::collections::VecDeque;
-use std::time::Instant;
-use trial::{STRETCH, Trials};
-
-/// How many times its time a row has to be worth.
-const WORTH: f64 = 1.2;
+use trial::Stretch;
+use worth::Worth;
 
 /// Tokens of a passage that is being repeated.
 const PASSAGE: usize = 4;
@@ -56,16 +54,6 @@ pub(crate) struct Drafter {
     stretch: Option<Stretch>,
     /// What was sent and is not known yet.
     flight: Option<Flight>,
-}
-
-/// Tokens that are measured together.
-#[derive(Debug)]
-struct Stretch {
-    /// Whether the smaller model guesses.
-    guesses: bool,
-    tokens: usize,
-    began: Instant,
-    trials: Trials,
 }
 
 /// Where what is to come may have been before.
@@ -154,7 +142,11 @@ impl Drafter {
             let basis = Basis::guessed(guess.chance);
             self.acceptance.note(basis, guess.token == token);
         }
-        self.measure();
+        if let (Some(stretch), Some(guesses)) = (&mut self.stretch, &self.guesses)
+            && stretch.push(guesses.has_caught_up())
+        {
+            self.stretch = None;
+        }
         if let Some(mut flight) = self.flight.take()
             && let Some(draft) = flight.drafts.pop_front()
             && draft.token == token
@@ -173,26 +165,6 @@ impl Drafter {
         }
         self.lookup.push(token);
         self.look();
-    }
-
-    /// Counts a token of what is measured, as soon as the smaller model has run all that came before.
-    fn measure(&mut self) {
-        let Some(stretch) = &mut self.stretch else {
-            return;
-        };
-        let has_begun = self.guesses.as_ref().is_some_and(Guesses::has_caught_up);
-        if stretch.guesses && !has_begun {
-            (stretch.tokens, stretch.began) = (0, Instant::now());
-            return;
-        }
-        stretch.tokens += 1;
-        if stretch.tokens == STRETCH {
-            let seconds = stretch.began.elapsed().as_secs_f64();
-            stretch
-                .trials
-                .note(stretch.guesses, seconds / STRETCH as f64);
-            self.stretch = None;
-        }
     }
 
     /// Looks for what the end repeats.
@@ -247,14 +219,10 @@ impl Drafter {
             return Vec::new();
         };
         if let Some(guesses) = &mut self.guesses {
-            let trials = &gain.times.trials;
-            let stretch = self.stretch.get_or_insert_with(|| Stretch {
-                guesses: trials.next(time.first),
-                tokens: 0,
-                began: Instant::now(),
-                trials: trials.clone(),
-            });
-            guesses.round_trip(time.first, stretch.guesses);
+            let stretch = self
+                .stretch
+                .get_or_insert_with(|| Stretch::begin(&gain.times.trials, time.first));
+            guesses.round_trip(time.first, stretch.has_guesses());
         }
         let shares = self.acceptance.shares();
         let mut worth = Worth::of(RoundTime {
@@ -348,58 +316,10 @@ impl Drafter {
     }
 }
 
-/// How long drafts are worth their rows.
-#[derive(Debug)]
-struct Worth {
-    time: RoundTime,
-    /// What the round trip takes with those so far.
-    seconds: f64,
-    /// Tokens that it brings.
-    tokens: f64,
-    /// That all of them are right.
-    chance: f64,
-}
-
-impl Worth {
-    fn of(time: RoundTime) -> Self {
-        Self {
-            time,
-            seconds: time.first,
-            tokens: 1.0,
-            chance: 1.0,
-        }
-    }
-
-    /// Whether another draft is worth its row, which is right with this chance if all before it are; counts it if it is.
-    fn has(&mut self, own: f64) -> bool {
-        let chance = self.chance * own;
-        if chance * self.seconds <= WORTH * self.time.each * self.tokens {
-            return false;
-        }
-        self.chance = chance;
-        self.seconds += self.time.each;
-        self.tokens += chance;
-        true
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use std::time::Duration;
-
-    #[test]
-    fn more_is_drafted_where_rows_cost_little_and_drafts_are_right() {
-        let count = |first: f64, each: f64, chance: f64| {
-            let mut worth = Worth::of(RoundTime { first, each });
-            (0..30).take_while(|_| worth.has(chance)).count()
-        };
-        assert!((20..=30).contains(&count(0.1, 0.003, 0.95)));
-        assert!((5..10).contains(&count(0.1, 0.003, 0.7)));
-        assert_eq!(count(0.1, 0.003, 0.02), 0);
-        assert!((1..4).contains(&count(0.02, 0.005, 0.7)));
-        assert_eq!(count(0.02, 0.019, 0.7), 0);
-    }
 
     fn gain(times: &RoundTimes, most: usize, message: usize) -> Gain<'_> {
         Gain {

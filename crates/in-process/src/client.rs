@@ -29,8 +29,8 @@ pub struct ClientOptions {
     pub replay: ReplayTerms,
     /// The most drafts on their way, and in one message.
     pub drafts: (usize, usize),
-    /// Whether the model drafts for itself, whole.
-    pub draft_model: bool,
+    /// The model drafts for itself, whole, and keeps sessions of ended answers for so long.
+    pub draft_model: Option<Duration>,
     /// The most bytes of the beginnings that are kept for later prompts.
     pub prefix_memory: u64,
 }
@@ -45,7 +45,7 @@ impl Default for ClientOptions {
                 only_exact: false,
             },
             drafts: (0, 1),
-            draft_model: false,
+            draft_model: None,
             prefix_memory: 0,
         }
     }
@@ -72,10 +72,9 @@ pub async fn client_of_many(cables: &[&Cable], options: ClientOptions) -> SplitC
         let started = Engine::start("front", EngineOptions::new(1), load).await;
         engine = Some(started.expect("it starts"));
     }
-    let draft_model = if options.draft_model {
-        Some(draft_model(&files).await)
-    } else {
-        None
+    let draft_model = match options.draft_model {
+        Some(idle_ttl) => Some(draft_model(&files, idle_ttl).await),
+        None => None,
     };
     let front = FrontHalf {
         engine,
@@ -104,14 +103,14 @@ pub async fn client_of_many(cables: &[&Cable], options: ClientOptions) -> SplitC
 }
 
 /// The model as one that drafts.
-async fn draft_model(files: &ModelFiles) -> DraftModel {
+async fn draft_model(files: &ModelFiles, idle_ttl: Duration) -> DraftModel {
     let back = files.back(0, &compute(), |_| {});
     let back = back.expect("it can be loaded");
     let weight_bytes = back.weight_bytes();
     let load = move || Ok::<_, ModelError>(back);
     let engine = Engine::start("draft-model", EngineOptions::new(1), load).await;
     let engine = engine.expect("it starts");
-    let model = DraftModel::new(engine, files.config.clone(), weight_bytes).await;
+    let model = DraftModel::new(engine, files.config.clone(), weight_bytes, idle_ttl).await;
     model.expect("it runs")
 }
 

@@ -91,6 +91,12 @@ impl ModelConfig {
         self.heads / self.kv_heads
     }
 
+    /// How many weights the matrices of one layer have.
+    pub fn layer_weights(&self) -> usize {
+        let attention = 2 * self.hidden * self.head_dim * (self.heads + self.kv_heads);
+        attention + 3 * self.hidden * self.intermediate
+    }
+
     /// The longest context that can be granted: the model's own, or its attention window.
     pub fn max_context(&self) -> usize {
         self.max_positions

@@ -118,9 +118,7 @@ pub async fn measure(
 
 /// Layers to measure: all that may run here, as far as they fit as f32.
 fn depth(files: &ModelFiles, choices: &Choices) -> usize {
-    let shape = &files.config;
-    let attention = 2 * shape.hidden * shape.head_dim * (shape.heads + shape.kv_heads);
-    let layer = 4 * (attention + 3 * shape.hidden * shape.intermediate) as u64;
+    let layer = (size_of::<f32>() * files.config.layer_weights()) as u64;
     let room = machine::memory_limit().unwrap_or(u64::MAX) / SHARE_OF_MEMORY;
     let fit = usize::try_from(room / layer.max(1)).unwrap_or(usize::MAX);
     fit.clamp(2, MOST_LAYERS).min(choices.deepest).max(1)

@@ -1,16 +1,16 @@
 //! A smaller model with the same tokenizer, which runs here whole and guesses what the large one will say.
 
+mod guesses;
 mod line;
-mod task;
 
-pub(crate) use task::{Begins, Guesses};
+pub(crate) use guesses::{Begins, Guesses};
 
 use crate::metrics::{DRAFT_MODEL_STEP, DRAFT_MODEL_WEIGHT_BYTES};
 use crate::pool::Asker;
 use lru::LruCache;
 use std::num::NonZeroUsize;
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 use tandem_engine::{Back, BackOpen, BackStep, Engine, EngineError, EngineSession};
 use tandem_engine::{Priority, RowsInput, RowsStep, Want};
 use tandem_shape::ModelConfig;
@@ -37,7 +37,9 @@ struct Shared {
     config: ModelConfig,
     step: Mutex<StepSeconds>,
     answers: Arc<Semaphore>,
-    kept: Mutex<LruCache<Asker, Held>>,
+    /// With when each was kept: the first to go is the oldest.
+    kept: Mutex<LruCache<Asker, (Instant, Held)>>,
+    idle_ttl: Duration,
 }
 
 /// What a guess takes.
@@ -57,7 +59,8 @@ struct Held {
 }
 
 impl DraftModel {
-    /// A model whose layers are all in `engine`. Runs a few steps, so that what one takes is known.
+    /// A model whose layers are all in `engine`, and which keeps sessions of ended answers for `idle_ttl`. Runs a few steps,
+    /// so that what one takes is known.
     ///
     /// # Errors
     /// When a step fails.
@@ -65,6 +68,7 @@ impl DraftModel {
         engine: Engine<Back>,
         config: ModelConfig,
         weight_bytes: u64,
+        idle_ttl: Duration,
     ) -> Result<Self, EngineError> {
         let step = time_step(&engine).await?.as_secs_f64();
         DRAFT_MODEL_WEIGHT_BYTES.gauge(&[]).set(weight_bytes as f64);
@@ -77,6 +81,7 @@ impl DraftModel {
             }),
             answers: Arc::new(Semaphore::new(ANSWERS)),
             kept: Mutex::new(LruCache::new(KEPT)),
+            idle_ttl,
         })))
     }
 
@@ -85,7 +90,7 @@ impl DraftModel {
         Duration::from_secs_f64(self.step().at_first)
     }
 
-    /// Tokens that it has.
+    /// How many tokens it has.
     pub(crate) fn vocabulary(&self) -> usize {
         self.0.config.vocabulary
     }
@@ -95,7 +100,7 @@ impl DraftModel {
         let mut step = self.0.step.lock().unwrap_or_else(PoisonError::into_inner);
         let pays = LEAST_STEPS * step.now < round_trip;
         if !pays {
-            // What made it slow may have ended, and as long as nothing is guessed nobody would know.
+            // What made it slow may have ended, which no guess would tell as long as there are none.
             step.now += LATEST * LATEST * (step.at_first - step.now);
         }
         pays
@@ -124,13 +129,8 @@ impl DraftModel {
 
     /// A session for an answer to `asker`: that of their last one, or a new one.
     async fn session(&self, asker: &Asker) -> Result<Held, EngineError> {
-        let kept = self
-            .0
-            .kept
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .pop(asker);
-        if let Some(held) = kept {
+        self.prune();
+        if let Some((_, held)) = self.kept().pop(asker) {
             return Ok(held);
         }
         let open = BackOpen {
@@ -144,8 +144,26 @@ impl DraftModel {
     }
 
     fn keep(&self, asker: Asker, held: Held) {
-        let mut kept = self.0.kept.lock().unwrap_or_else(PoisonError::into_inner);
-        kept.put(asker, held);
+        self.kept().put(asker, (Instant::now(), held));
+    }
+
+    /// Closes the sessions of answers that have ended too long ago.
+    pub fn prune(&self) {
+        let mut kept = self.kept();
+        while let Some((_, (since, _))) = kept.peek_lru()
+            && since.elapsed() >= self.0.idle_ttl
+        {
+            kept.pop_lru();
+        }
+    }
+
+    /// How many sessions of ended answers are kept.
+    pub fn idle_sessions(&self) -> usize {
+        self.kept().len()
+    }
+
+    fn kept(&self) -> MutexGuard<'_, LruCache<Asker, (Instant, Held)>> {
+        self.0.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -2,15 +2,16 @@
 //! such as a cloud on the same machine.
 
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
 
-/// Tokens that are measured at once.
-pub(super) const STRETCH: usize = 16;
+/// How many tokens are measured together.
+const STRETCH: usize = 16;
 /// What is left of a stretch with each later one of its kind.
 const KEPT: f64 = 0.8;
-/// The weight of stretches with guesses that are measured before anything is said of them: of two.
+/// Two stretches with guesses have more weight: before them, guesses are not compared.
 const LEAST: f64 = 1.5;
-/// Stretches between two tries of what is slower, if it is slower by nothing, and how many times as many with each part by
-/// which it is slower: so tries cost less than a hundredth.
+/// The slower one is tried after `BETWEEN × (1 + BETWEEN_SLOWER × s)` stretches of the faster one, where its tokens take
+/// `1 + s` times as long. So its tries cost less than a hundredth of the time, whatever `s` is.
 const BETWEEN: f64 = 8.0;
 const BETWEEN_SLOWER: f64 = 20.0;
 /// When a round trip takes so many times as long or as short, nothing is known any more. The model itself may slow a cloud on
@@ -39,6 +40,48 @@ struct Pace {
     seconds: f64,
 }
 
+/// Tokens of an answer that are measured together.
+#[derive(Debug)]
+pub(super) struct Stretch {
+    trials: Trials,
+    has_guesses: bool,
+    tokens: usize,
+    began: Instant,
+}
+
+impl Stretch {
+    /// Begins one over a link whose round trips take so many seconds.
+    pub(super) fn begin(trials: &Trials, round_trip: f64) -> Self {
+        Self {
+            trials: trials.clone(),
+            has_guesses: trials.next(round_trip),
+            tokens: 0,
+            began: Instant::now(),
+        }
+    }
+
+    /// Whether the draft model guesses meanwhile.
+    pub(super) fn has_guesses(&self) -> bool {
+        self.has_guesses
+    }
+
+    /// Takes note of a token, and returns whether it was the last one. Guesses are measured once the draft model
+    /// `has_caught_up`: running a prompt takes it a while.
+    pub(super) fn push(&mut self, has_caught_up: bool) -> bool {
+        if self.has_guesses && !has_caught_up {
+            (self.tokens, self.began) = (0, Instant::now());
+            return false;
+        }
+        self.tokens += 1;
+        let is_last = self.tokens == STRETCH;
+        if is_last {
+            let seconds = self.began.elapsed().as_secs_f64();
+            self.trials.note(self.has_guesses, seconds / STRETCH as f64);
+        }
+        is_last
+    }
+}
+
 impl Pace {
     fn of_token(self) -> Option<f64> {
         (self.weight > 0.0).then(|| self.seconds / self.weight)
@@ -53,7 +96,7 @@ impl Trial {
 
 impl Trials {
     /// Whether the next stretch is to have guesses, where a round trip takes so many seconds.
-    pub(super) fn next(&self, round_trip: f64) -> bool {
+    fn next(&self, round_trip: f64) -> bool {
         let mut trial = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let ratio = round_trip / trial.round_trip.max(1e-9);
         if !(1.0 / OTHER_LINK..OTHER_LINK).contains(&ratio) {
@@ -74,7 +117,7 @@ impl Trials {
     }
 
     /// A token of a stretch took so many seconds.
-    pub(super) fn note(&self, with: bool, seconds: f64) {
+    fn note(&self, with: bool, seconds: f64) {
         let mut trial = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let is_faster = match trial.times() {
             [Some(without), Some(guessed)] => (guessed < without) == with,

@@ -121,19 +121,24 @@ async fn what_was_answered_before_is_drafted_to_the_same_asker_alone() {
     );
 }
 
+/// A client of a model that drafts for itself and keeps sessions for so long, over so long a way that each guess is there
+/// before the token.
+async fn guessing(cloud: &LocalCloud, idle_ttl: Duration) -> SplitClient {
+    let options = ClientOptions {
+        drafts: (8, 8),
+        draft_model: Some(idle_ttl),
+        ..ClientOptions::default()
+    };
+    let cable = cloud.cable();
+    cable.delay(Duration::from_millis(10));
+    client(&cable, options).await
+}
+
 /// What guesses right comes with few round trips, and what is drawn by chance is guessed with the same draws.
 #[tokio::test]
 async fn a_model_that_says_the_same_guesses_right() {
     let cloud = cloud().await;
-    let options = ClientOptions {
-        drafts: (8, 8),
-        draft_model: true,
-        ..ClientOptions::default()
-    };
-    // So long a way that each guess is there before the token.
-    let cable = cloud.cable();
-    cable.delay(Duration::from_millis(10));
-    let client = client(&cable, options).await;
+    let client = guessing(&cloud, Duration::from_secs(60)).await;
     let mut model = WholeModel::load();
     // Of the first one it learns how fast answers are without guesses.
     whole(&client, asked_by(&demanding(), &PROMPT), None).await;
@@ -149,6 +154,24 @@ async fn a_model_that_says_the_same_guesses_right() {
         );
     }
     cloud.is_free().await;
+}
+
+#[tokio::test]
+async fn a_draft_model_keeps_a_session_for_a_while() {
+    let cloud = cloud().await;
+    for (idle_ttl, left) in [(Duration::from_secs(60), 1), (Duration::ZERO, 0)] {
+        let client = guessing(&cloud, idle_ttl).await;
+        let drafting = client.front().draft_model.clone().unwrap();
+        let (answer, _) = whole(&client, asked_by(&demanding(), &PROMPT), None).await;
+        assert_eq!(drafting.idle_sessions(), 0);
+        drop(answer);
+        // The work for the answer ends a moment later.
+        while drafting.idle_sessions() == 0 {
+            tokio::task::yield_now().await;
+        }
+        drafting.prune();
+        assert_eq!(drafting.idle_sessions(), left);
+    }
 }
 
 #[tokio::test]

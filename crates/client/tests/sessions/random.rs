@@ -124,7 +124,7 @@ async fn survives(happens: Vec<(Event, usize, u64)>, drafts: (usize, usize), dra
     let cables = [&pair.cables[0], &pair.cables[1]];
     let options = ClientOptions {
         drafts,
-        draft_model,
+        draft_model: draft_model.then_some(PATIENCE),
         ..ClientOptions::default()
     };
     let client = client_of_many(&cables, options).await;

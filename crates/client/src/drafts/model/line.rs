@@ -2,10 +2,10 @@
 
 use std::collections::VecDeque;
 
-/// Guesses that it goes ahead of what is sent: more would be for nothing where the first is wrong.
+/// The most guesses that are not sent yet. Where the first of them is wrong, all were for nothing.
 pub(super) const AHEAD: usize = 4;
 
-/// Behind guesses that are less likely to be right, all of them, there are no more.
+/// The model guesses no further where all its guesses so far are right with a smaller chance.
 const LEAST_CHANCE: f32 = 0.4;
 
 /// Rows that take about as long as one.
@@ -41,8 +41,8 @@ pub(super) struct Line {
     pub(super) pays: bool,
     /// Nothing is asked for any more.
     pub(super) ended: bool,
-    /// The next guess takes a step or two.
-    is_close: bool,
+    /// The model has run nearly all tokens that are there: the next guess takes a step or two.
+    has_caught_up: bool,
 }
 
 /// What the model is to do next.
@@ -68,7 +68,7 @@ impl Line {
             context,
             pays: false,
             ended: false,
-            is_close: false,
+            has_caught_up: false,
         }
     }
 
@@ -129,20 +129,20 @@ impl Line {
     pub(super) fn is_coming(&self) -> bool {
         let guesses = self.tokens.len() - self.given;
         let room = self.tokens.len() <= self.context;
-        // That all that was guessed behind what is known is right.
+        // That all guesses behind the known tokens are right.
         let chance: f32 = self.chances.iter().map(|(_, guess)| guess.chance).product();
         let is_likely = chance >= LEAST_CHANCE;
         self.pays && !self.ended && !self.ends && guesses < AHEAD && room && is_likely
     }
 
-    /// Whether what it was to run last was little.
+    /// Whether the model has run nearly all tokens that are there.
     pub(super) fn has_caught_up(&self) -> bool {
-        self.is_close
+        self.has_caught_up
     }
 
     /// Whether the guess behind these drafts may be there soon.
     pub(super) fn is_close(&self, drafts: &[u32]) -> bool {
-        self.is_close && self.is_coming() && self.tokens[self.given..] == *drafts
+        self.has_caught_up && self.is_coming() && self.tokens[self.given..] == *drafts
     }
 
     /// What to do behind rows of the `held` tokens, of at most `most` rows.
@@ -155,7 +155,7 @@ impl Line {
         // The last row must run again where it is the last token's: nothing was guessed behind it.
         let keep = alike.count().min(self.tokens.len().saturating_sub(1));
         let end = self.tokens.len().min(keep + most);
-        self.is_close = self.tokens.len() - keep <= CLOSE;
+        self.has_caught_up = self.tokens.len() - keep <= CLOSE;
         (end <= self.context).then(|| Work {
             keep,
             tokens: self.tokens[keep..end].to_vec(),

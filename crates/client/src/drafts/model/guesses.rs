@@ -41,11 +41,9 @@ pub(crate) struct Begins {
     pub(crate) parameters: SamplingParameters,
     /// Tokens that end it.
     pub(crate) eos: Vec<u32>,
-    /// The most positions.
-    pub(crate) context: usize,
-    /// Those of the prompt.
+    /// How many tokens its prompt has.
     pub(crate) prompt: usize,
-    /// Tokens that there are.
+    /// How many tokens both models have: their ids are below it.
     pub(crate) vocabulary: usize,
 }
 
@@ -56,8 +54,13 @@ impl Shared {
 }
 
 impl Guesses {
-    pub(crate) fn new(model: &DraftModel, prompt: &[u32], begins: Begins) -> Self {
-        let context = begins.context.min(model.0.config.max_context());
+    /// Of an answer to a prompt, of at most `context` positions.
+    pub(crate) fn new(
+        model: &DraftModel,
+        (prompt, context): (&[u32], usize),
+        begins: Begins,
+    ) -> Self {
+        let context = context.min(model.0.config.max_context());
         Self {
             shared: Arc::new(Shared {
                 line: Mutex::new(Line::new(prompt, context)),
@@ -100,7 +103,7 @@ impl Guesses {
         self.together
     }
 
-    /// Whether it has run what is known, or nearly so.
+    /// Whether the model has run nearly all tokens that are there.
     pub(crate) fn has_caught_up(&self) -> bool {
         self.begins.is_none() && self.shared.line().has_caught_up()
     }
@@ -157,7 +160,6 @@ async fn work(shared: &Shared, model: &DraftModel, begins: Begins) -> Result<(),
         eos,
         prompt,
         vocabulary,
-        ..
     } = begins;
     // How likely it finds each guess.
     parameters.logprobs = Some(0);
