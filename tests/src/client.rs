@@ -40,6 +40,11 @@ impl Answer {
         drafts.sent - drafts.accepted
     }
 
+    /// Rows that went up but for those of wrong drafts: as many as without drafts.
+    pub fn needed_rows(&self) -> u64 {
+        self.wire().rows - self.wrong_drafts()
+    }
+
     /// What crossed the link.
     pub fn wire(&self) -> v1::WireUsage {
         self.finished.wire.clone().unwrap_or_default()
