@@ -281,7 +281,10 @@ async fn respond_to(
         let thought = marks.thought(prompted.thinks);
         let mut terms = request.terms;
         terms.constraint = marks.constraint(&request.form, &request.functions, thought);
-        let parts = marks.splitter(thought, &request.functions);
+        let mut parts = marks.splitter(thought, &request.functions);
+        if request.options.stream {
+            parts = parts.in_pieces();
+        }
         let writer = responses::Writer::new(&api.origin, request.repeated, parts);
         let several = Several {
             ends: Instant::now().checked_add(api.timeout),

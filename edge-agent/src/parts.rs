@@ -147,8 +147,10 @@ enum State {
     Call {
         may_begin: bool,
     },
-    /// In an answer that is nothing but calls.
-    OnlyCalls,
+    /// Before a call in an answer that is nothing else, which is told as it comes if it `may_begin` so.
+    OnlyCalls {
+        may_begin: bool,
+    },
     /// In the arguments of a call that is told as it comes.
     Arguments(JsonObject),
     /// Behind them.
@@ -184,7 +186,7 @@ impl Splitter {
         }
     }
 
-    /// Calls are told as they come, where there may be other text beside them.
+    /// Calls are told as they come.
     #[must_use]
     pub(crate) fn in_pieces(self) -> Self {
         Self {
@@ -234,7 +236,8 @@ impl Splitter {
         match self.state {
             State::Reasoning => part(Part::Reasoning, held),
             State::Arguments(_) | State::BehindArguments => Vec::new(),
-            State::OnlyCalls => match self.only_calls(&held, cut) {
+            State::OnlyCalls { .. } if self.has_called && self.only_one() => Vec::new(),
+            State::OnlyCalls { .. } => match self.only_calls(&held, cut) {
                 Some(calls) => calls,
                 None => part(Part::Content, held),
             },
@@ -312,7 +315,8 @@ impl Splitter {
                 }
                 true
             }
-            State::OnlyCalls => false,
+            State::OnlyCalls { may_begin: true } => self.begins_next_call(parts),
+            State::OnlyCalls { may_begin: false } => false,
             State::Arguments(mut object) => {
                 let (length, ends) = object.take(&self.held);
                 let new = self.take_bytes(length);
@@ -324,6 +328,16 @@ impl Splitter {
                     State::Arguments(object)
                 };
                 ends
+            }
+            State::BehindArguments if self.format() != Some(CallFormat::Hermes) => {
+                let text = self.held.trim_start();
+                if text.is_empty() {
+                    return false;
+                }
+                let rest = text.strip_prefix('}').unwrap_or(text).to_owned();
+                self.hold(rest);
+                self.state = State::OnlyCalls { may_begin: true };
+                true
             }
             State::BehindArguments => {
                 let text = self.held.trim_start_matches(['}', ' ', '\n', '\r', '\t']);
@@ -376,18 +390,61 @@ impl Splitter {
             // All of it may have come.
             Beginning::Open if !self.held.contains(HERMES.1) => false,
             Beginning::Call(name, arguments) if self.has(&name) => {
-                let id = CallFormat::Hermes.new_id();
                 let arguments = arguments.to_owned();
-                self.hold(arguments);
-                self.state = State::Arguments(JsonObject::default());
-                self.has_called = true;
-                parts.push(Part::CallPiece(CallPiece::Begins { id, name }));
+                self.begin_call(name, arguments, parts);
                 true
             }
             Beginning::Open | Beginning::Call(..) | Beginning::Other => {
                 self.state = State::Call { may_begin: false };
                 true
             }
+        }
+    }
+
+    /// The same in an answer that is nothing but calls.
+    fn begins_next_call(&mut self, parts: &mut Vec<Part>) -> bool {
+        let next = match self.behind_mark(self.held.trim_start()) {
+            Some(text) if !(self.has_called && self.only_one()) => {
+                Beginning::of(behind_calls(text))
+            }
+            _ => Beginning::Other,
+        };
+        match next {
+            Beginning::Open => false,
+            Beginning::Call(name, arguments) if self.has(&name) => {
+                let arguments = arguments.to_owned();
+                self.begin_call(name, arguments, parts);
+                true
+            }
+            Beginning::Call(..) | Beginning::Other => {
+                self.state = State::OnlyCalls { may_begin: false };
+                true
+            }
+        }
+    }
+
+    /// A call begins, and this text is the beginning of its arguments.
+    fn begin_call(&mut self, name: String, arguments: String, parts: &mut Vec<Part>) {
+        let format = self.format().unwrap_or(CallFormat::Hermes);
+        self.hold(arguments);
+        self.state = State::Arguments(JsonObject::default());
+        self.has_called = true;
+        let id = format.new_id();
+        parts.push(Part::CallPiece(CallPiece::Begins { id, name }));
+    }
+
+    /// What an answer that is nothing but calls has behind its mark; nothing where that is no list of calls.
+    fn behind_mark<'a>(&self, text: &'a str) -> Option<&'a str> {
+        if self.has_called {
+            return Some(text);
+        }
+        let is_list = self.format() == Some(CallFormat::Mistral);
+        let mark = if is_list { MISTRAL } else { LLAMA };
+        let text = text.strip_prefix(mark).unwrap_or(text).trim_start();
+        if is_list && !text.is_empty() {
+            text.strip_prefix('[')
+        } else {
+            Some(text)
         }
     }
 
@@ -440,7 +497,9 @@ impl Splitter {
         };
         if let Some((mark, [begins, may_begin])) = marks {
             if text.starts_with(mark) || text.starts_with(begins) {
-                self.state = State::OnlyCalls;
+                self.state = State::OnlyCalls {
+                    may_begin: self.in_pieces,
+                };
                 return true;
             }
             if may_be(mark) || text == may_begin {
@@ -513,16 +572,7 @@ impl Splitter {
     /// The calls of an answer that is nothing else, the last of which may be cut.
     fn only_calls(&mut self, text: &str, cut: bool) -> Option<Vec<Part>> {
         let format = self.format()?;
-        let mark = match format {
-            CallFormat::Mistral => MISTRAL,
-            CallFormat::Llama3 | CallFormat::Hermes => LLAMA,
-        };
-        let text = text.trim();
-        let text = text.strip_prefix(mark).unwrap_or(text).trim_start();
-        let mut rest = match format {
-            CallFormat::Mistral => text.strip_prefix('[')?,
-            CallFormat::Llama3 | CallFormat::Hermes => text,
-        };
+        let mut rest = self.behind_mark(text.trim_start())?;
         let mut calls = Vec::new();
         loop {
             rest = behind_calls(rest);
@@ -535,7 +585,7 @@ impl Splitter {
                     Beginning::Call(name, arguments) if cut && self.has(&name) => {
                         calls.extend(self.part_of_call(name, arguments));
                     }
-                    Beginning::Open if cut && !calls.is_empty() => {}
+                    Beginning::Open if cut && (self.has_called || !calls.is_empty()) => {}
                     _ => return None,
                 }
                 break;
@@ -546,7 +596,7 @@ impl Splitter {
         if self.only_one() {
             calls.truncate(1);
         }
-        self.has_called = !calls.is_empty();
+        self.has_called |= !calls.is_empty();
         self.has_called.then_some(calls)
     }
 }
@@ -565,7 +615,7 @@ fn without_begun<'a>(text: &'a str, mark: &str) -> &'a str {
 
 /// What follows a call in an answer that is nothing else.
 fn behind_calls(text: &str) -> &str {
-    text.trim_start_matches([';', ',', ']', ' ', '\n'])
+    text.trim_start_matches([';', ',', ']', ' ', '\n', '\r', '\t'])
 }
 
 /// A part, unless it is empty.

@@ -13,7 +13,7 @@ use crate::answer::AnswerEvent;
 use crate::conversation::{CalledFunction, Conversation, Message, ToolCall};
 use crate::error::RequestError;
 use crate::forms::{Form, Functions, ToolChoice};
-use crate::parts::{Call, Part, Splitter};
+use crate::parts::{Call, CallPiece, Part, Splitter};
 use crate::request::Terms;
 use serde_json::value::RawValue;
 use serde_json::{Map, Value, json};
@@ -349,52 +349,90 @@ pub(super) struct Writer {
     number: u64,
 }
 
-/// An item of text under way.
+/// An item under way.
 #[derive(Debug)]
 struct Item {
     kind: Kind,
     id: String,
+    /// Its text, or a call's arguments.
     text: String,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 enum Kind {
     Message,
     Reasoning,
+    Call { call_id: String, name: String },
 }
 
 impl Kind {
-    /// Events of its text are called so.
-    fn event(self) -> &'static str {
+    /// Ids of such items begin so.
+    fn id_prefix(&self) -> &'static str {
         match self {
-            Self::Message => "output_text",
-            Self::Reasoning => "reasoning_text",
+            Self::Message => "msg",
+            Self::Reasoning => "rs",
+            Self::Call { .. } => "fc",
         }
     }
 
-    fn part(self, text: &str) -> Value {
+    /// Events of its text are called so.
+    fn event(&self) -> &'static str {
         match self {
-            Self::Message => {
-                json!({"type": "output_text", "text": text, "annotations": [], "logprobs": []})
-            }
-            Self::Reasoning => json!({"type": "reasoning_text", "text": text}),
+            Self::Message => "output_text",
+            Self::Reasoning => "reasoning_text",
+            Self::Call { .. } => "function_call_arguments",
+        }
+    }
+
+    /// The only part of an item with this text; a call has none.
+    fn part(&self, text: &str) -> Option<Value> {
+        match self {
+            Self::Message => Some(
+                json!({"type": "output_text", "text": text, "annotations": [], "logprobs": []}),
+            ),
+            Self::Reasoning => Some(json!({"type": "reasoning_text", "text": text})),
+            Self::Call { .. } => None,
         }
     }
 }
 
 impl Item {
     fn value(&self, status: &str) -> Value {
-        let content = match status {
+        let content: Vec<Value> = match status {
             "in_progress" => Vec::new(),
-            _ => vec![self.kind.part(&self.text)],
+            _ => self.kind.part(&self.text).into_iter().collect(),
         };
-        match self.kind {
+        match &self.kind {
             Kind::Message => json!({
                 "type": "message", "id": self.id, "status": status, "role": "assistant", "content": content,
             }),
             Kind::Reasoning => json!({
                 "type": "reasoning", "id": self.id, "status": status, "summary": [], "content": content,
             }),
+            Kind::Call { call_id, name } => json!({
+                "type": "function_call", "id": self.id, "call_id": call_id, "name": name, "arguments": self.text,
+                "status": status,
+            }),
+        }
+    }
+
+    /// How it has ended in an answer that was to go on: a call may be whole.
+    fn cut_status(&self) -> &'static str {
+        let is_call = matches!(self.kind, Kind::Call { .. });
+        if is_call && serde_json::from_str::<Map<String, Value>>(&self.text).is_ok() {
+            "completed"
+        } else {
+            "incomplete"
+        }
+    }
+
+    /// What names it in an event of its text.
+    fn place(&self, at: usize) -> Value {
+        match self.kind {
+            Kind::Call { .. } => json!({"item_id": self.id, "output_index": at}),
+            Kind::Message | Kind::Reasoning => {
+                json!({"item_id": self.id, "output_index": at, "content_index": 0})
+            }
         }
     }
 }
@@ -468,82 +506,70 @@ impl Writer {
         }
     }
 
-    /// More text of a kind, in the item under way or in a new one.
-    fn text(&mut self, kind: Kind, text: &str, said: &mut Vec<Said>) {
-        if self.open.as_ref().is_some_and(|open| open.kind != kind) {
-            self.end_item("completed", said);
-        }
+    /// Another item begins. The one before has ended.
+    fn begin_item(&mut self, kind: Kind, said: &mut Vec<Said>) {
+        self.end_item("completed", said);
         let at = self.output.len();
-        if self.open.is_none() {
-            let prefix = match kind {
-                Kind::Message => "msg",
-                Kind::Reasoning => "rs",
-            };
-            let item = Item {
-                kind,
-                id: new_id(prefix),
-                text: String::new(),
-            };
-            let (value, id) = (item.value("in_progress"), item.id.clone());
-            said.push(self.event(
-                "response.output_item.added",
-                json!({"output_index": at, "item": value}),
-            ));
-            let part = json!({"item_id": id, "output_index": at, "content_index": 0, "part": kind.part("")});
-            said.push(self.event("response.content_part.added", part));
-            self.open = Some(item);
+        let item = Item {
+            id: new_id(kind.id_prefix()),
+            kind,
+            text: String::new(),
+        };
+        let added = json!({"output_index": at, "item": item.value("in_progress")});
+        said.push(self.event("response.output_item.added", added));
+        if let Some(part) = item.kind.part("") {
+            let mut added = item.place(at);
+            added["part"] = part;
+            said.push(self.event("response.content_part.added", added));
         }
+        self.open = Some(item);
+    }
+
+    /// More text of the item under way.
+    fn go_on(&mut self, text: &str, said: &mut Vec<Said>) {
+        let at = self.output.len();
         let Some(open) = &mut self.open else { return };
         open.text += text;
-        let id = open.id.clone();
-        let name = format!("response.{}.delta", kind.event());
-        let mut delta =
-            json!({"item_id": id, "output_index": at, "content_index": 0, "delta": text});
-        if kind == Kind::Message {
+        let name = format!("response.{}.delta", open.kind.event());
+        let mut delta = open.place(at);
+        delta["delta"] = text.into();
+        if open.kind == Kind::Message {
             delta["logprobs"] = json!([]);
         }
         said.push(self.event(&name, delta));
+    }
+
+    /// More text of a kind, in the item under way or in a new one.
+    fn text(&mut self, kind: Kind, text: &str, said: &mut Vec<Said>) {
+        if self.open.as_ref().is_none_or(|open| open.kind != kind) {
+            self.begin_item(kind, said);
+        }
+        self.go_on(text, said);
     }
 
     fn end_item(&mut self, status: &str, said: &mut Vec<Said>) {
         let Some(open) = self.open.take() else { return };
         let at = self.output.len();
         let name = format!("response.{}.done", open.kind.event());
-        let mut done =
-            json!({"item_id": open.id, "output_index": at, "content_index": 0, "text": open.text});
-        if open.kind == Kind::Message {
-            done["logprobs"] = json!([]);
+        let mut done = open.place(at);
+        match &open.kind {
+            Kind::Message => {
+                done["text"] = open.text.as_str().into();
+                done["logprobs"] = json!([]);
+            }
+            Kind::Reasoning => done["text"] = open.text.as_str().into(),
+            Kind::Call { name, .. } => {
+                done["name"] = name.as_str().into();
+                done["arguments"] = open.text.as_str().into();
+            }
         }
         said.push(self.event(&name, done));
-        let part = open.kind.part(&open.text);
-        let part =
-            json!({"item_id": open.id, "output_index": at, "content_index": 0, "part": part});
-        said.push(self.event("response.content_part.done", part));
+        if let Some(part) = open.kind.part(&open.text) {
+            let mut done = open.place(at);
+            done["part"] = part;
+            said.push(self.event("response.content_part.done", done));
+        }
         let item = open.value(status);
-        said.push(self.event(
-            "response.output_item.done",
-            json!({"output_index": at, "item": item}),
-        ));
-        self.output.push(item);
-    }
-
-    fn call(&mut self, call: Call, said: &mut Vec<Said>) {
-        self.end_item("completed", said);
-        let at = self.output.len();
-        let id = new_id("fc");
-        let item = |status: &str, arguments: &str| {
-            json!({
-                "type": "function_call", "id": id, "call_id": call.id, "name": call.name, "arguments": arguments,
-                "status": status,
-            })
-        };
-        let begun = json!({"output_index": at, "item": item("in_progress", "")});
-        said.push(self.event("response.output_item.added", begun));
-        let delta = json!({"item_id": id, "output_index": at, "delta": call.arguments});
-        said.push(self.event("response.function_call_arguments.delta", delta));
-        let done = json!({"item_id": id, "output_index": at, "name": call.name, "arguments": call.arguments});
-        said.push(self.event("response.function_call_arguments.done", done));
-        let item = item("completed", &call.arguments);
         said.push(self.event(
             "response.output_item.done",
             json!({"output_index": at, "item": item}),
@@ -556,9 +582,18 @@ impl Writer {
             match part {
                 Part::Content(text) => self.text(Kind::Message, &text, said),
                 Part::Reasoning(text) => self.text(Kind::Reasoning, &text, said),
-                Part::Call(call) => self.call(call, said),
-                // They come whole here.
-                Part::CallPiece(_) => {}
+                Part::Call(Call {
+                    id,
+                    name,
+                    arguments,
+                }) => {
+                    self.begin_item(Kind::Call { call_id: id, name }, said);
+                    self.go_on(&arguments, said);
+                }
+                Part::CallPiece(CallPiece::Begins { id, name }) => {
+                    self.begin_item(Kind::Call { call_id: id, name }, said);
+                }
+                Part::CallPiece(CallPiece::Arguments(text)) => self.go_on(&text, said),
             }
         }
     }
@@ -592,8 +627,12 @@ impl Reply for Writer {
                 let cut = finished.finish_reason() == v1::FinishReason::Length;
                 let parts = self.parts.end(cut);
                 self.parts(parts, &mut said);
+                let of_item = match &self.open {
+                    Some(open) if cut => open.cut_status(),
+                    _ => "completed",
+                };
+                self.end_item(of_item, &mut said);
                 let status = if cut { "incomplete" } else { "completed" };
-                self.end_item(status, &mut said);
                 let name = &format!("response.{status}");
                 self.finished = Some(finished);
                 let response = self.response();

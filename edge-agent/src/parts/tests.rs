@@ -162,7 +162,7 @@ fn without_functions_and_thoughts_a_text_is_what_it_is() {
 
 #[test]
 fn one_call_is_all_where_no_more_are_wanted() {
-    let call = "{\"name\": \"add\"}";
+    let call = "{\"name\": \"add\", \"arguments\": {}}";
     for (format, text) in [
         (
             CallFormat::Hermes,
@@ -175,11 +175,13 @@ fn one_call_is_all_where_no_more_are_wanted() {
             only_one: true,
             ..callable(format)
         });
-        let expected = vec![("add".to_owned(), "{}".to_owned())];
-        assert_eq!(
-            split(one, &text, 3),
-            (String::new(), String::new(), expected)
-        );
+        for one in [one.clone(), one.in_pieces()] {
+            let expected = vec![("add".to_owned(), "{}".to_owned())];
+            assert_eq!(
+                split(one, &text, 3),
+                (String::new(), String::new(), expected)
+            );
+        }
     }
 }
 
@@ -219,6 +221,9 @@ fn a_call_that_is_cut_is_told_as_far_as_it_has_come() {
     check(CallFormat::Llama3, llama, "", &two);
     let mistral = "[TOOL_CALLS][{\"name\": \"add\", \"arguments\": {\"a\": 1}}, {\"name\"";
     check(CallFormat::Mistral, mistral, "", &two[..1]);
+    // A space at the end may be one of the arguments'.
+    let space = "{\"name\": \"add\", \"parameters\": {\"a\": \"1 ";
+    check(CallFormat::Llama3, space, "", &[call("{\"a\": \"1 ")]);
 }
 
 #[test]
@@ -245,6 +250,17 @@ fn what_is_written_wrongly_in_pieces_loses_no_text() {
             assert_eq!(found, expected, "{length}: {text}");
         }
     }
+    let call = "{\"name\": \"add\", \"arguments\": {\"a\": 1}}";
+    for (format, text) in [
+        (CallFormat::Llama3, format!("{call}; so")),
+        (CallFormat::Mistral, format!("[TOOL_CALLS][{call}; so")),
+    ] {
+        for length in [1, 3, 1000] {
+            let found = split(splitter(format).in_pieces(), &text, length);
+            let expected = (String::new(), "; so".to_owned(), vec![add("{\"a\": 1}")]);
+            assert_eq!(found, expected, "{length}: {text}");
+        }
+    }
 }
 
 #[test]
@@ -265,6 +281,35 @@ fn a_call_comes_as_it_is_written_where_that_is_wanted() {
     let last = Part::CallPiece(CallPiece::Arguments("\": \"}\\\"\"}".to_owned()));
     assert_eq!(more, [last]);
     assert!(splitter.end(false).is_empty());
+}
+
+#[test]
+fn calls_of_an_answer_that_is_nothing_else_come_as_they_are_written() {
+    for (format, begins, between, ends) in [
+        (CallFormat::Llama3, "{\"name\": ", "; ", ""),
+        (CallFormat::Mistral, "[TOOL_CALLS] [{\"name\": ", ", ", "]"),
+    ] {
+        let mut splitter = splitter(format).in_pieces();
+        assert!(splitter.feed(begins).is_empty());
+        for text in [
+            "\"add\", \"arguments\": {\"a",
+            "{\"name\": \"weather\", \"arguments\": {\"a",
+        ] {
+            let told = splitter.feed(text);
+            let [
+                Part::CallPiece(CallPiece::Begins { .. }),
+                Part::CallPiece(CallPiece::Arguments(first)),
+            ] = &told[..]
+            else {
+                panic!("{told:?}")
+            };
+            assert_eq!(first, "{\"a");
+            let last = Part::CallPiece(CallPiece::Arguments("\": 1}".to_owned()));
+            assert_eq!(splitter.feed(&format!("\": 1}}}}{between}")), [last]);
+        }
+        assert!(splitter.feed(ends).is_empty());
+        assert!(splitter.end(false).is_empty());
+    }
 }
 
 #[test]

@@ -141,12 +141,15 @@ fn what_is_not_done_is_refused_by_name() {
     assert_eq!(strange.unwrap_err().to_string(), "beams: is not served");
 }
 
-fn writer() -> Writer {
-    let parts = Splitter::new().with_reasoning(false).with_calls(Callable {
+fn splitter() -> Splitter {
+    Splitter::new().with_reasoning(false).with_calls(Callable {
         format: CallFormat::Hermes,
         functions: Arc::new(["add".to_owned()].into()),
         only_one: false,
-    });
+    })
+}
+
+fn writer(parts: Splitter) -> Writer {
     let origin = Origin {
         model: "m".to_owned(),
         fingerprint: "fp_1".to_owned(),
@@ -181,7 +184,7 @@ fn events(reason: v1::FinishReason) -> Vec<AnswerEvent> {
 
 #[test]
 fn a_response_has_what_was_thought_said_and_called_as_items() {
-    let mut writer = writer();
+    let mut writer = writer(splitter());
     for event in events(v1::FinishReason::Stop) {
         writer.gather(0, event);
     }
@@ -210,7 +213,7 @@ fn a_response_has_what_was_thought_said_and_called_as_items() {
 
 #[test]
 fn a_stream_says_each_item_from_its_begin_to_its_end() {
-    let mut writer = writer();
+    let mut writer = writer(splitter());
     let mut said = Vec::new();
     for event in events(v1::FinishReason::Length) {
         said.extend(writer.pieces(0, event));
@@ -259,4 +262,64 @@ fn a_stream_says_each_item_from_its_begin_to_its_end() {
     let last = &all.last().unwrap()["response"];
     assert_eq!(last["incomplete_details"]["reason"], "max_output_tokens");
     assert_eq!(last["output"].as_array().unwrap().len(), 3);
+}
+
+#[test]
+fn a_call_is_streamed_as_it_comes() {
+    let arguments = "{\"a\": \"12\"}";
+    let text = format!("<tool_call>{{\"name\": \"add\", \"arguments\": {arguments}}}</tool_call>");
+    for (length, cut, status) in [
+        (text.len(), false, "completed"),
+        // Its arguments are all there.
+        (text.len() - 5, true, "completed"),
+        (text.find('2').unwrap(), true, "incomplete"),
+    ] {
+        let mut writer = writer(splitter().in_pieces());
+        let delta = |text: &str| {
+            AnswerEvent::Delta(v1::Delta {
+                text: text.to_owned(),
+                ..v1::Delta::default()
+            })
+        };
+        let mut said = Vec::new();
+        for byte in 0..length {
+            said.extend(writer.pieces(0, delta(&text[byte..=byte])));
+        }
+        let reason = if cut {
+            v1::FinishReason::Length
+        } else {
+            v1::FinishReason::Stop
+        };
+        let finished = AnswerEvent::Finished(v1::Finished {
+            finish_reason: reason.into(),
+            ..v1::Finished::default()
+        });
+        said.extend(writer.pieces(0, finished));
+        let events: Vec<Value> = said
+            .iter()
+            .map(|said| serde_json::from_str(&said.data).unwrap())
+            .collect();
+        let of = |kind: &str| -> Vec<&Value> {
+            let kind = format!("response.{kind}");
+            events
+                .iter()
+                .filter(|e| e["type"] == kind.as_str())
+                .collect()
+        };
+        let pieces: Vec<&str> = of("function_call_arguments.delta")
+            .iter()
+            .map(|event| event["delta"].as_str().unwrap())
+            .collect();
+        assert!(pieces.len() > 5, "{pieces:?}");
+        let told = pieces.concat();
+        assert!(arguments.starts_with(&told));
+        assert_eq!(of("function_call_arguments.done")[0]["arguments"], *told);
+        let [added, done] = ["output_item.added", "output_item.done"].map(|kind| of(kind)[0]);
+        assert_eq!(added["item"]["call_id"], done["item"]["call_id"]);
+        let item = &done["item"];
+        assert_eq!(
+            (&item["name"], &item["status"]),
+            (&json!("add"), &json!(status))
+        );
+    }
 }
