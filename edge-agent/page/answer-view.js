@@ -29,15 +29,17 @@ export class AnswerView {
 
   /** Shows what has come of the message. */
   show() {
+    const { content, thoughts } = this.#message;
     this.element.classList.add("comes");
-    this.#showThoughts(this.#message.content ? "Thoughts" : "Thinking…");
-    this.#markdown.show(this.#message.content);
+    this.element.classList.toggle("waits", !content && !thoughts);
+    this.#showThoughts(content ? "Thoughts" : "Thinking…");
+    this.#markdown.show(content);
   }
 
   /** Shows the message, which nothing is added to any more. */
   finish() {
     const { content, note, figures } = this.#message;
-    this.element.classList.remove("comes");
+    this.element.classList.remove("comes", "waits");
     this.#showThoughts("Thoughts");
     this.#markdown.show(content, true);
     const copyAll = button("Copy", ({ currentTarget }) => copy(content, currentTarget), {

@@ -9,7 +9,7 @@ import { QuestionView } from "./question-view.js";
 import { sampling } from "./sampling.js";
 
 // Text comes in steps of a few words, as it is read.
-const TEXT_EVERY = 60;
+const TEXT_EVERY = 100;
 // So close to the end of the messages, the end stays in view as text comes.
 const NEAR_END = 48;
 

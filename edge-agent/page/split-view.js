@@ -10,7 +10,6 @@ import { StepChart } from "./step-chart.js";
 
 // Figures that change faster cannot be read.
 const FIGURES_EVERY = 250;
-const CHART_EVERY = 120;
 
 /** The split as it works: where the layers run, and what each step of the newest answer takes. */
 export class SplitView {
@@ -21,8 +20,7 @@ export class SplitView {
   #totals = element("tbody");
   #figures = element("dl", { class: "tiles" });
   #events = element("ol", { class: "events" });
-  #drawn = 0;
-  #draw = oncePerFrame(() => this.#show(performance.now()), CHART_EVERY);
+  #draw = oncePerFrame(() => this.#show(), FIGURES_EVERY);
 
   constructor(section) {
     section.append(
@@ -48,19 +46,19 @@ export class SplitView {
         this.#events,
       ),
     );
-    this.#show(Infinity);
+    this.#show();
   }
 
   showModel(model) {
     this.#model = model;
     this.#layers.replaceChildren(...layerStrip(model));
-    this.#show(Infinity);
+    this.#show();
   }
 
   /** Another answer begins. */
   begin() {
     this.#steps = new AnswerSteps();
-    this.#show(Infinity);
+    this.#show();
   }
 
   step(report) {
@@ -72,17 +70,15 @@ export class SplitView {
 
   /** The answer has ended. */
   end() {
-    this.#show(Infinity);
+    this.#show();
   }
 
   recolour() {
     this.#chart.recolour();
   }
 
-  #show(now) {
+  #show() {
     this.#chart.show(this.#steps.newest);
-    if (now - this.#drawn < FIGURES_EVERY) return;
-    this.#drawn = Number.isFinite(now) ? now : 0;
     patchChildren(this.#totals, rows(this.#steps));
     patchChildren(this.#figures, splitFigures(this.#steps, this.#model ?? { hidden: 0, split: 0 }).map(tile));
     patchChildren(this.#events, this.#steps.events.map(event));

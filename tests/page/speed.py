@@ -69,6 +69,8 @@ def main() -> int:
         return 1
     with tempfile.TemporaryDirectory() as home, sync_playwright() as playwright:
         pair = RealPair(Path(home))
+        # The same question over and over would be drafted from its own answers.
+        pair.edge_options = ["--drafts", "0"]
         browser = launch(playwright, CHROMIUM if beside else behind_all(Path(home)))
         try:
             pair.start(CLOUD)
