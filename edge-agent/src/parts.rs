@@ -84,6 +84,8 @@ pub(crate) enum CallPiece {
     },
     /// More of its arguments, as JSON.
     Arguments(String),
+    /// They are whole.
+    Ends,
 }
 
 /// A function that is called.
@@ -153,8 +155,12 @@ enum State {
     },
     /// In the arguments of a call that is told as it comes.
     Arguments(JsonObject),
-    /// Behind them.
+    /// Behind them, where the call's object ends or has more.
     BehindArguments,
+    /// In what the call's object has behind them.
+    RestOfCall(JsonObject),
+    /// Behind a call that was told as it came.
+    BehindCall,
 }
 
 impl Splitter {
@@ -235,7 +241,10 @@ impl Splitter {
         self.searched = 0;
         match self.state {
             State::Reasoning => part(Part::Reasoning, held),
-            State::Arguments(_) | State::BehindArguments => Vec::new(),
+            State::Arguments(_)
+            | State::BehindArguments
+            | State::RestOfCall(_)
+            | State::BehindCall => Vec::new(),
             State::OnlyCalls { .. } if self.has_called && self.only_one() => Vec::new(),
             State::OnlyCalls { .. } => match self.only_calls(&held, cut) {
                 Some(calls) => calls,
@@ -322,6 +331,9 @@ impl Splitter {
                 let new = self.take_bytes(length);
                 let piece = |text| Part::CallPiece(CallPiece::Arguments(text));
                 parts.extend(part(piece, new));
+                if ends {
+                    parts.push(Part::CallPiece(CallPiece::Ends));
+                }
                 self.state = if ends {
                     State::BehindArguments
                 } else {
@@ -329,17 +341,30 @@ impl Splitter {
                 };
                 ends
             }
-            State::BehindArguments if self.format() != Some(CallFormat::Hermes) => {
-                let text = self.held.trim_start();
-                if text.is_empty() {
-                    return false;
-                }
-                let rest = text.strip_prefix('}').unwrap_or(text).to_owned();
-                self.hold(rest);
+            State::BehindArguments => {
+                self.state = match self.held.trim_start().chars().next() {
+                    None => return false,
+                    Some(',' | '}') => State::RestOfCall(JsonObject::begun()),
+                    // Its end was forgotten.
+                    Some(_) => State::BehindCall,
+                };
+                true
+            }
+            State::RestOfCall(mut object) => {
+                let (length, ends) = object.take(&self.held);
+                self.take_bytes(length);
+                self.state = if ends {
+                    State::BehindCall
+                } else {
+                    State::RestOfCall(object)
+                };
+                ends
+            }
+            State::BehindCall if self.format() != Some(CallFormat::Hermes) => {
                 self.state = State::OnlyCalls { may_begin: true };
                 true
             }
-            State::BehindArguments => {
+            State::BehindCall => {
                 let text = self.held.trim_start_matches(['}', ' ', '\n', '\r', '\t']);
                 let rest = match text.strip_prefix(HERMES.1) {
                     Some(rest) => rest,
@@ -403,11 +428,20 @@ impl Splitter {
 
     /// The same in an answer that is nothing but calls.
     fn begins_next_call(&mut self, parts: &mut Vec<Part>) -> bool {
-        let next = match self.behind_mark(self.held.trim_start()) {
-            Some(text) if !(self.has_called && self.only_one()) => {
-                Beginning::of(behind_calls(text))
+        let rest = self.behind_mark(self.held.trim_start());
+        let rest = rest.map_or("", behind_calls);
+        let is_enough = self.has_called && self.only_one();
+        let next = match rest.chars().next() {
+            None => return false,
+            Some('{') if !is_enough => Beginning::of(rest),
+            // Words behind calls.
+            Some(_) if self.has_called && !is_enough => {
+                let rest = rest.to_owned();
+                self.hold(rest);
+                self.state = State::Content;
+                return true;
             }
-            _ => Beginning::Other,
+            Some(_) => Beginning::Other,
         };
         match next {
             Beginning::Open => false,

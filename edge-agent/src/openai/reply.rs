@@ -129,14 +129,14 @@ impl Choice {
 
     /// What is new in a chat for some parts.
     fn deltas(&mut self, parts: Vec<Part>) -> Vec<Value> {
-        let deltas = parts.into_iter().map(|part| match part {
-            Part::Content(text) => json!({"content": text}),
-            Part::Reasoning(text) => json!({"reasoning_content": text}),
+        let deltas = parts.into_iter().filter_map(|part| match part {
+            Part::Content(text) => Some(json!({"content": text})),
+            Part::Reasoning(text) => Some(json!({"reasoning_content": text})),
             Part::Call(call) => {
                 let mut call = called(&call);
                 call.insert("index".to_owned(), self.calls.into());
                 self.calls += 1;
-                json!({"tool_calls": [call]})
+                Some(json!({"tool_calls": [call]}))
             }
             Part::CallPiece(CallPiece::Begins { id, name }) => {
                 let arguments = String::new();
@@ -147,12 +147,13 @@ impl Choice {
                 });
                 call.insert("index".to_owned(), self.calls.into());
                 self.calls += 1;
-                json!({"tool_calls": [call]})
+                Some(json!({"tool_calls": [call]}))
             }
             Part::CallPiece(CallPiece::Arguments(text)) => {
                 let index = self.calls.saturating_sub(1);
-                json!({"tool_calls": [{"index": index, "function": {"arguments": text}}]})
+                Some(json!({"tool_calls": [{"index": index, "function": {"arguments": text}}]}))
             }
+            Part::CallPiece(CallPiece::Ends) => None,
         });
         deltas.collect()
     }

@@ -416,16 +416,6 @@ impl Item {
         }
     }
 
-    /// How it has ended in an answer that was to go on: a call may be whole.
-    fn cut_status(&self) -> &'static str {
-        let is_call = matches!(self.kind, Kind::Call { .. });
-        if is_call && serde_json::from_str::<Map<String, Value>>(&self.text).is_ok() {
-            "completed"
-        } else {
-            "incomplete"
-        }
-    }
-
     /// What names it in an event of its text.
     fn place(&self, at: usize) -> Value {
         match self.kind {
@@ -589,11 +579,16 @@ impl Writer {
                 }) => {
                     self.begin_item(Kind::Call { call_id: id, name }, said);
                     self.go_on(&arguments, said);
+                    // One that was cut ends with the answer.
+                    if serde_json::from_str::<Map<String, Value>>(&arguments).is_ok() {
+                        self.end_item("completed", said);
+                    }
                 }
                 Part::CallPiece(CallPiece::Begins { id, name }) => {
                     self.begin_item(Kind::Call { call_id: id, name }, said);
                 }
                 Part::CallPiece(CallPiece::Arguments(text)) => self.go_on(&text, said),
+                Part::CallPiece(CallPiece::Ends) => self.end_item("completed", said),
             }
         }
     }
@@ -627,12 +622,8 @@ impl Reply for Writer {
                 let cut = finished.finish_reason() == v1::FinishReason::Length;
                 let parts = self.parts.end(cut);
                 self.parts(parts, &mut said);
-                let of_item = match &self.open {
-                    Some(open) if cut => open.cut_status(),
-                    _ => "completed",
-                };
-                self.end_item(of_item, &mut said);
                 let status = if cut { "incomplete" } else { "completed" };
+                self.end_item(status, &mut said);
                 let name = &format!("response.{status}");
                 self.finished = Some(finished);
                 let response = self.response();

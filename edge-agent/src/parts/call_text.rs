@@ -10,6 +10,14 @@ pub(super) struct JsonObject {
 }
 
 impl JsonObject {
+    /// One whose beginning has come.
+    pub(super) fn begun() -> Self {
+        Self {
+            depth: 1,
+            ..Self::default()
+        }
+    }
+
     /// How many bytes of a text belong to it, and whether it ends there: a mark does not belong to it.
     pub(super) fn take(&mut self, text: &str) -> (usize, bool) {
         for (at, byte) in text.bytes().enumerate() {

@@ -40,6 +40,7 @@ fn split_to(mut splitter: Splitter, text: &str, length: usize, cut: bool) -> Par
                 all.2.push((name, String::new()));
             }
             Part::CallPiece(CallPiece::Arguments(text)) => all.2.last_mut().unwrap().1 += &text,
+            Part::CallPiece(CallPiece::Ends) => {}
         }
     }
     assert_eq!(splitter.has_called(), !all.2.is_empty());
@@ -136,6 +137,30 @@ fn llamas_and_mistrals_answers_are_nothing_but_calls() {
 }
 
 #[test]
+fn what_a_call_has_behind_its_arguments_is_passed_over() {
+    let call =
+        "{\"name\": \"add\", \"arguments\": {\"a\": 1}, \"id\": \"x}<\", \"of\": {\"b\": [2]}}";
+    let expected = (
+        "",
+        "",
+        [("add", "{\"a\": 1}"), ("add", "{\"a\": 1}")].as_slice(),
+    );
+    for (format, text) in [
+        (
+            CallFormat::Hermes,
+            format!("<tool_call>{call}</tool_call>\n<tool_call>{call}</tool_call>"),
+        ),
+        (CallFormat::Llama3, format!("{call}; {call}")),
+        (
+            CallFormat::Mistral,
+            format!("[TOOL_CALLS] [{call}, {call}]"),
+        ),
+    ] {
+        check(format, &text, expected);
+    }
+}
+
+#[test]
 fn thoughts_come_before_the_answer() {
     for format in [CallFormat::Hermes, CallFormat::Llama3, CallFormat::Mistral] {
         check(
@@ -162,15 +187,21 @@ fn without_functions_and_thoughts_a_text_is_what_it_is() {
 
 #[test]
 fn one_call_is_all_where_no_more_are_wanted() {
-    let call = "{\"name\": \"add\", \"arguments\": {}}";
-    for (format, text) in [
-        (
-            CallFormat::Hermes,
-            format!("<tool_call>{call}</tool_call>\n<tool_call>{call}</tool_call>"),
-        ),
-        (CallFormat::Llama3, format!("{call};{call}")),
-        (CallFormat::Mistral, format!("[{call}, {call}]")),
-    ] {
+    let texts = |call: &str| {
+        [
+            (
+                CallFormat::Hermes,
+                format!("<tool_call>{call}</tool_call>\n<tool_call>{call}</tool_call>"),
+            ),
+            (CallFormat::Llama3, format!("{call};{call}")),
+            (CallFormat::Mistral, format!("[{call}, {call}]")),
+        ]
+    };
+    let calls = [
+        "{\"name\": \"add\"}",
+        "{\"name\": \"add\", \"arguments\": {}}",
+    ];
+    for (format, text) in calls.into_iter().flat_map(texts) {
         let one = Splitter::new().with_calls(Callable {
             only_one: true,
             ..callable(format)
@@ -257,7 +288,7 @@ fn what_is_written_wrongly_in_pieces_loses_no_text() {
     ] {
         for length in [1, 3, 1000] {
             let found = split(splitter(format).in_pieces(), &text, length);
-            let expected = (String::new(), "; so".to_owned(), vec![add("{\"a\": 1}")]);
+            let expected = (String::new(), "so".to_owned(), vec![add("{\"a\": 1}")]);
             assert_eq!(found, expected, "{length}: {text}");
         }
     }
@@ -279,7 +310,7 @@ fn a_call_comes_as_it_is_written_where_that_is_wanted() {
     assert!(!id.is_empty() && splitter.has_called());
     let more = splitter.feed("\": \"}\\\"\"}}\n</tool_call>");
     let last = Part::CallPiece(CallPiece::Arguments("\": \"}\\\"\"}".to_owned()));
-    assert_eq!(more, [last]);
+    assert_eq!(more, [last, Part::CallPiece(CallPiece::Ends)]);
     assert!(splitter.end(false).is_empty());
 }
 
@@ -305,7 +336,8 @@ fn calls_of_an_answer_that_is_nothing_else_come_as_they_are_written() {
             };
             assert_eq!(first, "{\"a");
             let last = Part::CallPiece(CallPiece::Arguments("\": 1}".to_owned()));
-            assert_eq!(splitter.feed(&format!("\": 1}}}}{between}")), [last]);
+            let told = splitter.feed(&format!("\": 1}}}}{between}"));
+            assert_eq!(told, [last, Part::CallPiece(CallPiece::Ends)]);
         }
         assert!(splitter.feed(ends).is_empty());
         assert!(splitter.end(false).is_empty());
