@@ -110,8 +110,7 @@ async fn an_answer_goes_on_when_its_connection_is_lost() {
         "{:?}",
         answer.finished
     );
-    // What the lost sessions cost counts too.
-    // What the lost sessions cost counts too: 17 rows, and 47 of which the cloud may have a page of 32 yet.
+    // What the lost sessions cost counts too: they ran 17 and 47 rows, and the cloud may still have a page of 32.
     assert!(answer.needed_rows() >= alone.needed_rows() + 17 + 47 - 32);
     let metrics = pair.edge.metrics().await.unwrap();
     assert!(metrics.sum("tandem_edge_replays_total") >= 2.0);

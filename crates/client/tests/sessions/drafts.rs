@@ -166,9 +166,13 @@ async fn a_draft_model_keeps_a_session_for_a_while() {
         assert_eq!(drafting.idle_sessions(), 0);
         drop(answer);
         // The work for the answer ends a moment later.
-        while drafting.idle_sessions() == 0 {
-            tokio::task::yield_now().await;
-        }
+        let kept = async {
+            while drafting.idle_sessions() == 0 {
+                tokio::task::yield_now().await;
+            }
+        };
+        let kept = tokio::time::timeout(Duration::from_secs(20), kept).await;
+        kept.expect("the draft model has a session of the answer");
         drafting.prune();
         assert_eq!(drafting.idle_sessions(), left);
     }
