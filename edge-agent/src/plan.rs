@@ -15,6 +15,7 @@ pub mod choices;
 pub mod cloud_profile;
 pub mod codec_costs;
 pub mod deploy;
+pub mod drafts;
 pub mod expected;
 pub mod figures;
 pub mod link_probe;
@@ -203,6 +204,10 @@ impl Subject {
             edge,
             described: &cloud.described,
             cloud_machine: cloud.profile.machine.as_ref(),
+            drafts: cloud
+                .verifies_drafts()
+                .then(|| drafts::kept(config, &self.cache, self.files.identity))
+                .flatten(),
         };
         let profile = cloud_profile::profile(&cloud.described, &cloud.profile)?;
         let problem = assemble::problem(&inputs, profile, way)?;
@@ -275,6 +280,12 @@ impl Cloud {
             profile: cloud_profile::ask(link).await?,
             described,
         })
+    }
+
+    /// Whether answers may be drafted.
+    fn verifies_drafts(&self) -> bool {
+        let features = &self.described.features;
+        features.contains(&v1::Feature::Drafts.into()) && !self.described.numerics.is_empty()
     }
 
     /// Measures the link to it.

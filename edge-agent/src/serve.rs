@@ -10,6 +10,7 @@ use crate::metrics::{
 };
 use crate::openai;
 use crate::opening::Opening;
+use crate::plan::drafts::Keeper;
 use crate::plan::start::{Patience, Planned, planned};
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -75,10 +76,15 @@ pub async fn serve(config: EdgeConfig) -> anyhow::Result<()> {
             health: health.clone(),
             signal: drain.signal(),
         };
-        tokio::select! {
+        let mut keeping = None;
+        let ended = tokio::select! {
             served = clients.serve(listener, openai_listener) => served,
-            worked = work(config, &opening, &drain, &health, served) => worked,
+            worked = work(config, &opening, &drain, &health, served, &mut keeping) => worked,
+        };
+        if let Some((drafts, edge)) = &mut keeping {
+            drafts.write(edge.client().draft_starts()).await;
         }
+        ended
     })
     .await
 }
@@ -90,13 +96,15 @@ struct Served {
     asks_for_tokens: bool,
 }
 
-/// Loads, opens both doors, and looks after what is idle until the drain has ended.
+/// Loads, opens both doors, and looks after what is idle until the drain has ended. Leaves in `keeping` what is to be told
+/// of the edge's drafts when all has ended.
 async fn work(
     config: EdgeConfig,
     opening: &Opening,
     drain: &Drain,
     health: &Health,
     served: Served,
+    keeping: &mut Option<(Keeper, Arc<Edge>)>,
 ) -> anyhow::Result<()> {
     let Some((config, edge)) = drain.unless_drained(load(config, opening)).await? else {
         return Ok(());
@@ -138,8 +146,11 @@ async fn work(
             None => std::future::pending().await,
         }
     };
+    let drafts = Keeper::new(&config, client.front().identity);
+    let (drafts, _) = keeping.insert((drafts, Arc::clone(&edge)));
     tokio::select! {
         () = ended => {}
+        () = drafts.keep_of(client) => {}
         lost = engine_lost => return Err(lost.into()),
         () = tidy(&edge.answers.pool, client) => {}
         () = watch(client.clouds(), health, SERVICE_NAME) => {}

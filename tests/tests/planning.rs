@@ -3,7 +3,9 @@
 use serde_json::Value;
 use std::path::Path;
 use std::process::{Command, Output};
+use std::time::Duration;
 use tandem_proto::v1;
+use tandem_tests::client::{Client, ids_request};
 use tandem_tests::link::{LinkProfile, Rate, ShapedLink};
 use tandem_tests::paths::fixtures;
 use tandem_tests::process::{Binary, Server, ServerOptions};
@@ -77,7 +79,7 @@ async fn a_plan_measures_the_link_and_deploys() {
     let cloud = Server::cloud(&model(), ServerOptions::default())
         .await
         .unwrap();
-    let slow = LinkProfile::new(std::time::Duration::from_millis(20), Some(Rate::kbit(500)));
+    let slow = LinkProfile::new(Duration::from_millis(20), Some(Rate::kbit(500)));
     let link = ShapedLink::start(cloud.address(), slow).unwrap();
     let url = format!("http://{}", link.address());
     let (yaml, plot) = (
@@ -159,6 +161,59 @@ async fn a_plan_measures_the_link_and_deploys() {
     let answer = document(&checked);
     assert_eq!(answer["completion_tokens"], 4, "{configured}");
     assert!(answer["wire"]["frame_bytes"].as_u64().unwrap() > 0);
+}
+
+/// An edge keeps how its drafts fare, and a plan says what a token takes with them.
+#[tokio::test]
+async fn a_plan_counts_with_drafts_as_they_fared() {
+    let cache = tempfile::tempdir().unwrap();
+    let cloud = Server::cloud(&model(), ServerOptions::default())
+        .await
+        .unwrap();
+    let found = document(&plan(&cloud.url(), cache.path(), &["--json"]));
+    assert!(found["chosen"]["drafts"].is_null(), "{found}");
+
+    let kept = format!(
+        "plan: {{cache: {}}}\ndrafts: {{max: 3, message: 3}}",
+        cache.path().display()
+    );
+    let options = ServerOptions::default().config(kept);
+    let mut edge = Server::edge(&model(), &cloud.url(), 1, options)
+        .await
+        .unwrap();
+    let client = Client::connect(&edge.url()).await.unwrap();
+    // The same answers again are drafted from those before.
+    for number in 0..20 {
+        let prompt = [20 + number % 4, 7, 9, 20 + number % 4, 7];
+        client.generate(ids_request(&prompt, 24)).await.unwrap();
+    }
+    drop(client);
+    edge.terminate().unwrap();
+    edge.wait(Duration::from_secs(20)).await.unwrap();
+
+    let found = document(&plan(&cloud.url(), cache.path(), &["--json"]));
+    let (chosen, drafts) = (&found["chosen"], &found["chosen"]["drafts"]);
+    let figure = |of: &Value, name: &str| of[name].as_f64().unwrap();
+    assert!(
+        figure(drafts, "token_seconds") <= 1.0001 * figure(chosen, "token_seconds"),
+        "{chosen}"
+    );
+    let tokens = figure(drafts, "tokens_per_round_trip");
+    let rows = figure(drafts, "rows_per_round_trip");
+    assert!(tokens > 1.0 && tokens <= rows + 1e-9, "{drafts}");
+    let text = plan(&cloud.url(), cache.path(), &[]).stdout;
+    let said = String::from_utf8(text).unwrap();
+    assert!(
+        said.contains("With drafts that are right as often"),
+        "{said}"
+    );
+    // Without drafts nothing is said of them.
+    let none = document(&plan(
+        &cloud.url(),
+        cache.path(),
+        &["--json", "--drafts", "0"],
+    ));
+    assert!(none["chosen"]["drafts"].is_null(), "{none}");
 }
 
 /// Types whose cost in quality nobody knows are used when nobody asks, and limits say when they bind.

@@ -3,7 +3,7 @@
 use crate::clouds::{Clouds, DialError, Dialer, Wish};
 use crate::codec_choice::CodecChoice;
 use crate::drafts::model::{Begins, DraftModel, Guesses};
-use crate::drafts::{Acceptance, Drafter, EarlierAnswers};
+use crate::drafts::{Acceptance, DraftStart, Drafter, EarlierAnswers};
 use crate::error::{CloudError, SessionError};
 use crate::generation::{Asked, ReplayTerms};
 use crate::link::Cloud;
@@ -194,6 +194,11 @@ impl SplitClient {
         let guesses = self.guesses(asked, context);
         let acceptance = &self.0.acceptance;
         Some(Drafter::new(&earlier, &asked.prompt, acceptance, guesses))
+    }
+
+    /// How the round trips of all answers have begun.
+    pub fn draft_starts(&self) -> Vec<DraftStart> {
+        self.0.acceptance.starts(self.limits().drafts)
     }
 
     /// What the draft model guesses of an answer.

@@ -22,11 +22,12 @@ mod trial;
 mod worth;
 
 pub(crate) use acceptance::Acceptance;
+pub use acceptance::DraftStart;
 pub(crate) use earlier::EarlierAnswers;
 pub(crate) use round_time::RoundTimes;
 
 use crate::metrics::DRAFTS;
-use acceptance::{Basis, OfAnswer, Shares};
+use acceptance::{Basis, OfAnswer, Shares, Start};
 use lookup::Lookup;
 use model::Guesses;
 use round_time::RoundTime;
@@ -54,6 +55,8 @@ pub(crate) struct Drafter {
     stretch: Option<Stretch>,
     /// What was sent and is not known yet.
     flight: Option<Flight>,
+    /// Whether the round trip for the next token has begun.
+    has_begun: bool,
 }
 
 /// Where what is to come may have been before.
@@ -123,6 +126,7 @@ impl Drafter {
             guesses,
             stretch: None,
             flight: None,
+            has_begun: false,
         };
         drafter.look();
         drafter
@@ -130,6 +134,7 @@ impl Drafter {
 
     /// Takes note of a token of the answer.
     pub(crate) fn push(&mut self, token: u32) {
+        self.has_begun = false;
         for place in [self.repeated, self.passage].into_iter().flatten() {
             let there = self.lookup.at(place.next);
             // Where an earlier answer ends there was no draft.
@@ -195,6 +200,32 @@ impl Drafter {
         places.max_by(|a, b| shares.of(a.basis).total_cmp(&shares.of(b.basis)))
     }
 
+    /// That place, from its beginning.
+    fn follow(&self, shares: &Shares) -> Option<Followed> {
+        let place = self.likeliest(shares)?;
+        Some(Followed {
+            place,
+            period: self.lookup.behind(place.next),
+            drafts: 0,
+        })
+    }
+
+    /// What the first draft of a round trip is that begins now.
+    fn start(&self, shares: &Shares) -> Start {
+        let sent = self
+            .flight
+            .as_ref()
+            .and_then(|flight| flight.drafts.front());
+        if let Some(draft) = sent {
+            return Start::Draft(draft.basis);
+        }
+        match self.next(&[], self.follow(shares), shares) {
+            Some((draft, _)) => Start::Draft(draft.basis),
+            None if self.guesses.as_ref().is_some_and(|all| all.is_close(&[])) => Start::Guess,
+            None => Start::Nothing,
+        }
+    }
+
     /// Drafts on their way.
     pub(crate) fn on_their_way(&self) -> usize {
         self.flight.as_ref().map_or(0, |flight| flight.drafts.len())
@@ -225,6 +256,10 @@ impl Drafter {
             guesses.round_trip(time.first, stretch.has_guesses());
         }
         let shares = self.acceptance.shares();
+        if !self.has_begun {
+            self.has_begun = true;
+            self.acceptance.begin(self.start(&shares));
+        }
         let mut worth = Worth::of(RoundTime {
             each: time.each * gain.answers.max(1.0),
             ..time
@@ -237,11 +272,7 @@ impl Drafter {
         }
         let mut follows = match &self.flight {
             Some(flight) => flight.follows,
-            None => self.likeliest(&shares).map(|place| Followed {
-                place,
-                period: self.lookup.behind(place.next),
-                drafts: 0,
-            }),
+            None => self.follow(&shares),
         };
         let most = gain.most.saturating_sub(self.on_their_way());
         let mut drafts = Vec::new();

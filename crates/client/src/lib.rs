@@ -33,6 +33,7 @@ mod usage;
 pub use client::{FrontHalf, SessionLimits, SplitClient};
 pub use clouds::{Clouds, DialError, Dialer, DialerConfig, ReachError, Standing, all_have_tls};
 pub use codec_choice::CodecChoice;
+pub use drafts::DraftStart;
 pub use drafts::model::DraftModel;
 pub use error::{CloudError, CloudStatus, Retry, SessionError};
 pub use generation::{Asked, Generation, Kept, NextRows, ReplayTerms};

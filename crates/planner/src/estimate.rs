@@ -24,7 +24,7 @@ use crate::profiles::{CodecCost, KvOption};
 /// fields of the message itself.
 pub const MESSAGE_OVERHEAD: f64 = 32.0;
 /// Bytes of a token id on its way up.
-const TOKEN_ID_BYTES: f64 = 3.0;
+pub(crate) const TOKEN_ID_BYTES: f64 = 3.0;
 
 /// What a candidate costs.
 #[derive(Debug, Clone, Copy, PartialEq)]

@@ -15,6 +15,7 @@
 mod breakdown;
 mod candidate;
 mod curve;
+mod drafts;
 mod edge_only;
 pub mod estimate;
 mod link;
@@ -30,6 +31,7 @@ mod step_times;
 pub use breakdown::{Breakdown, LossTerms, MemoryTerms, TokenTerms, breakdown};
 pub use candidate::Candidate;
 pub use curve::{Curve, InvalidCurve};
+pub use drafts::{DraftProfile, DraftStart, Drafted, drafted};
 pub use edge_only::EdgeOnly;
 pub use estimate::{Estimate, estimate};
 pub use link::{Link, LinkProfile, Quantiles, rayleigh_outage_rate};

@@ -1,5 +1,6 @@
 //! What is to be planned: for whom, within what, and what is best.
 
+use crate::drafts::DraftProfile;
 use crate::link::LinkProfile;
 use crate::profiles::{CloudProfile, CodecOption, EdgeProfile};
 use serde::{Deserialize, Serialize};
@@ -34,6 +35,9 @@ pub struct Problem {
     /// With [`Objective::Balanced`]: how many times as long as the fastest candidate's a plan's token may take.
     #[serde(default = "default_slowdown")]
     pub slowdown: f64,
+    /// How drafts of this edge's answers fare, where that is known. It is told of plans, and chooses none.
+    #[serde(default)]
+    pub drafts: Option<DraftProfile>,
 }
 
 /// What files say that do not say it.

@@ -12,9 +12,9 @@ use std::time::Duration;
 use tandem_codec::Codec;
 use tandem_engine::ModelFiles;
 use tandem_planner::{
-    AttentionTimes, CloudProfile, CodecCost, CodecOption, Constraints, EdgeProfile, KvOption,
-    LayerTimes, LinkProfile, Objective, Problem, Sensitivity, Space, WeightChoice, WeightOption,
-    Workload,
+    AttentionTimes, CloudProfile, CodecCost, CodecOption, Constraints, DraftProfile, EdgeProfile,
+    KvOption, LayerTimes, LinkProfile, Objective, Problem, Sensitivity, Space, WeightChoice,
+    WeightOption, Workload,
 };
 use tandem_program::machine;
 use tandem_proto::v1;
@@ -47,6 +47,8 @@ pub struct Inputs<'a> {
     pub described: &'a v1::DescribeBackResponse,
     /// What the cloud runs on, if it says so.
     pub cloud_machine: Option<&'a v1::Machine>,
+    /// How drafts fared, if that is known.
+    pub drafts: Option<DraftProfile>,
 }
 
 /// The problem to solve.
@@ -98,6 +100,7 @@ pub fn problem(
         },
         slowdown: plan.slowdown,
         contention: contention(config, inputs.cloud_machine),
+        drafts: inputs.drafts.clone(),
         cloud: CloudProfile {
             max_context: cloud.max_context.min(files.config.max_context()),
             ..cloud

@@ -51,7 +51,8 @@ impl Cache {
         let text = serde_json::to_vec_pretty(value).ok()?;
         self.folders.iter().find_map(|folder| {
             let path = folder.join(name);
-            let partial = path.with_extension("partial");
+            // Several edges may write at the same moment.
+            let partial = path.with_extension(format!("{}.partial", std::process::id()));
             let written = std::fs::create_dir_all(folder)
                 .and_then(|()| std::fs::write(&partial, &text))
                 .and_then(|()| std::fs::rename(&partial, &path));

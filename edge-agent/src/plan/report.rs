@@ -5,7 +5,7 @@ use super::advice::advice;
 use serde::Serialize;
 use tandem_planner::{
     Breakdown, Constraint, Constraints, EdgeOnly, Link, Objective, Plan, Problem, Shortfall,
-    Workload, breakdown, sharing,
+    Workload, breakdown, drafted, sharing,
 };
 
 /// The document of `plan --json`. Times are seconds, memory bytes, rates bytes a second, `kl` nats.
@@ -105,10 +105,25 @@ pub struct Row {
     pub shared_token_seconds: f64,
     /// Bytes up a token.
     pub up_bytes_per_token: f64,
+    /// What it is with drafts; null where it is not known yet how they fare.
+    pub drafts: Option<WithDrafts>,
     /// Divergence from the model in f32.
     pub kl: f64,
     /// Whether `kl` is an upper bound: a part of it was not measured on this model.
     pub kl_is_bound: bool,
+}
+
+/// A plan's answers with drafts that are right as often as in this edge's answers so far.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct WithDrafts {
+    /// Of a token in the middle of the answer.
+    pub token_seconds: f64,
+    /// Compute of the cloud for each token of the answer, the prompt's included.
+    pub cloud_seconds_per_token: f64,
+    /// Tokens that a round trip brings.
+    pub tokens_per_round_trip: f64,
+    /// Rows that go up for them.
+    pub rows_per_round_trip: f64,
 }
 
 /// A limit that binds.
@@ -201,6 +216,12 @@ impl Row {
             cloud_seconds_per_token_shared: shared.cloud_shared,
             shared_token_seconds: shared.token_limit,
             up_bytes_per_token: e.up_bytes,
+            drafts: drafted(problem, candidate).map(|with| WithDrafts {
+                token_seconds: with.token,
+                cloud_seconds_per_token: with.cloud,
+                tokens_per_round_trip: with.tokens,
+                rows_per_round_trip: with.rows,
+            }),
             kl: e.kl,
             kl_is_bound: e.kl_is_bound,
         }

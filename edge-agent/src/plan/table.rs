@@ -118,6 +118,17 @@ impl Report {
             time(chosen.cloud_seconds_per_token),
             bytes(chosen.memory_bytes as f64)
         )?;
+        if let Some(with) = &chosen.drafts {
+            writeln!(
+                f,
+                "With drafts that are right as often as in this edge's answers so far a token takes {}, and costs the cloud \
+                 {} of compute: a round trip of {:.1} rows brings {:.1} tokens.",
+                time(with.token_seconds),
+                time(with.cloud_seconds_per_token),
+                with.rows_per_round_trip,
+                with.tokens_per_round_trip
+            )?;
+        }
         writeln!(
             f,
             "At this split the cloud carries {} such devices at once, with a token in {} or less, which costs it {} of \

@@ -23,9 +23,20 @@ const OTHERS_WEIGHT: f64 = 6.0;
 /// What is left of a try with each later one of its kind: some hundred count.
 const KEPT: f64 = 0.99;
 
+/// Ways to begin a round trip: each kind of draft, a guess that was not known yet, and none.
+const STARTS: usize = KINDS + 2;
+
 /// Tries of every kind of draft.
 #[derive(Debug, Clone, Copy, Default)]
 struct Tries([Count; KINDS]);
+
+/// What all answers have found.
+#[derive(Debug, Clone, Copy, Default)]
+struct Found {
+    tries: Tries,
+    /// Round trips by how they began.
+    starts: [f64; STARTS],
+}
 
 #[derive(Debug, Clone, Copy, Default)]
 struct Count {
@@ -46,9 +57,29 @@ pub(super) enum Basis {
     Guessed(usize),
 }
 
+/// What the first draft of a round trip is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Start {
+    /// One that is known.
+    Draft(Basis),
+    /// A guess that is not known yet.
+    Guess,
+    /// None.
+    Nothing,
+}
+
+/// Round trips of answers that have begun alike.
+#[derive(Debug, Clone, PartialEq)]
+pub struct DraftStart {
+    /// How many have.
+    pub count: f64,
+    /// How likely each draft is right if those before it are, from the first on; empty where there was none.
+    pub chances: Vec<f64>,
+}
+
 /// What all answers have found; clones are the same.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Acceptance(Arc<Mutex<Tries>>);
+pub(crate) struct Acceptance(Arc<Mutex<Found>>);
 
 /// The same, and what one answer has.
 #[derive(Debug)]
@@ -75,6 +106,17 @@ impl Basis {
             Self::Earlier(4..=7) => EARLIER + 2,
             Self::Earlier(_) => EARLIER + 3,
             Self::Guessed(kind) => GUESSED + kind,
+        }
+    }
+
+    /// The first one of a kind.
+    fn of_kind(kind: usize) -> Self {
+        const REPEATED: [usize; GOES_ON] = [1, 2, 3, 4, 5, 6, 8, 12];
+        match kind {
+            0..GOES_ON => Self::Repeats(REPEATED[kind]),
+            GOES_ON..EARLIER => Self::GoesOn(kind - GOES_ON),
+            EARLIER..GUESSED => Self::Earlier(1 << (kind - EARLIER)),
+            _ => Self::Guessed(kind - GUESSED),
         }
     }
 
@@ -118,27 +160,44 @@ impl Acceptance {
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, Tries> {
+    /// How round trips of answers have begun, with as many chances as there may be drafts.
+    pub(crate) fn starts(&self, most: usize) -> Vec<DraftStart> {
+        let found = *self.lock();
+        let shares = found.tries.shares(|_, share| share);
+        let chances = |start: usize| -> Vec<f64> {
+            let chance = |number: usize| match Basis::of_kind(start) {
+                // What guesses follow is not known.
+                Basis::Guessed(_) if number > 0 || start >= KINDS => shares.guesses,
+                basis => shares.of(basis.behind(number)),
+            };
+            (0..most).map(chance).collect()
+        };
+        let starts = found.starts.iter().enumerate();
+        starts
+            .filter(|&(_, &count)| count > 0.0)
+            .map(|(start, &count)| DraftStart {
+                count,
+                chances: if start == KINDS + 1 {
+                    Vec::new()
+                } else {
+                    chances(start)
+                },
+            })
+            .collect()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Found> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl OfAnswer {
-    /// A token is known now: it is the draft, or not.
-    pub(super) fn note(&mut self, basis: Basis, is_right: bool) {
-        let kind = basis.kind();
-        self.own.0[kind].note(is_right);
-        self.all.lock().0[kind].note(is_right);
-    }
-
-    /// How likely each kind is to be right.
-    pub(super) fn shares(&self) -> Shares {
-        let all = *self.all.lock();
+impl Tries {
+    /// How likely each kind is to be right, by its number and what these tries say of it.
+    fn shares(&self, of_kind: impl Fn(usize, f64) -> f64) -> Shares {
         let each = std::array::from_fn(|kind| {
-            let others = all.0[kind].share(AT_FIRST[kind], FIRST_WEIGHT);
-            self.own.0[kind].share(others, OTHERS_WEIGHT)
+            of_kind(kind, self.0[kind].share(AT_FIRST[kind], FIRST_WEIGHT))
         });
-        let guesses = all.0[GUESSED..]
+        let guesses = self.0[GUESSED..]
             .iter()
             .fold(Count::default(), |sum, count| Count {
                 tried: sum.tried + count.tried,
@@ -148,6 +207,31 @@ impl OfAnswer {
             each,
             guesses: guesses.share(GUESSES_AT_FIRST, FIRST_WEIGHT),
         }
+    }
+}
+
+impl OfAnswer {
+    /// A token is known now: it is the draft, or not.
+    pub(super) fn note(&mut self, basis: Basis, is_right: bool) {
+        let kind = basis.kind();
+        self.own.0[kind].note(is_right);
+        self.all.lock().tries.0[kind].note(is_right);
+    }
+
+    /// A round trip begins.
+    pub(super) fn begin(&self, start: Start) {
+        let start = match start {
+            Start::Draft(basis) => basis.kind(),
+            Start::Guess => KINDS,
+            Start::Nothing => KINDS + 1,
+        };
+        self.all.lock().starts[start] += 1.0;
+    }
+
+    /// How likely each kind is to be right.
+    pub(super) fn shares(&self) -> Shares {
+        let all = self.all.lock().tries;
+        all.shares(|kind, others| self.own.0[kind].share(others, OTHERS_WEIGHT))
     }
 }
 
@@ -197,5 +281,39 @@ mod tests {
         ] {
             assert!((all.of_answer().shares().of(basis) - AT_FIRST[kind]).abs() < 1e-9);
         }
+    }
+
+    #[test]
+    fn round_trips_are_counted_by_how_they_begin() {
+        for kind in 0..KINDS {
+            assert_eq!(Basis::of_kind(kind).kind(), kind);
+        }
+        let all = Acceptance::default();
+        assert!(all.starts(4).is_empty());
+        let answer = all.of_answer();
+        let quote = Start::Draft(Basis::Repeats(4));
+        for start in [quote, Start::Nothing, quote, Start::Guess] {
+            answer.begin(start);
+        }
+        answer.begin(Start::Draft(Basis::Guessed(7)));
+        let start = |count: f64, chances: &[f64]| DraftStart {
+            count,
+            chances: chances.to_vec(),
+        };
+        let expected = [
+            start(2.0, &[0.5, 0.6, 0.7]),
+            start(1.0, &[0.97, 0.6, 0.6]),
+            start(1.0, &[0.6; 3]),
+            start(1.0, &[]),
+        ];
+        for (found, expected) in all.starts(3).iter().zip(&expected) {
+            assert_eq!(found.count, expected.count);
+            assert_eq!(found.chances.len(), expected.chances.len());
+            let both = found.chances.iter().zip(&expected.chances);
+            for (found, expected) in both {
+                assert!((found - expected).abs() < 1e-9, "{found} {expected}");
+            }
+        }
+        assert_eq!(all.starts(3).len(), expected.len());
     }
 }

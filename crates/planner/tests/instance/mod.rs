@@ -104,6 +104,7 @@ pub(crate) fn hand_made() -> Problem {
         indifference: 0.01,
         slowdown: 1.25,
         contention: 1.0,
+        drafts: None,
     }
 }
 
@@ -240,5 +241,6 @@ pub(crate) fn problem(knobs: &Knobs) -> Problem {
         indifference: knobs.indifference,
         slowdown: knobs.slowdown,
         contention: 1.0 + knobs.draws[0],
+        drafts: None,
     }
 }

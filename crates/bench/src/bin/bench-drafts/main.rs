@@ -2,12 +2,14 @@
 //! Every text with drafts is compared with the one without.
 #![allow(clippy::print_stdout, reason = "the table is its result")]
 
+mod predict;
 mod workloads;
 
 use anyhow::{Context as _, Result, ensure};
 use clap::Parser;
+use predict::{Predicted, Predictions};
 use serde::Serialize;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 use tandem_proto::v1;
 use tandem_tests::client::{Answer, Client};
@@ -72,6 +74,9 @@ struct Arguments {
     /// The most drafts in a message
     #[arg(long, default_value_t = 8)]
     message: usize,
+    /// Also say what plans predict: each row's edges begin anew, and a plan is made behind it
+    #[arg(long)]
+    predict: bool,
     /// Where to write the JSON document
     #[arg(long)]
     out: Option<PathBuf>,
@@ -99,6 +104,9 @@ struct Row {
     requests: usize,
     /// Texts with drafts that are not those without.
     different: usize,
+    /// What a plan says.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    predicted: Option<Predicted>,
 }
 
 /// All results.
@@ -116,7 +124,7 @@ struct Document {
 struct Edges {
     /// Without drafts, and with.
     clients: [Client; 2],
-    _servers: [Server; 2],
+    servers: [Server; 2],
 }
 
 #[tokio::main]
@@ -127,7 +135,8 @@ async fn main() -> Result<()> {
     let cloud = Server::cloud(&model, options).await?;
     let link = ShapedLink::start(cloud.address(), LinkProfile::unshaped())?;
     let url = format!("http://{}", link.address());
-    let edges = edges(&arguments, &model, &url).await?;
+    let predictions = Predictions::new()?;
+    let mut kept = None;
     let mut rows = Vec::new();
     for &workload in &arguments.workloads {
         let requests = workload.requests(&arguments)?;
@@ -138,9 +147,24 @@ async fn main() -> Result<()> {
                 link.set_profile(LinkProfile::new(round_trip, Some(rate)));
                 // By another user each time: nobody is to know the answer from the row before.
                 let user = rows.len().to_string();
+                let edges = match kept.take() {
+                    Some(edges) => edges,
+                    None => edges(&arguments, &model, (&url, &predictions)).await?,
+                };
                 let pairs = ask(&edges, &requests, &user).await?;
+                let predicted = if arguments.predict {
+                    let prompts = pairs.iter().map(|[_, with]| with.finished.prompt_tokens);
+                    let prompt = median(prompts.map(f64::from)) as usize;
+                    let Edges { clients, servers } = edges;
+                    drop(clients);
+                    let asked = (&arguments, model.as_path(), &*url);
+                    Some(predictions.of(asked, servers, prompt).await?)
+                } else {
+                    kept = Some(edges);
+                    None
+                };
                 let setting = (workload, round_trip_ms, rate);
-                rows.push(row(setting, &pairs)?);
+                rows.push(row(setting, &pairs, predicted)?);
             }
         }
     }
@@ -161,9 +185,17 @@ async fn main() -> Result<()> {
     Ok(())
 }
 
-async fn edges(arguments: &Arguments, model: &std::path::Path, url: &str) -> Result<Edges> {
+async fn edges(
+    arguments: &Arguments,
+    model: &Path,
+    (url, predictions): (&str, &Predictions),
+) -> Result<Edges> {
     let edge = |max: usize| {
-        let drafts = format!("drafts: {{max: {max}, message: {}}}", arguments.message);
+        let drafts = format!(
+            "drafts: {{max: {max}, message: {}}}\nplan: {{cache: {}}}",
+            arguments.message,
+            predictions.folder().display()
+        );
         let mut options = ServerOptions::default()
             .args(["--weights", &arguments.weights])
             .args(["--codec", &arguments.codec])
@@ -182,10 +214,7 @@ async fn edges(arguments: &Arguments, model: &std::path::Path, url: &str) -> Res
         Client::connect(&without.url()).await?,
         Client::connect(&with.url()).await?,
     ];
-    Ok(Edges {
-        clients,
-        _servers: servers,
-    })
+    Ok(Edges { clients, servers })
 }
 
 /// The answers to each request, without drafts and with, in turns of which one is first.
@@ -215,6 +244,7 @@ fn token_ms(answer: &Answer) -> f64 {
 fn row(
     (workload, round_trip_ms, rate): (Workload, u64, Rate),
     pairs: &[[Answer; 2]],
+    predicted: Option<Predicted>,
 ) -> Result<Row> {
     let ratios = || {
         pairs
@@ -243,18 +273,29 @@ fn row(
             .iter()
             .filter(|[without, with]| without.ids != with.ids || without.text() != with.text())
             .count(),
+        predicted,
     })
 }
 
 fn print(document: &Document) {
+    let predicts = document.rows.iter().any(|row| row.predicted.is_some());
+    let (names, lines) = if predicts {
+        (
+            " predicted without, with | tokens a round trip |",
+            " --- | --- |",
+        )
+    } else {
+        ("", "")
+    };
     println!(
         "| what | round trip, ms | rate | without, ms a token | with | faster: median, least | tokens a round trip | drafts \
-         accepted | rows a token | texts, different |"
+         accepted | rows a token | texts, different |{names}"
     );
-    println!("| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |");
+    println!("| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |{lines}");
     for row in &document.rows {
+        let predicted = row.predicted.as_ref().map(Predicted::columns);
         println!(
-            "| {} | {} | {} | {:.1} | {:.1} | {:.2}, {:.2} | {:.2} | {:.2} | {:.2} | {}, {} |",
+            "| {} | {} | {} | {:.1} | {:.1} | {:.2}, {:.2} | {:.2} | {:.2} | {:.2} | {}, {} |{}",
             row.workload,
             row.round_trip_ms,
             row.rate,
@@ -266,7 +307,8 @@ fn print(document: &Document) {
             row.accepted,
             row.rows_a_token,
             row.requests,
-            row.different
+            row.different,
+            predicted.unwrap_or_default()
         );
     }
 }
